@@ -1,0 +1,1 @@
+//! The configuration: JSON5 with spans, the schema, errors that show the place.

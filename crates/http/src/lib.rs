@@ -1,0 +1,1 @@
+//! HTTP over connected sockets that the dialer handed over, and JSON limits.

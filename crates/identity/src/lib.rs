@@ -1,0 +1,1 @@
+//! Names that can only hold valid values: roles, sessions, principals, model references.

@@ -1,0 +1,1 @@
+//! How every process starts, talks to the others and reports itself.
