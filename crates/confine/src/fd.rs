@@ -19,7 +19,9 @@ pub fn take(raw: RawFd) -> io::Result<OwnedFd> {
     if raw < 3 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("descriptor {raw} is a standard stream or no descriptor; inherited ones start at 3"),
+            format!(
+                "descriptor {raw} is a standard stream or no descriptor; inherited ones start at 3"
+            ),
         ));
     }
     // SAFETY: the borrow ends with this call, and F_GETFD on a closed number is answered with EBADF.
@@ -68,9 +70,16 @@ pub fn close_from(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn close_gaps(kept: &[RawFd]) -> bool {
     let mut first: libc::c_uint = 3;
-    let ends = kept.iter().filter(|raw| **raw >= 3).map(|raw| raw.unsigned_abs());
+    let ends = kept
+        .iter()
+        .filter(|raw| **raw >= 3)
+        .map(|raw| raw.unsigned_abs());
     for end in ends.chain([libc::c_uint::MAX]) {
-        let last = if end == libc::c_uint::MAX { end } else { end - 1 };
+        let last = if end == libc::c_uint::MAX {
+            end
+        } else {
+            end - 1
+        };
         // SAFETY: by the contract of `close_from` nobody owns a number in this gap; no memory is
         // passed.
         if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
@@ -91,10 +100,18 @@ fn close_gaps(_kept: &[RawFd]) -> bool {
 /// # Errors
 /// When the directory that lists them (`/proc/self/fd`, `/dev/fd`) cannot be read.
 pub fn open_numbers() -> io::Result<Vec<RawFd>> {
-    let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let folder = if cfg!(target_os = "linux") {
+        "/proc/self/fd"
+    } else {
+        "/dev/fd"
+    };
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        if let Some(raw) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+        if let Some(raw) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        {
             numbers.push(raw);
         }
     }
@@ -120,7 +137,10 @@ pub fn memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     let fd = memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
         .or_else(|_| memfd_create(name, flags))?;
     write_all(&fd, bytes)?;
-    fcntl_add_seals(&fd, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    fcntl_add_seals(
+        &fd,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
     seek(&fd, SeekFrom::Start(0))?;
     Ok(fd)
 }
@@ -188,8 +208,11 @@ mod tests {
             let kept = [files[1].as_fd(), files[4].as_fd()];
             let numbers = [kept[0].as_raw_fd(), kept[1].as_raw_fd()];
             close_from(&kept).unwrap();
-            let left: Vec<RawFd> =
-                open_numbers().unwrap().into_iter().filter(|raw| *raw >= 3).collect();
+            let left: Vec<RawFd> = open_numbers()
+                .unwrap()
+                .into_iter()
+                .filter(|raw| *raw >= 3)
+                .collect();
             std::mem::forget(files);
             i32::from(left != numbers)
         });
@@ -228,6 +251,9 @@ mod tests {
         assert!(rustix::io::write(&fd, b"x").is_err());
         assert_eq!(read_all(&fd, 11).unwrap().as_slice(), b"NAME=value\0");
         let long = memfd("test", b"NAME=value\0").unwrap();
-        assert_eq!(read_all(&long, 10).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(
+            read_all(&long, 10).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
     }
 }

@@ -55,8 +55,15 @@ impl LockedBytes {
         let (address, backing) = map(mapped)?;
         // SAFETY: the mapping is writable, `mapped >= bytes.len()` long and does not overlap with a
         // Rust allocation.
-        unsafe { address.copy_from_nonoverlapping(NonNull::from(bytes.as_slice()).cast(), bytes.len()) };
-        Ok(Self { address, length: bytes.len(), mapped, backing })
+        unsafe {
+            address.copy_from_nonoverlapping(NonNull::from(bytes.as_slice()).cast(), bytes.len())
+        };
+        Ok(Self {
+            address,
+            length: bytes.len(),
+            mapped,
+            backing,
+        })
     }
 
     /// Lends the bytes for the time of a call. What `use_bytes` copies out is its own to wipe.
@@ -101,7 +108,12 @@ fn map(length: usize) -> io::Result<(NonNull<u8>, Backing)> {
     }
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing else.
     let address = unsafe {
-        mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
+        mmap_anonymous(
+            std::ptr::null_mut(),
+            length,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )?
     };
     let pointer = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
     // SAFETY: both act on the mapping made above and on its whole length; neither changes contents.
@@ -112,7 +124,14 @@ fn map(length: usize) -> io::Result<(NonNull<u8>, Backing)> {
         }
         mlock(address, length).is_ok()
     };
-    Ok((pointer, if locked { Backing::Locked } else { Backing::Unlocked }))
+    Ok((
+        pointer,
+        if locked {
+            Backing::Locked
+        } else {
+            Backing::Unlocked
+        },
+    ))
 }
 
 /// `memfd_secret` (5.14; off before 6.5 unless the boot line asks for it; counts as locked memory).
@@ -129,8 +148,15 @@ fn map_secret(length: usize) -> Option<NonNull<u8>> {
     // which is closed here, so nobody else can write the pages.
     unsafe {
         let flags = ProtFlags::READ | ProtFlags::WRITE;
-        let address =
-            rustix::mm::mmap(std::ptr::null_mut(), length, flags, MapFlags::SHARED, &fd, 0).ok()?;
+        let address = rustix::mm::mmap(
+            std::ptr::null_mut(),
+            length,
+            flags,
+            MapFlags::SHARED,
+            &fd,
+            0,
+        )
+        .ok()?;
         // A shared mapping would otherwise stay readable in every child.
         if madvise(address, length, Advice::LinuxDontFork).is_err() {
             let _ = munmap(address, length);
@@ -154,7 +180,10 @@ mod tests {
         let long: Vec<u8> = (0..10_000).map(|i| (i % 256) as u8).collect();
         for bytes in [&b""[..], b"key", &long] {
             let secret = locked(bytes);
-            assert_eq!((secret.len(), secret.is_empty()), (bytes.len(), bytes.is_empty()));
+            assert_eq!(
+                (secret.len(), secret.is_empty()),
+                (bytes.len(), bytes.is_empty())
+            );
             assert!(secret.expose(|seen| seen == bytes));
         }
     }
@@ -164,8 +193,14 @@ mod tests {
         let secret = locked(b"a canary");
         let ended = in_child(|| secret.expose(|seen| i32::from(seen == b"a canary")));
         // Not mapped at all, or wiped.
-        assert!(matches!(ended, Ended::Signal(libc::SIGSEGV) | Ended::Exit(0)), "{ended:?}");
-        assert_eq!(in_child(|| locked(b"a canary").expose(|seen| i32::from(seen == b"a canary"))).exit(), 1);
+        assert!(
+            matches!(ended, Ended::Signal(libc::SIGSEGV) | Ended::Exit(0)),
+            "{ended:?}"
+        );
+        assert_eq!(
+            in_child(|| locked(b"a canary").expose(|seen| i32::from(seen == b"a canary"))).exit(),
+            1
+        );
     }
 
     #[cfg(target_os = "linux")]
@@ -176,7 +211,14 @@ mod tests {
             if rustix::process::geteuid().is_root() {
                 crate::process::drop_to(65_534, 65_534).unwrap();
             }
-            setrlimit(Resource::Memlock, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
+            setrlimit(
+                Resource::Memlock,
+                Rlimit {
+                    current: Some(0),
+                    maximum: Some(0),
+                },
+            )
+            .unwrap();
             let secret = locked(b"key");
             assert!(secret.expose(|seen| seen == b"key"));
             i32::from(secret.kind() != Backing::Unlocked)
@@ -192,7 +234,10 @@ mod tests {
         let start = format!("{:x}-", secret.address.as_ptr() as usize);
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let flags = maps.split(&start).nth(1).unwrap();
-        let flags = flags.lines().find(|line| line.starts_with("VmFlags:")).unwrap();
+        let flags = flags
+            .lines()
+            .find(|line| line.starts_with("VmFlags:"))
+            .unwrap();
         assert!(flags.split(' ').any(|flag| flag == "dd"), "{flags}");
         assert!(flags.split(' ').any(|flag| flag == "lo"), "{flags}");
     }

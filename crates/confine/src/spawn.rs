@@ -43,7 +43,10 @@ impl Program {
             let text = format!("{} is not an executable file", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
-        Ok(Self { file, path: CString::new(path.as_os_str().as_bytes())? })
+        Ok(Self {
+            file,
+            path: CString::new(path.as_os_str().as_bytes())?,
+        })
     }
 }
 
@@ -145,9 +148,16 @@ fn exit_of(status: WaitStatus) -> Option<Exit> {
 ///
 /// # Errors
 /// `InvalidInput` for an argument with a NUL byte; the kernel's answer to fork or exec.
-pub fn spawn(program: &Program, argv: &[&str], control: OwnedFd, stderr: OwnedFd) -> io::Result<Child> {
-    let argv: Vec<CString> =
-        argv.iter().map(|argument| CString::new(*argument)).collect::<Result<_, _>>()?;
+pub fn spawn(
+    program: &Program,
+    argv: &[&str],
+    control: OwnedFd,
+    stderr: OwnedFd,
+) -> io::Result<Child> {
+    let argv: Vec<CString> = argv
+        .iter()
+        .map(|argument| CString::new(*argument))
+        .collect::<Result<_, _>>()?;
     let mut pointers: Vec<*const c_char> = argv.iter().map(|argument| argument.as_ptr()).collect();
     pointers.push(std::ptr::null());
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
@@ -182,9 +192,23 @@ pub fn spawn(program: &Program, argv: &[&str], control: OwnedFd, stderr: OwnedFd
         // SAFETY: this is the child of the fork above.
         unsafe { plan.run() }
     }
-    let pid = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(io::Error::last_os_error)?;
-    drop((report_end, report_copy, control, control_copy, stderr, stderr_copy, file));
-    let mut child = Child { pid, pidfd: open_pidfd(pid)?, exit: None };
+    let pid = Pid::from_raw(pid)
+        .filter(|_| pid > 0)
+        .ok_or_else(io::Error::last_os_error)?;
+    drop((
+        report_end,
+        report_copy,
+        control,
+        control_copy,
+        stderr,
+        stderr_copy,
+        file,
+    ));
+    let mut child = Child {
+        pid,
+        pidfd: open_pidfd(pid)?,
+        exit: None,
+    };
     let mut errno = [0; 4];
     match read_report(report, &mut errno)? {
         // The pipe closed by exec: the program runs (or the child was killed: `try_wait` tells).
@@ -209,7 +233,10 @@ fn read_report(mut report: std::io::PipeReader, errno: &mut [u8; 4]) -> io::Resu
 #[cfg(target_os = "linux")]
 fn open_pidfd(pid: Pid) -> io::Result<Option<OwnedFd>> {
     // The child is not reaped yet, so the number cannot have been given to another process.
-    Ok(Some(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?))
+    Ok(Some(rustix::process::pidfd_open(
+        pid,
+        rustix::process::PidfdFlags::empty(),
+    )?))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -249,7 +276,7 @@ impl Plan {
             let _ = self.parent;
             // A disposition of "ignored" survives exec, and so does the mask.
             for signal in 1..=64 {
-                libc::signal(signal, libc::SIG_DFL);
+                default_disposition(signal);
             }
             let mut none: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);
@@ -293,12 +320,41 @@ impl Plan {
     /// # Safety
     /// As `run`.
     unsafe fn fail(&self) -> ! {
-        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO).to_ne_bytes();
+        let errno = io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO)
+            .to_ne_bytes();
         // SAFETY: four bytes are read from an array of four; `_exit` runs no destructor.
         unsafe {
             libc::write(self.report, errno.as_ptr().cast(), errno.len());
             libc::_exit(127)
         }
+    }
+}
+
+/// Sets a signal to its default. Not through `signal`, which leaves out the two that glibc keeps to
+/// itself; those too may have been ignored by whoever started us.
+///
+/// # Safety
+/// None beyond async-signal safety, which it has.
+unsafe fn default_disposition(signal: libc::c_int) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the kernel reads its own `sigaction` (at most 32 bytes) from a zeroed buffer, which
+    // means SIG_DFL, no flag and an empty mask; nothing is written.
+    unsafe {
+        let default = [0_u64; 8];
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            default.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            8,
+        );
+    }
+    #[cfg(not(target_os = "linux"))]
+    // SAFETY: no memory is passed.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
     }
 }
 

@@ -37,7 +37,9 @@ pub(crate) fn in_child(body: impl FnOnce() -> i32) -> Ended {
         let status = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|cause| {
             // The harness's capture dies with the child: say it on the real standard error.
             let text = cause.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(cause.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            let text = text
+                .or(cause.downcast_ref::<&str>().copied())
+                .unwrap_or("no text");
             let line = format!("child panicked: {text}\n");
             let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
             PANICKED

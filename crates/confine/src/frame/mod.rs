@@ -33,7 +33,9 @@ pub enum Violation {
         length: usize,
     },
     /// More than [`MAX_DESCRIPTORS`].
-    #[error("a frame with {count} descriptors was announced; at most {MAX_DESCRIPTORS} are allowed")]
+    #[error(
+        "a frame with {count} descriptors was announced; at most {MAX_DESCRIPTORS} are allowed"
+    )]
     TooManyDescriptors {
         /// The announced or given number.
         count: usize,
@@ -48,7 +50,9 @@ pub enum Violation {
     },
     /// The kernel could not deliver all descriptors (too many in one message, or the limit of open
     /// files was reached).
-    #[error("descriptors were lost on the way: too many in one message, or the limit of open files is reached")]
+    #[error(
+        "descriptors were lost on the way: too many in one message, or the limit of open files is reached"
+    )]
     DescriptorsLost,
     /// The connection ended inside a frame.
     #[error("the connection ended inside a frame")]
@@ -61,7 +65,10 @@ pub enum Violation {
 impl Violation {
     /// The violation inside an I/O error, if it is one.
     pub fn of(error: &io::Error) -> Option<Violation> {
-        error.get_ref().and_then(|inner| inner.downcast_ref()).copied()
+        error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref())
+            .copied()
     }
 }
 

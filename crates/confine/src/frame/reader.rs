@@ -56,8 +56,14 @@ impl FrameReader {
             return Err(Violation::Broken.into());
         }
         let result = self.advance(socket.as_fd());
-        if result.as_ref().is_err_and(|error| Violation::of(error).is_some()) {
-            *self = Self { broken: true, ..Self::default() };
+        if result
+            .as_ref()
+            .is_err_and(|error| Violation::of(error).is_some())
+        {
+            *self = Self {
+                broken: true,
+                ..Self::default()
+            };
         }
         result
     }
@@ -92,7 +98,10 @@ impl FrameReader {
                 self.check_descriptors()?;
                 if self.payload_filled == self.payload.len() {
                     let done = std::mem::take(self);
-                    return Ok(Progress::Frame(Frame { payload: done.payload, fds: done.fds }));
+                    return Ok(Progress::Frame(Frame {
+                        payload: done.payload,
+                        fds: done.fds,
+                    }));
                 }
             }
         }
@@ -110,7 +119,14 @@ impl FrameReader {
         let [.., count] = self.header;
         let announced = usize::from(count);
         let received = self.fds.len();
-        if announced == received { Ok(()) } else { Err(Violation::DescriptorCount { announced, received }) }
+        if announced == received {
+            Ok(())
+        } else {
+            Err(Violation::DescriptorCount {
+                announced,
+                received,
+            })
+        }
     }
 }
 
@@ -120,7 +136,8 @@ fn receive(
     target: &mut [u8],
     fds: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
-    // Room for exactly the allowed number: one more and the kernel reports a truncation.
+    // Room for the allowed number and, by alignment, one or two more; beyond that the kernel reports
+    // a truncation. Either is refused below.
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     #[cfg(target_os = "linux")]
@@ -128,7 +145,12 @@ fn receive(
     #[cfg(not(target_os = "linux"))]
     let flags = RecvFlags::empty();
     let received = loop {
-        match recvmsg(socket, &mut [IoSliceMut::new(&mut *target)], &mut control, flags) {
+        match recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut *target)],
+            &mut control,
+            flags,
+        ) {
             Err(rustix::io::Errno::INTR) => {}
             other => break other?,
         }

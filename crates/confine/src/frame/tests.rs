@@ -32,7 +32,12 @@ fn send_raw(socket: &UnixStream, bytes: &[u8], fds: &[std::os::fd::BorrowedFd<'_
     if !fds.is_empty() {
         assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
     }
-    let sent = sendmsg(socket, &[io::IoSlice::new(bytes)], &mut control, SendFlags::empty());
+    let sent = sendmsg(
+        socket,
+        &[io::IoSlice::new(bytes)],
+        &mut control,
+        SendFlags::empty(),
+    );
     assert_eq!(sent.unwrap(), bytes.len());
 }
 
@@ -66,7 +71,10 @@ fn frames_and_descriptors_arrive_in_order_and_apart() {
     }
     let expected = [("first", "one,two"), ("", ""), ("third", "three")];
     assert_eq!(seen, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
-    assert!(matches!(reader.read_from(&right).unwrap(), Progress::Closed));
+    assert!(matches!(
+        reader.read_from(&right).unwrap(),
+        Progress::Closed
+    ));
 }
 
 #[test]
@@ -76,12 +84,18 @@ fn a_reader_goes_on_where_it_stopped_byte_by_byte() {
     let mut reader = FrameReader::new();
     let file = file("x");
     for (index, byte) in [3, 0, 0, 0, 1, b'a', b'b', b'c'].into_iter().enumerate() {
-        assert_eq!(reader.read_from(&right).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(
+            reader.read_from(&right).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
         let with = [file.as_fd()];
         send_raw(&left, &[byte], if index == 0 { &with } else { &[] });
     }
     let frame = frame(reader.read_from(&right));
-    assert_eq!((frame.payload.as_slice(), frame.fds.len()), (b"abc".as_slice(), 1));
+    assert_eq!(
+        (frame.payload.as_slice(), frame.fds.len()),
+        (b"abc".as_slice(), 1)
+    );
 }
 
 #[test]
@@ -92,9 +106,14 @@ fn a_full_socket_delays_a_frame_and_loses_nothing() {
     let payload: Vec<u8> = (0..MAX_PAYLOAD).map(|i| (i % 251) as u8).collect();
     let mut writer = FrameWriter::new();
     for _ in 0..40 {
-        writer.push(&payload, vec![OwnedFd::from(file("x"))]).unwrap();
+        writer
+            .push(&payload, vec![OwnedFd::from(file("x"))])
+            .unwrap();
     }
-    assert_eq!(writer.flush(&left).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(
+        writer.flush(&left).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
     assert!(!writer.is_empty());
     let mut reader = FrameReader::new();
     let mut frames = 0;
@@ -140,13 +159,42 @@ fn what_was_not_announced_is_refused_and_closed() {
         bytes.push(count);
         bytes
     };
-    let rows: [(Vec<u8>, usize, Violation); 6] = [
+    let rows: [(Vec<u8>, usize, Violation); 7] = [
         (header(65_537, 0), 0, Violation::TooLong { length: 65_537 }),
-        (header(u32::MAX, 0), 0, Violation::TooLong { length: u32::MAX as usize }),
-        (header(1, 17), 0, Violation::TooManyDescriptors { count: 17 }),
-        (header(0, 2), 1, Violation::DescriptorCount { announced: 2, received: 1 }),
-        (header(0, 0), 1, Violation::DescriptorCount { announced: 0, received: 1 }),
-        (header(0, 16), 18, Violation::DescriptorsLost),
+        (
+            header(u32::MAX, 0),
+            0,
+            Violation::TooLong {
+                length: u32::MAX as usize,
+            },
+        ),
+        (
+            header(1, 17),
+            0,
+            Violation::TooManyDescriptors { count: 17 },
+        ),
+        (
+            header(0, 2),
+            1,
+            Violation::DescriptorCount {
+                announced: 2,
+                received: 1,
+            },
+        ),
+        (
+            header(0, 0),
+            1,
+            Violation::DescriptorCount {
+                announced: 0,
+                received: 1,
+            },
+        ),
+        (
+            header(0, 16),
+            17,
+            Violation::TooManyDescriptors { count: 17 },
+        ),
+        (header(0, 16), 32, Violation::DescriptorsLost),
     ];
     for (bytes, count, expected) in rows {
         let (left, right) = pair();
@@ -158,7 +206,11 @@ fn what_was_not_announced_is_refused_and_closed() {
         let mut reader = FrameReader::new();
         assert_eq!(violation(reader.read_from(&right)), expected);
         assert_eq!(violation(reader.read_from(&right)), Violation::Broken);
-        assert_eq!(rustix::io::read(&watch, &mut [0_u8; 1]).unwrap(), 0, "{expected:?} leaked");
+        assert_eq!(
+            rustix::io::read(&watch, &mut [0_u8; 1]).unwrap(),
+            0,
+            "{expected:?} leaked"
+        );
     }
 }
 
@@ -168,7 +220,13 @@ fn a_descriptor_inside_the_payload_is_refused() {
     send_raw(&left, &[2, 0, 0, 0, 0], &[]);
     send_raw(&left, b"ab", &[file("x").as_fd()]);
     let refused = violation(FrameReader::new().read_from(&right));
-    assert_eq!(refused, Violation::DescriptorCount { announced: 0, received: 1 });
+    assert_eq!(
+        refused,
+        Violation::DescriptorCount {
+            announced: 0,
+            received: 1
+        }
+    );
 }
 
 #[test]
@@ -177,7 +235,10 @@ fn a_connection_that_ends_inside_a_frame_is_refused() {
         let (mut left, right) = pair();
         left.write_all(bytes).unwrap();
         drop(left);
-        assert_eq!(violation(FrameReader::new().read_from(&right)), Violation::Cut);
+        assert_eq!(
+            violation(FrameReader::new().read_from(&right)),
+            Violation::Cut
+        );
     }
 }
 
@@ -186,10 +247,18 @@ fn frames_beyond_the_limits_are_not_sent() {
     let (left, _right) = pair();
     let long = vec![0; MAX_PAYLOAD + 1];
     let error = send(&left, &long, &[]).unwrap_err();
-    assert_eq!(Violation::of(&error), Some(Violation::TooLong { length: MAX_PAYLOAD + 1 }));
+    assert_eq!(
+        Violation::of(&error),
+        Some(Violation::TooLong {
+            length: MAX_PAYLOAD + 1
+        })
+    );
     let file = file("x");
     let many = vec![file.as_fd(); MAX_DESCRIPTORS + 1];
     let error = send(&left, b"", &many).unwrap_err();
-    assert_eq!(Violation::of(&error), Some(Violation::TooManyDescriptors { count: 17 }));
+    assert_eq!(
+        Violation::of(&error),
+        Some(Violation::TooManyDescriptors { count: 17 })
+    );
     assert!(FrameWriter::new().push(&long, Vec::new()).is_err());
 }

@@ -45,7 +45,10 @@ pub fn send(socket: impl AsFd, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Re
 
 fn wait_writable(socket: BorrowedFd<'_>) -> io::Result<()> {
     loop {
-        match poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::OUT)], None) {
+        match poll(
+            &mut [PollFd::from_borrowed_fd(socket, PollFlags::OUT)],
+            None,
+        ) {
             Err(Errno::INTR) => {}
             other => return Ok(other.map(|_| ())?),
         }
@@ -102,7 +105,11 @@ impl FrameWriter {
     /// A [`Violation`] for a frame beyond the limits; nothing is queued then.
     pub fn push(&mut self, payload: &[u8], fds: Vec<OwnedFd>) -> Result<(), Violation> {
         let bytes = encode(payload, fds.len())?;
-        self.queue.push_back(Pending { bytes, sent: 0, fds });
+        self.queue.push_back(Pending {
+            bytes,
+            sent: 0,
+            fds,
+        });
         Ok(())
     }
 

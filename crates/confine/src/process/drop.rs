@@ -34,7 +34,12 @@ fn find_user(passwd: &str, name: &str) -> Option<User> {
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let home = PathBuf::from(fields.nth(1)?);
-        Some(User { uid, gid, name: name.to_owned(), home })
+        Some(User {
+            uid,
+            gid,
+            name: name.to_owned(),
+            home,
+        })
     })
 }
 
@@ -81,7 +86,10 @@ mod linux {
         step: &'static str,
         result: Result<(), E>,
     ) -> Result<(), DropError> {
-        result.map_err(|source| DropError::Step { step, source: source.into() })
+        result.map_err(|source| DropError::Step {
+            step,
+            source: source.into(),
+        })
     }
 
     /// Becomes an ordinary user for good: no supplementary group, all ids changed, all capability
@@ -93,7 +101,10 @@ mod linux {
         if uid == 0 || gid == 0 {
             return Err(DropError::Root { uid, gid });
         }
-        let status = Status::now().map_err(|source| DropError::Step { step: "read /proc/self/status", source })?;
+        let status = Status::now().map_err(|source| DropError::Step {
+            step: "read /proc/self/status",
+            source,
+        })?;
         if status.threads != 1 {
             return Err(DropError::Threads(status.threads));
         }
@@ -127,7 +138,10 @@ mod linux {
         if set_thread_res_gid(root.1, root.1, root.1).is_ok() {
             return Err(DropError::NotDropped("could join root's group again"));
         }
-        let status = Status::now().map_err(|source| DropError::Step { step: "read /proc/self/status", source })?;
+        let status = Status::now().map_err(|source| DropError::Step {
+            step: "read /proc/self/status",
+            source,
+        })?;
         if status.uids != [uid; 4] || status.gids != [gid; 4] {
             return Err(DropError::NotDropped("has other ids than it should"));
         }
@@ -160,10 +174,15 @@ pub fn drop_to(uid: u32, gid: u32) -> Result<(), DropError> {
     }
     let check = |step, status: libc::c_int| match status {
         0 => Ok(()),
-        _ => Err(DropError::Step { step, source: io::Error::last_os_error() }),
+        _ => Err(DropError::Step {
+            step,
+            source: io::Error::last_os_error(),
+        }),
     };
     // SAFETY: one group id is passed by pointer and count; the others pass no memory.
-    check("leave all groups", unsafe { libc::setgroups(1, &raw const gid) })?;
+    check("leave all groups", unsafe {
+        libc::setgroups(1, &raw const gid)
+    })?;
     // SAFETY: no memory is passed.
     check("change the group", unsafe { libc::setgid(gid) })?;
     // SAFETY: no memory is passed.
@@ -181,9 +200,13 @@ mod tests {
 
     #[test]
     fn users_are_found_by_their_whole_name() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:1001:Ann,,,:/home/ann:/bin/sh\n";
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:1001:Ann,,,:/home/ann:/bin/sh\n";
         let ann = find_user(passwd, "ann").unwrap();
-        assert_eq!((ann.uid, ann.gid, ann.home), (1000, 1001, PathBuf::from("/home/ann")));
+        assert_eq!(
+            (ann.uid, ann.gid, ann.home),
+            (1000, 1001, PathBuf::from("/home/ann"))
+        );
         for unknown in ["an", "Ann", "", "x", "broken"] {
             assert_eq!(find_user(passwd, unknown), None);
         }

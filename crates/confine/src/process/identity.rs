@@ -11,7 +11,9 @@ use super::Status;
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// Root, in one of the four user or group ids.
-    #[error("this process runs as root (uid {uid}, gid {gid}) and refuses to work; start it as an ordinary user, or start everything with `clawdbot up`, which becomes one")]
+    #[error(
+        "this process runs as root (uid {uid}, gid {gid}) and refuses to work; start it as an ordinary user, or start everything with `clawdbot up`, which becomes one"
+    )]
     Root {
         /// The effective user id.
         uid: u32,
@@ -19,7 +21,9 @@ pub enum IdentityError {
         gid: u32,
     },
     /// Real, effective, saved and file system ids differ.
-    #[error("real, effective, saved and file system {what} differ ({ids:?}): a set-id program is refused")]
+    #[error(
+        "real, effective, saved and file system {what} differ ({ids:?}): a set-id program is refused"
+    )]
     MixedIds {
         /// "user ids" or "group ids".
         what: &'static str,
@@ -27,7 +31,9 @@ pub enum IdentityError {
         ids: [u32; 4],
     },
     /// A capability set is not empty and could not be emptied.
-    #[error("the {set} capability set is not empty (mask {mask:x}); start the process without capabilities")]
+    #[error(
+        "the {set} capability set is not empty (mask {mask:x}); start the process without capabilities"
+    )]
     Capability {
         /// Which of the five.
         set: &'static str,
@@ -82,7 +88,11 @@ pub(super) fn give_up_capabilities() -> io::Result<()> {
     let empty = CapabilitySet::empty();
     rustix::thread::set_capabilities(
         None,
-        CapabilitySets { effective: empty, permitted: empty, inheritable: empty },
+        CapabilitySets {
+            effective: empty,
+            permitted: empty,
+            inheritable: empty,
+        },
     )?;
     // Kernels without ambient capabilities have none to clear.
     let _ = rustix::thread::clear_ambient_capability_set();
@@ -101,13 +111,22 @@ pub fn assert_identity(_bounding_too: bool) -> Result<(), IdentityError> {
     let gids = [getgid(), getegid()].map(rustix::process::Gid::as_raw);
     let ([uid, euid], [gid, egid]) = (uids, gids);
     if uids.contains(&0) {
-        return Err(IdentityError::Root { uid: euid, gid: egid });
+        return Err(IdentityError::Root {
+            uid: euid,
+            gid: egid,
+        });
     }
     if uid != euid {
-        return Err(IdentityError::MixedIds { what: "user ids", ids: [uid, euid, euid, euid] });
+        return Err(IdentityError::MixedIds {
+            what: "user ids",
+            ids: [uid, euid, euid, euid],
+        });
     }
     if gid != egid {
-        return Err(IdentityError::MixedIds { what: "group ids", ids: [gid, egid, egid, egid] });
+        return Err(IdentityError::MixedIds {
+            what: "group ids",
+            ids: [gid, egid, egid, egid],
+        });
     }
     Ok(())
 }
@@ -156,7 +175,10 @@ mod tests {
             assert_ne!(Status::now().unwrap().permitted, 0);
             assert!(matches!(
                 assert_identity(true),
-                Err(IdentityError::Capability { set: "bounding", .. })
+                Err(IdentityError::Capability {
+                    set: "bounding",
+                    ..
+                })
             ));
             assert_identity(false).unwrap();
             i32::from(Status::now().unwrap().permitted != 0)
@@ -175,7 +197,13 @@ mod tests {
             let [a, b] = [65_534, 65_533].map(rustix::process::Uid::from_raw);
             rustix::thread::set_thread_res_uid(a, b, b).unwrap();
             let refused = assert_identity(false);
-            i32::from(!matches!(refused, Err(IdentityError::MixedIds { what: "user ids", .. })))
+            i32::from(!matches!(
+                refused,
+                Err(IdentityError::MixedIds {
+                    what: "user ids",
+                    ..
+                })
+            ))
         });
         assert_eq!(status.exit(), 0);
     }

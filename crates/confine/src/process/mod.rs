@@ -58,7 +58,10 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     if now == Some(parent) {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, format!("the parent process {parent} is gone")))
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("the parent process {parent} is gone"),
+    ))
 }
 
 /// Names the process in `ps` and in kernel messages; a program started through a descriptor has a
@@ -135,7 +138,10 @@ mod tests {
     fn a_process_that_is_not_dumpable_hides_its_environment() {
         let status = in_child(|| {
             not_dumpable().unwrap();
-            i32::from(rustix::process::dumpable_behavior().unwrap() != rustix::process::DumpableBehavior::NotDumpable)
+            i32::from(
+                rustix::process::dumpable_behavior().unwrap()
+                    != rustix::process::DumpableBehavior::NotDumpable,
+            )
         });
         assert_eq!(status.exit(), 0);
     }
@@ -144,7 +150,13 @@ mod tests {
     #[test]
     fn a_parent_that_is_gone_is_noticed() {
         let parent = std::process::id();
-        assert_eq!(in_child(|| i32::from(die_with_parent(parent).is_err())).exit(), 0);
-        assert_eq!(in_child(|| i32::from(die_with_parent(parent + 1).is_ok())).exit(), 0);
+        assert_eq!(
+            in_child(|| i32::from(die_with_parent(parent).is_err())).exit(),
+            0
+        );
+        assert_eq!(
+            in_child(|| i32::from(die_with_parent(parent + 1).is_ok())).exit(),
+            0
+        );
     }
 }

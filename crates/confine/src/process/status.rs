@@ -53,8 +53,9 @@ impl Status {
             }
         }
         let text = String::from_utf8_lossy(bytes.get(..filled).unwrap_or_default());
-        Self::parse(&text)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/status lacks a line"))
+        Self::parse(&text).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "/proc/self/status lacks a line")
+        })
     }
 
     /// Opens and reads in one step.
@@ -67,11 +68,15 @@ impl Status {
 
     fn parse(text: &str) -> Option<Self> {
         let line = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(str::trim)
         };
         let ids = |name: &str| -> Option<[u32; 4]> {
-            let numbers: Vec<u32> =
-                line(name)?.split_whitespace().map_while(|id| id.parse().ok()).collect();
+            let numbers: Vec<u32> = line(name)?
+                .split_whitespace()
+                .map_while(|id| id.parse().ok())
+                .collect();
             numbers.try_into().ok()
         };
         let set = |name: &str| u64::from_str_radix(line(name)?, 16).ok();
@@ -86,7 +91,9 @@ impl Status {
             ambient: set("CapAmb")?,
             no_new_privs: line("NoNewPrivs")? == "1",
             // A kernel built without seccomp has no such line.
-            seccomp: line("Seccomp").and_then(|mode| mode.parse().ok()).unwrap_or(0),
+            seccomp: line("Seccomp")
+                .and_then(|mode| mode.parse().ok())
+                .unwrap_or(0),
         })
     }
 }
