@@ -44,8 +44,10 @@ struct Method {
     retry: String,
 }
 
-const PROTOS: [&str; 9] =
-    ["common", "config", "policy", "broker", "dialer", "gateway", "agent", "model", "executor"];
+const PROTOS: [&str; 10] = [
+    "common", "config", "policy", "broker", "dialer", "gateway", "agent", "model", "executor",
+    "sandbox",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=clawdbot");
@@ -87,6 +89,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "clawdbot.v1.SecretEntry",
             "clawdbot.v1.SecretEntry.source",
             "clawdbot.v1.LeaseReply",
+            "clawdbot.v1.SandboxRequest",
+            "clawdbot.v1.SandboxVariable",
         ])
         .compile_fds(descriptors)?;
     std::fs::write(Path::new(&out).join("edges.rs"), tables(&methods, &streams)?)?;
