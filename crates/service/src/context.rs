@@ -1,0 +1,295 @@
+//! What a running process has: its edges, its slice of the configuration, its status line, and the
+//! news that it should end.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use clawdbot_identity::Role;
+use clawdbot_proto::v1::{DialerReply, DialerRequest, Snapshot};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::edge::{Slot, Source, serve_stream};
+use crate::frames::{FrameHandler, serve_frames};
+use crate::inherit::{Inherited, Way};
+use crate::{Edge, FrameClient, FrameMessage, Notifier, Router, ServeError, control, watch_config};
+
+/// Time between two signs of life.
+const WATCHDOG: Duration = Duration::from_secs(10);
+
+/// A listening socket of the front door.
+pub struct Listener {
+    /// The address it is bound to.
+    pub address: SocketAddr,
+    /// The socket itself.
+    pub socket: TcpListener,
+}
+
+/// The news that the process should end in good order.
+#[derive(Clone)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Waits until the process should end.
+    pub async fn wait(&self) {
+        let mut news = self.0.clone();
+        // An error means that the sender is gone, which ends the process as well.
+        let _over = news.wait_for(|over| *over).await;
+    }
+}
+
+/// What a running process has. Cheap to clone.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    role: Role,
+    notifier: Notifier,
+    confinement: String,
+    peers: Peers,
+    incoming: Mutex<Option<mpsc::UnboundedReceiver<Incoming>>>,
+    listeners: watch::Receiver<Vec<Arc<Listener>>>,
+    shutdown: watch::Receiver<bool>,
+    config: OnceLock<watch::Receiver<Option<Arc<Snapshot>>>>,
+}
+
+/// Where other processes are found.
+pub(crate) enum Peers {
+    Handed(Arc<Mutex<BTreeMap<Role, Arc<Slot>>>>),
+    Sockets(PathBuf),
+}
+
+/// Whoever comes to this process: one connected stream, or a socket where many arrive.
+pub(crate) enum Incoming {
+    Stream(Role, StdStream),
+    Socket(Role, StdListener),
+}
+
+/// The ends of [`Context`]'s channels that the control task holds.
+pub(crate) struct Feeds {
+    pub(crate) slots: Arc<Mutex<BTreeMap<Role, Arc<Slot>>>>,
+    pub(crate) incoming: mpsc::UnboundedSender<Incoming>,
+    pub(crate) listeners: watch::Sender<Vec<Arc<Listener>>>,
+    pub(crate) shutdown: watch::Sender<bool>,
+}
+
+impl Context {
+    /// Must be called inside the runtime.
+    pub(crate) fn new(inherited: Inherited, confinement: String) -> Result<Self, ServeError> {
+        let (incoming, incoming_rx) = mpsc::unbounded_channel();
+        let (listeners, listeners_rx) = watch::channel(Vec::new());
+        let (shutdown, shutdown_rx) = watch::channel(false);
+        let slots = Arc::new(Mutex::new(BTreeMap::new()));
+        let feeds = Feeds { slots: Arc::clone(&slots), incoming, listeners, shutdown };
+        feeds.give(inherited.brought)?;
+        let peers = match inherited.way {
+            Way::Control { stream, reader } => {
+                tokio::spawn(control::follow(stream, reader, feeds));
+                Peers::Handed(slots)
+            }
+            Way::Sockets(directory) => {
+                // Nothing more will come; the senders live as long as the process.
+                tokio::spawn(async move {
+                    let _feeds = feeds;
+                    std::future::pending::<()>().await;
+                });
+                Peers::Sockets(directory)
+            }
+        };
+        tokio::spawn(watchdog(inherited.notifier.clone()));
+        Ok(Self(Arc::new(Inner {
+            role: inherited.role,
+            notifier: inherited.notifier,
+            confinement,
+            peers,
+            incoming: Mutex::new(Some(incoming_rx)),
+            listeners: listeners_rx,
+            shutdown: shutdown_rx,
+            config: OnceLock::new(),
+        })))
+    }
+
+    /// Who this process is on its edges.
+    #[must_use]
+    pub fn role(&self) -> &Role {
+        &self.0.role
+    }
+
+    /// The edge on which this process calls `server`. Calls on an edge that the table does not have
+    /// end with PERMISSION_DENIED.
+    #[must_use]
+    pub fn edge(&self, server: &Role) -> Edge {
+        Edge::new(self.0.role.clone(), server.clone(), self.source(server))
+    }
+
+    /// The frame edge on which this process calls the dialer.
+    #[must_use]
+    pub fn dialer(&self) -> FrameClient<DialerRequest, DialerReply> {
+        let server = Role::dialer();
+        let source = self.source(&server);
+        FrameClient::new(self.0.role.clone(), server, source)
+    }
+
+    fn source(&self, server: &Role) -> Source {
+        match &self.0.peers {
+            Peers::Handed(slots) => {
+                let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+                let slot = slots.entry(server.clone()).or_insert_with(|| Arc::new(Slot::new()));
+                Source::Handed(Arc::clone(slot))
+            }
+            Peers::Sockets(directory) => Source::path(
+                directory.join(server.as_str()).join(format!("{}.sock", self.0.role)),
+            ),
+        }
+    }
+
+    /// This process's slice of the configuration, kept fresh; `None` while there is none.
+    #[must_use]
+    pub fn config(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.0
+            .config
+            .get_or_init(|| {
+                let (sender, receiver) = watch::channel(None);
+                tokio::spawn(watch_config::follow(self.edge(&Role::policy()), sender));
+                receiver
+            })
+            .clone()
+    }
+
+    /// The front door's listening sockets, as they come and go.
+    #[must_use]
+    pub fn listeners(&self) -> watch::Receiver<Vec<Arc<Listener>>> {
+        self.0.listeners.clone()
+    }
+
+    /// The news that the process should end.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown(self.0.shutdown.clone())
+    }
+
+    /// The process is ready to work.
+    pub fn ready(&self, status: &str) {
+        self.0.notifier.ready(&self.status_line(status));
+        info!("ready");
+    }
+
+    /// The status line changed.
+    pub fn status(&self, status: &str) {
+        self.0.notifier.status(&self.status_line(status));
+    }
+
+    fn status_line(&self, status: &str) -> String {
+        format!("{} | {status}", self.0.confinement)
+    }
+
+    /// Serves all gRPC edges, present and future, until the process should end.
+    ///
+    /// # Errors
+    /// When it was called before.
+    pub async fn serve(&self, router: Router) -> Result<(), ServeError> {
+        let server = self.0.role.clone();
+        self.accept(move |role, stream| {
+            tokio::spawn(serve_stream(stream, role, server.clone(), router.clone()));
+        })
+        .await
+    }
+
+    /// Serves all frame edges, present and future, until the process should end.
+    ///
+    /// # Errors
+    /// When it was called before.
+    pub async fn serve_frames<Req, Rep, F>(
+        &self,
+        handler: impl Fn(Role, Req) -> F + Send + Sync + 'static,
+    ) -> Result<(), ServeError>
+    where
+        Req: FrameMessage,
+        Rep: FrameMessage,
+        F: Future<Output = (Rep, Vec<OwnedFd>)> + Send + 'static,
+    {
+        let handler: FrameHandler<Req, Rep> =
+            Arc::new(move |role, request| Box::pin(handler(role, request)));
+        let server = self.0.role.clone();
+        self.accept(move |role, stream| {
+            tokio::spawn(serve_frames(stream, role, server.clone(), Arc::clone(&handler)));
+        })
+        .await
+    }
+
+    async fn accept(&self, each: impl Fn(Role, UnixStream) + Clone + Send + 'static) -> Result<(), ServeError> {
+        let taken = self.0.incoming.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut incoming = taken.ok_or("this process serves its edges already")?;
+        let shutdown = self.shutdown();
+        let one_user = matches!(self.0.peers, Peers::Handed(_));
+        loop {
+            tokio::select! {
+                () = shutdown.wait() => return Ok(()),
+                arrival = incoming.recv() => match arrival {
+                    Some(Incoming::Stream(role, stream)) => each(role, adopt(stream)?),
+                    Some(Incoming::Socket(role, socket)) => {
+                        tokio::spawn(accept_from(role, socket, one_user, each.clone()));
+                    }
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+}
+
+fn adopt(stream: StdStream) -> io::Result<UnixStream> {
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+/// Takes connections from a socket with a name. The socket's mode says who may connect; where
+/// everything belongs to one user, the peer's identity is checked as well.
+async fn accept_from(
+    role: Role,
+    socket: StdListener,
+    one_user: bool,
+    each: impl Fn(Role, UnixStream),
+) {
+    let bound = socket.set_nonblocking(true).and_then(|()| UnixListener::from_std(socket));
+    let socket = match bound {
+        Ok(socket) => socket,
+        Err(error) => {
+            warn!(%role, %error, "a socket cannot be served");
+            return;
+        }
+    };
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) if one_user && !is_own_user(&stream) => {
+                warn!(%role, "refused a connection of another user");
+            }
+            Ok((stream, _)) => each(role.clone(), stream),
+            Err(error) => {
+                // Out of descriptors, for example: others end first, then there is room again.
+                warn!(%role, %error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn is_own_user(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+async fn watchdog(notifier: Notifier) {
+    let mut ticks = tokio::time::interval(WATCHDOG);
+    loop {
+        ticks.tick().await;
+        notifier.watchdog();
+    }
+}

@@ -1,0 +1,98 @@
+//! The control descriptor of a running process: new ends of edges after a peer's restart, new
+//! listeners, the end. When the supervisor dies, the descriptor closes and the process ends too.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, PoisonError};
+
+use clawdbot_confine::frame::FrameReader;
+use clawdbot_proto::v1::{ControlFrame, control_frame};
+use prost::Message as _;
+use tracing::{error, warn};
+
+use crate::context::{Feeds, Incoming, Listener};
+use crate::edge::Slot;
+use crate::frames::FrameConnection;
+use crate::inherit::Brought;
+use crate::{ServeError, log};
+
+impl Feeds {
+    /// Passes descriptors on to whoever waits for them.
+    pub(crate) fn give(&self, brought: Brought) -> Result<(), ServeError> {
+        for (role, stream) in brought.calls {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.entry(role).or_insert_with(|| Arc::new(Slot::new())).hand_over(stream);
+        }
+        // The receiver is gone only when the process ends.
+        for (role, stream) in brought.serves {
+            let _over = self.incoming.send(Incoming::Stream(role, stream));
+        }
+        for (role, socket) in brought.accepts {
+            let _over = self.incoming.send(Incoming::Socket(role, socket));
+        }
+        for listener in brought.listeners {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            let socket = tokio::net::TcpListener::from_std(listener)?;
+            self.listeners.send_modify(|all| {
+                all.retain(|known| known.address != address);
+                all.push(Arc::new(Listener { address, socket }));
+            });
+        }
+        Ok(())
+    }
+
+    fn keep_only(&self, addresses: &[String]) {
+        self.listeners.send_if_modified(|all| {
+            let before = all.len();
+            all.retain(|known| addresses.contains(&known.address.to_string()));
+            all.len() != before
+        });
+    }
+}
+
+pub(crate) async fn follow(stream: UnixStream, reader: FrameReader, feeds: Feeds) {
+    match FrameConnection::resume(stream, reader) {
+        Ok(connection) => {
+            while let Some(frame) = next(&connection).await {
+                match frame {
+                    (control_frame::Frame::Descriptor(what), Some(fd)) => {
+                        let mut brought = Brought { files: BTreeMap::new(), ..Brought::default() };
+                        let given = brought
+                            .add(what, fd)
+                            .map_err(|error| ServeError::from(error.to_string()))
+                            .and_then(|()| feeds.give(brought));
+                        if let Err(error) = given {
+                            warn!(%error, "a descriptor from the supervisor cannot be used");
+                        }
+                    }
+                    (control_frame::Frame::Listeners(kept), None) => feeds.keep_only(&kept.addresses),
+                    (control_frame::Frame::LogLevel(level), None) => log::set_level(&level),
+                    (control_frame::Frame::Shutdown(_), None) => break,
+                    _ => {
+                        error!("the supervisor sent a frame out of order");
+                        break;
+                    }
+                }
+            }
+        }
+        Err(error) => error!(%error, "the control descriptor cannot be read"),
+    }
+    let _nobody_waits = feeds.shutdown.send(true);
+}
+
+async fn next(
+    connection: &FrameConnection,
+) -> Option<(control_frame::Frame, Option<std::os::fd::OwnedFd>)> {
+    match connection.receive().await {
+        Ok(Some(frame)) => {
+            let message = ControlFrame::decode(frame.payload.as_slice()).ok()?;
+            Some((message.frame?, frame.fds.into_iter().next()))
+        }
+        Ok(None) => None,
+        Err(error) => {
+            error!(%error, "the control descriptor broke");
+            None
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The calling side of an edge: a tower service for tonic's generated clients that waits for its peer,
+//! reconnects when the peer was restarted and repeats lost calls as the edge table says.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clawdbot_identity::Role;
+use clawdbot_proto::edges::{self, Method, Retry};
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::source::Source;
+
+/// How long a call waits for its peer before it is UNAVAILABLE.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One edge from this process to a server. Cheap to clone; all clones share the connection.
+#[derive(Clone)]
+pub struct Edge(Arc<Inner>);
+
+struct Inner {
+    client: Role,
+    server: Role,
+    source: Source,
+    patience: Duration,
+    current: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
+}
+
+/// Why one try of a call did not bring an answer.
+enum Lost {
+    /// The request never left.
+    Unsent,
+    /// The request may have been seen.
+    Cut,
+    /// No peer to talk to.
+    NoPeer(Status),
+}
+
+impl Edge {
+    pub(crate) fn new(client: Role, server: Role, source: Source) -> Self {
+        Self(Arc::new(Inner { client, server, source, patience: PATIENCE, current: Mutex::new(None) }))
+    }
+
+    /// An edge over a socket with a name. `patience` bounds the wait for the peer.
+    #[must_use]
+    pub fn to_path(path: PathBuf, client: Role, server: Role, patience: Duration) -> Self {
+        let source = Source::path(path);
+        Self(Arc::new(Inner { client, server, source, patience, current: Mutex::new(None) }))
+    }
+
+    /// An edge over one connected stream; when it ends, calls end with UNAVAILABLE.
+    #[must_use]
+    pub fn over(stream: std::os::unix::net::UnixStream, client: Role, server: Role) -> Self {
+        let slot = super::Slot::new();
+        slot.hand_over(stream);
+        Self::new(client, server, Source::Handed(Arc::new(slot)))
+    }
+
+    /// Changes whenever the peer was started anew, so that whoever pushed something to it pushes again.
+    #[must_use]
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.0.source.generation()
+    }
+}
+
+impl Inner {
+    /// The connection to the present peer, made if need be.
+    async fn connection(self: &Arc<Self>) -> Result<http2::SendRequest<Full<Bytes>>, Status> {
+        let mut current = self.current.lock().await;
+        let stream = match self.source.newer() {
+            Some(stream) => stream,
+            None => {
+                if let Some(open) = current.as_ref().filter(|open| !open.is_closed()) {
+                    return Ok(open.clone());
+                }
+                self.source.next().await
+            }
+        };
+        let stream = stream.map_err(|error| self.unavailable(&error.to_string()))?;
+        let sender = self.handshake(stream).await?;
+        *current = Some(sender.clone());
+        Ok(sender)
+    }
+
+    async fn handshake(
+        self: &Arc<Self>,
+        stream: UnixStream,
+    ) -> Result<http2::SendRequest<Full<Bytes>>, Status> {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unavailable(&error.to_string()))?;
+        let inner = Arc::downgrade(self);
+        tokio::spawn(async move {
+            // How it ended does not matter: calls in flight learn it by themselves.
+            let _ended = connection.await;
+            if let Some(inner) = inner.upgrade() {
+                inner.source.ended();
+            }
+        });
+        Ok(sender)
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        method: &'static Method,
+        request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<Response<Body>, Lost> {
+        let mut sender = timeout_at(deadline, self.connection())
+            .await
+            .map_err(|_| Lost::NoPeer(self.unavailable("no answer to the call for a connection")))?
+            .map_err(Lost::NoPeer)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| if error.is_canceled() { Lost::Unsent } else { Lost::Cut })?;
+        let (head, body) = response.into_parts();
+        let body = if method.streams { self.live(body) } else { collected(body).await? };
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// A stream whose server dies ends with UNAVAILABLE.
+    fn live(&self, body: Incoming) -> Body {
+        let lost = self.unavailable("it ended before its answer did");
+        Body::new(body.map_err(move |_| lost.clone()))
+    }
+
+    fn unavailable(&self, why: &str) -> Status {
+        Status::unavailable(format!("{} cannot be reached: {why}", self.server))
+    }
+
+    async fn call(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path().to_owned();
+        let Some(method) = edges::method(self.client.as_str(), self.server.as_str(), &path) else {
+            return Err(Status::permission_denied(format!(
+                "{} may not call {path} at {}",
+                self.client, self.server
+            )));
+        };
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(self.server.as_str())
+            .path_and_query(path.as_str())
+            .build()
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let body = body.collect().await?.to_bytes();
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let mut request = Request::new(Full::new(body.clone()));
+            *request.method_mut() = http::Method::POST;
+            *request.uri_mut() = uri.clone();
+            *request.headers_mut() = head.headers.clone();
+            let again = match self.attempt(method, request, deadline).await {
+                Ok(response) => return Ok(response),
+                Err(Lost::NoPeer(status)) => return Err(status),
+                Err(Lost::Unsent) => true,
+                Err(Lost::Cut) => method.retry != Retry::No,
+            };
+            if !again || Instant::now() >= deadline {
+                return Err(self.unavailable("it ended before its answer did"));
+            }
+        }
+    }
+}
+
+/// The whole answer of a call that is no stream, so that a lost half of it can be asked for again.
+async fn collected(body: Incoming) -> Result<Body, Lost> {
+    let whole = body.collect().await.map_err(|_| Lost::Cut)?;
+    Ok(Body::new(whole.map_err(|never| match never {})))
+}
+
+impl tower_service::Service<Request<Body>> for Edge {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(Arc::clone(&self.0).call(request))
+    }
+}

@@ -1,0 +1,10 @@
+//! gRPC edges: one connected stream for each permitted pair of roles, and the table that says what
+//! may be called on it. Whoever calls is known by the stream, never by the message.
+
+mod client;
+mod server;
+mod source;
+
+pub use client::Edge;
+pub use server::{Caller, Router, caller, serve_stream};
+pub(crate) use source::{Slot, Source};

@@ -1,0 +1,87 @@
+//! Where the streams of an edge come from: handed over by the supervisor, again after each restart of
+//! the peer, or connected to by path where a service manager made the sockets.
+
+use std::io;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, watch};
+
+/// Holds the newest stream that the supervisor handed over and nobody has taken yet.
+pub(crate) struct Slot {
+    next: Mutex<Option<StdStream>>,
+    arrived: Notify,
+    generation: watch::Sender<u64>,
+}
+
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Self { next: Mutex::new(None), arrived: Notify::new(), generation: watch::Sender::new(0) }
+    }
+
+    /// A fresh stream replaces an unused older one, whose peer is gone.
+    pub(crate) fn hand_over(&self, stream: StdStream) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+        self.generation.send_modify(|n| *n += 1);
+        self.arrived.notify_one();
+    }
+
+    pub(crate) fn newer(&self) -> Option<StdStream> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Where the next stream to a peer comes from.
+pub(crate) enum Source {
+    Handed(std::sync::Arc<Slot>),
+    Path { path: PathBuf, generation: watch::Sender<u64> },
+}
+
+impl Source {
+    pub(crate) fn path(path: PathBuf) -> Self {
+        Self::Path { path, generation: watch::Sender::new(0) }
+    }
+
+    /// A stream that came in since the last call, without waiting.
+    pub(crate) fn newer(&self) -> Option<io::Result<UnixStream>> {
+        match self {
+            Self::Handed(slot) => slot.newer().map(adopt),
+            Self::Path { .. } => None,
+        }
+    }
+
+    /// The next stream; waits for the supervisor where it hands them over.
+    pub(crate) async fn next(&self) -> io::Result<UnixStream> {
+        match self {
+            Self::Handed(slot) => loop {
+                if let Some(stream) = slot.newer() {
+                    return adopt(stream);
+                }
+                slot.arrived.notified().await;
+            },
+            Self::Path { path, .. } => UnixStream::connect(path).await,
+        }
+    }
+
+    /// Counts the peers that this edge has had: it changes when a peer was restarted.
+    pub(crate) fn generation(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::Handed(slot) => slot.generation.subscribe(),
+            Self::Path { generation, .. } => generation.subscribe(),
+        }
+    }
+
+    /// The connection ended. Where streams are handed over, the next one says so itself.
+    pub(crate) fn ended(&self) {
+        if let Self::Path { generation, .. } = self {
+            generation.send_modify(|n| *n += 1);
+        }
+    }
+}
+
+fn adopt(stream: StdStream) -> io::Result<UnixStream> {
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}

@@ -1,0 +1,57 @@
+//! Why a process did not start or did not go on. The text reaches the log and the status line, so it
+//! says what to do and never holds a secret.
+
+use std::io;
+
+/// Exit status of a process whose confinement or configuration is not acceptable; it is not restarted.
+pub(crate) const EXIT_CONFIG: u8 = 78;
+
+/// Why a process did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StartError {
+    message: String,
+    code: u8,
+}
+
+impl StartError {
+    /// A mistake that a restart cannot mend: exit status 78.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: EXIT_CONFIG }
+    }
+
+    /// Something outside failed, for example a full disk: exit status 1, and another try.
+    #[must_use]
+    pub fn io(what: &str, error: &io::Error) -> Self {
+        Self { message: format!("{what}: {error}"), code: 1 }
+    }
+
+    /// The exit status that tells the supervisor or service manager what to do.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+/// Why a running process cannot go on. It ends with status 1 and is started again.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ServeError(String);
+
+impl From<String> for ServeError {
+    fn from(message: String) -> Self {
+        Self(message)
+    }
+}
+
+impl From<&str> for ServeError {
+    fn from(message: &str) -> Self {
+        Self(message.into())
+    }
+}
+
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}

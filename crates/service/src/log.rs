@@ -1,0 +1,157 @@
+//! Log lines: one JSON object a line on the error stream, whose other end is the supervisor or the
+//! service manager. Message texts and secrets are never fields.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+static LEVEL: AtomicU8 = AtomicU8::new(INFO);
+static ROLE: OnceLock<String> = OnceLock::new();
+
+const INFO: u8 = 3;
+const LEVELS: [&str; 6] = ["silent", "error", "warn", "info", "debug", "trace"];
+
+/// Sends this process's log lines to its error stream, under the name of `role`. Later calls change nothing.
+pub fn start(role: &str) {
+    if ROLE.set(role.to_owned()).is_ok() {
+        // Fails only if another subscriber was set, which then has the lines.
+        let _set = tracing::subscriber::set_global_default(Lines);
+    }
+}
+
+/// Shows lines of `level` and above: silent, error, warn, info, debug or trace. Other words change nothing.
+pub fn set_level(level: &str) {
+    if let Some(number) = LEVELS.iter().position(|known| *known == level) {
+        LEVEL.store(u8::try_from(number).unwrap_or(INFO), Ordering::Relaxed);
+    }
+}
+
+/// Now, as in a log line: `2026-01-31T12:00:00.000Z`.
+#[must_use]
+pub fn timestamp(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+struct Lines;
+
+fn number(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+/// Lines come from this project's own code; what its libraries say at length is not for the log.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("clawdbot")
+}
+
+impl Subscriber for Lines {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if metadata.is_event() && is_ours(metadata) { Interest::sometimes() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_ours(metadata) && number(*metadata.level()) <= LEVEL.load(Ordering::Relaxed)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields(Map::new());
+        event.record(&mut fields);
+        let level = LEVELS[usize::from(number(*event.metadata().level()))];
+        let role = ROLE.get().map_or("", String::as_str);
+        let line = render(SystemTime::now(), role, level, fields.0);
+        // A log that cannot be written has nowhere to say so.
+        let _lost = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// One line: time, role, level and message first, then the fields by name.
+#[must_use]
+pub fn render(at: SystemTime, role: &str, level: &str, mut fields: Map<String, Value>) -> String {
+    let message = fields.remove("message").unwrap_or_default();
+    let mut line = String::with_capacity(160);
+    // Writing to a string cannot fail.
+    let _never = write!(
+        line,
+        "{{\"time\":\"{}\",\"role\":{},\"level\":\"{level}\",\"message\":{message}",
+        timestamp(at),
+        Value::from(role)
+    );
+    for (name, value) in &fields {
+        let _never = write!(line, ",{}:{value}", Value::from(name.as_str()));
+    }
+    line.push_str("}\n");
+    line
+}
+
+struct Fields(Map<String, Value>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().into(), Value::from(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().into(), Value::from(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().into(), Value::from(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().into(), Value::from(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().into(), Value::from(value));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.0.insert(field.name().into(), Value::from(value.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_json_object_with_its_fields_whatever_they_hold() {
+        let mut fields = Map::new();
+        fields.insert("message".into(), "started".into());
+        fields.insert("path".into(), "a\n\"b\"\u{1b}[31m".into());
+        let line = render(UNIX_EPOCH + Duration::from_millis(1), "gateway", "info", fields);
+        assert_eq!(line.matches('\n').count(), 1);
+        let parsed: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(parsed["time"], "1970-01-01T00:00:00.001Z");
+        assert_eq!(parsed["message"], "started");
+        assert_eq!(parsed["path"], "a\n\"b\"\u{1b}[31m");
+    }
+}

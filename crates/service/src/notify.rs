@@ -1,0 +1,69 @@
+//! READY, STATUS and WATCHDOG lines, in one format for both modes: to the supervisor over the control
+//! descriptor, or to the service manager's socket, which is connected before the filter closes `socket`.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clawdbot_confine::frame;
+use clawdbot_proto::v1::{ChildFrame, child_frame};
+use prost::Message as _;
+
+/// Where this process reports itself. Cheap to clone.
+#[derive(Clone)]
+pub struct Notifier(Arc<Mutex<Target>>);
+
+pub(crate) enum Target {
+    Control(UnixStream),
+    Manager(UnixDatagram),
+    Nobody,
+}
+
+impl Notifier {
+    pub(crate) fn new(target: Target) -> Self {
+        Self(Arc::new(Mutex::new(target)))
+    }
+
+    /// The process is ready; `status` is its status line.
+    pub fn ready(&self, status: &str) {
+        self.send(&format!("READY=1\nSTATUS={}", one_line(status)));
+    }
+
+    /// The status line changed.
+    pub fn status(&self, status: &str) {
+        self.send(&format!("STATUS={}", one_line(status)));
+    }
+
+    /// The process makes progress.
+    pub fn watchdog(&self) {
+        self.send("WATCHDOG=1");
+    }
+
+    /// The process is about to end in good order.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    fn send(&self, lines: &str) {
+        let target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = match &*target {
+            Target::Control(stream) => send_frame(stream, lines),
+            Target::Manager(socket) => socket.send(lines.as_bytes()).map(drop),
+            Target::Nobody => Ok(()),
+        };
+        // Nobody listens any more: the end of the supervisor is noticed where its frames are read.
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a notification did not arrive");
+        }
+    }
+}
+
+fn send_frame(stream: impl AsFd, lines: &str) -> io::Result<()> {
+    let frame = ChildFrame { frame: Some(child_frame::Frame::Notify(lines.into())) };
+    frame::send(stream, &frame.encode_to_vec(), &[])
+}
+
+fn one_line(status: &str) -> String {
+    clawdbot_identity::text::sanitize_line(status).into_owned()
+}

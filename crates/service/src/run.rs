@@ -1,0 +1,118 @@
+//! The start order, the same for every process:
+//!
+//! 1. name the inherited descriptors, close the rest, connect the notify socket
+//! 2. check identity, capabilities and environment
+//! 3. open files and directories (`prepare`)
+//! 4. limits, not dumpable, no new privileges
+//! 5. landlock
+//! 6. seccomp
+//! 7. self-test: what must be forbidden is tried
+//! 8. start the runtime
+//! 9. READY, with the measured confinement in the status line
+//!
+//! Steps 1 to 7 run in one thread, before the runtime exists.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clawdbot_confine::measure::Confinement;
+use clawdbot_confine::seccomp::Mode;
+use clawdbot_confine::{profile, process};
+use tracing::{error, info};
+
+use crate::inherit::{self, Way};
+use crate::{Context, ServeError, Start, StartError, log};
+
+/// How long work that is left may go on after `serve` has returned.
+const LAST_WORK: Duration = Duration::from_millis(500);
+
+/// The whole life of a process; `main` does nothing else. `program` is its name without `clawdbot-`
+/// and the name of its confinement profile.
+pub fn run<P, S, F>(
+    program: &'static str,
+    prepare: fn(&mut Start) -> Result<P, StartError>,
+    serve: S,
+) -> ExitCode
+where
+    S: FnOnce(P, Context) -> F,
+    F: Future<Output = Result<(), ServeError>>,
+{
+    match start(program, prepare) {
+        Ok((prepared, start, confinement)) => live(prepared, start, &confinement, serve),
+        Err(error) => {
+            log::start(program);
+            error!("{error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn start<P>(
+    program: &'static str,
+    prepare: fn(&mut Start) -> Result<P, StartError>,
+) -> Result<(P, Start, Confinement), StartError> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let inherited = inherit::take(inherit::own_role(program, &arguments)?)?;
+    log::start(inherited.role.as_str());
+    log::set_level(&inherited.setup.log_level);
+
+    let in_system_mode = matches!(inherited.way, Way::Sockets(_));
+    process::assert_identity(in_system_mode).map_err(|e| StartError::config(e.to_string()))?;
+    let mut start = Start::new(inherited);
+    let outcome = prepare(&mut start).and_then(|prepared| {
+        let mode = if in_system_mode { Mode::System } else { Mode::Single };
+        Ok((prepared, confine(program, mode, &mut start)?))
+    });
+    match outcome {
+        Ok((prepared, confinement)) => Ok((prepared, start, confinement)),
+        Err(error) => {
+            start.inherited.notifier.status(&error.to_string());
+            Err(error)
+        }
+    }
+}
+
+fn confine(program: &str, mode: Mode, start: &mut Start) -> Result<Confinement, StartError> {
+    let profile = profile(program)
+        .ok_or_else(|| StartError::config(format!("there is no confinement profile {program}")))?;
+    let rules = std::mem::take(&mut start.rules);
+    let confinement = clawdbot_confine::confine(profile, mode, &rules)
+        .map_err(|error| StartError::config(format!("confinement: {error}")))?;
+    if start.setup().sandbox_require == "full" && !confinement.is_full() {
+        return Err(StartError::config(format!(
+            "sandbox.require is \"full\", but this kernel gives less: {}",
+            confinement.to_line()
+        )));
+    }
+    Ok(confinement)
+}
+
+fn live<P, S, F>(prepared: P, start: Start, confinement: &Confinement, serve: S) -> ExitCode
+where
+    S: FnOnce(P, Context) -> F,
+    F: Future<Output = Result<(), ServeError>>,
+{
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "the runtime did not start");
+            return ExitCode::FAILURE;
+        }
+    };
+    let notifier = start.inherited.notifier.clone();
+    let outcome = runtime.block_on(async {
+        let context = Context::new(start.inherited, confinement.to_line())?;
+        info!(confinement = %confinement.to_line(), "confined");
+        serve(prepared, context).await
+    });
+    notifier.stopping();
+    runtime.shutdown_timeout(LAST_WORK);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Edges without processes, for tests: the real client, server and table over a socketpair.
+
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+
+use clawdbot_identity::Role;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::edge::{Slot, Source};
+use crate::{Edge, Router, serve_stream};
+
+/// An edge whose server can die and come back.
+pub struct Link {
+    slot: Arc<Slot>,
+    client: Role,
+    server: Role,
+    running: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Link {
+    /// An edge with nobody at its other end yet.
+    #[must_use]
+    pub fn new(client: &Role, server: &Role) -> Self {
+        Self {
+            slot: Arc::new(Slot::new()),
+            client: client.clone(),
+            server: server.clone(),
+            running: Mutex::new(None),
+        }
+    }
+
+    /// The calling side.
+    #[must_use]
+    pub fn edge(&self) -> Edge {
+        Edge::new(self.client.clone(), self.server.clone(), Source::Handed(Arc::clone(&self.slot)))
+    }
+
+    /// The server dies: calls in flight are lost, new ones wait.
+    pub async fn cut(&self) {
+        if let Some(running) = self.running.lock().await.take() {
+            running.abort();
+            let _aborted = running.await;
+        }
+    }
+
+    /// A new server takes the place of the old one.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub async fn reconnect(&self, router: Router) -> std::io::Result<()> {
+        self.cut().await;
+        let (ours, theirs) = StdStream::pair()?;
+        theirs.set_nonblocking(true)?;
+        let theirs = UnixStream::from_std(theirs)?;
+        let served = serve_stream(theirs, self.client.clone(), self.server.clone(), router);
+        *self.running.lock().await = Some(tokio::spawn(served));
+        self.slot.hand_over(ours);
+        Ok(())
+    }
+}
+
+/// An edge from `client` to `server`, which answers with `router`. Must be called inside a runtime.
+///
+/// # Errors
+/// When the system has no descriptor left.
+pub fn connect(client: &Role, server: &Role, router: Router) -> std::io::Result<Edge> {
+    let (ours, theirs) = StdStream::pair()?;
+    theirs.set_nonblocking(true)?;
+    let theirs = UnixStream::from_std(theirs)?;
+    tokio::spawn(serve_stream(theirs, client.clone(), server.clone(), router));
+    Ok(Edge::over(ours, client.clone(), server.clone()))
+}

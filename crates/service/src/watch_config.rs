@@ -1,0 +1,31 @@
+//! Keeps a process's slice of the configuration fresh: subscribes at policy, again after each restart
+//! of policy. The last slice stays in force in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdbot_proto::v1::config_client::ConfigClient;
+use clawdbot_proto::v1::{Snapshot, WatchRequest};
+use tokio::sync::watch;
+use tracing::debug;
+
+use crate::Edge;
+
+/// Pause after a failed try, so that a policy that keeps dying is not asked in a circle.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) async fn follow(edge: Edge, slice: watch::Sender<Option<Arc<Snapshot>>>) {
+    let mut client = ConfigClient::new(edge);
+    while !slice.is_closed() {
+        match client.watch(WatchRequest {}).await {
+            Ok(stream) => {
+                let mut stream = stream.into_inner();
+                while let Ok(Some(snapshot)) = stream.message().await {
+                    slice.send_replace(Some(Arc::new(snapshot)));
+                }
+            }
+            Err(status) => debug!(code = ?status.code(), "no configuration yet"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
