@@ -50,6 +50,15 @@ impl Program {
     }
 }
 
+/// What ends a child when its parent dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leash {
+    /// The kernel kills it at once (Linux; elsewhere as [`Leash::Control`]).
+    Parent,
+    /// It sees the end of its control socket and has a moment to tidy up.
+    Control,
+}
+
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -142,9 +151,9 @@ fn exit_of(status: WaitStatus) -> Option<Exit> {
 ///
 /// It gets `argv` as its arguments (the first is its name), no environment, `/` as its directory,
 /// `/dev/null` for input and output, `stderr` as 2, `control` as [`CONTROL`] and no other
-/// descriptor; a session of its own; all signals at their defaults. It is killed when the thread
-/// that called this ends, so call it from the thread that lives as long as the process. Returns
-/// when the program runs.
+/// descriptor; a session of its own; all signals at their defaults. `Leash::Parent` has it killed
+/// when the thread that called this ends, so call it from the thread that lives as long as the
+/// process. Returns when the program runs.
 ///
 /// # Errors
 /// `InvalidInput` for an argument with a NUL byte; the kernel's answer to fork or exec.
@@ -153,6 +162,7 @@ pub fn spawn(
     argv: &[&str],
     control: OwnedFd,
     stderr: OwnedFd,
+    leash: Leash,
 ) -> io::Result<Child> {
     let argv: Vec<CString> = argv
         .iter()
@@ -182,6 +192,7 @@ pub fn spawn(
         path: program.path.as_ptr(),
         argv: pointers.as_ptr(),
         report: report_copy.as_raw_fd(),
+        leash,
         // SAFETY: no memory is passed.
         parent: unsafe { libc::getpid() },
     };
@@ -253,6 +264,7 @@ struct Plan {
     path: *const c_char,
     argv: *const *const c_char,
     report: RawFd,
+    leash: Leash,
     parent: libc::pid_t,
 }
 
@@ -265,7 +277,7 @@ impl Plan {
         unsafe {
             libc::setsid();
             #[cfg(target_os = "linux")]
-            {
+            if self.leash == Leash::Parent {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 // Died before the call above: nobody would send the signal.
                 if libc::getppid() != self.parent {
@@ -273,7 +285,7 @@ impl Plan {
                 }
             }
             #[cfg(not(target_os = "linux"))]
-            let _ = self.parent;
+            let _ = (self.parent, self.leash);
             // A disposition of "ignored" survives exec, and so does the mask.
             for signal in 1..=64 {
                 default_disposition(signal);
