@@ -1,1 +1,9 @@
-//! Secret bytes in locked memory and the table of who owns which secret.
+//! Secret bytes in locked memory, whose they are, and how to keep them out of what is shown.
+
+pub mod environment;
+pub mod owner;
+pub mod redact;
+mod secret;
+
+pub use environment::{Environment, EnvironmentError};
+pub use secret::{Secret, TokenDigest};

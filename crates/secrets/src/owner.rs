@@ -1,0 +1,152 @@
+//! Whose a secret is: one table from config path, and one from well-known environment name, to the one role that may have it.
+//! A path or name without a row belongs to nobody and is refused; nobody can claim a secret by asking for it.
+
+use clawdbot_identity::Role;
+
+/// Config path and owner. `<id>` is one segment that the owner's name repeats, `*` any one segment.
+pub const PATHS: &[(&str, &str)] = &[
+    ("models.providers.<id>.apiKey", "model-<id>"),
+    ("models.providers.<id>.headers.*", "model-<id>"),
+    ("channels.telegram.botToken", "channel-telegram"),
+    ("channels.telegram.accounts.*.botToken", "channel-telegram"),
+    ("channels.telegram.webhookSecret", "channel-telegram"),
+    (
+        "channels.telegram.accounts.*.webhookSecret",
+        "channel-telegram",
+    ),
+    ("channels.discord.token", "channel-discord"),
+    ("channels.discord.accounts.*.token", "channel-discord"),
+    // What outsiders present to us: policy verifies it and nobody else has to know it.
+    ("gateway.auth.*", "policy"),
+    ("hooks.token", "policy"),
+    // What the command line presents to a gateway elsewhere; no process of this machine needs it.
+    ("gateway.remote.token", "operator"),
+    ("gateway.remote.password", "operator"),
+];
+
+/// Environment name and owner. A final `*` stands for any rest of the name.
+pub const NAMES: &[(&str, &str)] = &[
+    ("ANTHROPIC_API_KEY", "model-anthropic"),
+    ("ANTHROPIC_OAUTH_TOKEN", "model-anthropic"),
+    ("OPENAI_API_KEY", "model-openai"),
+    ("OLLAMA_API_KEY", "model-ollama"),
+    ("OPENROUTER_API_KEY", "model-openrouter"),
+    ("GEMINI_API_KEY", "model-google"),
+    ("GROQ_API_KEY", "model-groq"),
+    ("MISTRAL_API_KEY", "model-mistral"),
+    ("XAI_API_KEY", "model-xai"),
+    ("CEREBRAS_API_KEY", "model-cerebras"),
+    ("TELEGRAM_BOT_TOKEN", "channel-telegram"),
+    ("DISCORD_BOT_TOKEN", "channel-discord"),
+    ("CLAWDBOT_GATEWAY_*", "policy"),
+];
+
+/// The owner of the secret at a config path such as `models.providers.ollama.apiKey`.
+pub fn of_path(path: &str) -> Option<Role> {
+    PATHS.iter().find_map(|(pattern, owner)| {
+        let id = match_path(pattern, path)?;
+        Role::parse(&owner.replace("<id>", id)).ok()
+    })
+}
+
+/// The owner of a well-known environment variable. A variable that the config names in a secret field belongs to the
+/// owner of that field instead, see [`of_path`].
+pub fn of_name(name: &str) -> Option<Role> {
+    let matches = |pattern: &str| match pattern.strip_suffix('*') {
+        Some(start) => name.len() > start.len() && name.starts_with(start),
+        None => name == pattern,
+    };
+    NAMES
+        .iter()
+        .find(|(pattern, _)| matches(pattern))
+        .and_then(|(_, owner)| Role::parse(owner).ok())
+}
+
+/// The segment that `<id>` stands for (empty without one), or nothing when the path does not fit.
+fn match_path<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let mut id = "";
+    let mut segments = path.split('.');
+    for wanted in pattern.split('.') {
+        let segment = segments.next().filter(|segment| !segment.is_empty())?;
+        match wanted {
+            "<id>" => id = segment,
+            "*" => {}
+            _ if wanted == segment => {}
+            _ => return None,
+        }
+    }
+    segments.next().is_none().then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(role: Option<Role>) -> String {
+        role.map_or("nobody".to_owned(), |role| role.to_string())
+    }
+
+    #[test]
+    fn every_path_row_gives_its_owner_and_only_for_that_path() {
+        for (pattern, expected) in PATHS {
+            let path = pattern.replace("<id>", "my-llm").replace('*', "work");
+            assert_eq!(
+                owner(of_path(&path)),
+                expected.replace("<id>", "my-llm"),
+                "{path}"
+            );
+            let parent = path.rsplit_once('.').unwrap().0;
+            for other in [
+                format!("{path}.x"),
+                format!("x.{path}"),
+                path.to_uppercase(),
+                format!("{path}."),
+                parent.to_owned(),
+            ] {
+                assert_eq!(owner(of_path(&other)), "nobody", "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_name_row_gives_its_owner_and_only_for_that_name() {
+        for (pattern, expected) in NAMES {
+            let name = pattern.replace('*', "TOKEN");
+            assert_eq!(owner(of_name(&name)), *expected, "{name}");
+            for other in [format!("X{name}"), name.to_lowercase(), String::new()] {
+                assert_eq!(owner(of_name(&other)), "nobody", "{other}");
+            }
+            if !pattern.ends_with('*') {
+                assert_eq!(owner(of_name(&format!("{name}_2"))), "nobody");
+            }
+        }
+        assert_eq!(owner(of_name("CLAWDBOT_GATEWAY_")), "nobody");
+    }
+
+    #[test]
+    fn a_secret_never_belongs_to_a_process_that_needs_none() {
+        let named = |name: &str| name.replace("<id>", "x");
+        for (row, owner) in PATHS.iter().chain(NAMES) {
+            let role = Role::parse(&named(owner)).expect(row);
+            assert!(
+                ["model", "channel", "policy", "operator"].contains(&role.family()),
+                "{row} must not go to {role}"
+            );
+        }
+    }
+
+    #[test]
+    fn channels_without_a_secret_and_ids_that_are_no_names_have_no_owner() {
+        for path in [
+            "channels.whatsapp.token",
+            "channels.telegram.token",
+            "models.providers.../x.apiKey",
+            "models.providers.A/B.apiKey",
+            "models.providers.*.apiKey",
+            "",
+            "gateway.auth",
+        ] {
+            assert_eq!(owner(of_path(path)), "nobody", "{path}");
+        }
+    }
+}
