@@ -1,0 +1,65 @@
+//! Every number that bounds what strangers, clients and disks can do to the gateway, in one place.
+//! What goes beyond one of these is refused with a message that names it; nothing is ever cut silently.
+
+use std::time::Duration;
+
+/// Longest message text, bytes of UTF-8.
+pub const TEXT_BYTES: usize = 256 * 1024;
+/// Messages that may wait in one session, the running one included.
+pub const WAITING_IN_SESSION: u32 = 100;
+/// Messages that may wait in all sessions together.
+pub const WAITING: u32 = 1000;
+/// How long a settled message is remembered, so that asking again gives the same answer.
+pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often settled messages are forgotten.
+pub const PRUNE_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Streamed text and tool notes of one turn that are kept for late readers, bytes. The answer itself always comes.
+pub const LOG_BYTES: usize = 4 * 1024 * 1024;
+/// Turns that run at the same time as long as the configuration has not been read.
+pub const MAX_CONCURRENT: usize = 4;
+/// Pause before a lost turn is asked for again: first, and at most.
+pub const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How long a cancelled turn may take to say its last word.
+pub const CANCEL: Duration = Duration::from_secs(5);
+/// Entries that one look into a session's history may ask for.
+pub const HISTORY: u32 = 1000;
+
+/// Open connections.
+pub const CONNECTIONS: u32 = 512;
+/// Open connections of one source that have not authenticated.
+pub const STRANGERS_OF_SOURCE: u32 = 64;
+/// From accept to authenticated.
+pub const AUTHENTICATE: Duration = Duration::from_secs(10);
+/// From the first byte of a request head to its last.
+pub const HEAD: Duration = Duration::from_secs(10);
+/// From the end of a request head to the end of its answer.
+pub const REQUEST: Duration = Duration::from_secs(30);
+/// Between two requests of an authenticated connection.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Request line and headers, bytes.
+pub const HEAD_BYTES: usize = 16 * 1024;
+/// Headers of one request.
+pub const HEADERS: usize = 64;
+/// Request body, bytes.
+pub const BODY_BYTES: usize = 1024 * 1024;
+/// Body of the login form, bytes.
+pub const FORM_BYTES: usize = 4 * 1024;
+/// One WebSocket message or frame, bytes.
+pub const FRAME_BYTES: usize = 512 * 1024;
+/// What a connection may send before it has authenticated, bytes.
+pub const STRANGER_BYTES: usize = 96 * 1024;
+/// Nesting of a JSON text.
+pub const JSON_DEPTH: usize = 64;
+/// After the last word: how long, and for how many bytes, a peer that is still sending is listened to, so that the
+/// word is not lost to a reset.
+pub const LINGER: (Duration, usize) = (Duration::from_secs(1), 4 * 1024 * 1024);
+/// A peer that does not take what is sent to it is dropped after this.
+pub const WRITE: Duration = Duration::from_secs(20);
+/// Between two ticks of a WebSocket connection; one that is silent for two of them is closed.
+pub const TICK: Duration = Duration::from_secs(30);
+/// Between two partial answers of one turn on a WebSocket connection.
+pub const DELTA: Duration = Duration::from_millis(150);
+/// Turns of others that a WebSocket connection follows at the same time.
+pub const FOLLOWED: usize = 64;
+/// Largest history answer on a WebSocket connection, bytes of text.
+pub const HISTORY_BYTES: usize = 6 * 1024 * 1024;

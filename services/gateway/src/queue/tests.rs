@@ -1,0 +1,312 @@
+//! The promises of the queue, on real files. A crash is a copy of the files as they lie while the queue is in use.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::*;
+use crate::limits;
+
+const NOW: u64 = 1_800_000_000_000;
+
+fn message(id: &str, session: &str, text: &str) -> Message {
+    static TURN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let turn = TURN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    Message {
+        source: Source::Operator,
+        message_id: MessageId::parse(id).unwrap(),
+        turn_id: TurnId::parse(&format!("t{turn}")).unwrap(),
+        session: session.into(),
+        session_key: SessionKey::parse(&format!("agent:main:{session}")).unwrap(),
+        class: Class::Main,
+        handle: Handle::parse("handle").unwrap(),
+        text: text.into(),
+    }
+}
+
+fn answer(text: &str) -> Outcome {
+    Outcome::Answered(v1::Answer {
+        text: text.into(),
+        model: "builtin/guide".into(),
+        usage: None,
+    })
+}
+
+fn failed(code: &str) -> Outcome {
+    Outcome::Failed(v1::Failed {
+        code: code.into(),
+        message: String::new(),
+    })
+}
+
+fn open(dir: &Path) -> Queue {
+    Queue::start(Store::open(dir).unwrap()).unwrap()
+}
+
+/// What a machine that lost power now would find.
+fn crash(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+async fn accept(queue: &Queue, message: Message) -> Waiting {
+    match queue.accept(message, NOW).await.unwrap() {
+        Acceptance::New(row) => row,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_there_after_a_crash_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let first = accept(&queue, message("a", "main", "one")).await;
+    let second = accept(&queue, message("b", "notes", "two")).await;
+    let third = accept(&queue, message("c", "main", "three")).await;
+    queue.settle(second.row, answer("done"), NOW).await.unwrap();
+
+    let copy = crash(dir.path());
+    let queue = open(copy.path());
+    assert_eq!(queue.pending().await.unwrap(), [first.clone(), third]);
+    let (handle, text) = queue.question(first.row).await.unwrap().unwrap();
+    assert_eq!((handle.as_str(), text.as_str()), ("handle", "one"));
+    assert_eq!(
+        queue.outcome(second.row).await.unwrap(),
+        Some(answer("done"))
+    );
+}
+
+#[tokio::test]
+async fn an_answer_and_its_state_are_one_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let row = accept(&queue, message("a", "main", "secret question"))
+        .await
+        .row;
+    assert_eq!(queue.outcome(row).await.unwrap(), None);
+    assert_eq!(
+        queue.settle(row, answer("first"), NOW).await.unwrap(),
+        answer("first")
+    );
+    // Whoever comes second learns what is in force.
+    assert_eq!(
+        queue.settle(row, failed("late"), NOW).await.unwrap(),
+        answer("first")
+    );
+    assert_eq!(queue.question(row).await.unwrap(), None);
+    assert_eq!(queue.pending().await.unwrap(), []);
+    assert!(queue.settle(RowId(99), answer("x"), NOW).await.is_err());
+}
+
+#[tokio::test]
+async fn the_same_message_again_is_known_and_another_under_its_id_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let row = accept(&queue, message("a", "main", "text")).await;
+    let again = |m| queue.accept(m, NOW);
+    assert_eq!(
+        again(message("a", "main", "text")).await.unwrap(),
+        Acceptance::Known(row.clone())
+    );
+    for other in [message("a", "main", "else"), message("a", "x", "text")] {
+        assert_eq!(again(other).await.unwrap(), Acceptance::Conflict);
+    }
+    let mut web = message("a", "main", "text");
+    web.source = Source::Web;
+    assert!(matches!(again(web).await.unwrap(), Acceptance::New(_)));
+
+    queue
+        .settle(row.row, failed("turn.stopped"), NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        again(message("a", "main", "text")).await.unwrap(),
+        Acceptance::Settled(row.row, failed("turn.stopped"))
+    );
+    assert_eq!(
+        again(message("a", "main", "else")).await.unwrap(),
+        Acceptance::Conflict
+    );
+}
+
+#[tokio::test]
+async fn a_settled_message_is_forgotten_after_a_week_and_its_number_never_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let old = accept(&queue, message("old", "main", "x")).await;
+    let waits = accept(&queue, message("waits", "main", "x")).await;
+    queue.settle(old.row, answer("y"), NOW).await.unwrap();
+    let week = u64::try_from(limits::REMEMBERED.as_millis()).unwrap();
+    assert_eq!(queue.prune(NOW + week).await.unwrap(), 0);
+    assert_eq!(queue.prune(NOW + week + 1).await.unwrap(), 1);
+    assert_eq!(queue.outcome(old.row).await.unwrap(), None);
+    assert_eq!(queue.pending().await.unwrap(), [waits.clone()]);
+    let again = accept(&queue, message("old", "main", "x")).await;
+    assert!(again.row > waits.row);
+}
+
+#[tokio::test]
+async fn many_messages_at_once_are_each_accepted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let tasks: Vec<_> = (0..90)
+        .map(|n| {
+            let queue = queue.clone();
+            tokio::spawn(async move {
+                let message = message(&format!("m{}", n / 2), "main", "x");
+                queue.accept(message, NOW).await.unwrap()
+            })
+        })
+        .collect();
+    let mut new = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Acceptance::New(_) => new += 1,
+            Acceptance::Known(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((new, queue.pending().await.unwrap().len()), (45, 45));
+}
+
+#[tokio::test]
+async fn a_full_lane_refuses_and_takes_again_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let first = accept(&queue, message("m0", "main", "x")).await;
+    for n in 1..limits::WAITING_IN_SESSION {
+        accept(&queue, message(&format!("m{n}"), "main", "x")).await;
+    }
+    let more = || queue.accept(message("more", "main", "x"), NOW);
+    assert_eq!(more().await.unwrap(), Acceptance::Backlog { session: true });
+    accept(&queue, message("elsewhere", "notes", "x")).await;
+    queue.settle(first.row, answer("y"), NOW).await.unwrap();
+    assert!(matches!(more().await.unwrap(), Acceptance::New(_)));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_message_and_keeps_what_was_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    // The same error code as of a full disk, at 40 pages.
+    store
+        .db
+        .execute_batch("PRAGMA max_page_count = 40")
+        .unwrap();
+    let queue = Queue::start(store).unwrap();
+    let kept = accept(&queue, message("small", "main", "x")).await;
+    let big = "x".repeat(limits::TEXT_BYTES);
+    let error = queue
+        .accept(message("big", "main", &big), NOW)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, QueueError::DiskFull), "{error}");
+    assert_eq!(queue.pending().await.unwrap(), [kept.clone()]);
+    let also = accept(&queue, message("small2", "main", "x")).await;
+    let copy = crash(dir.path());
+    assert_eq!(open(copy.path()).pending().await.unwrap(), [kept, also]);
+}
+
+#[tokio::test]
+async fn a_delivery_note_is_written_with_what_comes_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let row = accept(&queue, message("a", "main", "x")).await.row;
+    queue.settle(row, answer("y"), NOW).await.unwrap();
+    queue.delivered(row);
+    queue.flush().await.unwrap();
+    let copy = crash(dir.path());
+    let store = Store::open(copy.path()).unwrap();
+    let noted: i64 = store
+        .db
+        .query_row("SELECT delivered FROM outbox", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(noted, 1);
+}
+
+#[tokio::test]
+async fn a_settled_text_and_handle_do_not_stay_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let row = accept(&queue, message("a", "main", "private words"))
+        .await
+        .row;
+    queue.settle(row, answer("y"), NOW).await.unwrap();
+    drop(queue);
+    // Opening waits for the predecessor; closing folds the write-ahead log into the file.
+    drop(Store::open(dir.path()).unwrap());
+    let bytes = std::fs::read(dir.path().join("inbox.db")).unwrap();
+    assert!(!bytes.windows(13).any(|w| w == b"private words"));
+    assert!(bytes.windows(13).any(|w| w == b"builtin/guide"));
+}
+
+#[test]
+fn the_file_is_private_and_one_that_is_not_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inbox.db");
+    drop(Store::open(dir.path()).unwrap());
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let error = Store::open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("chmod 600"), "{error}");
+}
+
+#[test]
+fn a_second_queue_on_the_same_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Store::open(dir.path()).unwrap();
+    let error = Store::open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("another process"), "{error}");
+    drop(first);
+    assert!(Store::open(dir.path()).is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_or_foreign_file_is_an_error_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inbox.db");
+    let queue = open(dir.path());
+    for n in 0..50 {
+        accept(&queue, message(&format!("m{n}"), "main", &"x".repeat(3000))).await;
+    }
+    drop(queue);
+    drop(Store::open(dir.path()).unwrap());
+    let good = std::fs::read(&path).unwrap();
+
+    let mut torn = good.clone();
+    torn[4096..12288].fill(0x5a);
+    let mut newer = good.clone();
+    newer[60..64].copy_from_slice(&2_u32.to_be_bytes());
+    let mut other = good.clone();
+    other[68..72].copy_from_slice(&7_u32.to_be_bytes());
+    for (bytes, word) in [
+        (
+            b"this is no database, it is a letter".repeat(300),
+            "damaged",
+        ),
+        (torn, "damaged"),
+        (good[..good.len() / 2].to_vec(), "damaged"),
+        (newer, "newer version"),
+        (other, "not a message queue"),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Store::open(dir.path()).err().expect(word).to_string();
+        assert!(error.contains(word), "{word}: {error}");
+        assert!(std::fs::read(&path).unwrap() == bytes, "{word}");
+    }
+    std::fs::write(&path, &good).unwrap();
+    assert!(Store::open(dir.path()).is_ok());
+}
+
+#[test]
+fn an_empty_file_left_by_a_crash_at_the_very_start_is_set_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inbox.db");
+    std::fs::write(&path, b"").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(Store::open(dir.path()).is_ok());
+}

@@ -1,0 +1,227 @@
+//! One thread owns the database. Whatever waits when it is free goes into one transaction, so that many messages
+//! share one fsync; nobody hears of a result before that transaction is on the disk.
+
+use clawdbot_identity::Handle;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Acceptance, Message, Outcome, QueueError, RowId, Store, Waiting, store};
+
+/// Jobs that may wait for the thread; a caller beyond that waits too.
+const WAITING_JOBS: usize = 256;
+/// Jobs of one transaction: with texts of at most 256 KiB it stays below 16 MiB.
+const BATCH: usize = 64;
+/// Delivery notes that may wait for the next transaction.
+const NOTES: usize = 4096;
+
+enum Command {
+    Do(Box<dyn Job>),
+    /// Written along with the next job, or at the end: losing it costs a second delivery at most.
+    Delivered(RowId),
+}
+
+trait Job: Send {
+    fn run(&mut self, tx: &mut Transaction<'_>);
+    fn finish(self: Box<Self>, committed: &Result<(), QueueError>);
+}
+
+struct Ask<F, R> {
+    work: Option<F>,
+    result: Option<Result<R, QueueError>>,
+    reply: oneshot::Sender<Result<R, QueueError>>,
+}
+
+impl<F, R> Job for Ask<F, R>
+where
+    F: FnOnce(&Connection) -> Result<R, QueueError> + Send,
+    R: Send,
+{
+    fn run(&mut self, tx: &mut Transaction<'_>) {
+        // A savepoint, so that a job that fails halfway leaves nothing behind and spoils no other.
+        self.result = self.work.take().map(|work| {
+            let point = tx.savepoint()?;
+            let result = work(&point)?;
+            point.commit()?;
+            Ok(result)
+        });
+    }
+
+    fn finish(self: Box<Self>, committed: &Result<(), QueueError>) {
+        let result = match (committed, self.result) {
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(QueueError::Stopped),
+            (Err(e), _) => Err(e.clone()),
+        };
+        // A caller that went away does not want to know.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// The queue, as the rest of the gateway uses it. Clones share the thread, which ends after the last of them.
+#[derive(Clone)]
+pub struct Queue {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Queue {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(store: Store) -> std::io::Result<Self> {
+        let (commands, jobs) = mpsc::channel(WAITING_JOBS);
+        std::thread::Builder::new()
+            .name("queue".into())
+            .stack_size(512 * 1024)
+            .spawn(move || work(store.db, jobs))?;
+        Ok(Self { commands })
+    }
+
+    /// Accepts a message, or tells what is known of it. When this returns `New`, the message is on the disk.
+    ///
+    /// # Errors
+    /// When the disk is full or the database fails; the message is then not accepted.
+    pub async fn accept(&self, message: Message, now_ms: u64) -> Result<Acceptance, QueueError> {
+        self.ask(move |db| store::accept(db, &message, now_ms))
+            .await
+    }
+
+    /// Stores the end of a message. An end that was stored before stays in force, and is returned.
+    ///
+    /// # Errors
+    /// When the disk is full, the database fails, or there is no such row.
+    pub async fn settle(
+        &self,
+        row: RowId,
+        end: Outcome,
+        now_ms: u64,
+    ) -> Result<Outcome, QueueError> {
+        self.ask(move |db| store::settle(db, row, &end, now_ms))
+            .await
+    }
+
+    /// Handle and text of a row; `None` when it is settled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn question(&self, row: RowId) -> Result<Option<(Handle, String)>, QueueError> {
+        self.ask(move |db| store::question(db, row)).await
+    }
+
+    /// How a row ended; `None` while it waits.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn outcome(&self, row: RowId) -> Result<Option<Outcome>, QueueError> {
+        self.ask(move |db| store::outcome(db, row)).await
+    }
+
+    /// All rows that are not settled, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn pending(&self) -> Result<Vec<Waiting>, QueueError> {
+        self.ask(store::pending).await
+    }
+
+    /// Forgets settled rows that are older than a week; returns how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prune(&self, now_ms: u64) -> Result<usize, QueueError> {
+        self.ask(move |db| store::prune(db, now_ms)).await
+    }
+
+    /// Notes that a client has the end of a message. Written with the next transaction.
+    pub fn delivered(&self, row: RowId) {
+        let _ = self.commands.try_send(Command::Delivered(row));
+    }
+
+    /// Returns when the thread has ended, which it does by itself only when the database is beyond use.
+    pub async fn stopped(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Writes the delivery notes that wait.
+    ///
+    /// # Errors
+    /// When the disk is full or the database fails.
+    pub async fn flush(&self) -> Result<(), QueueError> {
+        self.ask(|_| Ok(())).await
+    }
+
+    async fn ask<F, R>(&self, work: F) -> Result<R, QueueError>
+    where
+        F: FnOnce(&Connection) -> Result<R, QueueError> + Send + 'static,
+        R: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Ask {
+            work: Some(work),
+            result: None,
+            reply,
+        };
+        self.commands
+            .send(Command::Do(Box::new(job)))
+            .await
+            .map_err(|_| QueueError::Stopped)?;
+        answer.await.map_err(|_| QueueError::Stopped)?
+    }
+}
+
+fn work(mut db: Connection, mut commands: mpsc::Receiver<Command>) {
+    let mut notes = Vec::new();
+    let mut jobs = Vec::new();
+    loop {
+        let mut next = commands.blocking_recv();
+        let ended = next.is_none();
+        while let Some(command) = next {
+            match command {
+                Command::Do(job) => jobs.push(job),
+                Command::Delivered(row) if notes.len() < NOTES => notes.push(row),
+                Command::Delivered(_) => {}
+            }
+            next = match jobs.len() < BATCH {
+                true => commands.try_recv().ok(),
+                false => None,
+            };
+        }
+        if !jobs.is_empty() || (ended && !notes.is_empty()) {
+            let committed = transact(&mut db, &mut jobs, &mut notes);
+            if let Err(error) = &committed {
+                tracing::error!(%error, "the message queue could not write");
+            }
+            for job in jobs.drain(..) {
+                job.finish(&committed);
+            }
+            // After a failed commit that is not for want of space nobody knows what is on the disk: start again.
+            if let Err(QueueError::Database(_)) = committed {
+                return;
+            }
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+fn transact(
+    db: &mut Connection,
+    jobs: &mut [Box<dyn Job>],
+    notes: &mut Vec<RowId>,
+) -> Result<(), QueueError> {
+    let mut tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for row in &*notes {
+        store::delivered(&tx, *row)?;
+    }
+    for job in jobs {
+        job.run(&mut tx);
+        // A full disk may end the whole transaction; what ran before is undone then, too.
+        if tx.is_autocommit() {
+            return Err(QueueError::DiskFull);
+        }
+    }
+    tx.commit()?;
+    notes.clear();
+    Ok(())
+}
