@@ -1,0 +1,262 @@
+//! Session handles: what a handle says, sealed so that it survives a restart of policy and nobody else can make one.
+//! A handle of another class than its bearer is refused, so that a guest's agent can do nothing with the owner's.
+
+use std::fmt;
+
+use clawdbot_identity::{Class, Handle, SessionKey};
+
+use crate::denied::Denied;
+use crate::seal::Sealer;
+
+/// How long a handle is good, in seconds: as long as an accepted message may wait for its answer.
+pub const TTL: u64 = 7 * 24 * 60 * 60;
+
+const VERSION: u8 = 1;
+/// Version, class, standing, time of issue, time of expiry.
+const HEAD: usize = 1 + 1 + 1 + 8 + 8;
+
+/// What policy knows of the person behind a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The owner: the local operator, or an identity that the configuration names.
+    Owner,
+    /// Allowed by the configuration, or paired.
+    Approved,
+    /// Everybody else.
+    Stranger,
+}
+
+const STANDINGS: &[(Standing, u8, &str)] = &[
+    (Standing::Owner, 1, "owner"),
+    (Standing::Approved, 2, "approved"),
+    (Standing::Stranger, 3, "stranger"),
+];
+const CLASSES: &[(Class, u8)] = &[(Class::Main, 1), (Class::Guest, 2)];
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = STANDINGS
+            .iter()
+            .find(|(standing, ..)| standing == self)
+            .map(|(.., name)| *name);
+        f.pad(name.unwrap_or_default())
+    }
+}
+
+/// What a handle stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Trust class of the session.
+    pub class: Class,
+    /// Which conversation; names the agent, too.
+    pub session: SessionKey,
+    /// Whose it is.
+    pub standing: Standing,
+    /// Unix time, seconds.
+    pub issued: u64,
+    /// Unix time, seconds; at this second the handle is no longer good.
+    pub expires: u64,
+}
+
+impl Grant {
+    /// A session of the local operator, from `now` (Unix seconds) on.
+    pub fn operator(session: SessionKey, now: u64) -> Self {
+        Self {
+            class: Class::Main,
+            session,
+            standing: Standing::Owner,
+            issued: now,
+            expires: now + TTL,
+        }
+    }
+
+    /// The handle that stands for this.
+    pub fn seal(&self, sealer: &Sealer) -> String {
+        let class = CLASSES
+            .iter()
+            .find(|(class, _)| *class == self.class)
+            .map_or(0, |row| row.1);
+        let standing = STANDINGS
+            .iter()
+            .find(|row| row.0 == self.standing)
+            .map_or(0, |row| row.1);
+        let mut payload = vec![VERSION, class, standing];
+        payload.extend_from_slice(&self.issued.to_be_bytes());
+        payload.extend_from_slice(&self.expires.to_be_bytes());
+        payload.extend_from_slice(self.session.as_str().as_bytes());
+        sealer.seal(&payload)
+    }
+
+    /// What a handle stands for, if it is genuine, not expired at `now` (Unix seconds) and of the bearer's class.
+    ///
+    /// # Errors
+    /// With the rule `session.handle`, `session.expired` or `session.class`.
+    pub fn open(sealer: &Sealer, handle: &Handle, bearer: Class, now: u64) -> Result<Self, Denied> {
+        let grant = sealer
+            .open(handle.as_str())
+            .and_then(|payload| Self::decode(&payload))
+            .ok_or_else(|| {
+                Denied::new(
+                    "session.handle",
+                    "this session handle was not made here; send the message again",
+                )
+            })?;
+        if now >= grant.expires {
+            return Err(Denied::new(
+                "session.expired",
+                "this session handle is older than seven days; send the message again",
+            ));
+        }
+        if grant.class != bearer {
+            return Err(Denied::new(
+                "session.class",
+                "this session belongs to another trust class than its bearer",
+            ));
+        }
+        Ok(grant)
+    }
+
+    fn decode(payload: &[u8]) -> Option<Self> {
+        let (head, session) = payload.split_at_checked(HEAD)?;
+        let class = CLASSES
+            .iter()
+            .find(|row| head[0] == VERSION && row.1 == head[1])?
+            .0;
+        let standing = STANDINGS.iter().find(|row| row.1 == head[2])?.0;
+        Some(Self {
+            class,
+            session: SessionKey::parse(std::str::from_utf8(session).ok()?).ok()?,
+            standing,
+            issued: u64::from_be_bytes(head[3..11].try_into().ok()?),
+            expires: u64::from_be_bytes(head[11..19].try_into().ok()?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdbot_identity::AgentId;
+
+    use super::*;
+
+    fn sealer() -> Sealer {
+        Sealer::derive(&[1; 32], &[b"handle"])
+    }
+
+    fn grant(class: Class, standing: Standing) -> Grant {
+        Grant {
+            class,
+            standing,
+            ..Grant::operator(SessionKey::main(&AgentId::main()), 1_000)
+        }
+    }
+
+    fn rule(result: Result<Grant, Denied>) -> &'static str {
+        result.err().map_or("opened", |denied| denied.rule)
+    }
+
+    fn handle(text: &str) -> Handle {
+        Handle::parse(text).unwrap()
+    }
+
+    #[test]
+    fn every_grant_comes_back_as_it_was() {
+        for &(class, _) in CLASSES {
+            for &(standing, ..) in STANDINGS {
+                let grant = grant(class, standing);
+                let opened = Grant::open(&sealer(), &handle(&grant.seal(&sealer())), class, 1_000);
+                assert_eq!(opened, Ok(grant));
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_session_key_fits_a_handle() {
+        let session = SessionKey::parse(&format!("agent:main:{}", "x".repeat(501))).unwrap();
+        let grant = Grant {
+            session,
+            ..grant(Class::Guest, Standing::Stranger)
+        };
+        assert_eq!(
+            Grant::open(&sealer(), &handle(&grant.seal(&sealer())), Class::Guest, 0),
+            Ok(grant)
+        );
+    }
+
+    #[test]
+    fn forged_cut_and_foreign_handles_are_refused() {
+        let good = grant(Class::Main, Standing::Owner).seal(&sealer());
+        let open = |text: &str| rule(Grant::open(&sealer(), &handle(text), Class::Main, 1_000));
+        assert_eq!(open(&good), "opened");
+        for at in 1..good.len() {
+            assert_eq!(open(&good[..at]), "session.handle", "cut at {at}");
+        }
+        assert_eq!(open(&format!("A{}", &good[1..])), "session.handle");
+        let other = Sealer::derive(&[2; 32], &[b"handle"]);
+        assert_eq!(
+            open(&grant(Class::Main, Standing::Owner).seal(&other)),
+            "session.handle"
+        );
+        let visit = Sealer::derive(&[1; 32], &[b"visit"]);
+        assert_eq!(
+            open(&grant(Class::Main, Standing::Owner).seal(&visit)),
+            "session.handle"
+        );
+    }
+
+    #[test]
+    fn well_sealed_nonsense_is_refused_too() {
+        let open = |payload: &[u8]| {
+            rule(Grant::open(
+                &sealer(),
+                &handle(&sealer().seal(payload)),
+                Class::Main,
+                0,
+            ))
+        };
+        let good = |change: fn(&mut Vec<u8>)| {
+            let mut payload = [
+                &[VERSION, 1, 1][..],
+                &[0; 8],
+                &u64::MAX.to_be_bytes(),
+                b"agent:main:main",
+            ]
+            .concat();
+            change(&mut payload);
+            payload
+        };
+        assert_eq!(open(&good(|_| ())), "opened");
+        for payload in [
+            vec![],
+            good(|p| p[0] = 2),
+            good(|p| p[1] = 3),
+            good(|p| p[2] = 0),
+            good(|p| p.truncate(HEAD)),
+            good(|p| p.truncate(HEAD - 1)),
+            good(|p| p.push(b' ')),
+            good(|p| p.push(0xff)),
+        ] {
+            assert_eq!(open(&payload), "session.handle", "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn a_handle_ends_after_seven_days_to_the_second() {
+        let sealed = handle(&grant(Class::Main, Standing::Owner).seal(&sealer()));
+        let open = |now| rule(Grant::open(&sealer(), &sealed, Class::Main, now));
+        assert_eq!(open(1_000 + TTL - 1), "opened");
+        assert_eq!(open(1_000 + TTL), "session.expired");
+    }
+
+    #[test]
+    fn a_handle_of_another_class_is_refused_both_ways() {
+        for (of, bearer) in [(Class::Main, Class::Guest), (Class::Guest, Class::Main)] {
+            let sealed = handle(&grant(of, Standing::Approved).seal(&sealer()));
+            assert_eq!(
+                rule(Grant::open(&sealer(), &sealed, bearer, 1_000)),
+                "session.class"
+            );
+            assert_eq!(rule(Grant::open(&sealer(), &sealed, of, 1_000)), "opened");
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The policy process.
+fn main() {}
