@@ -16,6 +16,11 @@ pub const PATHS: &[(&str, &str)] = &[
     ),
     ("channels.discord.token", "channel-discord"),
     ("channels.discord.accounts.*.token", "channel-discord"),
+    ("channels.bluebubbles.password", "channel-bluebubbles"),
+    (
+        "channels.bluebubbles.accounts.*.password",
+        "channel-bluebubbles",
+    ),
     // What outsiders present to us: policy verifies it and nobody else has to know it.
     ("gateway.auth.*", "policy"),
     ("hooks.token", "policy"),
@@ -41,7 +46,8 @@ pub const NAMES: &[(&str, &str)] = &[
     ("CLAWDBOT_GATEWAY_*", "policy"),
 ];
 
-/// The owner of the secret at a config path such as `models.providers.ollama.apiKey`.
+/// The owner of the secret at a config path such as `models.providers.ollama.apiKey`, written as the config crate writes
+/// it: a key that is not one plain word stands in brackets, `channels.discord.accounts["my bot"].token`.
 pub fn of_path(path: &str) -> Option<Role> {
     PATHS.iter().find_map(|(pattern, owner)| {
         let id = match_path(pattern, path)?;
@@ -64,10 +70,10 @@ pub fn of_name(name: &str) -> Option<Role> {
 
 /// The segment that `<id>` stands for (empty without one), or nothing when the path does not fit.
 fn match_path<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let mut id = "";
-    let mut segments = path.split('.');
+    let (mut id, mut rest) = ("", Some(path));
     for wanted in pattern.split('.') {
-        let segment = segments.next().filter(|segment| !segment.is_empty())?;
+        let segment;
+        (segment, rest) = first_segment(rest?)?;
         match wanted {
             "<id>" => id = segment,
             "*" => {}
@@ -75,7 +81,35 @@ fn match_path<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
             _ => return None,
         }
     }
-    segments.next().is_none().then_some(id)
+    rest.is_none().then_some(id)
+}
+
+/// The first segment of a path, and the rest if there is one. A segment in brackets keeps them, so that it equals no
+/// word of the table and is no instance name.
+fn first_segment(path: &str) -> Option<(&str, Option<&str>)> {
+    let length = match path.strip_prefix("[\"") {
+        Some(quoted) => "[\"".len() + end_of_quoted(quoted)?,
+        None => path.find(['.', '[']).unwrap_or(path.len()),
+    };
+    let (segment, rest) = path.split_at(length);
+    let rest = match (rest.strip_prefix('.'), rest.starts_with('[')) {
+        (Some(rest), _) if !rest.starts_with('[') => Some(rest),
+        (None, true) => Some(rest),
+        (None, false) if rest.is_empty() => None,
+        _ => return None,
+    };
+    (!segment.is_empty()).then_some((segment, rest))
+}
+
+/// Where a text ends whose first `"]` that is not escaped closes it.
+fn end_of_quoted(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    let quote = text.bytes().position(|b| {
+        let closes = b == b'"' && !escaped;
+        escaped = b == b'\\' && !escaped;
+        closes
+    })?;
+    text[quote..].starts_with("\"]").then_some(quote + 2)
 }
 
 #[cfg(test)]
@@ -105,6 +139,34 @@ mod tests {
             ] {
                 assert_eq!(owner(of_path(&other)), "nobody", "{other}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_in_brackets_stands_for_one_segment_and_never_for_a_name() {
+        for account in [
+            "[\"my bot\"]",
+            "[\"a.b\"]",
+            "[\"x\\\"].token\"]",
+            "[\"\\\\\"]",
+        ] {
+            let path = format!("channels.discord.accounts{account}.token");
+            assert_eq!(owner(of_path(&path)), "channel-discord", "{path}");
+        }
+        assert_eq!(
+            owner(of_path("models.providers.x.headers[\"x.y\"]")),
+            "model-x"
+        );
+        for path in [
+            "models.providers[\"x\"].apiKey",
+            "channels[\"discord\"].token",
+            "channels.discord.accounts[\"a\"]token",
+            "channels.discord.accounts[\"a.token",
+            "channels.discord.accounts.[\"a\"].token",
+            "channels.discord.accounts[\"a\"b\"].token",
+            "channels.discord.accounts[0].x.token",
+        ] {
+            assert_eq!(owner(of_path(path)), "nobody", "{path}");
         }
     }
 
