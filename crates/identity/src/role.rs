@@ -76,6 +76,41 @@ impl Role {
         Ok(Self(text.into()))
     }
 
+    /// The front door.
+    pub fn gateway() -> Self {
+        Self("gateway".into())
+    }
+
+    /// The process that decides.
+    pub fn policy() -> Self {
+        Self("policy".into())
+    }
+
+    /// The keeper of credentials.
+    pub fn broker() -> Self {
+        Self("broker".into())
+    }
+
+    /// The only process that connects to the network.
+    pub fn dialer() -> Self {
+        Self("dialer".into())
+    }
+
+    /// The process that runs tool calls.
+    pub fn executor() -> Self {
+        Self("executor".into())
+    }
+
+    /// The process that starts the others in single-user mode.
+    pub fn supervisor() -> Self {
+        Self("supervisor".into())
+    }
+
+    /// The person at the command line.
+    pub fn operator() -> Self {
+        Self("operator".into())
+    }
+
     /// The agent of a class.
     pub fn agent(class: Class) -> Self {
         Self(format!("agent-{class}").into())
@@ -241,6 +276,13 @@ mod tests {
     fn constructors_agree_with_parse() {
         let name = InstanceName::parse("ollama").unwrap();
         for role in [
+            Role::gateway(),
+            Role::policy(),
+            Role::broker(),
+            Role::dialer(),
+            Role::executor(),
+            Role::supervisor(),
+            Role::operator(),
             Role::agent(Class::Main),
             Role::sandbox(Class::Guest),
             Role::model(&name),
