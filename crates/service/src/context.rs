@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::edge::{Slot, Source, serve_stream};
 use crate::frames::{FrameHandler, serve_frames};
 use crate::inherit::{Inherited, Way};
-use crate::{Edge, FrameClient, FrameMessage, Notifier, Router, ServeError, control, watch_config};
+use crate::{Edge, FrameClient, FrameMessage, Notifier, Router, ServeError, control, follow_config};
 
 /// Time between two signs of life.
 const WATCHDOG: Duration = Duration::from_secs(10);
@@ -156,11 +156,7 @@ impl Context {
     pub fn config(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.0
             .config
-            .get_or_init(|| {
-                let (sender, receiver) = watch::channel(None);
-                tokio::spawn(watch_config::follow(self.edge(&Role::policy()), sender));
-                receiver
-            })
+            .get_or_init(|| follow_config(self.edge(&Role::policy())))
             .clone()
     }
 
@@ -252,7 +248,7 @@ fn adopt(stream: StdStream) -> io::Result<UnixStream> {
 
 /// Takes connections from a socket with a name. The socket's mode says who may connect; where
 /// everything belongs to one user, the peer's identity is checked as well.
-async fn accept_from(
+pub(crate) async fn accept_from(
     role: Role,
     socket: StdListener,
     one_user: bool,
@@ -279,6 +275,14 @@ async fn accept_from(
             }
         }
     }
+}
+
+/// Serves a socket with a name to whoever runs as this user, under the given role.
+pub async fn serve_socket(socket: StdListener, client: Role, server: Role, router: Router) {
+    let each = |role, stream| {
+        tokio::spawn(serve_stream(stream, role, server.clone(), router.clone()));
+    };
+    accept_from(client, socket, true, each).await;
 }
 
 fn is_own_user(stream: &UnixStream) -> bool {

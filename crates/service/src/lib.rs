@@ -18,10 +18,11 @@ mod start;
 pub mod testing;
 mod watch_config;
 
-pub use context::{Context, Listener, Shutdown};
-pub use edge::{Caller, Edge, Router, caller, serve_stream};
+pub use context::{Context, Listener, Shutdown, serve_socket};
+pub use edge::{Caller, Edge, Handover, Router, caller, serve_stream};
 pub use error::{ServeError, StartError};
 pub use frames::{FrameClient, FrameConnection, FrameError, FrameMessage};
 pub use notify::Notifier;
 pub use run::run;
 pub use start::{Start, own_directory};
+pub use watch_config::follow_config;

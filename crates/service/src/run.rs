@@ -13,12 +13,17 @@
 //! Steps 1 to 7 run in one thread, before the runtime exists.
 
 use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_confine::measure::Confinement;
 use clawdbot_confine::seccomp::Mode;
 use clawdbot_confine::{profile, process};
+use clawdbot_proto::edges::EDGES;
+use rustix::fs::{AtFlags, unlinkat};
 use tracing::{error, info};
 
 use crate::inherit::{self, Way};
@@ -39,7 +44,7 @@ where
     F: Future<Output = Result<(), ServeError>>,
 {
     match start(program, prepare) {
-        Ok((prepared, start, confinement)) => live(prepared, start, &confinement, serve),
+        Ok(started) => live(started, serve),
         Err(error) => {
             log::start(program);
             error!("{error}");
@@ -48,10 +53,43 @@ where
     }
 }
 
+/// A confined process that has not begun its work.
+struct Started<P> {
+    prepared: P,
+    start: Start,
+    confinement: Confinement,
+    tidy: Option<Tidy>,
+}
+
+/// In one process of single-user mode: removes the operator's sockets at the end, since a supervisor
+/// that was killed cannot, and holds the lock of the state directory until that is done.
+struct Tidy {
+    run: OwnedFd,
+    _lock: Option<OwnedFd>,
+}
+
+impl Tidy {
+    fn take(start: &mut Start) -> Option<Self> {
+        let run = start.take_file("run")?;
+        let path = PathBuf::from(&start.setup().state_dir).join("run");
+        start.allow(FileRule::path(&path, Access::RemoveFiles));
+        Some(Self { run, _lock: start.take_file("lock") })
+    }
+}
+
+impl Drop for Tidy {
+    fn drop(&mut self) {
+        for edge in EDGES.iter().filter(|edge| edge.client == "operator") {
+            // The supervisor may have done it already.
+            let _gone = unlinkat(&self.run, format!("{}.sock", edge.server), AtFlags::empty());
+        }
+    }
+}
+
 fn start<P>(
     program: &'static str,
     prepare: fn(&mut Start) -> Result<P, StartError>,
-) -> Result<(P, Start, Confinement), StartError> {
+) -> Result<Started<P>, StartError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let inherited = inherit::take(inherit::own_role(program, &arguments)?)?;
     log::start(inherited.role.as_str());
@@ -60,12 +98,13 @@ fn start<P>(
     let in_system_mode = matches!(inherited.way, Way::Sockets(_));
     process::assert_identity(in_system_mode).map_err(|e| StartError::config(e.to_string()))?;
     let mut start = Start::new(inherited);
+    let tidy = Tidy::take(&mut start);
     let outcome = prepare(&mut start).and_then(|prepared| {
         let mode = if in_system_mode { Mode::System } else { Mode::Single };
         Ok((prepared, confine(program, mode, &mut start)?))
     });
     match outcome {
-        Ok((prepared, confinement)) => Ok((prepared, start, confinement)),
+        Ok((prepared, confinement)) => Ok(Started { prepared, start, confinement, tidy }),
         Err(error) => {
             start.inherited.notifier.status(&error.to_string());
             Err(error)
@@ -88,7 +127,7 @@ fn confine(program: &str, mode: Mode, start: &mut Start) -> Result<Confinement, 
     Ok(confinement)
 }
 
-fn live<P, S, F>(prepared: P, start: Start, confinement: &Confinement, serve: S) -> ExitCode
+fn live<P, S, F>(started: Started<P>, serve: S) -> ExitCode
 where
     S: FnOnce(P, Context) -> F,
     F: Future<Output = Result<(), ServeError>>,
@@ -100,6 +139,7 @@ where
             return ExitCode::FAILURE;
         }
     };
+    let Started { prepared, start, confinement, tidy } = started;
     let notifier = start.inherited.notifier.clone();
     let outcome = runtime.block_on(async {
         let context = Context::new(start.inherited, confinement.to_line())?;
@@ -108,6 +148,7 @@ where
     });
     notifier.stopping();
     runtime.shutdown_timeout(LAST_WORK);
+    drop(tidy);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

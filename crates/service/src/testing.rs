@@ -1,19 +1,18 @@
 //! Edges without processes, for tests: the real client, server and table over a socketpair.
 
 use std::os::unix::net::UnixStream as StdStream;
-use std::sync::Arc;
 
 use clawdbot_identity::Role;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::edge::{Slot, Source};
-use crate::{Edge, Router, serve_stream};
+use crate::{Edge, Handover, Router, serve_stream};
 
 /// An edge whose server can die and come back.
 pub struct Link {
-    slot: Arc<Slot>,
+    edge: Edge,
+    handover: Handover,
     client: Role,
     server: Role,
     running: Mutex<Option<JoinHandle<()>>>,
@@ -23,8 +22,10 @@ impl Link {
     /// An edge with nobody at its other end yet.
     #[must_use]
     pub fn new(client: &Role, server: &Role) -> Self {
+        let (edge, handover) = Edge::handed(client.clone(), server.clone());
         Self {
-            slot: Arc::new(Slot::new()),
+            edge,
+            handover,
             client: client.clone(),
             server: server.clone(),
             running: Mutex::new(None),
@@ -34,7 +35,7 @@ impl Link {
     /// The calling side.
     #[must_use]
     pub fn edge(&self) -> Edge {
-        Edge::new(self.client.clone(), self.server.clone(), Source::Handed(Arc::clone(&self.slot)))
+        self.edge.clone()
     }
 
     /// The server dies: calls in flight are lost, new ones wait.
@@ -56,7 +57,7 @@ impl Link {
         let theirs = UnixStream::from_std(theirs)?;
         let served = serve_stream(theirs, self.client.clone(), self.server.clone(), router);
         *self.running.lock().await = Some(tokio::spawn(served));
-        self.slot.hand_over(ours);
+        self.handover.give(ours);
         Ok(())
     }
 }
@@ -70,5 +71,7 @@ pub fn connect(client: &Role, server: &Role, router: Router) -> std::io::Result<
     theirs.set_nonblocking(true)?;
     let theirs = UnixStream::from_std(theirs)?;
     tokio::spawn(serve_stream(theirs, client.clone(), server.clone(), router));
-    Ok(Edge::over(ours, client.clone(), server.clone()))
+    let (edge, handover) = Edge::handed(client.clone(), server.clone());
+    handover.give(ours);
+    Ok(edge)
 }

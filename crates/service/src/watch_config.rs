@@ -14,7 +14,16 @@ use crate::Edge;
 /// Pause after a failed try, so that a policy that keeps dying is not asked in a circle.
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub(crate) async fn follow(edge: Edge, slice: watch::Sender<Option<Arc<Snapshot>>>) {
+/// The slice that policy gives on this edge, kept fresh; `None` while there is none. Must be called
+/// inside the runtime.
+#[must_use]
+pub fn follow_config(edge: Edge) -> watch::Receiver<Option<Arc<Snapshot>>> {
+    let (sender, receiver) = watch::channel(None);
+    tokio::spawn(follow(edge, sender));
+    receiver
+}
+
+async fn follow(edge: Edge, slice: watch::Sender<Option<Arc<Snapshot>>>) {
     let mut client = ConfigClient::new(edge);
     while !slice.is_closed() {
         match client.watch(WatchRequest {}).await {

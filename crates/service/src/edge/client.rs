@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::source::Source;
+use super::source::{Slot, Source};
 
 /// How long a call waits for its peer before it is UNAVAILABLE.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +37,16 @@ struct Inner {
     source: Source,
     patience: Duration,
     current: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
+}
+
+/// Where an edge gets its streams from.
+pub struct Handover(Arc<Slot>);
+
+impl Handover {
+    /// Gives the edge its end of a new connection.
+    pub fn give(&self, stream: std::os::unix::net::UnixStream) {
+        self.0.hand_over(stream);
+    }
 }
 
 /// Why one try of a call did not bring an answer.
@@ -61,12 +71,11 @@ impl Edge {
         Self(Arc::new(Inner { client, server, source, patience, current: Mutex::new(None) }))
     }
 
-    /// An edge over one connected stream; when it ends, calls end with UNAVAILABLE.
+    /// An edge whose streams come from the [`Handover`], one for each life of the server.
     #[must_use]
-    pub fn over(stream: std::os::unix::net::UnixStream, client: Role, server: Role) -> Self {
-        let slot = super::Slot::new();
-        slot.hand_over(stream);
-        Self::new(client, server, Source::Handed(Arc::new(slot)))
+    pub fn handed(client: Role, server: Role) -> (Self, Handover) {
+        let slot = Arc::new(Slot::new());
+        (Self::new(client, server, Source::Handed(Arc::clone(&slot))), Handover(slot))
     }
 
     /// Changes whenever the peer was started anew, so that whoever pushed something to it pushes again.

@@ -5,6 +5,6 @@ mod client;
 mod server;
 mod source;
 
-pub use client::Edge;
+pub use client::{Edge, Handover};
 pub use server::{Caller, Router, caller, serve_stream};
 pub(crate) use source::{Slot, Source};

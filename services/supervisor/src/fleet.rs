@@ -1,0 +1,610 @@
+//! All processes together: starts them side by side, wires them, starts again what died, follows
+//! policy's plan, and ends them in good order. One loop owns all of it; tasks only bring it events.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use clawdbot_confine::spawn::{Exit, Program, Signal};
+use clawdbot_identity::Role;
+use clawdbot_proto::v1::{
+    Descriptor, Listeners as KeptListeners, Plan, Process, ProcessesReply, Setup, Shutdown,
+    control_frame, descriptor,
+};
+use clawdbot_service::Handover;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::child::Started;
+use crate::environment::Environment;
+use crate::home::Refusal;
+use crate::life::{Life, Next};
+use crate::listeners::Listeners;
+use crate::log_file::{Line, LogFile};
+use crate::sockets::RunDirectory;
+use crate::ui::{Ready, Shown, Ui, level};
+use crate::wiring::{Wire, wires};
+
+/// A process that gives no sign of life for this long is killed and started again.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long processes may take to end in good order.
+const FAREWELL: Duration = Duration::from_millis(1500);
+/// Exit status when a process refuses to run.
+const REFUSED: u8 = 78;
+
+/// One start of one process, so that news of an earlier one are told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) role: Role,
+    pub(crate) generation: u64,
+}
+
+/// What the loop reacts to.
+pub(crate) enum Event {
+    /// Lines in the format of `sd_notify`.
+    Notified(Run, String),
+    /// A line on the error stream.
+    Logged(Run, u32, Vec<u8>),
+    /// Some child ended.
+    ChildEnded,
+    /// Policy has a new plan.
+    Planned(Plan),
+    /// The command line asks what runs.
+    Asked(oneshot::Sender<ProcessesReply>),
+    /// Somebody wants the end; a second time means at once.
+    Stop,
+}
+
+/// What the fleet is made of.
+pub(crate) struct Parts {
+    pub(crate) programs: BTreeMap<String, Program>,
+    pub(crate) setup: Setup,
+    pub(crate) environment: Environment,
+    pub(crate) run_dir: RunDirectory,
+    pub(crate) lock: OwnedFd,
+    pub(crate) operator: BTreeMap<Role, UnixListener>,
+    pub(crate) policy: Handover,
+    pub(crate) confinement: String,
+    pub(crate) log: LogFile,
+    pub(crate) log_path: PathBuf,
+    pub(crate) ui: Ui,
+    pub(crate) started: Instant,
+}
+
+/// All processes.
+pub(crate) struct Fleet {
+    parts: Parts,
+    events: mpsc::Sender<Event>,
+    members: BTreeMap<Role, Member>,
+    listeners: Listeners,
+    generation: u64,
+    planned: bool,
+    announced: bool,
+    log_failed: bool,
+    stopping: Option<Instant>,
+    refusal: Option<Refusal>,
+}
+
+#[derive(Default)]
+struct Member {
+    life: Life,
+    running: Option<Running>,
+    /// When to start it again.
+    due: Option<Instant>,
+    /// The plan does not name it any more.
+    unwanted: bool,
+    confinement: String,
+    status: String,
+}
+
+struct Running {
+    started: Started,
+    generation: u64,
+    since: Instant,
+    heard: Instant,
+}
+
+impl Fleet {
+    pub(crate) fn new(parts: Parts, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            parts,
+            events,
+            members: BTreeMap::new(),
+            listeners: Listeners::default(),
+            generation: 0,
+            planned: false,
+            announced: false,
+            log_failed: false,
+            stopping: None,
+            refusal: None,
+        }
+    }
+
+    /// Starts the processes that always run, then lives until the end. The exit status.
+    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>, always: Vec<Role>) -> u8 {
+        for role in always {
+            self.start(&role);
+        }
+        loop {
+            if self.stopping.is_some() && self.members.values().all(|m| m.running.is_none()) {
+                break;
+            }
+            let wake = self.next_deadline();
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sleep_until(wake) => None,
+            };
+            if let Some(event) = event {
+                self.react(event);
+            }
+            self.keep_time(Instant::now());
+        }
+        self.parts.run_dir.clear();
+        // What the processes wrote at their end.
+        while let Ok(event) = events.try_recv() {
+            if let Event::Logged(run, pid, bytes) = event {
+                self.logged(&run, pid, &bytes);
+            }
+        }
+        if let Some(refusal) = &self.refusal {
+            self.parts.ui.refused(refusal);
+        }
+        self.parts.ui.stopped();
+        self.refusal.map_or(0, |refusal| refusal.code)
+    }
+
+    fn react(&mut self, event: Event) {
+        match event {
+            Event::Notified(run, lines) => self.notified(&run, &lines),
+            Event::Logged(run, pid, bytes) => self.logged(&run, pid, &bytes),
+            Event::ChildEnded => self.reap(),
+            Event::Planned(plan) => self.follow(&plan),
+            Event::Asked(answer) => {
+                // Whoever asked may have gone.
+                let _gone = answer.send(self.processes());
+            }
+            Event::Stop => self.stop(None),
+        }
+    }
+
+    // ---- starting ------------------------------------------------------------------------------
+
+    fn start(&mut self, role: &Role) {
+        self.generation += 1;
+        let run = Run { role: role.clone(), generation: self.generation };
+        let setup = Setup { role: role.to_string(), ..self.parts.setup.clone() };
+        let Some(program) = self.parts.programs.get(role.family()) else {
+            self.parts.ui.alarm(&format!("there is no program for {role}"));
+            return;
+        };
+        let started = Started::new(program, run, setup, &self.events).and_then(|started| {
+            self.equip(role, &started)?;
+            started.done();
+            Ok(started)
+        });
+        let now = Instant::now();
+        let member = self.members.entry(role.clone()).or_default();
+        member.due = None;
+        match started {
+            Ok(started) => {
+                self.parts.ui.process(role.as_str(), started.child.pid(), "started", "");
+                let generation = self.generation;
+                member.running = Some(Running { started, generation, since: now, heard: now });
+            }
+            Err(error) => {
+                self.parts.ui.alarm(&format!("cannot start {role}: {error}"));
+                if let Next::Restart(pause) = member.life.ended(Exit::Code(1), now) {
+                    member.due = Some(now + pause);
+                }
+            }
+        }
+    }
+
+    /// Gives a new process what belongs to it, and its peers their ends of the edges.
+    fn equip(&self, role: &Role, started: &Started) -> io::Result<()> {
+        let supervisor = Role::supervisor();
+        let others = self.members.keys().chain([&supervisor]);
+        for wire in wires(role, others) {
+            self.connect(role, started, &wire)?;
+        }
+        if let Some(socket) = self.parts.operator.get(role) {
+            let what = descriptor::What::Accepts(Role::operator().to_string());
+            started.give(Descriptor { what: Some(what) }, socket.try_clone()?.into());
+        }
+        for (name, fd) in self.files(role)? {
+            let what = descriptor::What::File(name.into());
+            started.give(Descriptor { what: Some(what) }, fd);
+        }
+        if *role == Role::gateway() {
+            for (address, socket) in self.listeners.iter() {
+                let what = descriptor::What::Listener(address.to_string());
+                started.give(Descriptor { what: Some(what) }, socket.try_clone()?.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&self, role: &Role, started: &Started, wire: &Wire) -> io::Result<()> {
+        let (client_end, server_end) = UnixStream::pair()?;
+        for (end, owner, what) in [
+            (client_end, &wire.client, wire.for_client()),
+            (server_end, &wire.server, wire.for_server()),
+        ] {
+            if owner == role {
+                started.give(what, end.into());
+            } else if *owner == Role::supervisor() {
+                self.parts.policy.give(end);
+            } else if let Some(peer) = self.members.get(owner).and_then(|m| m.running.as_ref()) {
+                peer.started.give(what, end.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of a process, by the name it knows them under.
+    fn files(&self, role: &Role) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+        let mut files = Vec::new();
+        if *role == Role::broker() {
+            files.push(("environment", self.parts.environment.broker.try_clone()?));
+        }
+        if *role == Role::policy() {
+            for (name, fd) in &self.parts.environment.policy {
+                files.push((name, fd.try_clone()?));
+            }
+            files.push(("run", self.parts.run_dir.descriptor()?));
+            files.push(("lock", self.parts.lock.try_clone()?));
+        }
+        Ok(files)
+    }
+
+    // ---- what children say -----------------------------------------------------------------------
+
+    /// The running start that a piece of news is about, unless it is about an earlier one.
+    fn running(&mut self, run: &Run) -> Option<&mut Member> {
+        let member = self.members.get_mut(&run.role)?;
+        let current = member.running.as_ref().is_some_and(|r| r.generation == run.generation);
+        current.then_some(member)
+    }
+
+    fn notified(&mut self, run: &Run, lines: &str) {
+        let now = Instant::now();
+        let Some(member) = self.running(run) else { return };
+        let mut became_ready = false;
+        if let Some(running) = &mut member.running {
+            running.heard = now;
+        }
+        for line in lines.lines() {
+            if line == "READY=1" {
+                member.life.ready = Some(now);
+                became_ready = true;
+            } else if let Some(status) = line.strip_prefix("STATUS=") {
+                match status.split_once(" | ") {
+                    Some((confinement, status)) => {
+                        member.confinement = confinement.into();
+                        member.status = status.into();
+                    }
+                    None => member.status = status.into(),
+                }
+            }
+        }
+        if became_ready {
+            let (pid, confinement) = (member.pid(), member.confinement.clone());
+            self.parts.ui.process(run.role.as_str(), pid, "ready", &confinement);
+            self.check_level(&run.role, &confinement);
+            self.announce(now);
+        }
+    }
+
+    /// With `sandbox.require: "full"` a weaker process ends everything.
+    fn check_level(&mut self, role: &Role, confinement: &str) {
+        if self.parts.setup.sandbox_require == "full" && level(confinement) != "full" {
+            self.stop(Some(Refusal {
+                message: format!("sandbox.require is \"full\", but {role} reached less: {confinement}"),
+                remedy: "run a kernel with landlock and seccomp, or set sandbox.require to \"best-effort\"".into(),
+                code: REFUSED,
+            }));
+        }
+    }
+
+    /// Says once that everything is up.
+    fn announce(&mut self, now: Instant) {
+        let up = self.planned && self.members.values().all(|m| m.unwanted || m.life.ready.is_some());
+        if self.announced || !up || self.stopping.is_some() {
+            return;
+        }
+        self.announced = true;
+        let own = Shown {
+            role: "supervisor",
+            pid: std::process::id(),
+            confinement: &self.parts.confinement,
+        };
+        let mut processes: Vec<Shown<'_>> = self
+            .members
+            .iter()
+            .map(|(role, member)| Shown {
+                role: role.as_str(),
+                pid: member.pid(),
+                confinement: &member.confinement,
+            })
+            .collect();
+        processes.push(own);
+        self.parts.ui.ready(&Ready {
+            urls: &self.listeners.urls(),
+            state_dir: &self.parts.setup.state_dir,
+            processes: &processes,
+            took: now.saturating_duration_since(self.parts.started),
+        });
+    }
+
+    fn logged(&mut self, run: &Run, pid: u32, bytes: &[u8]) {
+        let line = Line::from_process(run.role.as_str(), pid, bytes, SystemTime::now());
+        self.parts.ui.log(run.role.as_str(), &line);
+        match self.parts.log.write(&line) {
+            Ok(()) => self.log_failed = false,
+            Err(error) if !self.log_failed => {
+                self.log_failed = true;
+                let path = self.parts.log_path.display();
+                self.parts.ui.alarm(&format!("log lines are lost: {path}: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A line of the supervisor's own.
+    fn note(&mut self, level: &str, message: &str) {
+        let bytes = serde_json::json!({ "level": level, "message": message }).to_string();
+        let run = Run { role: Role::supervisor(), generation: 0 };
+        self.logged(&run, std::process::id(), bytes.as_bytes());
+    }
+
+    // ---- dying and ending ------------------------------------------------------------------------
+
+    fn reap(&mut self) {
+        let mut ended = Vec::new();
+        for (role, member) in &mut self.members {
+            let Some(running) = &mut member.running else { continue };
+            if let Ok(Some(exit)) = running.started.child.try_wait() {
+                ended.push((role.clone(), running.started.child.pid(), exit));
+                member.running = None;
+            }
+        }
+        for (role, pid, exit) in ended {
+            self.ended(&role, pid, exit);
+        }
+    }
+
+    fn ended(&mut self, role: &Role, pid: u32, exit: Exit) {
+        let how = match exit {
+            Exit::Code(code) => format!("exit status {code}"),
+            Exit::Signal(number) => format!("killed by signal {number}"),
+        };
+        let Some(member) = self.members.get_mut(role) else { return };
+        if self.stopping.is_some() || member.unwanted {
+            if member.unwanted {
+                self.members.remove(role);
+            }
+            self.parts.ui.process(role.as_str(), pid, "stopped", &how);
+            return;
+        }
+        let now = Instant::now();
+        let status = member.status.clone();
+        match member.life.ended(exit, now) {
+            Next::Restart(pause) => {
+                member.due = Some(now + pause);
+                self.parts.ui.process(role.as_str(), pid, "ended", &how);
+                self.note("warn", &format!("{role} ended ({how}) and is started again"));
+            }
+            Next::GiveUp => self.stop(Some(Refusal {
+                message: format!("{role} refuses to run: {status}"),
+                remedy: format!("see {}", self.parts.log_path.display()),
+                code: REFUSED,
+            })),
+        }
+    }
+
+    /// Begins the end, or cuts it short if it has begun.
+    fn stop(&mut self, refusal: Option<Refusal>) {
+        if self.stopping.is_some() {
+            if refusal.is_none() {
+                self.kill_all();
+            }
+            return;
+        }
+        self.refusal = refusal;
+        self.stopping = Some(Instant::now());
+        self.parts.ui.stopping();
+        for member in self.members.values_mut() {
+            member.due = None;
+            if let Some(running) = &member.running {
+                running.started.send(control_frame::Frame::Shutdown(Shutdown {}), None);
+            }
+        }
+    }
+
+    fn kill_all(&self) {
+        for running in self.members.values().filter_map(|m| m.running.as_ref()) {
+            // One that is gone already is as good.
+            let _gone = running.started.child.kill(Signal::KILL);
+        }
+    }
+
+    // ---- time ------------------------------------------------------------------------------------
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let farewell = self.stopping.map(|since| since + FAREWELL);
+        let members = self.members.values().filter_map(|member| {
+            member.due.or(member.running.as_ref().map(|running| running.heard + SILENCE))
+        });
+        members.chain(farewell).min()
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        if self.stopping.is_some_and(|since| now >= since + FAREWELL) {
+            self.kill_all();
+            return;
+        }
+        let mut due = Vec::new();
+        let mut silent = Vec::new();
+        for (role, member) in &mut self.members {
+            if member.due.is_some_and(|due| now >= due) {
+                due.push(role.clone());
+            }
+            if let Some(running) = &mut member.running
+                && now >= running.heard + SILENCE
+            {
+                running.heard = now;
+                // Its end is noticed like any other.
+                let _gone = running.started.child.kill(Signal::KILL);
+                silent.push(role.clone());
+            }
+        }
+        for role in silent {
+            self.note("error", &format!("{role} gave no sign of life for 30 s and is killed"));
+        }
+        for role in due {
+            self.start(&role);
+        }
+    }
+
+    // ---- the plan --------------------------------------------------------------------------------
+
+    fn follow(&mut self, plan: &Plan) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.parts.setup.log_level.clone_from(&plan.log_level);
+        self.parts.setup.sandbox_require.clone_from(&plan.sandbox_require);
+        for running in self.members.values().filter_map(|m| m.running.as_ref()) {
+            running.started.send(control_frame::Frame::LogLevel(plan.log_level.clone()), None);
+        }
+        self.follow_instances(&plan.instances);
+        self.follow_listeners(&plan.listeners);
+        self.planned = true;
+        let levels: Vec<(Role, String)> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.life.ready.is_some())
+            .map(|(role, member)| (role.clone(), member.confinement.clone()))
+            .collect();
+        for (role, confinement) in levels {
+            self.check_level(&role, &confinement);
+        }
+        self.announce(Instant::now());
+    }
+
+    fn follow_instances(&mut self, instances: &[String]) {
+        let planned: Vec<Role> = instances.iter().filter_map(|name| Role::parse(name).ok()).collect();
+        for (role, member) in &mut self.members {
+            let by_plan = role.name().is_some();
+            member.unwanted = by_plan && !planned.contains(role);
+            if let (true, Some(running)) = (member.unwanted, &member.running) {
+                running.started.send(control_frame::Frame::Shutdown(Shutdown {}), None);
+            }
+        }
+        self.members.retain(|_, member| !member.unwanted || member.running.is_some());
+        for role in planned {
+            if !self.members.contains_key(&role) {
+                self.start(&role);
+            }
+        }
+    }
+
+    fn follow_listeners(&mut self, planned: &[String]) {
+        let fresh = match self.listeners.follow(planned) {
+            Ok(fresh) => fresh,
+            Err(occupied) if self.planned => {
+                let message = format!("{occupied}; the old address stays in use");
+                self.parts.ui.alarm(&message);
+                self.note("error", &message);
+                return;
+            }
+            Err(occupied) => {
+                let port = occupied.address.rsplit(':').next().unwrap_or_default();
+                return self.stop(Some(Refusal::new(
+                    occupied.to_string(),
+                    format!(
+                        "stop whatever uses port {port}, or choose another with --port N or gateway.port"
+                    ),
+                )));
+            }
+        };
+        let Some(gateway) = self.members.get(&Role::gateway()).and_then(|m| m.running.as_ref())
+        else {
+            return;
+        };
+        for (address, socket) in self.listeners.iter().filter(|(address, _)| fresh.contains(address))
+        {
+            let what = descriptor::What::Listener(address.to_string());
+            // Without a descriptor left the gateway gets it at its next start.
+            if let Ok(socket) = socket.try_clone() {
+                gateway.started.give(Descriptor { what: Some(what) }, socket.into());
+            }
+        }
+        let addresses = self.listeners.addresses();
+        let kept = control_frame::Frame::Listeners(KeptListeners { addresses });
+        gateway.started.send(kept, None);
+    }
+
+    // ---- answers ---------------------------------------------------------------------------------
+
+    fn processes(&self) -> ProcessesReply {
+        let millis = |since: Instant| {
+            u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+        };
+        let mut processes: Vec<Process> = self
+            .members
+            .iter()
+            .map(|(role, member)| Process {
+                role: role.to_string(),
+                pid: member.pid(),
+                state: member.state().into(),
+                confinement: member.confinement.clone(),
+                status: member.status.clone(),
+                restarts: member.life.restarts,
+                uptime_ms: member.running.as_ref().map_or(0, |running| millis(running.since)),
+            })
+            .collect();
+        processes.push(Process {
+            role: Role::supervisor().to_string(),
+            pid: std::process::id(),
+            state: "ready".into(),
+            confinement: self.parts.confinement.clone(),
+            status: String::new(),
+            restarts: 0,
+            uptime_ms: millis(self.parts.started),
+        });
+        ProcessesReply {
+            processes,
+            uptime_ms: millis(self.parts.started),
+            state_dir: self.parts.setup.state_dir.clone(),
+            config_path: self.parts.setup.config_path.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            urls: self.listeners.urls(),
+        }
+    }
+}
+
+impl Member {
+    /// Zero while it does not run.
+    fn pid(&self) -> u32 {
+        self.running.as_ref().map_or(0, |running| running.started.child.pid())
+    }
+
+    fn state(&self) -> &'static str {
+        match (&self.running, self.life.ready) {
+            (Some(_), _) if self.unwanted => "stopping",
+            (Some(_), Some(_)) => "ready",
+            (Some(_), None) => "starting",
+            (None, _) => "waiting",
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

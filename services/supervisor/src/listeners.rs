@@ -1,0 +1,79 @@
+//! The front door's listening sockets. They are made here, since the gateway may not make any, and kept
+//! here, so that a restart of the gateway refuses nobody.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+/// Sockets by address.
+#[derive(Default)]
+pub(crate) struct Listeners(BTreeMap<SocketAddr, TcpListener>);
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {error}")]
+pub(crate) struct Occupied {
+    pub(crate) address: String,
+    pub(crate) error: io::Error,
+}
+
+impl Listeners {
+    /// Brings the sockets in line with the plan: binds what is new, and only then lets go of what the
+    /// plan does not name any more. If one cannot be bound, the old ones stay.
+    pub(crate) fn follow(&mut self, planned: &[String]) -> Result<Vec<SocketAddr>, Occupied> {
+        let mut fresh = BTreeMap::new();
+        let mut named = Vec::new();
+        for text in planned {
+            let occupied = |error| Occupied { address: text.clone(), error };
+            let address: SocketAddr =
+                text.parse().map_err(|_| occupied(io::ErrorKind::InvalidInput.into()))?;
+            named.push(address);
+            if !self.0.contains_key(&address) {
+                fresh.insert(address, TcpListener::bind(address).map_err(occupied)?);
+            }
+        }
+        let new = fresh.keys().copied().collect();
+        self.0.retain(|address, _| named.contains(address));
+        self.0.extend(fresh);
+        Ok(new)
+    }
+
+    /// All sockets.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&SocketAddr, &TcpListener)> {
+        self.0.iter()
+    }
+
+    /// The addresses as text.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.0.keys().map(ToString::to_string).collect()
+    }
+
+    /// Where a browser finds the front door.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.0.keys().map(|address| format!("http://{address}/")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_occupied_address_leaves_the_old_socket_in_place() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut listeners = Listeners::default();
+        assert_eq!(listeners.follow(&[free.to_string()]).unwrap(), [free]);
+        assert_eq!(listeners.follow(&[free.to_string()]).unwrap(), [], "nothing new");
+
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = other.local_addr().unwrap().to_string();
+        let error = listeners.follow(std::slice::from_ref(&taken)).unwrap_err();
+        assert!(error.to_string().contains(&taken), "{error}");
+        assert_eq!(listeners.addresses(), [free.to_string()]);
+
+        drop(other);
+        listeners.follow(std::slice::from_ref(&taken)).unwrap();
+        assert_eq!(listeners.addresses(), [taken]);
+        TcpListener::bind(free).unwrap();
+    }
+}

@@ -1,0 +1,225 @@
+//! From the arguments to the end: who we are, where the state lies, one loop.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clawdbot_confine::spawn::Program;
+use clawdbot_identity::Role;
+use clawdbot_proto::edges::{PROCESSES, Starts};
+use clawdbot_proto::v1::{Setup, snapshot};
+use clawdbot_service::{Edge, follow_config, log, serve_socket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::fleet::{Event, Fleet, Parts};
+use crate::home::{self, Refusal};
+use crate::log_file::LogFile;
+use crate::options::Options;
+use crate::sockets::{RunDirectory, servers};
+use crate::ui::Ui;
+use crate::{environment, operator};
+
+/// News that may wait; a process that writes faster than the log waits for it.
+const EVENTS: usize = 1024;
+
+/// The whole life of the supervisor.
+#[must_use]
+pub fn main() -> ExitCode {
+    let started = Instant::now();
+    let options = match Options::parse(std::env::args_os().skip(1)) {
+        Ok(options) => options,
+        Err(message) => {
+            let ui = Ui { json: false, color: false, verbose: false };
+            ui.refused(&Refusal { message, remedy: String::new(), code: 64 });
+            return ExitCode::from(64);
+        }
+    };
+    let ui = Ui { json: options.json, color: options.color, verbose: options.verbose };
+    ui.starting(&options.state_dir.to_string_lossy(), &options.config.to_string_lossy());
+    match prepare(&options, started) {
+        Ok(prepared) => prepared.run(ui),
+        Err(refusal) => {
+            ui.refused(&refusal);
+            ExitCode::from(refusal.code)
+        }
+    }
+}
+
+/// Everything that is opened before the loop begins.
+struct Prepared {
+    programs: BTreeMap<String, Program>,
+    setup: Setup,
+    environment: environment::Environment,
+    run_dir: RunDirectory,
+    lock: std::fs::File,
+    operator: BTreeMap<Role, std::os::unix::net::UnixListener>,
+    confinement: String,
+    log: LogFile,
+    log_path: PathBuf,
+    started: Instant,
+}
+
+fn prepare(options: &Options, started: Instant) -> Result<Prepared, Refusal> {
+    let home_dir = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir());
+    let as_root = rustix::process::geteuid().is_root();
+    // Root's folders may be closed to the user that everything runs as, so programs are opened now.
+    let programs = open_programs()?;
+    let environment = environment::take()
+        .map_err(|e| Refusal::io("the environment cannot be kept", &e, "free some memory"))?;
+    home::become_ordinary(options)?;
+    let confinement = clawdbot_confine::restrain()
+        .map_err(|error| Refusal::new(error.to_string(), "start it on a supported system"))?
+        .to_line();
+
+    home::check_state(&options.state_dir)?;
+    let run_dir = RunDirectory::open(&options.state_dir)?;
+    let lock = home::lock(run_dir.path())?;
+    let log_path = options.state_dir.join("gateway.log");
+    let log = LogFile::open(&log_path).map_err(|e| {
+        Refusal::io(&log_path.display().to_string(), &e, "move the file away and start again")
+    })?;
+    let mut operator = BTreeMap::new();
+    for server in servers() {
+        let role = Role::parse(server).map_err(|e| Refusal::new(e.to_string(), ""))?;
+        let socket = run_dir
+            .bind(&role)
+            .map_err(|e| Refusal::io(&format!("cannot make the socket of {server}"), &e, ""))?;
+        operator.insert(role, socket);
+    }
+    let home_dir = home_dir
+        .filter(|_| !as_root)
+        .unwrap_or_else(|| OsString::from(home::work_dir(&options.state_dir)));
+    let setup = Setup {
+        role: String::new(),
+        state_dir: text(&options.state_dir)?,
+        config_path: text(&options.config)?,
+        home_dir: text(Path::new(&home_dir))?,
+        port: u32::from(options.port),
+        log_level: "info".into(),
+        sandbox_require: "best-effort".into(),
+    };
+    Ok(Prepared {
+        programs,
+        setup,
+        environment,
+        run_dir,
+        lock,
+        operator,
+        confinement,
+        log,
+        log_path,
+        started,
+    })
+}
+
+fn text(path: &Path) -> Result<String, Refusal> {
+    path.to_str().map(String::from).ok_or_else(|| {
+        Refusal::new(
+            format!("{} is not valid UTF-8", path.display()),
+            "choose a path in UTF-8",
+        )
+    })
+}
+
+/// The programs lie beside this one.
+fn open_programs() -> Result<BTreeMap<String, Program>, Refusal> {
+    let own = std::env::current_exe()
+        .map_err(|e| Refusal::io("this program's own path", &e, "mount /proc"))?;
+    let directory = own.parent().unwrap_or(Path::new("/"));
+    let mut programs = BTreeMap::new();
+    for process in PROCESSES.iter().filter(|p| matches!(p.starts, Starts::Always | Starts::Plan)) {
+        let path = directory.join(process.binary);
+        let program = Program::open(&path).map_err(|e| {
+            Refusal::io(&path.display().to_string(), &e, "install all programs in one directory")
+        })?;
+        let family = process.binary.trim_start_matches("clawdbot-");
+        programs.insert(family.into(), program);
+    }
+    Ok(programs)
+}
+
+impl Prepared {
+    fn run(self, ui: Ui) -> ExitCode {
+        log::start("supervisor");
+        log::set_level("silent");
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                ui.refused(&Refusal::io("the runtime did not start", &error, ""));
+                return ExitCode::FAILURE;
+            }
+        };
+        let code = runtime.block_on(self.live(ui));
+        ExitCode::from(code)
+    }
+
+    async fn live(self, ui: Ui) -> u8 {
+        let (events, incoming) = mpsc::channel(EVENTS);
+        if let Err(error) = follow_signals(&events) {
+            ui.refused(&Refusal::io("signals cannot be watched", &error, ""));
+            return 1;
+        }
+        let mut operator = self.operator;
+        if let Some(socket) = operator.remove(&Role::supervisor()) {
+            let router = operator::router(events.clone());
+            tokio::spawn(serve_socket(socket, Role::operator(), Role::supervisor(), router));
+        }
+        let (edge, policy) = Edge::handed(Role::supervisor(), Role::policy());
+        tokio::spawn(follow_plan(edge, events.clone()));
+        let parts = Parts {
+            programs: self.programs,
+            setup: self.setup,
+            environment: self.environment,
+            run_dir: self.run_dir,
+            lock: self.lock.into(),
+            operator,
+            policy,
+            confinement: self.confinement,
+            log: self.log,
+            log_path: self.log_path,
+            ui,
+            started: self.started,
+        };
+        Fleet::new(parts, events).run(incoming, always()).await
+    }
+}
+
+/// The processes that run whatever the configuration says; policy first, since all wait for it.
+fn always() -> Vec<Role> {
+    let rows = PROCESSES.iter().filter(|process| process.starts == Starts::Always);
+    let mut roles: Vec<Role> = rows.filter_map(|process| Role::parse(process.role).ok()).collect();
+    roles.sort_by_key(|role| *role != Role::policy());
+    roles
+}
+
+fn follow_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::child()] {
+        let mut arrivals = signal(kind)?;
+        let events = events.clone();
+        tokio::spawn(async move {
+            while arrivals.recv().await.is_some() {
+                let event =
+                    if kind == SignalKind::child() { Event::ChildEnded } else { Event::Stop };
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn follow_plan(edge: Edge, events: mpsc::Sender<Event>) {
+    let mut slice = follow_config(edge);
+    while slice.changed().await.is_ok() {
+        let snapshot = slice.borrow_and_update().clone();
+        if let Some(snapshot::Slice::Plan(plan)) = snapshot.and_then(|s| s.slice.clone())
+            && events.send(Event::Planned(plan)).await.is_err()
+        {
+            return;
+        }
+    }
+}

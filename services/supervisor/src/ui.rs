@@ -1,0 +1,219 @@
+//! What a person, or a program with `--json`, sees of the start, the run and the end. Never text that a
+//! child could use to paint the terminal.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use clawdbot_identity::text::sanitize_line;
+use serde_json::{Map, Value, json};
+
+use crate::home::Refusal;
+use crate::log_file::Line;
+
+/// Where and how to show things.
+pub(crate) struct Ui {
+    pub(crate) json: bool,
+    pub(crate) color: bool,
+    pub(crate) verbose: bool,
+}
+
+/// A process as it is shown.
+pub(crate) struct Shown<'a> {
+    pub(crate) role: &'a str,
+    pub(crate) pid: u32,
+    pub(crate) confinement: &'a str,
+}
+
+/// Everything is up.
+pub(crate) struct Ready<'a> {
+    pub(crate) urls: &'a [String],
+    pub(crate) state_dir: &'a str,
+    pub(crate) processes: &'a [Shown<'a>],
+    pub(crate) took: Duration,
+}
+
+impl Ui {
+    pub(crate) fn starting(&self, state_dir: &str, config: &str) {
+        let version = env!("CARGO_PKG_VERSION");
+        self.event(&json!({
+            "event": "starting", "version": version, "stateDir": state_dir, "config": config,
+        }));
+        self.person(&format!(
+            "{} {version}, state in {}",
+            self.bold("clawdbot"),
+            sanitize_line(state_dir)
+        ));
+    }
+
+    /// A process changed: started, ready, ended, restarting or stopped.
+    pub(crate) fn process(&self, role: &str, pid: u32, state: &str, detail: &str) {
+        self.event(&json!({
+            "event": "process", "role": role, "pid": pid, "state": state, "detail": detail,
+        }));
+        if self.verbose || matches!(state, "ended" | "restarting") {
+            self.person(&format!("  {role} {state} {}", self.dim(&sanitize_line(detail))));
+        }
+    }
+
+    pub(crate) fn ready(&self, ready: &Ready<'_>) {
+        let processes: Vec<Value> = ready
+            .processes
+            .iter()
+            .map(|p| {
+                let confinement = confinement(p.confinement);
+                json!({ "role": p.role, "pid": p.pid, "confinement": confinement })
+            })
+            .collect();
+        let url = ready.urls.first().map_or("", String::as_str);
+        self.event(&json!({
+            "event": "ready", "url": url, "urls": ready.urls, "stateDir": ready.state_dir,
+            "processes": processes, "milliseconds": millis(ready.took),
+        }));
+        self.person(&format!(
+            "ready after {} ms: {} processes, confinement {}",
+            millis(ready.took),
+            ready.processes.len(),
+            self.bold(&overall(ready.processes))
+        ));
+        for shown in ready.processes {
+            let level = level(shown.confinement);
+            if self.verbose || !matches!(level, "full" | "limits") {
+                self.person(&format!("  {:<14} {}", shown.role, sanitize_line(shown.confinement)));
+            }
+        }
+        for url in ready.urls {
+            let hint = self.dim("clawdbot open makes the login link");
+            self.person(&format!("  web      {}  {hint}", self.bold(url)));
+        }
+        self.person(&format!(
+            "  chat     {}  {}",
+            self.bold("clawdbot chat"),
+            self.dim("in another terminal")
+        ));
+        self.person(&format!("  stop     {}", self.bold("Ctrl-C")));
+    }
+
+    /// A line that a process wrote.
+    pub(crate) fn log(&self, role: &str, line: &Line) {
+        if self.verbose || matches!(line.level.as_str(), "error" | "warn") {
+            let text = format!("  {role}: {}: {}", line.level, sanitize_line(&line.message));
+            self.person(&self.dim(&text));
+        }
+    }
+
+    /// Something needs a look, but the work goes on.
+    pub(crate) fn alarm(&self, message: &str) {
+        self.event(&json!({ "event": "alarm", "message": message }));
+        self.person(&format!("warning: {}", sanitize_line(message)));
+    }
+
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        self.event(&json!({
+            "event": "error", "message": refusal.message, "remedy": refusal.remedy, "code": refusal.code,
+        }));
+        if self.json {
+            return;
+        }
+        let message = sanitize_line(&refusal.message);
+        let mut text = format!("clawdbot: {message}\n");
+        if !refusal.remedy.is_empty() {
+            text.push_str(&format!("  remedy: {}\n", sanitize_line(&refusal.remedy)));
+        }
+        let _lost = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    pub(crate) fn stopping(&self) {
+        self.event(&json!({ "event": "stopping" }));
+        self.person("stopping");
+    }
+
+    pub(crate) fn stopped(&self) {
+        self.event(&json!({ "event": "stopped" }));
+        self.person("stopped");
+    }
+
+    fn event(&self, event: &Value) {
+        if self.json {
+            self.line(&event.to_string());
+        }
+    }
+
+    fn person(&self, line: &str) {
+        if !self.json {
+            self.line(line);
+        }
+    }
+
+    /// A screen that went away does not end the work.
+    fn line(&self, line: &str) {
+        let mut out = io::stdout().lock();
+        let _lost = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.color { format!("\x1b[1m{text}\x1b[0m") } else { text.into() }
+    }
+
+    fn dim(&self, text: &str) -> String {
+        if self.color { format!("\x1b[2m{text}\x1b[0m") } else { text.into() }
+    }
+}
+
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The words of a confinement line as an object.
+pub(crate) fn confinement(line: &str) -> Value {
+    let words = line.split(' ').filter_map(|word| word.split_once('='));
+    let fields: Map<String, Value> = words
+        .map(|(key, value)| {
+            let value = match (value, value.parse::<u64>()) {
+                ("true", _) => Value::Bool(true),
+                ("false", _) => Value::Bool(false),
+                (_, Ok(number)) => number.into(),
+                (text, _) => text.into(),
+            };
+            (key.to_owned(), value)
+        })
+        .collect();
+    Value::Object(fields)
+}
+
+/// The word after `level=`, or `none`.
+pub(crate) fn level(line: &str) -> &str {
+    line.split(' ').find_map(|word| word.strip_prefix("level=")).unwrap_or("none")
+}
+
+/// One word for all: full only if every process that could be confined is.
+fn overall(processes: &[Shown<'_>]) -> String {
+    let mut weak = processes
+        .iter()
+        .map(|shown| (shown.role, level(shown.confinement)))
+        .filter(|(_, level)| !matches!(*level, "full" | "limits"))
+        .peekable();
+    if weak.peek().is_none() {
+        return String::from("full");
+    }
+    weak.map(|(role, level)| format!("{role} {level}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_confinement_line_becomes_typed_fields() {
+        let value = confinement("level=full landlock=7 seccomp=true core=0");
+        assert_eq!(value, json!({"level": "full", "landlock": 7, "seccomp": true, "core": 0}));
+    }
+
+    #[test]
+    fn one_weak_process_is_named_and_the_supervisor_does_not_count() {
+        let shown = |role, confinement| Shown { role, pid: 1, confinement };
+        let good = [shown("policy", "level=full"), shown("supervisor", "level=limits")];
+        assert_eq!(overall(&good), "full");
+        let weak = [shown("policy", "level=full"), shown("broker", "level=none")];
+        assert_eq!(overall(&weak), "broker none");
+    }
+}
