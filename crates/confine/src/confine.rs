@@ -1,0 +1,154 @@
+//! The one call that confines a process, in the order that makes each step possible and the next one
+//! binding: limits, not dumpable, no new privileges, files, calls, self-test, measurement. It refuses
+//! to leave a process half confined without saying so.
+
+use std::io;
+
+use crate::landlock::{FileRule, LandlockError};
+use crate::measure::Confinement;
+use crate::profile::{Mode, Profile};
+use crate::seccomp::SeccompError;
+
+/// Why a process is not confined as it must be; it must end then.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// More than one thread: the others would stay free.
+    #[error("the process has {0} threads; it is confined before there is a second one")]
+    Threads(u32),
+    /// A step that every kernel has was refused.
+    #[error("cannot {step}: {source}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A file rule could not be made.
+    #[error(transparent)]
+    Files(#[from] LandlockError),
+    /// The filter could not be made.
+    #[error(transparent)]
+    Calls(#[from] SeccompError),
+    /// Something forbidden worked.
+    #[error("the self-test failed, forbidden and yet possible: {}", .0.join(", "))]
+    SelfTest(Vec<String>),
+    /// Every candidate for the self-test's forbidden file is covered by a rule.
+    #[error(
+        "the file rules cover everything that the self-test could try; permit less than the whole file system"
+    )]
+    Untestable,
+}
+
+fn step(step: &'static str, result: io::Result<()>) -> Result<(), ConfineError> {
+    result.map_err(|source| ConfineError::Step { step, source })
+}
+
+/// Confines the process for good; see the module. Call it with one thread and everything opened that
+/// the file rules do not cover.
+///
+/// A kernel that lacks landlock or filters is no error: the result says what is missing.
+///
+/// # Errors
+/// See [`ConfineError`]. The process must end then, since a part may be in force.
+#[cfg(target_os = "linux")]
+pub fn confine(
+    profile: &Profile,
+    mode: Mode,
+    rules: &[FileRule],
+) -> Result<Confinement, ConfineError> {
+    use crate::measure::Found;
+    use crate::process::{Status, no_new_privs, not_dumpable};
+    use crate::{landlock, seccomp, selftest};
+    use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+
+    // Opened now: afterwards `/proc` is out of reach. Where there is none, the result says so.
+    let report = Status::open().ok();
+    let threads = report
+        .as_ref()
+        .and_then(|file| Status::read(file).ok())
+        .map(|now| now.threads);
+    if let Some(threads) = threads.filter(|threads| *threads != 1) {
+        return Err(ConfineError::Threads(threads));
+    }
+    step("set limits", profile.limits().apply())?;
+    step("forbid dumps", not_dumpable())?;
+    step("forbid new privileges", no_new_privs())?;
+    let dumpable = dumpable_behavior().ok() != Some(DumpableBehavior::NotDumpable);
+
+    let mut landlock_abi = 0;
+    let mut seccomp_applied = false;
+    if profile.filter {
+        let forbidden = selftest::forbidden_path(rules).ok_or(ConfineError::Untestable)?;
+        let compiled = seccomp::compile(profile, mode)?;
+        let files = landlock::restrict(rules, profile.connect_tcp)?;
+        landlock_abi = files.abi;
+        seccomp_applied = seccomp::apply(&compiled)?;
+        let plan = selftest::Plan {
+            file: files.files_enforced.then_some(forbidden),
+            families: if seccomp_applied {
+                closed_families(profile, mode)
+            } else {
+                Vec::new()
+            },
+            programs: seccomp_applied,
+        };
+        let worked = selftest::run(&plan);
+        if !worked.is_empty() {
+            return Err(ConfineError::SelfTest(worked));
+        }
+    }
+    let now = report.as_ref().and_then(|file| Status::read(file).ok());
+    Ok(Confinement::of(Found {
+        landlock_abi,
+        seccomp: now.map_or(seccomp_applied, |now| seccomp_applied && now.seccomp == 2),
+        no_new_privs: now.is_none_or(|now| now.no_new_privs),
+        dumpable,
+        core_limit: getrlimit(Resource::Core).current.unwrap_or(u64::MAX),
+        measured: now.is_some(),
+        filter: profile.filter,
+        sockets: mode == Mode::System,
+    }))
+}
+
+/// Of the families that the self-test tries, those that the profile has no row for.
+#[cfg(target_os = "linux")]
+fn closed_families(profile: &Profile, mode: Mode) -> Vec<i32> {
+    use crate::profile::Value;
+    let open: Vec<u64> = profile
+        .rows(mode)
+        .filter(|row| row.call == "socket" && row.errno.is_none())
+        .flat_map(|row| row.conditions)
+        .filter_map(|condition| match condition.value {
+            Value::Number(number) if condition.argument == 0 => Some(number),
+            _ => None,
+        })
+        .collect();
+    let tried = [
+        libc::AF_UNIX,
+        libc::AF_INET,
+        libc::AF_INET6,
+        libc::AF_NETLINK,
+    ];
+    tried
+        .into_iter()
+        .filter(|family| !open.contains(&u64::from(family.unsigned_abs())))
+        .collect()
+}
+
+/// Sets the limits; there is no further confinement on this system yet, and the result says so.
+///
+/// # Errors
+/// See [`ConfineError`].
+#[cfg(not(target_os = "linux"))]
+pub fn confine(
+    profile: &Profile,
+    _mode: Mode,
+    _rules: &[FileRule],
+) -> Result<Confinement, ConfineError> {
+    step("set limits", profile.limits().apply())?;
+    let core = rustix::process::getrlimit(rustix::process::Resource::Core).current;
+    Ok(Confinement::none(core.unwrap_or(u64::MAX)))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -1,0 +1,246 @@
+//! Which files a process can reach: what its rules name and nothing else. TCP, abstract sockets and
+//! signals to others are closed too where the kernel can. Best effort up to the newest ABI, and the
+//! caller is told what the kernel really enforces.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What may be done with a file, or beneath a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read a file, or the files beneath a directory, which cannot be listed.
+    Read,
+    /// Read files and list directories.
+    ReadDir,
+    /// Read and write a file that exists.
+    ReadWrite,
+    /// All that a state directory needs: list, read, write, create, rename and remove files and
+    /// directories. No links, sockets, devices or programs.
+    ReadWriteDir,
+    /// Remove files, and nothing else.
+    RemoveFiles,
+    /// Connect to a UNIX socket, or to those in a directory (asked for since ABI 9).
+    Connect,
+}
+
+#[derive(Debug)]
+enum Target {
+    Path(PathBuf),
+    Open(OwnedFd),
+}
+
+/// A permitted path.
+#[derive(Debug)]
+pub struct FileRule {
+    target: Target,
+    access: Access,
+    optional: bool,
+}
+
+impl FileRule {
+    /// A rule for a path, which must exist when the rules are applied.
+    pub fn path(path: impl Into<PathBuf>, access: Access) -> Self {
+        Self {
+            target: Target::Path(path.into()),
+            access,
+            optional: false,
+        }
+    }
+
+    /// A rule for what a descriptor is open on (O_PATH suffices).
+    pub fn open(fd: OwnedFd, access: Access) -> Self {
+        Self {
+            target: Target::Open(fd),
+            access,
+            optional: false,
+        }
+    }
+
+    /// Leaves the rule out if its path does not exist, which permits nothing.
+    #[must_use]
+    pub fn if_present(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    /// The path that the rule is about, as far as it can be told.
+    pub(crate) fn resolved(&self) -> Option<PathBuf> {
+        match &self.target {
+            Target::Path(path) => std::fs::canonicalize(path).ok(),
+            Target::Open(fd) => {
+                use std::os::fd::AsRawFd;
+                std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
+            }
+        }
+    }
+}
+
+/// What the kernel enforces for this process from now on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LandlockStatus {
+    /// The ABI in use; 0 where there is no landlock.
+    pub abi: u8,
+    /// Files outside the rules are out of reach.
+    pub files_enforced: bool,
+    /// TCP bind and connect are closed (ABI 4), connect only if it was asked for.
+    pub net_enforced: bool,
+    /// Abstract sockets and signals reach only this process's own kind (ABI 6).
+    pub scoped: bool,
+}
+
+/// Why the rules could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum LandlockError {
+    /// A rule's path cannot be opened.
+    #[error("cannot permit {path}: {source}; create it or take the rule out")]
+    Path {
+        /// The rule's path.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A rule means nothing for its file, such as listing a file that is no directory.
+    #[error("the access {access:?} means nothing for {path}, which is no directory")]
+    Access {
+        /// The rule's path.
+        path: PathBuf,
+        /// The access asked for.
+        access: Access,
+    },
+    /// The kernel refused a rule or the whole.
+    #[error("the kernel refuses the file rules: {0}")]
+    Kernel(String),
+}
+
+fn shown(target: &Target) -> PathBuf {
+    match target {
+        Target::Path(path) => path.clone(),
+        Target::Open(_) => Path::new("an open descriptor").to_owned(),
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::restrict;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::*;
+    use landlock::{
+        ABI, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr,
+        RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags,
+    };
+    use rustix::fs::{FileType, Mode, OFlags};
+
+    /// The newest one that the rules below were written for.
+    const NEWEST: ABI = ABI::V10;
+
+    impl Access {
+        fn rights(self) -> BitFlags<AccessFs> {
+            match self {
+                Access::Read => make_bitflags!(AccessFs::{ReadFile}),
+                Access::ReadDir => make_bitflags!(AccessFs::{ReadFile | ReadDir}),
+                Access::ReadWrite => make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate}),
+                Access::ReadWriteDir => make_bitflags!(AccessFs::{
+                    ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile
+                    | RemoveDir | Refer
+                }),
+                Access::RemoveFiles => make_bitflags!(AccessFs::{RemoveFile}),
+                Access::Connect => make_bitflags!(AccessFs::{ResolveUnix}),
+            }
+        }
+    }
+
+    /// Restricts this thread, and all that it starts, to the rules.
+    ///
+    /// `connect_tcp`: leave TCP connect and UDP open (the dialer). Sets `no_new_privs`.
+    ///
+    /// # Errors
+    /// A rule that cannot be made. A kernel without landlock is no error: see the status.
+    pub fn restrict(
+        rules: &[FileRule],
+        connect_tcp: bool,
+    ) -> Result<LandlockStatus, LandlockError> {
+        let kernel = |error: landlock::RulesetError| LandlockError::Kernel(error.to_string());
+        let net = if connect_tcp {
+            AccessNet::BindTcp.into()
+        } else {
+            AccessNet::from_all(NEWEST)
+        };
+        let mut ruleset = Ruleset::default()
+            .handle_access(AccessFs::from_all(NEWEST))
+            .and_then(|ruleset| ruleset.handle_access(net))
+            .and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST)))
+            .and_then(Ruleset::create)
+            .map_err(kernel)?;
+        for rule in rules {
+            let opened = match &rule.target {
+                Target::Open(fd) => fd.as_fd().try_clone_to_owned(),
+                Target::Path(path) => {
+                    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                        .map_err(io::Error::from)
+                }
+            };
+            let fd = match opened {
+                Ok(fd) => fd,
+                Err(error) if rule.optional && error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => {
+                    return Err(LandlockError::Path {
+                        path: shown(&rule.target),
+                        source,
+                    });
+                }
+            };
+            let stat = rustix::fs::fstat(&fd).map_err(|error| LandlockError::Path {
+                path: shown(&rule.target),
+                source: error.into(),
+            })?;
+            let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            let rights = rule.access.rights();
+            if !directory && !AccessFs::from_file(NEWEST).contains(rights) {
+                return Err(LandlockError::Access {
+                    path: shown(&rule.target),
+                    access: rule.access,
+                });
+            }
+            ruleset = ruleset
+                .add_rule(PathBeneath::new(fd, rights))
+                .map_err(kernel)?;
+        }
+        let status = ruleset.restrict_self().map_err(kernel)?;
+        let abi = match status.landlock {
+            landlock::LandlockStatus::Available { effective_abi, .. }
+                if status.ruleset != RulesetStatus::NotEnforced =>
+            {
+                effective_abi as u8
+            }
+            _ => 0,
+        };
+        Ok(LandlockStatus {
+            abi,
+            files_enforced: abi >= 1,
+            net_enforced: abi >= 4,
+            scoped: abi >= 6,
+        })
+    }
+}
+
+/// There is no landlock here.
+///
+/// # Errors
+/// None; the status says that nothing is enforced.
+#[cfg(not(target_os = "linux"))]
+pub fn restrict(rules: &[FileRule], _connect_tcp: bool) -> Result<LandlockStatus, LandlockError> {
+    for rule in rules {
+        if let (Target::Path(path), false) = (&rule.target, rule.optional) {
+            std::fs::symlink_metadata(path).map_err(|source| LandlockError::Path {
+                path: path.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(LandlockStatus::default())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
