@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::limits::after;
 use crate::{Connection, HttpError, Limits};
 
 /// The body of an answer. Dropping it before its end closes the connection, which cancels the request.
@@ -36,7 +37,7 @@ impl Body {
         if incoming.size_hint().lower() > limits.body {
             return Err(HttpError::BodyTooLarge { limit: limits.body });
         }
-        let deadline = start + limits.total;
+        let deadline = after(start, limits.total);
         Ok(Self {
             incoming,
             connection,
@@ -93,7 +94,7 @@ impl Body {
 
     /// The next data; empty for what is not data (trailers, which nobody here needs).
     async fn frame(&mut self) -> Result<Option<Bytes>, HttpError> {
-        let idle = Instant::now() + self.limits.idle;
+        let idle = after(Instant::now(), self.limits.idle);
         let frame = match timeout_at(idle.min(self.deadline), self.incoming.frame()).await {
             Ok(Some(frame)) => frame.map_err(|error| HttpError::of_hyper(&error))?,
             Ok(None) => return Ok(None),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// Largest response head: status line and all headers, in bytes.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
@@ -28,4 +30,9 @@ impl Default for Limits {
             body: 32 << 20,
         }
     }
+}
+
+/// `duration` after `start`, at most a year: a limit that large is never meant to be met, and must not overflow.
+pub(crate) fn after(start: Instant, duration: Duration) -> Instant {
+    start + duration.min(Duration::from_secs(365 * 24 * 3600))
 }
