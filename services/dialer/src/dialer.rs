@@ -1,0 +1,238 @@
+//! One request from start to end: the caller's right, its list, the name, the addresses, the socket.
+//! A refusal is an answer; every dial leaves one line in the log, whatever came of it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clawdbot_identity::{Destination, Role};
+use clawdbot_proto::v1::dialer_reply::Outcome;
+use clawdbot_proto::v1::{self, dialer_request};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::dial::{self, Failure, Locked, Patience};
+use crate::resolv::{ResolveError, Resolver};
+use crate::rules::{self, Lists, Refusal};
+
+/// How long a dial waits for policy's first push, which is on its way when everything starts at once.
+const FIRST_PUSH: Duration = Duration::from_secs(2);
+
+/// Times of one process.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a dial waits for the first list.
+    pub first_push: Duration,
+    /// How long connecting may take.
+    pub connect: Patience,
+}
+
+impl Limits {
+    /// 2 s for the list, [`Patience::DEFAULT`] for connecting.
+    pub const DEFAULT: Self = Self {
+        first_push: FIRST_PUSH,
+        connect: Patience::DEFAULT,
+    };
+}
+
+/// What answers on the edges.
+#[derive(Debug)]
+pub struct Dialer {
+    lists: watch::Sender<Option<Arc<Lists>>>,
+    resolver: Resolver,
+    limits: Limits,
+    dialling: watch::Sender<usize>,
+}
+
+/// How a dial ended short of a socket.
+enum Ended {
+    Refused(Refusal),
+    Failed {
+        class: &'static str,
+        message: String,
+    },
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<ResolveError> for Ended {
+    fn from(error: ResolveError) -> Self {
+        Self::Failed {
+            class: "dns",
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed {
+            class: failure.class.as_str(),
+            message: failure.message,
+        }
+    }
+}
+
+impl Dialer {
+    /// A dialer without a list: it refuses everybody until policy has pushed one.
+    pub fn new(resolver: Resolver, limits: Limits) -> Self {
+        Self {
+            lists: watch::Sender::new(None),
+            resolver,
+            limits,
+            dialling: watch::Sender::new(0),
+        }
+    }
+
+    /// Answers one request of `role`, which the edge it came on says. A connected socket comes along
+    /// as the only descriptor. The id is left for the caller to set.
+    pub async fn answer(
+        &self,
+        role: &Role,
+        request: v1::DialerRequest,
+    ) -> (v1::DialerReply, Vec<OwnedFd>) {
+        let (outcome, fds) = match request.request {
+            Some(dialer_request::Request::Destinations(push)) => {
+                (self.take(role, &push), Vec::new())
+            }
+            Some(dialer_request::Request::Dial(dial)) => {
+                self.dialling.send_modify(|count| *count += 1);
+                let answer = self.dial(role, &dial).await;
+                self.dialling.send_modify(|count| *count -= 1);
+                answer
+            }
+            None => {
+                let refusal = Refusal::new("dial.bad_request", "the request asks for nothing");
+                (refused(role, &refusal), Vec::new())
+            }
+        };
+        (
+            v1::DialerReply {
+                id: request.id,
+                outcome: Some(outcome),
+            },
+            fds,
+        )
+    }
+
+    /// Waits until only a new start can bring what a replaced system file says, and nobody is dialling.
+    pub async fn outdated(&self) {
+        let mut dialling = self.dialling.subscribe();
+        // An error means that the dialer is gone.
+        let _gone = dialling
+            .wait_for(|count| *count == 0 && self.resolver.is_stale())
+            .await;
+    }
+
+    fn take(&self, role: &Role, push: &v1::Destinations) -> Outcome {
+        if role.as_str() != "policy" {
+            return refused(
+                role,
+                &Refusal::new("dial.role", "only policy says who may dial what"),
+            );
+        }
+        match Lists::parse(push) {
+            Ok(lists) => {
+                info!(
+                    revision = push.revision,
+                    roles = push.roles.len(),
+                    "took the destination lists"
+                );
+                self.lists.send_replace(Some(Arc::new(lists)));
+                Outcome::Revision(push.revision)
+            }
+            Err(refusal) => refused(role, &refusal),
+        }
+    }
+
+    async fn dial(&self, role: &Role, dial: &v1::Dial) -> (Outcome, Vec<OwnedFd>) {
+        if !rules::may_dial(role) {
+            return (
+                refused(role, &Refusal::new("dial.role", "this role does not dial")),
+                Vec::new(),
+            );
+        }
+        let dest = match rules::destination(&dial.host, dial.port) {
+            Ok(dest) => dest,
+            Err(refusal) => return (refused(role, &refusal), Vec::new()),
+        };
+        let began = Instant::now();
+        let result = self.reach(role, &dest).await;
+        let ms = began.elapsed().as_millis();
+        let (host, port) = (dest.host(), dest.port());
+        match result {
+            Ok(Locked { socket, peer }) => {
+                info!(%role, %host, port, %peer, result = "connected", ms, "dial");
+                (
+                    Outcome::Connected(v1::Connected {
+                        peer: peer.to_string(),
+                    }),
+                    vec![socket.into()],
+                )
+            }
+            Err(Ended::Failed { class, message }) => {
+                info!(%role, %host, port, result = class, error = %message, ms, "dial");
+                (
+                    Outcome::Failed(v1::DialFailed {
+                        class: class.into(),
+                        message,
+                    }),
+                    Vec::new(),
+                )
+            }
+            Err(Ended::Refused(Refusal { rule, message })) => {
+                warn!(%role, %host, port, result = rule, reason = %message, ms, "dial");
+                (
+                    Outcome::Refused(v1::DialRefused {
+                        rule: rule.into(),
+                        message,
+                    }),
+                    Vec::new(),
+                )
+            }
+        }
+    }
+
+    async fn reach(&self, role: &Role, dest: &Destination) -> Result<Locked, Ended> {
+        self.list().await?.check(role, dest)?;
+        let addresses = self.resolver.lookup(dest.host()).await?;
+        let private = self.list().await?.check(role, dest)?;
+        let addresses = rules::acceptable(dest, &addresses, private)?;
+        let locked = dial::connect(&addresses, dest.port(), self.limits.connect).await?;
+        // The list may have shrunk meanwhile, and a socket cannot be called back.
+        let private = self.list().await?.check(role, dest)?;
+        rules::acceptable(dest, &[locked.peer.ip()], private)?;
+        Ok(locked)
+    }
+
+    async fn list(&self) -> Result<Arc<Lists>, Refusal> {
+        let mut lists = self.lists.subscribe();
+        let pushed = timeout(self.limits.first_push, lists.wait_for(Option::is_some)).await;
+        match pushed {
+            Ok(Ok(lists)) => lists.clone().ok_or(()),
+            _ => Err(()),
+        }
+        .map_err(|()| {
+            Refusal::new(
+                "dial.no_list",
+                "policy has not said yet who may dial what; try again",
+            )
+        })
+    }
+}
+
+fn refused(role: &Role, Refusal { rule, message }: &Refusal) -> Outcome {
+    warn!(%role, result = rule, reason = %message, "refused");
+    Outcome::Refused(v1::DialRefused {
+        rule: (*rule).into(),
+        message: message.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
