@@ -52,8 +52,10 @@ const PROTOS: [&str; 10] = [
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=clawdbot");
     println!("cargo::rerun-if-changed=edges.toml");
-    let mut files: Vec<String> =
-        PROTOS.iter().map(|name| format!("clawdbot/v1/{name}.proto")).collect();
+    let mut files: Vec<String> = PROTOS
+        .iter()
+        .map(|name| format!("clawdbot/v1/{name}.proto"))
+        .collect();
     files.push("clawdbot/v1/supervisor.proto".into());
     let descriptors = protox::compile(&files, ["."])?;
 
@@ -93,14 +95,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             "clawdbot.v1.SandboxVariable",
         ])
         .compile_fds(descriptors)?;
-    std::fs::write(Path::new(&out).join("edges.rs"), tables(&methods, &streams)?)?;
+    std::fs::write(
+        Path::new(&out).join("edges.rs"),
+        tables(&methods, &streams)?,
+    )?;
     Ok(())
 }
 
-fn tables(
-    known: &BTreeSet<String>,
-    streams: &BTreeSet<String>,
-) -> Result<String, Box<dyn Error>> {
+fn tables(known: &BTreeSet<String>, streams: &BTreeSet<String>) -> Result<String, Box<dyn Error>> {
     let table: Table = toml::from_str(&std::fs::read_to_string("edges.toml")?)?;
     let mut granted = BTreeSet::new();
     let mut out = String::from(
@@ -142,7 +144,9 @@ fn tables(
             };
             let path = if grpc {
                 if !known.contains(&m.name) {
-                    return Err(format!("edges.toml: no method {} in the .proto files", m.name).into());
+                    return Err(
+                        format!("edges.toml: no method {} in the .proto files", m.name).into(),
+                    );
                 }
                 granted.insert(m.name.clone());
                 format!("/clawdbot.v1.{}", m.name.replacen('.', "/", 1))
@@ -150,7 +154,9 @@ fn tables(
                 m.name.clone()
             };
             if m.max == 0 || m.rate == 0 {
-                return Err(format!("edges.toml: {}: max and rate must be above zero", m.name).into());
+                return Err(
+                    format!("edges.toml: {}: max and rate must be above zero", m.name).into(),
+                );
             }
             writeln!(
                 out,
@@ -166,8 +172,10 @@ fn tables(
     if let Some(orphan) = known.difference(&granted).next() {
         return Err(format!("edges.toml: nobody may call {orphan}; grant it or delete it").into());
     }
-    let all: Vec<String> =
-        known.iter().map(|m| format!("/clawdbot.v1.{}", m.replacen('.', "/", 1))).collect();
+    let all: Vec<String> = known
+        .iter()
+        .map(|m| format!("/clawdbot.v1.{}", m.replacen('.', "/", 1)))
+        .collect();
     writeln!(
         out,
         "/// Every gRPC method that exists, by its path.\npub static METHODS: &[&str] = &{all:?};"

@@ -92,13 +92,18 @@ pub fn matches(pattern: &str, role: &str) -> bool {
 /// The edge on which `client` calls `server`, if there is one.
 #[must_use]
 pub fn edge(client: &str, server: &str) -> Option<&'static Edge> {
-    EDGES.iter().find(|e| matches(e.client, client) && matches(e.server, server))
+    EDGES
+        .iter()
+        .find(|e| matches(e.client, client) && matches(e.server, server))
 }
 
 /// The row that permits `client` to call `path` at `server`.
 #[must_use]
 pub fn method(client: &str, server: &str, path: &str) -> Option<&'static Method> {
-    edge(client, server)?.methods.iter().find(|m| m.path == path)
+    edge(client, server)?
+        .methods
+        .iter()
+        .find(|m| m.path == path)
 }
 
 #[cfg(test)]
@@ -109,7 +114,12 @@ mod tests {
     fn a_pair_of_roles_has_at_most_one_edge() {
         for (i, a) in EDGES.iter().enumerate() {
             for b in &EDGES[i + 1..] {
-                assert!(!(a.client == b.client && a.server == b.server), "{} -> {}", a.client, a.server);
+                assert!(
+                    !(a.client == b.client && a.server == b.server),
+                    "{} -> {}",
+                    a.client,
+                    a.server
+                );
             }
         }
     }
@@ -133,7 +143,9 @@ mod tests {
     fn every_role_of_an_edge_is_a_process() {
         for edge in EDGES {
             for role in [edge.client, edge.server] {
-                let known = PROCESSES.iter().any(|p| matches(role, p.role) || p.role == role);
+                let known = PROCESSES
+                    .iter()
+                    .any(|p| matches(role, p.role) || p.role == role);
                 assert!(known, "{role} is no process");
             }
         }

@@ -20,7 +20,9 @@ use tracing::{info, warn};
 use crate::edge::{Slot, Source, serve_stream};
 use crate::frames::{FrameHandler, serve_frames};
 use crate::inherit::{Inherited, Way};
-use crate::{Edge, FrameClient, FrameMessage, Notifier, Router, ServeError, control, follow_config};
+use crate::{
+    Edge, FrameClient, FrameMessage, Notifier, Router, ServeError, control, follow_config,
+};
 
 /// Time between two signs of life.
 const WATCHDOG: Duration = Duration::from_secs(10);
@@ -88,7 +90,12 @@ impl Context {
         let (listeners, listeners_rx) = watch::channel(Vec::new());
         let (shutdown, shutdown_rx) = watch::channel(false);
         let slots = Arc::new(Mutex::new(BTreeMap::new()));
-        let feeds = Feeds { slots: Arc::clone(&slots), incoming, listeners, shutdown };
+        let feeds = Feeds {
+            slots: Arc::clone(&slots),
+            incoming,
+            listeners,
+            shutdown,
+        };
         feeds.give(inherited.brought)?;
         let peers = match inherited.way {
             Way::Control { stream, reader } => {
@@ -142,11 +149,15 @@ impl Context {
         match &self.0.peers {
             Peers::Handed(slots) => {
                 let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-                let slot = slots.entry(server.clone()).or_insert_with(|| Arc::new(Slot::new()));
+                let slot = slots
+                    .entry(server.clone())
+                    .or_insert_with(|| Arc::new(Slot::new()));
                 Source::Handed(Arc::clone(slot))
             }
             Peers::Sockets(directory) => Source::path(
-                directory.join(server.as_str()).join(format!("{}.sock", self.0.role)),
+                directory
+                    .join(server.as_str())
+                    .join(format!("{}.sock", self.0.role)),
             ),
         }
     }
@@ -216,13 +227,26 @@ impl Context {
             Arc::new(move |role, request| Box::pin(handler(role, request)));
         let server = self.0.role.clone();
         self.accept(move |role, stream| {
-            tokio::spawn(serve_frames(stream, role, server.clone(), Arc::clone(&handler)));
+            tokio::spawn(serve_frames(
+                stream,
+                role,
+                server.clone(),
+                Arc::clone(&handler),
+            ));
         })
         .await
     }
 
-    async fn accept(&self, each: impl Fn(Role, UnixStream) + Clone + Send + 'static) -> Result<(), ServeError> {
-        let taken = self.0.incoming.lock().unwrap_or_else(PoisonError::into_inner).take();
+    async fn accept(
+        &self,
+        each: impl Fn(Role, UnixStream) + Clone + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let taken = self
+            .0
+            .incoming
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let mut incoming = taken.ok_or("this process serves its edges already")?;
         let shutdown = self.shutdown();
         let one_user = matches!(self.0.peers, Peers::Handed(_));
@@ -254,7 +278,9 @@ pub(crate) async fn accept_from(
     one_user: bool,
     each: impl Fn(Role, UnixStream),
 ) {
-    let bound = socket.set_nonblocking(true).and_then(|()| UnixListener::from_std(socket));
+    let bound = socket
+        .set_nonblocking(true)
+        .and_then(|()| UnixListener::from_std(socket));
     let socket = match bound {
         Ok(socket) => socket,
         Err(error) => {
@@ -287,7 +313,9 @@ pub async fn serve_socket(socket: StdListener, client: Role, server: Role, route
 
 fn is_own_user(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
 async fn watchdog(notifier: Notifier) {

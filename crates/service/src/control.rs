@@ -21,7 +21,10 @@ impl Feeds {
     pub(crate) fn give(&self, brought: Brought) -> Result<(), ServeError> {
         for (role, stream) in brought.calls {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry(role).or_insert_with(|| Arc::new(Slot::new())).hand_over(stream);
+            slots
+                .entry(role)
+                .or_insert_with(|| Arc::new(Slot::new()))
+                .hand_over(stream);
         }
         // The receiver is gone only when the process ends.
         for (role, stream) in brought.serves {
@@ -57,7 +60,10 @@ pub(crate) async fn follow(stream: UnixStream, reader: FrameReader, feeds: Feeds
             while let Some(frame) = next(&connection).await {
                 match frame {
                     (control_frame::Frame::Descriptor(what), Some(fd)) => {
-                        let mut brought = Brought { files: BTreeMap::new(), ..Brought::default() };
+                        let mut brought = Brought {
+                            files: BTreeMap::new(),
+                            ..Brought::default()
+                        };
                         let given = brought
                             .add(what, fd)
                             .map_err(|error| ServeError::from(error.to_string()))
@@ -66,7 +72,9 @@ pub(crate) async fn follow(stream: UnixStream, reader: FrameReader, feeds: Feeds
                             warn!(%error, "a descriptor from the supervisor cannot be used");
                         }
                     }
-                    (control_frame::Frame::Listeners(kept), None) => feeds.keep_only(&kept.addresses),
+                    (control_frame::Frame::Listeners(kept), None) => {
+                        feeds.keep_only(&kept.addresses)
+                    }
                     (control_frame::Frame::LogLevel(level), None) => log::set_level(&level),
                     (control_frame::Frame::Shutdown(_), None) => break,
                     _ => {

@@ -17,13 +17,19 @@ pub struct StartError {
 impl StartError {
     /// A mistake that a restart cannot mend: exit status 78.
     pub fn config(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: EXIT_CONFIG }
+        Self {
+            message: message.into(),
+            code: EXIT_CONFIG,
+        }
     }
 
     /// Something outside failed, for example a full disk: exit status 1, and another try.
     #[must_use]
     pub fn io(what: &str, error: &io::Error) -> Self {
-        Self { message: format!("{what}: {error}"), code: 1 }
+        Self {
+            message: format!("{what}: {error}"),
+            code: 1,
+        }
     }
 
     /// The exit status that tells the supervisor or service manager what to do.

@@ -59,7 +59,11 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
 
 impl Subscriber for Lines {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.is_event() && is_ours(metadata) { Interest::sometimes() } else { Interest::never() }
+        if metadata.is_event() && is_ours(metadata) {
+            Interest::sometimes()
+        } else {
+            Interest::never()
+        }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -112,7 +116,8 @@ struct Fields(Map<String, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().into(), Value::from(format!("{value:?}")));
+        self.0
+            .insert(field.name().into(), Value::from(format!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -132,7 +137,8 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.0.insert(field.name().into(), Value::from(value.to_string()));
+        self.0
+            .insert(field.name().into(), Value::from(value.to_string()));
     }
 }
 
@@ -147,7 +153,12 @@ mod tests {
         let mut fields = Map::new();
         fields.insert("message".into(), "started".into());
         fields.insert("path".into(), "a\n\"b\"\u{1b}[31m".into());
-        let line = render(UNIX_EPOCH + Duration::from_millis(1), "gateway", "info", fields);
+        let line = render(
+            UNIX_EPOCH + Duration::from_millis(1),
+            "gateway",
+            "info",
+            fields,
+        );
         assert_eq!(line.matches('\n').count(), 1);
         let parsed: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(parsed["time"], "1970-01-01T00:00:00.001Z");

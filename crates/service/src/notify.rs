@@ -60,7 +60,9 @@ impl Notifier {
 }
 
 fn send_frame(stream: impl AsFd, lines: &str) -> io::Result<()> {
-    let frame = ChildFrame { frame: Some(child_frame::Frame::Notify(lines.into())) };
+    let frame = ChildFrame {
+        frame: Some(child_frame::Frame::Notify(lines.into())),
+    };
     frame::send(stream, &frame.encode_to_vec(), &[])
 }
 

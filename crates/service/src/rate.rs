@@ -18,10 +18,18 @@ impl Rates {
     /// Takes a token of the method's bucket; `false` when there is none.
     pub(crate) fn spend(&mut self, row: &'static Method, now: Instant) -> bool {
         let full = f64::from(row.rate);
-        let index = self.0.iter().position(|bucket| bucket.path == row.path).unwrap_or_else(|| {
-            self.0.push(Bucket { path: row.path, left: full, filled: now });
-            self.0.len() - 1
-        });
+        let index = self
+            .0
+            .iter()
+            .position(|bucket| bucket.path == row.path)
+            .unwrap_or_else(|| {
+                self.0.push(Bucket {
+                    path: row.path,
+                    left: full,
+                    filled: now,
+                });
+                self.0.len() - 1
+            });
         let bucket = &mut self.0[index];
         let refill = now.saturating_duration_since(bucket.filled).as_secs_f64() * full;
         bucket.left = (bucket.left + refill).min(full);
@@ -42,8 +50,20 @@ mod tests {
 
     use super::*;
 
-    static ROW: Method = Method { path: "a", max: 1, rate: 2, retry: Retry::No, streams: false };
-    static OTHER: Method = Method { path: "b", max: 1, rate: 1, retry: Retry::No, streams: false };
+    static ROW: Method = Method {
+        path: "a",
+        max: 1,
+        rate: 2,
+        retry: Retry::No,
+        streams: false,
+    };
+    static OTHER: Method = Method {
+        path: "b",
+        max: 1,
+        rate: 1,
+        retry: Retry::No,
+        streams: false,
+    };
 
     #[test]
     fn a_second_holds_as_many_calls_as_the_row_says() {
@@ -51,7 +71,10 @@ mod tests {
         let start = Instant::now();
         assert!(rates.spend(&ROW, start) && rates.spend(&ROW, start));
         assert!(!rates.spend(&ROW, start));
-        assert!(rates.spend(&OTHER, start), "another method has its own bucket");
+        assert!(
+            rates.spend(&OTHER, start),
+            "another method has its own bucket"
+        );
         assert!(!rates.spend(&ROW, start + Duration::from_millis(499)));
         assert!(rates.spend(&ROW, start + Duration::from_millis(1000)));
     }

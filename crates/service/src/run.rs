@@ -21,7 +21,7 @@ use std::time::Duration;
 use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_confine::measure::Confinement;
 use clawdbot_confine::seccomp::Mode;
-use clawdbot_confine::{profile, process};
+use clawdbot_confine::{process, profile};
 use clawdbot_proto::edges::EDGES;
 use rustix::fs::{AtFlags, unlinkat};
 use tracing::{error, info};
@@ -73,7 +73,10 @@ impl Tidy {
         let run = start.take_file("run")?;
         let path = PathBuf::from(&start.setup().state_dir).join("run");
         start.allow(FileRule::path(&path, Access::RemoveFiles));
-        Some(Self { run, _lock: start.take_file("lock") })
+        Some(Self {
+            run,
+            _lock: start.take_file("lock"),
+        })
     }
 }
 
@@ -100,11 +103,20 @@ fn start<P>(
     let mut start = Start::new(inherited);
     let tidy = Tidy::take(&mut start);
     let outcome = prepare(&mut start).and_then(|prepared| {
-        let mode = if in_system_mode { Mode::System } else { Mode::Single };
+        let mode = if in_system_mode {
+            Mode::System
+        } else {
+            Mode::Single
+        };
         Ok((prepared, confine(program, mode, &mut start)?))
     });
     match outcome {
-        Ok((prepared, confinement)) => Ok(Started { prepared, start, confinement, tidy }),
+        Ok((prepared, confinement)) => Ok(Started {
+            prepared,
+            start,
+            confinement,
+            tidy,
+        }),
         Err(error) => {
             start.inherited.notifier.status(&error.to_string());
             Err(error)
@@ -132,14 +144,22 @@ where
     S: FnOnce(P, Context) -> F,
     F: Future<Output = Result<(), ServeError>>,
 {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "the runtime did not start");
             return ExitCode::FAILURE;
         }
     };
-    let Started { prepared, start, confinement, tidy } = started;
+    let Started {
+        prepared,
+        start,
+        confinement,
+        tidy,
+    } = started;
     let notifier = start.inherited.notifier.clone();
     let outcome = runtime.block_on(async {
         let context = Context::new(start.inherited, confinement.to_line())?;

@@ -21,7 +21,10 @@ pub struct Start {
 
 impl Start {
     pub(crate) fn new(inherited: Inherited) -> Self {
-        Self { inherited, rules: Vec::new() }
+        Self {
+            inherited,
+            rules: Vec::new(),
+        }
     }
 
     /// Who this process is on its edges.
@@ -103,10 +106,16 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("a");
         own_directory(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
         own_directory(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]

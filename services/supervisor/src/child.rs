@@ -39,11 +39,19 @@ impl Started {
         let (ours, theirs) = UnixStream::pair()?;
         let (log, log_end) = io::pipe()?;
         let name = format!("clawdbot-{}", run.role.family());
-        let instance = run.role.as_str().split_once('-').map(|(_, instance)| instance.to_owned());
+        let instance = run
+            .role
+            .as_str()
+            .split_once('-')
+            .map(|(_, instance)| instance.to_owned());
         let mut argv = vec![name.as_str()];
         argv.extend(instance.as_deref());
         // Policy stays a moment longer than a supervisor that was killed: it removes the sockets.
-        let leash = if run.role == Role::policy() { Leash::Control } else { Leash::Parent };
+        let leash = if run.role == Role::policy() {
+            Leash::Control
+        } else {
+            Leash::Parent
+        };
         let child = spawn(program, &argv, theirs.into(), log_end.into(), leash)?;
 
         let connection = std::sync::Arc::new(FrameConnection::new(ours)?);
@@ -69,7 +77,9 @@ impl Started {
 
     /// Sends a frame. One that cannot be sent any more is lost with the process.
     pub(crate) fn send(&self, frame: control_frame::Frame, fd: Option<OwnedFd>) {
-        let _ended = self.outgoing.send((ControlFrame { frame: Some(frame) }, fd));
+        let _ended = self
+            .outgoing
+            .send((ControlFrame { frame: Some(frame) }, fd));
     }
 }
 
@@ -78,7 +88,11 @@ async fn write_frames(
     mut queue: mpsc::UnboundedReceiver<Outgoing>,
 ) {
     while let Some((frame, fd)) = queue.recv().await {
-        if connection.send(&frame.encode_to_vec(), fd.into_iter().collect()).await.is_err() {
+        if connection
+            .send(&frame.encode_to_vec(), fd.into_iter().collect())
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -90,9 +104,17 @@ async fn read_frames(
     events: mpsc::Sender<Event>,
 ) {
     while let Ok(Some(frame)) = connection.receive().await {
-        let message = ChildFrame::decode(frame.payload.as_slice()).ok().and_then(|m| m.frame);
-        let Some(child_frame::Frame::Notify(lines)) = message else { continue };
-        if events.send(Event::Notified(run.clone(), lines)).await.is_err() {
+        let message = ChildFrame::decode(frame.payload.as_slice())
+            .ok()
+            .and_then(|m| m.frame);
+        let Some(child_frame::Frame::Notify(lines)) = message else {
+            continue;
+        };
+        if events
+            .send(Event::Notified(run.clone(), lines))
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -111,7 +133,11 @@ async fn read_log(log: pipe::Receiver, run: Run, pid: u32, events: mpsc::Sender<
             Ok(0) => break,
             Ok(read) => {
                 for line in lines.push(chunk.get(..read).unwrap_or_default()) {
-                    if events.send(Event::Logged(run.clone(), pid, line)).await.is_err() {
+                    if events
+                        .send(Event::Logged(run.clone(), pid, line))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

@@ -173,10 +173,18 @@ impl Fleet {
 
     fn start(&mut self, role: &Role) {
         self.generation += 1;
-        let run = Run { role: role.clone(), generation: self.generation };
-        let setup = Setup { role: role.to_string(), ..self.parts.setup.clone() };
+        let run = Run {
+            role: role.clone(),
+            generation: self.generation,
+        };
+        let setup = Setup {
+            role: role.to_string(),
+            ..self.parts.setup.clone()
+        };
         let Some(program) = self.parts.programs.get(role.family()) else {
-            self.parts.ui.alarm(&format!("there is no program for {role}"));
+            self.parts
+                .ui
+                .alarm(&format!("there is no program for {role}"));
             return;
         };
         let started = Started::new(program, run, setup, &self.events).and_then(|started| {
@@ -189,12 +197,21 @@ impl Fleet {
         member.due = None;
         match started {
             Ok(started) => {
-                self.parts.ui.process(role.as_str(), started.child.pid(), "started", "");
+                self.parts
+                    .ui
+                    .process(role.as_str(), started.child.pid(), "started", "");
                 let generation = self.generation;
-                member.running = Some(Running { started, generation, since: now, heard: now });
+                member.running = Some(Running {
+                    started,
+                    generation,
+                    since: now,
+                    heard: now,
+                });
             }
             Err(error) => {
-                self.parts.ui.alarm(&format!("cannot start {role}: {error}"));
+                self.parts
+                    .ui
+                    .alarm(&format!("cannot start {role}: {error}"));
                 if let Next::Restart(pause) = member.life.ended(Exit::Code(1), now) {
                     member.due = Some(now + pause);
                 }
@@ -264,13 +281,18 @@ impl Fleet {
     /// The running start that a piece of news is about, unless it is about an earlier one.
     fn running(&mut self, run: &Run) -> Option<&mut Member> {
         let member = self.members.get_mut(&run.role)?;
-        let current = member.running.as_ref().is_some_and(|r| r.generation == run.generation);
+        let current = member
+            .running
+            .as_ref()
+            .is_some_and(|r| r.generation == run.generation);
         current.then_some(member)
     }
 
     fn notified(&mut self, run: &Run, lines: &str) {
         let now = Instant::now();
-        let Some(member) = self.running(run) else { return };
+        let Some(member) = self.running(run) else {
+            return;
+        };
         let mut became_ready = false;
         if let Some(running) = &mut member.running {
             running.heard = now;
@@ -291,7 +313,9 @@ impl Fleet {
         }
         if became_ready {
             let (pid, confinement) = (member.pid(), member.confinement.clone());
-            self.parts.ui.process(run.role.as_str(), pid, "ready", &confinement);
+            self.parts
+                .ui
+                .process(run.role.as_str(), pid, "ready", &confinement);
             self.check_level(&run.role, &confinement);
             self.announce(now);
         }
@@ -310,7 +334,11 @@ impl Fleet {
 
     /// Says once that everything is up.
     fn announce(&mut self, now: Instant) {
-        let up = self.planned && self.members.values().all(|m| m.unwanted || m.life.ready.is_some());
+        let up = self.planned
+            && self
+                .members
+                .values()
+                .all(|m| m.unwanted || m.life.ready.is_some());
         if self.announced || !up || self.stopping.is_some() {
             return;
         }
@@ -346,7 +374,9 @@ impl Fleet {
             Err(error) if !self.log_failed => {
                 self.log_failed = true;
                 let path = self.parts.log_path.display();
-                self.parts.ui.alarm(&format!("log lines are lost: {path}: {error}"));
+                self.parts
+                    .ui
+                    .alarm(&format!("log lines are lost: {path}: {error}"));
             }
             Err(_) => {}
         }
@@ -355,7 +385,10 @@ impl Fleet {
     /// A line of the supervisor's own.
     fn note(&mut self, level: &str, message: &str) {
         let bytes = serde_json::json!({ "level": level, "message": message }).to_string();
-        let run = Run { role: Role::supervisor(), generation: 0 };
+        let run = Run {
+            role: Role::supervisor(),
+            generation: 0,
+        };
         self.logged(&run, std::process::id(), bytes.as_bytes());
     }
 
@@ -364,7 +397,9 @@ impl Fleet {
     fn reap(&mut self) {
         let mut ended = Vec::new();
         for (role, member) in &mut self.members {
-            let Some(running) = &mut member.running else { continue };
+            let Some(running) = &mut member.running else {
+                continue;
+            };
             if let Ok(Some(exit)) = running.started.child.try_wait() {
                 ended.push((role.clone(), running.started.child.pid(), exit));
                 member.running = None;
@@ -380,7 +415,9 @@ impl Fleet {
             Exit::Code(code) => format!("exit status {code}"),
             Exit::Signal(number) => format!("killed by signal {number}"),
         };
-        let Some(member) = self.members.get_mut(role) else { return };
+        let Some(member) = self.members.get_mut(role) else {
+            return;
+        };
         if self.stopping.is_some() || member.unwanted {
             if member.unwanted {
                 self.members.remove(role);
@@ -394,7 +431,10 @@ impl Fleet {
             Next::Restart(pause) => {
                 member.due = Some(now + pause);
                 self.parts.ui.process(role.as_str(), pid, "ended", &how);
-                self.note("warn", &format!("{role} ended ({how}) and is started again"));
+                self.note(
+                    "warn",
+                    &format!("{role} ended ({how}) and is started again"),
+                );
             }
             Next::GiveUp => self.stop(Some(Refusal {
                 message: format!("{role} refuses to run: {status}"),
@@ -418,7 +458,9 @@ impl Fleet {
         for member in self.members.values_mut() {
             member.due = None;
             if let Some(running) = &member.running {
-                running.started.send(control_frame::Frame::Shutdown(Shutdown {}), None);
+                running
+                    .started
+                    .send(control_frame::Frame::Shutdown(Shutdown {}), None);
             }
         }
     }
@@ -435,7 +477,10 @@ impl Fleet {
     fn next_deadline(&self) -> Option<Instant> {
         let farewell = self.stopping.map(|since| since + FAREWELL);
         let members = self.members.values().filter_map(|member| {
-            member.due.or(member.running.as_ref().map(|running| running.heard + SILENCE))
+            member.due.or(member
+                .running
+                .as_ref()
+                .map(|running| running.heard + SILENCE))
         });
         members.chain(farewell).min()
     }
@@ -461,7 +506,10 @@ impl Fleet {
             }
         }
         for role in silent {
-            self.note("error", &format!("{role} gave no sign of life for 30 s and is killed"));
+            self.note(
+                "error",
+                &format!("{role} gave no sign of life for 30 s and is killed"),
+            );
         }
         for role in due {
             self.start(&role);
@@ -475,9 +523,14 @@ impl Fleet {
             return;
         }
         self.parts.setup.log_level.clone_from(&plan.log_level);
-        self.parts.setup.sandbox_require.clone_from(&plan.sandbox_require);
+        self.parts
+            .setup
+            .sandbox_require
+            .clone_from(&plan.sandbox_require);
         for running in self.members.values().filter_map(|m| m.running.as_ref()) {
-            running.started.send(control_frame::Frame::LogLevel(plan.log_level.clone()), None);
+            running
+                .started
+                .send(control_frame::Frame::LogLevel(plan.log_level.clone()), None);
         }
         self.follow_instances(&plan.instances);
         self.follow_listeners(&plan.listeners);
@@ -495,15 +548,21 @@ impl Fleet {
     }
 
     fn follow_instances(&mut self, instances: &[String]) {
-        let planned: Vec<Role> = instances.iter().filter_map(|name| Role::parse(name).ok()).collect();
+        let planned: Vec<Role> = instances
+            .iter()
+            .filter_map(|name| Role::parse(name).ok())
+            .collect();
         for (role, member) in &mut self.members {
             let by_plan = role.name().is_some();
             member.unwanted = by_plan && !planned.contains(role);
             if let (true, Some(running)) = (member.unwanted, &member.running) {
-                running.started.send(control_frame::Frame::Shutdown(Shutdown {}), None);
+                running
+                    .started
+                    .send(control_frame::Frame::Shutdown(Shutdown {}), None);
             }
         }
-        self.members.retain(|_, member| !member.unwanted || member.running.is_some());
+        self.members
+            .retain(|_, member| !member.unwanted || member.running.is_some());
         for role in planned {
             if !self.members.contains_key(&role) {
                 self.start(&role);
@@ -530,16 +589,24 @@ impl Fleet {
                 )));
             }
         };
-        let Some(gateway) = self.members.get(&Role::gateway()).and_then(|m| m.running.as_ref())
+        let Some(gateway) = self
+            .members
+            .get(&Role::gateway())
+            .and_then(|m| m.running.as_ref())
         else {
             return;
         };
-        for (address, socket) in self.listeners.iter().filter(|(address, _)| fresh.contains(address))
+        for (address, socket) in self
+            .listeners
+            .iter()
+            .filter(|(address, _)| fresh.contains(address))
         {
             let what = descriptor::What::Listener(address.to_string());
             // Without a descriptor left the gateway gets it at its next start.
             if let Ok(socket) = socket.try_clone() {
-                gateway.started.give(Descriptor { what: Some(what) }, socket.into());
+                gateway
+                    .started
+                    .give(Descriptor { what: Some(what) }, socket.into());
             }
         }
         let addresses = self.listeners.addresses();
@@ -550,9 +617,8 @@ impl Fleet {
     // ---- answers ---------------------------------------------------------------------------------
 
     fn processes(&self) -> ProcessesReply {
-        let millis = |since: Instant| {
-            u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-        };
+        let millis =
+            |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut processes: Vec<Process> = self
             .members
             .iter()
@@ -563,7 +629,10 @@ impl Fleet {
                 confinement: member.confinement.clone(),
                 status: member.status.clone(),
                 restarts: member.life.restarts,
-                uptime_ms: member.running.as_ref().map_or(0, |running| millis(running.since)),
+                uptime_ms: member
+                    .running
+                    .as_ref()
+                    .map_or(0, |running| millis(running.since)),
             })
             .collect();
         processes.push(Process {
@@ -589,7 +658,9 @@ impl Fleet {
 impl Member {
     /// Zero while it does not run.
     fn pid(&self) -> u32 {
-        self.running.as_ref().map_or(0, |running| running.started.child.pid())
+        self.running
+            .as_ref()
+            .map_or(0, |running| running.started.child.pid())
     }
 
     fn state(&self) -> &'static str {

@@ -28,7 +28,11 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { message: message.into(), remedy: remedy.into(), code: 1 }
+        Self {
+            message: message.into(),
+            remedy: remedy.into(),
+            code: 1,
+        }
     }
 
     pub(crate) fn io(what: &str, error: &io::Error, remedy: &str) -> Self {
@@ -53,7 +57,10 @@ pub(crate) fn become_ordinary(options: &Options) -> Result<(), Refusal> {
         make_for(&directory, &user)?;
     }
     process::drop_to(user.uid, user.gid).map_err(|error| {
-        Refusal::new(format!("cannot become user {}: {error}", user.name), "start it as that user")
+        Refusal::new(
+            format!("cannot become user {}: {error}", user.name),
+            "start it as that user",
+        )
     })
 }
 
@@ -84,7 +91,11 @@ fn ordinary_user(wanted: Option<&str>) -> Result<User, Refusal> {
 
 fn make_for(directory: &Path, user: &User) -> Result<(), Refusal> {
     let shown = directory.display();
-    match DirBuilder::new().recursive(false).mode(0o700).create(directory) {
+    match DirBuilder::new()
+        .recursive(false)
+        .mode(0o700)
+        .create(directory)
+    {
         Ok(()) => chown(directory, Some(user.uid), Some(user.gid))
             .map_err(|e| Refusal::io(&format!("cannot give {shown} to {}", user.name), &e, "")),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -94,8 +105,14 @@ fn make_for(directory: &Path, user: &User) -> Result<(), Refusal> {
                 return Ok(());
             }
             Err(Refusal::new(
-                format!("{shown} does not belong to user {}, who runs everything", user.name),
-                format!("chown -R {} {shown}, or choose another --state-dir or --user", user.name),
+                format!(
+                    "{shown} does not belong to user {}, who runs everything",
+                    user.name
+                ),
+                format!(
+                    "chown -R {} {shown}, or choose another --state-dir or --user",
+                    user.name
+                ),
             ))
         }
         Err(error) => Err(Refusal::io(
@@ -139,14 +156,19 @@ pub(crate) fn check_state(state_dir: &Path) -> Result<(), Refusal> {
     let own = rustix::process::geteuid().as_raw();
     if found.uid() != own {
         return Err(Refusal::new(
-            format!("{shown} belongs to user {}, and this is user {own}", found.uid()),
+            format!(
+                "{shown} belongs to user {}, and this is user {own}",
+                found.uid()
+            ),
             format!("as root: chown -R {own} {shown}, or choose another with --state-dir"),
         ));
     }
     let mode = found.permissions().mode() & 0o777;
     if mode & 0o022 != 0 {
         return Err(Refusal::new(
-            format!("others can write to {shown} (mode {mode:04o}), so nothing in it can be trusted"),
+            format!(
+                "others can write to {shown} (mode {mode:04o}), so nothing in it can be trusted"
+            ),
             format!("look through it, then: chmod 700 {shown}"),
         ));
     }
@@ -173,12 +195,19 @@ pub(crate) fn lock(run_dir: &Path) -> Result<File, Refusal> {
     let deadline = Instant::now() + LEFTOVERS;
     while let Err(errno) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if errno != rustix::io::Errno::WOULDBLOCK {
-            return Err(Refusal::io(&shown, &errno.into(), "mend the state directory"));
+            return Err(Refusal::io(
+                &shown,
+                &errno.into(),
+                "mend the state directory",
+            ));
         }
         let holder = fs::read_to_string(&path).unwrap_or_default();
         if is_running(holder.trim()) || Instant::now() >= deadline {
             return Err(Refusal::new(
-                format!("clawdbot is already running here (process {})", holder.trim()),
+                format!(
+                    "clawdbot is already running here (process {})",
+                    holder.trim()
+                ),
                 "talk to it with `clawdbot chat`, or stop it first",
             ));
         }
@@ -205,7 +234,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let state = scratch.path().join("state");
         check_state(&state).unwrap();
-        assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&state).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
@@ -214,11 +246,18 @@ mod tests {
         for mode in [0o770, 0o777, 0o702] {
             fs::set_permissions(scratch.path(), fs::Permissions::from_mode(mode)).unwrap();
             let refusal = check_state(scratch.path()).unwrap_err();
-            assert!(refusal.remedy.contains("chmod 700"), "{mode:o}: {}", refusal.remedy);
+            assert!(
+                refusal.remedy.contains("chmod 700"),
+                "{mode:o}: {}",
+                refusal.remedy
+            );
         }
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
         check_state(scratch.path()).unwrap();
-        assert_eq!(fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
@@ -226,7 +265,12 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let state = scratch.path().join("state");
         fs::write(&state, "").unwrap();
-        assert!(check_state(&state).unwrap_err().message.contains("not a directory"));
+        assert!(
+            check_state(&state)
+                .unwrap_err()
+                .message
+                .contains("not a directory")
+        );
     }
 
     #[test]
@@ -234,7 +278,11 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let first = lock(scratch.path()).unwrap();
         let refusal = lock(scratch.path()).unwrap_err();
-        assert!(refusal.message.contains(&std::process::id().to_string()), "{}", refusal.message);
+        assert!(
+            refusal.message.contains(&std::process::id().to_string()),
+            "{}",
+            refusal.message
+        );
         drop(first);
         lock(scratch.path()).unwrap();
     }

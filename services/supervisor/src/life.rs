@@ -35,8 +35,9 @@ impl Life {
     /// The process ended. Restart is the recovery: at once, with a growing pause only if it did not
     /// settle.
     pub(crate) fn ended(&mut self, exit: Exit, now: Instant) -> Next {
-        let settled =
-            self.ready.is_some_and(|ready| now.saturating_duration_since(ready) >= SETTLED);
+        let settled = self
+            .ready
+            .is_some_and(|ready| now.saturating_duration_since(ready) >= SETTLED);
         self.ready = None;
         if exit == Exit::Code(REFUSED) {
             return Next::GiveUp;
@@ -46,7 +47,10 @@ impl Life {
             self.failures = 0;
             return Next::Restart(Duration::ZERO);
         }
-        let pause = PAUSE.0.saturating_mul(1 << self.failures.min(16)).min(PAUSE.1);
+        let pause = PAUSE
+            .0
+            .saturating_mul(1 << self.failures.min(16))
+            .min(PAUSE.1);
         self.failures += 1;
         Next::Restart(pause)
     }
@@ -61,8 +65,14 @@ mod tests {
     #[test]
     fn a_settled_process_comes_back_at_once() {
         let now = Instant::now();
-        let mut life = Life { ready: Some(now), ..Life::default() };
-        assert_eq!(life.ended(KILLED, now + SETTLED), Next::Restart(Duration::ZERO));
+        let mut life = Life {
+            ready: Some(now),
+            ..Life::default()
+        };
+        assert_eq!(
+            life.ended(KILLED, now + SETTLED),
+            Next::Restart(Duration::ZERO)
+        );
         assert_eq!(life.restarts, 1);
     }
 
@@ -78,16 +88,31 @@ mod tests {
             .collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
         life.ready = Some(now);
-        assert_eq!(life.ended(KILLED, now + SETTLED), Next::Restart(Duration::ZERO));
-        assert_eq!(life.ended(KILLED, now), Next::Restart(PAUSE.0), "a settled life wipes the count");
+        assert_eq!(
+            life.ended(KILLED, now + SETTLED),
+            Next::Restart(Duration::ZERO)
+        );
+        assert_eq!(
+            life.ended(KILLED, now),
+            Next::Restart(PAUSE.0),
+            "a settled life wipes the count"
+        );
     }
 
     #[test]
     fn only_a_refusal_to_run_is_final() {
         let now = Instant::now();
         assert_eq!(Life::default().ended(Exit::Code(78), now), Next::GiveUp);
-        for exit in [Exit::Code(0), Exit::Code(1), Exit::Code(101), Exit::Signal(31)] {
-            assert!(matches!(Life::default().ended(exit, now), Next::Restart(_)), "{exit:?}");
+        for exit in [
+            Exit::Code(0),
+            Exit::Code(1),
+            Exit::Code(101),
+            Exit::Signal(31),
+        ] {
+            assert!(
+                matches!(Life::default().ended(exit, now), Next::Restart(_)),
+                "{exit:?}"
+            );
         }
     }
 }

@@ -24,9 +24,13 @@ impl Listeners {
         let mut fresh = BTreeMap::new();
         let mut named = Vec::new();
         for text in planned {
-            let occupied = |error| Occupied { address: text.clone(), error };
-            let address: SocketAddr =
-                text.parse().map_err(|_| occupied(io::ErrorKind::InvalidInput.into()))?;
+            let occupied = |error| Occupied {
+                address: text.clone(),
+                error,
+            };
+            let address: SocketAddr = text
+                .parse()
+                .map_err(|_| occupied(io::ErrorKind::InvalidInput.into()))?;
             named.push(address);
             if !self.0.contains_key(&address) {
                 fresh.insert(address, TcpListener::bind(address).map_err(occupied)?);
@@ -50,7 +54,10 @@ impl Listeners {
 
     /// Where a browser finds the front door.
     pub(crate) fn urls(&self) -> Vec<String> {
-        self.0.keys().map(|address| format!("http://{address}/")).collect()
+        self.0
+            .keys()
+            .map(|address| format!("http://{address}/"))
+            .collect()
     }
 }
 
@@ -60,10 +67,17 @@ mod tests {
 
     #[test]
     fn an_occupied_address_leaves_the_old_socket_in_place() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let mut listeners = Listeners::default();
         assert_eq!(listeners.follow(&[free.to_string()]).unwrap(), [free]);
-        assert_eq!(listeners.follow(&[free.to_string()]).unwrap(), [], "nothing new");
+        assert_eq!(
+            listeners.follow(&[free.to_string()]).unwrap(),
+            [],
+            "nothing new"
+        );
 
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = other.local_addr().unwrap().to_string();

@@ -41,7 +41,12 @@ impl LogFile {
     fn with_limit(path: &Path, limit: u64) -> io::Result<Self> {
         let file = create(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, size, limit })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size,
+            limit,
+        })
     }
 
     /// Appends a line. A full disk loses log lines and nothing else.
@@ -77,7 +82,10 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() {
-        let text = format!("{} is not a file of this user; move it away", path.display());
+        let text = format!(
+            "{} is not a file of this user; move it away",
+            path.display()
+        );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
@@ -103,7 +111,9 @@ impl Line {
                 fields.insert("level".into(), "error".into());
                 fields.insert(
                     "message".into(),
-                    clawdbot_identity::text::sanitize_line(&text).into_owned().into(),
+                    clawdbot_identity::text::sanitize_line(&text)
+                        .into_owned()
+                        .into(),
                 );
                 fields
             }
@@ -113,7 +123,11 @@ impl Line {
         }
         fields.insert("pid".into(), pid.into());
         let text = |value: Option<Value>| {
-            value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+            value
+                .as_ref()
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
         };
         let level = match text(fields.remove("level")).as_str() {
             level @ ("warn" | "info" | "debug" | "trace") => level.to_owned(),
@@ -121,7 +135,11 @@ impl Line {
         };
         let message = text(fields.get("message").cloned());
         let rendered = log::render(now, role, &level, fields);
-        Self { level, message, rendered }
+        Self {
+            level,
+            message,
+            rendered,
+        }
     }
 }
 
@@ -137,12 +155,16 @@ mod tests {
 
     #[test]
     fn a_process_cannot_sign_with_another_name_or_time() {
-        let forged = line(br#"{"time":"2099","role":"policy","pid":1,"level":"info","message":"hi"}"#);
+        let forged =
+            line(br#"{"time":"2099","role":"policy","pid":1,"level":"info","message":"hi"}"#);
         let value: Value = serde_json::from_str(&forged.rendered).unwrap();
         assert_eq!(value["role"], "gateway");
         assert_eq!(value["pid"], 7);
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
-        assert_eq!((forged.level.as_str(), forged.message.as_str()), ("info", "hi"));
+        assert_eq!(
+            (forged.level.as_str(), forged.message.as_str()),
+            ("info", "hi")
+        );
     }
 
     #[test]
@@ -159,9 +181,15 @@ mod tests {
         let path = scratch.path().join("gateway.log");
         let mut log = LogFile::with_limit(&path, 200).unwrap();
         for _ in 0..20 {
-            log.write(&line(br#"{"level":"info","message":"a line of the usual length"}"#)).unwrap();
+            log.write(&line(
+                br#"{"level":"info","message":"a line of the usual length"}"#,
+            ))
+            .unwrap();
         }
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(fs::metadata(&path).unwrap().len() <= 200);
         assert!(numbered(&path, KEPT).exists());
         assert!(!numbered(&path, KEPT + 1).exists());

@@ -1,6 +1,8 @@
 //! supervisor.sock: what runs, for the command line.
 
-use clawdbot_proto::v1::supervisor_operator_server::{SupervisorOperator, SupervisorOperatorServer};
+use clawdbot_proto::v1::supervisor_operator_server::{
+    SupervisorOperator, SupervisorOperatorServer,
+};
 use clawdbot_proto::v1::{ProcessesReply, ProcessesRequest};
 use clawdbot_service::Router;
 use tokio::sync::{mpsc, oneshot};
@@ -25,7 +27,10 @@ impl SupervisorOperator for Operator {
     ) -> Result<Response<ProcessesReply>, Status> {
         let (answer, answered) = oneshot::channel();
         let stopping = || Status::unavailable("clawdbot is stopping");
-        self.events.send(Event::Asked(answer)).await.map_err(|_| stopping())?;
+        self.events
+            .send(Event::Asked(answer))
+            .await
+            .map_err(|_| stopping())?;
         answered.await.map(Response::new).map_err(|_| stopping())
     }
 }

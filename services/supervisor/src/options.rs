@@ -25,15 +25,20 @@ impl Options {
     ///
     /// # Errors
     /// With the argument that is wrong.
-    pub(crate) fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, String> {
+    pub(crate) fn parse(
+        arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    ) -> Result<Self, String> {
         let mut arguments = arguments.into_iter();
         let (mut state_dir, mut config) = (None, None);
         let (mut port, mut user) = (0, None);
         let (mut json, mut color, mut verbose) = (false, false, false);
         while let Some(argument) = arguments.next() {
             let name = argument.to_string_lossy().into_owned();
-            let mut value =
-                || arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"));
+            let mut value = || {
+                arguments
+                    .next()
+                    .ok_or_else(|| format!("{name} needs a value\n{USAGE}"))
+            };
             match name.as_str() {
                 "--state-dir" => state_dir = Some(PathBuf::from(value()?)),
                 "--config" => config = Some(PathBuf::from(value()?)),
@@ -53,9 +58,19 @@ impl Options {
         let state_dir = state_dir.filter(|dir| dir.is_absolute());
         let config = config.filter(|file| file.is_absolute());
         let (Some(state_dir), Some(config)) = (state_dir, config) else {
-            return Err(format!("--state-dir and --config need absolute paths\n{USAGE}"));
+            return Err(format!(
+                "--state-dir and --config need absolute paths\n{USAGE}"
+            ));
         };
-        Ok(Self { state_dir, config, port, user, json, color, verbose })
+        Ok(Self {
+            state_dir,
+            config,
+            port,
+            user,
+            json,
+            color,
+            verbose,
+        })
     }
 }
 
@@ -69,7 +84,8 @@ mod tests {
 
     #[test]
     fn what_clawdbot_up_passes_is_understood() {
-        let options = parse("--state-dir /s --config /c --port 18789 --user bob --json -v").unwrap();
+        let options =
+            parse("--state-dir /s --config /c --port 18789 --user bob --json -v").unwrap();
         assert_eq!(options.port, 18789);
         assert_eq!(options.user.as_deref(), Some("bob"));
         assert!(options.json && options.verbose && !options.color);

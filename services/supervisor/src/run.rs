@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clawdbot_confine::seccomp::Mode;
 use clawdbot_confine::spawn::Program;
 use clawdbot_identity::Role;
 use clawdbot_proto::edges::{PROCESSES, Starts};
@@ -32,13 +33,28 @@ pub fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(message) => {
-            let ui = Ui { json: false, color: false, verbose: false };
-            ui.refused(&Refusal { message, remedy: String::new(), code: 64 });
+            let ui = Ui {
+                json: false,
+                color: false,
+                verbose: false,
+            };
+            ui.refused(&Refusal {
+                message,
+                remedy: String::new(),
+                code: 64,
+            });
             return ExitCode::from(64);
         }
     };
-    let ui = Ui { json: options.json, color: options.color, verbose: options.verbose };
-    ui.starting(&options.state_dir.to_string_lossy(), &options.config.to_string_lossy());
+    let ui = Ui {
+        json: options.json,
+        color: options.color,
+        verbose: options.verbose,
+    };
+    ui.starting(
+        &options.state_dir.to_string_lossy(),
+        &options.config.to_string_lossy(),
+    );
     match prepare(&options, started) {
         Ok(prepared) => prepared.run(ui),
         Err(refusal) => {
@@ -70,16 +86,18 @@ fn prepare(options: &Options, started: Instant) -> Result<Prepared, Refusal> {
     let environment = environment::take()
         .map_err(|e| Refusal::io("the environment cannot be kept", &e, "free some memory"))?;
     home::become_ordinary(options)?;
-    let confinement = clawdbot_confine::restrain()
-        .map_err(|error| Refusal::new(error.to_string(), "start it on a supported system"))?
-        .to_line();
+    let confinement = restrain()?;
 
     home::check_state(&options.state_dir)?;
     let run_dir = RunDirectory::open(&options.state_dir)?;
     let lock = home::lock(run_dir.path())?;
     let log_path = options.state_dir.join("gateway.log");
     let log = LogFile::open(&log_path).map_err(|e| {
-        Refusal::io(&log_path.display().to_string(), &e, "move the file away and start again")
+        Refusal::io(
+            &log_path.display().to_string(),
+            &e,
+            "move the file away and start again",
+        )
     })?;
     let mut operator = BTreeMap::new();
     for server in servers() {
@@ -115,6 +133,16 @@ fn prepare(options: &Options, started: Instant) -> Result<Prepared, Refusal> {
     })
 }
 
+/// Limits and no new privileges: a filter would be inherited by every child and its tools.
+fn restrain() -> Result<String, Refusal> {
+    let refused = |why: String| Refusal::new(why, "start it on a supported system");
+    let profile = clawdbot_confine::profile("supervisor")
+        .ok_or_else(|| refused("there is no confinement profile supervisor".into()))?;
+    let confinement = clawdbot_confine::confine(profile, Mode::Single, &[])
+        .map_err(|error| refused(error.to_string()))?;
+    Ok(confinement.to_line())
+}
+
 fn text(path: &Path) -> Result<String, Refusal> {
     path.to_str().map(String::from).ok_or_else(|| {
         Refusal::new(
@@ -130,10 +158,17 @@ fn open_programs() -> Result<BTreeMap<String, Program>, Refusal> {
         .map_err(|e| Refusal::io("this program's own path", &e, "mount /proc"))?;
     let directory = own.parent().unwrap_or(Path::new("/"));
     let mut programs = BTreeMap::new();
-    for process in PROCESSES.iter().filter(|p| matches!(p.starts, Starts::Always | Starts::Plan)) {
+    for process in PROCESSES
+        .iter()
+        .filter(|p| matches!(p.starts, Starts::Always | Starts::Plan))
+    {
         let path = directory.join(process.binary);
         let program = Program::open(&path).map_err(|e| {
-            Refusal::io(&path.display().to_string(), &e, "install all programs in one directory")
+            Refusal::io(
+                &path.display().to_string(),
+                &e,
+                "install all programs in one directory",
+            )
         })?;
         let family = process.binary.trim_start_matches("clawdbot-");
         programs.insert(family.into(), program);
@@ -145,7 +180,10 @@ impl Prepared {
     fn run(self, ui: Ui) -> ExitCode {
         log::start("supervisor");
         log::set_level("silent");
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => runtime,
             Err(error) => {
                 ui.refused(&Refusal::io("the runtime did not start", &error, ""));
@@ -165,7 +203,12 @@ impl Prepared {
         let mut operator = self.operator;
         if let Some(socket) = operator.remove(&Role::supervisor()) {
             let router = operator::router(events.clone());
-            tokio::spawn(serve_socket(socket, Role::operator(), Role::supervisor(), router));
+            tokio::spawn(serve_socket(
+                socket,
+                Role::operator(),
+                Role::supervisor(),
+                router,
+            ));
         }
         let (edge, policy) = Edge::handed(Role::supervisor(), Role::policy());
         tokio::spawn(follow_plan(edge, events.clone()));
@@ -189,20 +232,32 @@ impl Prepared {
 
 /// The processes that run whatever the configuration says; policy first, since all wait for it.
 fn always() -> Vec<Role> {
-    let rows = PROCESSES.iter().filter(|process| process.starts == Starts::Always);
-    let mut roles: Vec<Role> = rows.filter_map(|process| Role::parse(process.role).ok()).collect();
+    let rows = PROCESSES
+        .iter()
+        .filter(|process| process.starts == Starts::Always);
+    let mut roles: Vec<Role> = rows
+        .filter_map(|process| Role::parse(process.role).ok())
+        .collect();
     roles.sort_by_key(|role| *role != Role::policy());
     roles
 }
 
 fn follow_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::child()] {
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+        SignalKind::child(),
+    ] {
         let mut arrivals = signal(kind)?;
         let events = events.clone();
         tokio::spawn(async move {
             while arrivals.recv().await.is_some() {
-                let event =
-                    if kind == SignalKind::child() { Event::ChildEnded } else { Event::Stop };
+                let event = if kind == SignalKind::child() {
+                    Event::ChildEnded
+                } else {
+                    Event::Stop
+                };
                 if events.send(event).await.is_err() {
                     return;
                 }

@@ -24,8 +24,9 @@ impl RunDirectory {
     pub(crate) fn open(state_dir: &Path) -> Result<Self, Refusal> {
         let path = state_dir.join("run");
         own_directory(&path).map_err(|error| Refusal::new(error.to_string(), ""))?;
-        let open = File::open(&path)
-            .map_err(|e| Refusal::io(&path.display().to_string(), &e, "mend the state directory"))?;
+        let open = File::open(&path).map_err(|e| {
+            Refusal::io(&path.display().to_string(), &e, "mend the state directory")
+        })?;
         Ok(Self { path, open })
     }
 
@@ -66,7 +67,10 @@ impl RunDirectory {
 
 /// The processes that the operator may talk to.
 pub(crate) fn servers() -> impl Iterator<Item = &'static str> {
-    EDGES.iter().filter(|edge| edge.client == "operator").map(|edge| edge.server)
+    EDGES
+        .iter()
+        .filter(|edge| edge.client == "operator")
+        .map(|edge| edge.server)
 }
 
 #[cfg(test)]
@@ -82,7 +86,10 @@ mod tests {
         drop(run.bind(&Role::gateway()).unwrap());
         let listener = run.bind(&Role::gateway()).unwrap();
         let path = scratch.path().join("run/gateway.sock");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         UnixStream::connect(&path).unwrap();
         listener.accept().unwrap();
         run.clear();

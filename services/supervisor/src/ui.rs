@@ -51,7 +51,10 @@ impl Ui {
             "event": "process", "role": role, "pid": pid, "state": state, "detail": detail,
         }));
         if self.verbose || matches!(state, "ended" | "restarting") {
-            self.person(&format!("  {role} {state} {}", self.dim(&sanitize_line(detail))));
+            self.person(&format!(
+                "  {role} {state} {}",
+                self.dim(&sanitize_line(detail))
+            ));
         }
     }
 
@@ -78,7 +81,11 @@ impl Ui {
         for shown in ready.processes {
             let level = level(shown.confinement);
             if self.verbose || !matches!(level, "full" | "limits") {
-                self.person(&format!("  {:<14} {}", shown.role, sanitize_line(shown.confinement)));
+                self.person(&format!(
+                    "  {:<14} {}",
+                    shown.role,
+                    sanitize_line(shown.confinement)
+                ));
             }
         }
         for url in ready.urls {
@@ -151,11 +158,19 @@ impl Ui {
     }
 
     fn bold(&self, text: &str) -> String {
-        if self.color { format!("\x1b[1m{text}\x1b[0m") } else { text.into() }
+        if self.color {
+            format!("\x1b[1m{text}\x1b[0m")
+        } else {
+            text.into()
+        }
     }
 
     fn dim(&self, text: &str) -> String {
-        if self.color { format!("\x1b[2m{text}\x1b[0m") } else { text.into() }
+        if self.color {
+            format!("\x1b[2m{text}\x1b[0m")
+        } else {
+            text.into()
+        }
     }
 }
 
@@ -182,7 +197,9 @@ pub(crate) fn confinement(line: &str) -> Value {
 
 /// The word after `level=`, or `none`.
 pub(crate) fn level(line: &str) -> &str {
-    line.split(' ').find_map(|word| word.strip_prefix("level=")).unwrap_or("none")
+    line.split(' ')
+        .find_map(|word| word.strip_prefix("level="))
+        .unwrap_or("none")
 }
 
 /// One word for all: full only if every process that could be confined is.
@@ -195,7 +212,9 @@ fn overall(processes: &[Shown<'_>]) -> String {
     if weak.peek().is_none() {
         return String::from("full");
     }
-    weak.map(|(role, level)| format!("{role} {level}")).collect::<Vec<_>>().join(", ")
+    weak.map(|(role, level)| format!("{role} {level}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -205,13 +224,23 @@ mod tests {
     #[test]
     fn the_confinement_line_becomes_typed_fields() {
         let value = confinement("level=full landlock=7 seccomp=true core=0");
-        assert_eq!(value, json!({"level": "full", "landlock": 7, "seccomp": true, "core": 0}));
+        assert_eq!(
+            value,
+            json!({"level": "full", "landlock": 7, "seccomp": true, "core": 0})
+        );
     }
 
     #[test]
     fn one_weak_process_is_named_and_the_supervisor_does_not_count() {
-        let shown = |role, confinement| Shown { role, pid: 1, confinement };
-        let good = [shown("policy", "level=full"), shown("supervisor", "level=limits")];
+        let shown = |role, confinement| Shown {
+            role,
+            pid: 1,
+            confinement,
+        };
+        let good = [
+            shown("policy", "level=full"),
+            shown("supervisor", "level=limits"),
+        ];
         assert_eq!(overall(&good), "full");
         let weak = [shown("policy", "level=full"), shown("broker", "level=none")];
         assert_eq!(overall(&weak), "broker none");

@@ -15,12 +15,16 @@ pub(crate) struct Wire {
 impl Wire {
     /// What the calling side gets.
     pub(crate) fn for_client(&self) -> Descriptor {
-        Descriptor { what: Some(descriptor::What::Calls(self.server.to_string())) }
+        Descriptor {
+            what: Some(descriptor::What::Calls(self.server.to_string())),
+        }
     }
 
     /// What the answering side gets.
     pub(crate) fn for_server(&self) -> Descriptor {
-        Descriptor { what: Some(descriptor::What::Serves(self.client.to_string())) }
+        Descriptor {
+            what: Some(descriptor::What::Serves(self.client.to_string())),
+        }
     }
 }
 
@@ -30,9 +34,14 @@ pub(crate) fn wires<'a>(role: &Role, others: impl Iterator<Item = &'a Role>) -> 
         .filter(|other| *other != role)
         .flat_map(|other| [(role, other), (other, role)])
         .filter(|(client, server)| {
-            EDGES.iter().any(|row| client.matches(row.client) && server.matches(row.server))
+            EDGES
+                .iter()
+                .any(|row| client.matches(row.client) && server.matches(row.server))
         })
-        .map(|(client, server)| Wire { client: client.clone(), server: server.clone() })
+        .map(|(client, server)| Wire {
+            client: client.clone(),
+            server: server.clone(),
+        })
         .collect()
 }
 
@@ -41,18 +50,35 @@ mod tests {
     use super::*;
 
     fn roles(names: &[&str]) -> Vec<Role> {
-        names.iter().map(|name| Role::parse(name).unwrap()).collect()
+        names
+            .iter()
+            .map(|name| Role::parse(name).unwrap())
+            .collect()
     }
 
     #[test]
     fn an_instance_gets_the_edges_of_its_pattern_and_no_other() {
-        let all = roles(&["policy", "broker", "dialer", "gateway", "agent-main", "executor"]);
+        let all = roles(&[
+            "policy",
+            "broker",
+            "dialer",
+            "gateway",
+            "agent-main",
+            "executor",
+        ]);
         let model = Role::parse("model-builtin").unwrap();
-        let found: Vec<String> =
-            wires(&model, all.iter()).iter().map(|w| format!("{}>{}", w.client, w.server)).collect();
+        let found: Vec<String> = wires(&model, all.iter())
+            .iter()
+            .map(|w| format!("{}>{}", w.client, w.server))
+            .collect();
         assert_eq!(
             found,
-            ["model-builtin>policy", "model-builtin>broker", "model-builtin>dialer", "agent-main>model-builtin"]
+            [
+                "model-builtin>policy",
+                "model-builtin>broker",
+                "model-builtin>dialer",
+                "agent-main>model-builtin"
+            ]
         );
     }
 

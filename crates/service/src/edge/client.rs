@@ -61,21 +61,36 @@ enum Lost {
 
 impl Edge {
     pub(crate) fn new(client: Role, server: Role, source: Source) -> Self {
-        Self(Arc::new(Inner { client, server, source, patience: PATIENCE, current: Mutex::new(None) }))
+        Self(Arc::new(Inner {
+            client,
+            server,
+            source,
+            patience: PATIENCE,
+            current: Mutex::new(None),
+        }))
     }
 
     /// An edge over a socket with a name. `patience` bounds the wait for the peer.
     #[must_use]
     pub fn to_path(path: PathBuf, client: Role, server: Role, patience: Duration) -> Self {
         let source = Source::path(path);
-        Self(Arc::new(Inner { client, server, source, patience, current: Mutex::new(None) }))
+        Self(Arc::new(Inner {
+            client,
+            server,
+            source,
+            patience,
+            current: Mutex::new(None),
+        }))
     }
 
     /// An edge whose streams come from the [`Handover`], one for each life of the server.
     #[must_use]
     pub fn handed(client: Role, server: Role) -> (Self, Handover) {
         let slot = Arc::new(Slot::new());
-        (Self::new(client, server, Source::Handed(Arc::clone(&slot))), Handover(slot))
+        (
+            Self::new(client, server, Source::Handed(Arc::clone(&slot))),
+            Handover(slot),
+        )
     }
 
     /// Changes whenever the peer was started anew, so that whoever pushed something to it pushes again.
@@ -133,12 +148,19 @@ impl Inner {
             .await
             .map_err(|_| Lost::NoPeer(self.unavailable("no answer to the call for a connection")))?
             .map_err(Lost::NoPeer)?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| if error.is_canceled() { Lost::Unsent } else { Lost::Cut })?;
+        let response = sender.send_request(request).await.map_err(|error| {
+            if error.is_canceled() {
+                Lost::Unsent
+            } else {
+                Lost::Cut
+            }
+        })?;
         let (head, body) = response.into_parts();
-        let body = if method.streams { self.live(body) } else { collected(body).await? };
+        let body = if method.streams {
+            self.live(body)
+        } else {
+            collected(body).await?
+        };
         Ok(Response::from_parts(head, body))
     }
 

@@ -38,7 +38,10 @@ pub struct Caller(pub Role);
 /// # Errors
 /// INTERNAL when the request did not come through a [`Router`].
 pub fn caller<T>(request: &tonic::Request<T>) -> Result<Role, Status> {
-    let known = request.extensions().get::<Caller>().map(|Caller(role)| role.clone());
+    let known = request
+        .extensions()
+        .get::<Caller>()
+        .map(|Caller(role)| role.clone());
     known.ok_or_else(|| Status::internal("the call came in on no edge"))
 }
 
@@ -117,11 +120,18 @@ struct Gate {
 impl Gate {
     fn new(client: Role, server: Role) -> Self {
         let edge = edges::edge(client.as_str(), server.as_str());
-        Self { client, server, edge, rates: Mutex::default() }
+        Self {
+            client,
+            server,
+            edge,
+            rates: Mutex::default(),
+        }
     }
 
     fn admit(&self, path: &str, now: Instant) -> Result<&'static Method, Status> {
-        let row = self.edge.and_then(|edge| edge.methods.iter().find(|m| m.path == path));
+        let row = self
+            .edge
+            .and_then(|edge| edge.methods.iter().find(|m| m.path == path));
         let Some(row) = row else {
             warn!(client = %self.client, path, "refused a call that the edge table does not permit");
             return Err(Status::permission_denied(format!(
@@ -129,11 +139,19 @@ impl Gate {
                 self.client, self.server
             )));
         };
-        if self.rates.lock().unwrap_or_else(PoisonError::into_inner).spend(row, now) {
+        if self
+            .rates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spend(row, now)
+        {
             Ok(row)
         } else {
             warn!(client = %self.client, path, "refused a call above the edge's rate");
-            Err(Status::resource_exhausted(format!("more than {} calls a second", row.rate)))
+            Err(Status::resource_exhausted(format!(
+                "more than {} calls a second",
+                row.rate
+            )))
         }
     }
 }
@@ -165,7 +183,11 @@ async fn answer(gate: &Gate, router: &Router, request: Request<Incoming>) -> Res
     let (mut head, body) = request.into_parts();
     head.extensions.insert(Caller(gate.client.clone()));
     let limited = Limited::new(body, row.max as usize + PREFIX).map_err(move |_| {
-        Status::resource_exhausted(format!("the request is cut, or longer than {too_long} bytes"))
+        Status::resource_exhausted(format!(
+            "the request is cut, or longer than {too_long} bytes"
+        ))
     });
-    service.call(Request::from_parts(head, Body::new(limited))).await
+    service
+        .call(Request::from_parts(head, Body::new(limited)))
+        .await
 }

@@ -18,7 +18,11 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new() -> Self {
-        Self { next: Mutex::new(None), arrived: Notify::new(), generation: watch::Sender::new(0) }
+        Self {
+            next: Mutex::new(None),
+            arrived: Notify::new(),
+            generation: watch::Sender::new(0),
+        }
     }
 
     /// A fresh stream replaces an unused older one, whose peer is gone.
@@ -29,19 +33,28 @@ impl Slot {
     }
 
     pub(crate) fn newer(&self) -> Option<StdStream> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
 /// Where the next stream to a peer comes from.
 pub(crate) enum Source {
     Handed(std::sync::Arc<Slot>),
-    Path { path: PathBuf, generation: watch::Sender<u64> },
+    Path {
+        path: PathBuf,
+        generation: watch::Sender<u64>,
+    },
 }
 
 impl Source {
     pub(crate) fn path(path: PathBuf) -> Self {
-        Self::Path { path, generation: watch::Sender::new(0) }
+        Self::Path {
+            path,
+            generation: watch::Sender::new(0),
+        }
     }
 
     /// A stream that came in since the last call, without waiting.

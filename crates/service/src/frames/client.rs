@@ -47,7 +47,10 @@ pub struct FrameClient<Req, Rep> {
 
 impl<Req, Rep> Clone for FrameClient<Req, Rep> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), request: std::marker::PhantomData }
+        Self {
+            inner: Arc::clone(&self.inner),
+            request: std::marker::PhantomData,
+        }
     }
 }
 
@@ -66,15 +69,26 @@ struct Live<Rep> {
 
 impl<Rep> Clone for Live<Rep> {
     fn clone(&self) -> Self {
-        Self { connection: Arc::clone(&self.connection), waiting: Arc::clone(&self.waiting) }
+        Self {
+            connection: Arc::clone(&self.connection),
+            waiting: Arc::clone(&self.waiting),
+        }
     }
 }
 
 impl<Req: FrameMessage, Rep: FrameMessage> FrameClient<Req, Rep> {
     pub(crate) fn new(client: Role, server: Role, source: Source) -> Self {
-        let inner =
-            Inner { client, server, source, next_id: AtomicU64::new(1), live: Mutex::new(None) };
-        Self { inner: Arc::new(inner), request: std::marker::PhantomData }
+        let inner = Inner {
+            client,
+            server,
+            source,
+            next_id: AtomicU64::new(1),
+            live: Mutex::new(None),
+        };
+        Self {
+            inner: Arc::new(inner),
+            request: std::marker::PhantomData,
+        }
     }
 
     /// Changes whenever the peer was started anew.
@@ -131,13 +145,20 @@ impl<Rep: FrameMessage> Inner<Rep> {
 
 impl<Rep: FrameMessage> Live<Rep> {
     /// `None` when the connection ended before the reply came.
-    async fn ask<Req: FrameMessage>(&self, request: &Req) -> Result<Option<Reply<Rep>>, FrameError> {
+    async fn ask<Req: FrameMessage>(
+        &self,
+        request: &Req,
+    ) -> Result<Option<Reply<Rep>>, FrameError> {
         let (sender, receiver) = oneshot::channel();
         match self.lock().as_mut() {
             Some(waiting) => waiting.insert(request.id(), sender),
             None => return Ok(None),
         };
-        match self.connection.send(&request.encode_to_vec(), Vec::new()).await {
+        match self
+            .connection
+            .send(&request.encode_to_vec(), Vec::new())
+            .await
+        {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error.into()),
             Err(_) => return Ok(None),
@@ -164,7 +185,10 @@ async fn read_replies<Rep: FrameMessage>(live: Live<Rep>, inner: Arc<Inner<Rep>>
             warn!(server = %inner.server, "a frame edge carried an unreadable reply");
             break;
         };
-        let waiting = live.lock().as_mut().and_then(|waiting| waiting.remove(&reply.id()));
+        let waiting = live
+            .lock()
+            .as_mut()
+            .and_then(|waiting| waiting.remove(&reply.id()));
         if let Some(waiting) = waiting {
             // A caller that gave up closes the descriptors by dropping them.
             let _gone = waiting.send((reply, frame.fds));

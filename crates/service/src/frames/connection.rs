@@ -32,7 +32,11 @@ impl FrameConnection {
     }
 
     pub(crate) fn from_stream(stream: UnixStream, reader: FrameReader) -> Self {
-        Self { stream, reader: Mutex::new(reader), writer: Mutex::new(FrameWriter::new()) }
+        Self {
+            stream,
+            reader: Mutex::new(reader),
+            writer: Mutex::new(FrameWriter::new()),
+        }
     }
 
     /// The next frame; `None` when the peer ended the connection between two frames.
@@ -43,9 +47,11 @@ impl FrameConnection {
         let mut reader = self.reader.lock().await;
         loop {
             self.stream.readable().await?;
-            let read = self.stream.try_io(Interest::READABLE, || match reader.read_from(&self.stream)? {
-                Progress::Frame(frame) => Ok(Some(frame)),
-                Progress::Closed => Ok(None),
+            let read = self.stream.try_io(Interest::READABLE, || {
+                match reader.read_from(&self.stream)? {
+                    Progress::Frame(frame) => Ok(Some(frame)),
+                    Progress::Closed => Ok(None),
+                }
             });
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -63,7 +69,10 @@ impl FrameConnection {
         writer.push(payload, fds)?;
         while !writer.is_empty() {
             self.stream.writable().await?;
-            match self.stream.try_io(Interest::WRITABLE, || writer.flush(&self.stream)) {
+            match self
+                .stream
+                .try_io(Interest::WRITABLE, || writer.flush(&self.stream))
+            {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => done?,
             }

@@ -60,9 +60,14 @@ pub(crate) async fn serve_frames<Req: FrameMessage, Rep: FrameMessage>(
             warn!(%client, row = row.path, "ended a frame edge after a request with descriptors");
             return;
         }
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let (connection, handler, client) =
-            (Arc::clone(&connection), Arc::clone(&handler), client.clone());
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        let (connection, handler, client) = (
+            Arc::clone(&connection),
+            Arc::clone(&handler),
+            client.clone(),
+        );
         tokio::spawn(async move {
             let id = request.id();
             let (mut reply, fds) = handler(client, request).await;

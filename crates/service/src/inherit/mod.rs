@@ -34,7 +34,10 @@ pub(crate) struct Inherited {
 /// How the peers are reached.
 pub(crate) enum Way {
     /// Streams come over the control descriptor.
-    Control { stream: UnixStream, reader: FrameReader },
+    Control {
+        stream: UnixStream,
+        reader: FrameReader,
+    },
     /// Servers listen in this directory, at SERVER/CLIENT.sock.
     Sockets(PathBuf),
 }
@@ -60,7 +63,11 @@ impl Brought {
             Some(descriptor::What::File(name)) => {
                 self.files.insert(name, fd);
             }
-            None => return Err(StartError::config("an inherited descriptor has no known purpose")),
+            None => {
+                return Err(StartError::config(
+                    "an inherited descriptor has no known purpose",
+                ));
+            }
         }
         Ok(())
     }
@@ -79,10 +86,17 @@ pub(crate) fn own_role(program: &str, arguments: &[String]) -> Result<Role, Star
         _ => return Err(wrong("takes one argument at most, the instance".into())),
     };
     let known = PROCESSES.iter().any(|p| {
-        p.role == text || p.role.strip_suffix("NAME").is_some_and(|family| text.starts_with(family))
+        p.role == text
+            || p.role
+                .strip_suffix("NAME")
+                .is_some_and(|family| text.starts_with(family))
     });
     let role = Role::parse(&text).map_err(|error| wrong(error.to_string()))?;
-    if known { Ok(role) } else { Err(wrong(format!("there is no process {text}"))) }
+    if known {
+        Ok(role)
+    } else {
+        Err(wrong(format!("there is no process {text}")))
+    }
 }
 
 /// Takes what was inherited and closes everything else.
@@ -94,6 +108,8 @@ pub(crate) fn take(role: Role) -> Result<Inherited, StartError> {
 }
 
 fn target(control: &UnixStream) -> Result<Target, StartError> {
-    let stream = control.try_clone().map_err(|e| StartError::io("control descriptor", &e))?;
+    let stream = control
+        .try_clone()
+        .map_err(|e| StartError::io("control descriptor", &e))?;
     Ok(Target::Control(stream))
 }

@@ -33,7 +33,13 @@ pub(super) fn take(role: Role) -> Result<Inherited, StartError> {
         )));
     }
     let notifier = Notifier::new(target(&stream)?);
-    Ok(Inherited { role, setup, notifier, way: Way::Control { stream, reader }, brought })
+    Ok(Inherited {
+        role,
+        setup,
+        notifier,
+        way: Way::Control { stream, reader },
+        brought,
+    })
 }
 
 fn receive(stream: &UnixStream, reader: &mut FrameReader) -> Result<(Setup, Brought), StartError> {
@@ -43,7 +49,9 @@ fn receive(stream: &UnixStream, reader: &mut FrameReader) -> Result<(Setup, Brou
         let frame = match reader.read_from(stream) {
             Ok(Progress::Frame(frame)) => frame,
             Ok(Progress::Closed) => {
-                return Err(StartError::config("the supervisor ended before the start was complete"));
+                return Err(StartError::config(
+                    "the supervisor ended before the start was complete",
+                ));
             }
             Err(error) => return Err(StartError::io("control descriptor", &error)),
         };
@@ -58,7 +66,11 @@ fn receive(stream: &UnixStream, reader: &mut FrameReader) -> Result<(Setup, Brou
                 brought.add(what, fd)?;
             }
             (Some(control_frame::Frame::SetupDone(_)), None, None) => break,
-            _ => return Err(StartError::config("control descriptor: a frame out of order")),
+            _ => {
+                return Err(StartError::config(
+                    "control descriptor: a frame out of order",
+                ));
+            }
         }
     }
     let setup = setup.ok_or_else(|| StartError::config("control descriptor: no setup"))?;

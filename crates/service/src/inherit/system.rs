@@ -61,35 +61,56 @@ pub(super) fn take(role: Role) -> Result<Inherited, StartError> {
     let runtime = PathBuf::from(variable("CLAWDBOT_RUNTIME_DIR", "/run/clawdbot"));
     let notifier = Notifier::new(manager()?);
     process::env_clear(&[]);
-    Ok(Inherited { role, setup, notifier, way: Way::Sockets(runtime), brought })
+    Ok(Inherited {
+        role,
+        setup,
+        notifier,
+        way: Way::Sockets(runtime),
+        brought,
+    })
 }
 
 fn variable(name: &str, default: &str) -> String {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.into())
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .unwrap_or_else(|| default.into())
 }
 
 /// The descriptors that the service manager passed to this very process, with their names.
 fn names() -> Result<Vec<(i32, String)>, StartError> {
-    let pid: Option<u32> = std::env::var("LISTEN_PID").ok().and_then(|pid| pid.parse().ok());
+    let pid: Option<u32> = std::env::var("LISTEN_PID")
+        .ok()
+        .and_then(|pid| pid.parse().ok());
     if pid != Some(std::process::id()) {
         return Ok(Vec::new());
     }
-    let count: usize =
-        std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+    let count: usize = std::env::var("LISTEN_FDS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0);
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let names: Vec<&str> = if names.is_empty() { Vec::new() } else { names.split(':').collect() };
+    let names: Vec<&str> = if names.is_empty() {
+        Vec::new()
+    } else {
+        names.split(':').collect()
+    };
     if names.len() != count {
         return Err(StartError::config(format!(
             "LISTEN_FDS says {count} sockets and LISTEN_FDNAMES names {}; every socket unit needs a FileDescriptorName",
             names.len()
         )));
     }
-    Ok((CONTROL..).zip(names.into_iter().map(String::from)).collect())
+    Ok((CONTROL..)
+        .zip(names.into_iter().map(String::from))
+        .collect())
 }
 
 /// Connects to the service manager's notify socket while that is still allowed.
 fn manager() -> Result<Target, StartError> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(Target::Nobody) };
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Ok(Target::Nobody);
+    };
     let failed = |error: io::Error| StartError::io("NOTIFY_SOCKET", &error);
     let socket = UnixDatagram::unbound().map_err(failed)?;
     #[cfg(target_os = "linux")]
