@@ -106,7 +106,7 @@ impl File<'_> {
         let name = self.name();
         let _ = write!(
             code,
-            "#[cfg(target_os = \"linux\")]\nstatic {upper}: Section = Section {{ name: \"{name}\", \
+            "#[cfg(target_os = \"linux\")]\n#[allow(clippy::unnecessary_cast)]\nstatic {upper}: Section = Section {{ name: \"{name}\", \
              limits: Limits {{ {limits}..Limits::NONE }}, rows: &[\n{rows}] }};\n\
              #[cfg(not(target_os = \"linux\"))]\nstatic {upper}: Section = Section {{ \
              name: \"{name}\", limits: Limits {{ {limits}..Limits::NONE }}, rows: &[] }};\n"

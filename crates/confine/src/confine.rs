@@ -58,7 +58,7 @@ pub fn confine(
 ) -> Result<Confinement, ConfineError> {
     use crate::measure::Found;
     use crate::process::{Status, no_new_privs, not_dumpable};
-    use crate::{landlock, seccomp, selftest};
+    use crate::{landlock, seccomp, selftest, socket_filter};
     use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 
     // Opened now: afterwards `/proc` is out of reach. Where there is none, the result says so.
@@ -70,11 +70,14 @@ pub fn confine(
     if let Some(threads) = threads.filter(|threads| *threads != 1) {
         return Err(ConfineError::Threads(threads));
     }
+    // rustix asks the kernel for it once, by a prctl that the filter would take for an attack.
+    let _ = rustix::param::page_size();
     step("set limits", profile.limits().apply())?;
     step("forbid dumps", not_dumpable())?;
     step("forbid new privileges", no_new_privs())?;
     let dumpable = dumpable_behavior().ok() != Some(DumpableBehavior::NotDumpable);
 
+    let socket_lock = !profile.connect_tcp || socket_filter::permitted();
     let mut landlock_abi = 0;
     let mut seccomp_applied = false;
     if profile.filter {
@@ -107,6 +110,7 @@ pub fn confine(
         measured: now.is_some(),
         filter: profile.filter,
         sockets: mode == Mode::System,
+        socket_lock,
     }))
 }
 
@@ -150,5 +154,6 @@ pub fn confine(
     Ok(Confinement::none(core.unwrap_or(u64::MAX)))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

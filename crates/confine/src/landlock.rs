@@ -242,5 +242,6 @@ pub fn restrict(rules: &[FileRule], _connect_tcp: bool) -> Result<LandlockStatus
     Ok(LandlockStatus::default())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

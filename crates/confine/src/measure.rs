@@ -89,7 +89,12 @@ pub const MISSING: &[Missing] = &[
     missing(
         "landlock-net",
         false,
-        "an inherited TCP socket could be pointed elsewhere (needs landlock ABI 4, Linux 6.7); the lock on it and the unit's network namespace remain",
+        "an inherited TCP socket could be pointed elsewhere unless it is locked (needs landlock ABI 4, Linux 6.7)",
+    ),
+    missing(
+        "socket-lock",
+        false,
+        "this kernel wants CAP_NET_ADMIN to nail a handed-over socket to its peer: only the filter and the file rules of the process that gets it keep it from being pointed elsewhere",
     ),
     missing(
         "landlock-scope",
@@ -141,6 +146,8 @@ pub(crate) struct Found {
     pub filter: bool,
     /// Edges are named sockets: connect is open.
     pub sockets: bool,
+    /// Sockets that are handed over can be nailed to their peer; true for who hands over none.
+    pub socket_lock: bool,
 }
 
 impl Confinement {
@@ -160,6 +167,7 @@ impl Confinement {
             ("core", found.core_limit != 0),
             ("proc", !found.measured),
             ("landlock-net", old(4)),
+            ("socket-lock", !found.socket_lock),
             ("landlock-scope", old(6)),
             ("landlock-unix", old(9)),
         ];
@@ -262,165 +270,4 @@ fn row(what: &str) -> Option<&'static Missing> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: Found = Found {
-        landlock_abi: 7,
-        seccomp: true,
-        no_new_privs: true,
-        dumpable: false,
-        core_limit: 0,
-        measured: true,
-        filter: true,
-        sockets: false,
-    };
-
-    #[test]
-    fn full_means_that_nothing_is_missing_that_safety_rests_on() {
-        let rows: [(Found, Level, &[&str]); 11] = [
-            (GOOD, Level::Full, &[]),
-            // The floor: Debian 12's stock kernel.
-            (
-                Found {
-                    landlock_abi: 2,
-                    ..GOOD
-                },
-                Level::Full,
-                &[],
-            ),
-            (
-                Found {
-                    landlock_abi: 1,
-                    ..GOOD
-                },
-                Level::Partial,
-                &["landlock-2"],
-            ),
-            (
-                Found {
-                    landlock_abi: 0,
-                    ..GOOD
-                },
-                Level::Partial,
-                &["landlock"],
-            ),
-            (
-                Found {
-                    seccomp: false,
-                    ..GOOD
-                },
-                Level::Partial,
-                &["seccomp"],
-            ),
-            (
-                Found {
-                    landlock_abi: 0,
-                    seccomp: false,
-                    ..GOOD
-                },
-                Level::Limits,
-                &["landlock", "seccomp"],
-            ),
-            (
-                Found {
-                    dumpable: true,
-                    ..GOOD
-                },
-                Level::Partial,
-                &["dumpable"],
-            ),
-            (
-                Found {
-                    core_limit: 1,
-                    no_new_privs: false,
-                    ..GOOD
-                },
-                Level::Partial,
-                &["no-new-privs", "core"],
-            ),
-            (
-                Found {
-                    measured: false,
-                    ..GOOD
-                },
-                Level::Partial,
-                &["proc"],
-            ),
-            (
-                Found {
-                    filter: false,
-                    landlock_abi: 0,
-                    seccomp: false,
-                    ..GOOD
-                },
-                Level::Limits,
-                &[],
-            ),
-            (
-                Found {
-                    landlock_abi: 2,
-                    sockets: true,
-                    ..GOOD
-                },
-                Level::Full,
-                &["landlock-net", "landlock-scope", "landlock-unix"],
-            ),
-        ];
-        for (found, level, missing) in rows {
-            let confinement = Confinement::of(found);
-            let names: Vec<&str> = confinement.missing.iter().map(|row| row.what).collect();
-            assert_eq!(
-                (confinement.level, names.as_slice()),
-                (level, missing),
-                "{found:?}"
-            );
-            assert_eq!(confinement.is_full(), level == Level::Full);
-        }
-    }
-
-    #[test]
-    fn a_line_is_read_back_as_it_was_written() {
-        let all = [
-            Confinement::of(GOOD),
-            Confinement::of(Found {
-                landlock_abi: 0,
-                dumpable: true,
-                ..GOOD
-            }),
-            Confinement::of(Found {
-                core_limit: u64::MAX,
-                ..GOOD
-            }),
-            Confinement::none(5),
-        ];
-        for confinement in all {
-            let line = confinement.to_line();
-            assert!(!line.contains('\n'));
-            assert_eq!(Confinement::parse_line(&line), Some(confinement.clone()));
-            let longer = format!("serving {line} sessions=3");
-            assert_eq!(Confinement::parse_line(&longer), Some(confinement));
-        }
-        assert_eq!(
-            Confinement::of(GOOD).to_line(),
-            "level=full landlock=7 seccomp=on nnp=on dumpable=off core=0"
-        );
-    }
-
-    #[test]
-    fn what_is_no_confinement_line_is_not_taken_for_one() {
-        let line = Confinement::of(GOOD).to_line();
-        let wrong = [
-            String::new(),
-            "ready".to_owned(),
-            line.replace("full", "fuller"),
-            line.replace("landlock=7", "landlock=700"),
-            line.replace("nnp=on", "nnp=1"),
-            line.replace("core=0", ""),
-            format!("{line} missing=nonsense"),
-        ];
-        for line in wrong {
-            assert_eq!(Confinement::parse_line(&line), None, "{line}");
-        }
-    }
-}
+mod tests;

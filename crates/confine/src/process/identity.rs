@@ -131,7 +131,8 @@ pub fn assert_identity(_bounding_too: bool) -> Result<(), IdentityError> {
     Ok(())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use crate::process::drop_to;

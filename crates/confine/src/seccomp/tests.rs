@@ -1,1 +1,364 @@
+//! Every row of every profile is tried on the kernel: with the arguments it asks for, and with each
+//! of them changed. The expected verdict is read off the rows, not off the compiled program.
+#![allow(unsafe_code)]
 
+use super::*;
+use crate::profile::{Condition, PROFILES, Profile, Row, Value};
+use crate::test_child::{Ended, in_child};
+
+const MODES: [Mode; 2] = [Mode::Single, Mode::System];
+/// Stands for "anything" in an argument: a bad descriptor, a bad pointer, no valid flag.
+const ANY: u64 = u64::MAX;
+/// Calls that end or replace the thread, tried in a child of their own.
+const LONELY: &[&str] = &["exit", "exit_group", "rt_sigreturn", "clone"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Allow,
+    Errno(i32),
+    Kill,
+}
+
+fn value(condition: &Condition) -> u64 {
+    match condition.value {
+        Value::Number(number) => number,
+        Value::OwnPid => u64::from(std::process::id()),
+    }
+}
+
+fn holds(condition: &Condition, args: &[u64; 6]) -> bool {
+    let width = if condition.wide {
+        u64::MAX
+    } else {
+        u64::from(u32::MAX)
+    };
+    let mask = condition.mask.unwrap_or(u64::MAX) & width;
+    let equal = args[usize::from(condition.argument)] & mask == value(condition) & mask;
+    equal == condition.equal
+}
+
+fn verdict(rows: &[&Row], number: i64, args: &[u64; 6]) -> Verdict {
+    let matching = rows.iter().filter(|row| {
+        row.number == number
+            && row
+                .conditions
+                .iter()
+                .all(|condition| holds(condition, args))
+    });
+    let answers: Vec<Option<i32>> = matching.map(|row| row.errno).collect();
+    match (answers.iter().flatten().next(), answers.is_empty()) {
+        (Some(errno), _) => Verdict::Errno(*errno),
+        (None, false) => Verdict::Allow,
+        (None, true) => Verdict::Kill,
+    }
+}
+
+/// Arguments that satisfy the row, and for each of its conditions some that break it.
+fn attempts(row: &Row) -> Vec<[u64; 6]> {
+    let mut good = [ANY; 6];
+    for condition in row.conditions {
+        let slot = &mut good[usize::from(condition.argument)];
+        *slot = match (condition.mask, condition.equal) {
+            (Some(mask), _) if *slot == ANY => value(condition) & mask,
+            (Some(mask), _) => (*slot & !mask) | value(condition),
+            (None, true) => value(condition),
+            // Different from everything that a profile names.
+            (None, false) => 0x7ead_beef,
+        };
+    }
+    let mut all = vec![good];
+    for condition in row.conditions {
+        let mut bad = good;
+        let slot = &mut bad[usize::from(condition.argument)];
+        *slot = match (condition.mask, condition.equal) {
+            (Some(mask), _) => *slot ^ (mask & mask.wrapping_neg()),
+            (None, true) => 0x7ead_beef,
+            (None, false) => value(condition),
+        };
+        all.push(bad);
+    }
+    all
+}
+
+fn call(number: i64, args: [u64; 6]) -> Option<i32> {
+    let [a, b, c, d, e, f] = args;
+    // SAFETY: pointers among the arguments are invalid on purpose, which the kernel answers with an
+    // error; this runs in a child that ends right after.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    (result == -1).then(|| std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
+/// In a child under the filter: the error number of a call, or how the child was ended.
+fn under_filter(profile: &Profile, mode: Mode, number: i64, args: [u64; 6]) -> Result<i32, i32> {
+    let ended = in_child(|| {
+        assert!(apply(&compile(profile, mode).unwrap()).unwrap());
+        call(number, args).unwrap_or(0)
+    });
+    match ended {
+        Ended::Exit(errno) => Ok(errno),
+        Ended::Signal(signal) => Err(signal),
+    }
+}
+
+fn named(name: &str) -> &'static Profile {
+    crate::profile::profile(name).unwrap()
+}
+
+#[test]
+fn every_row_gets_the_verdict_that_it_asks_for() {
+    for profile in PROFILES.iter().filter(|profile| profile.filter) {
+        for mode in MODES {
+            let rows: Vec<&Row> = profile.rows(mode).collect();
+            // Calls that the child survives, in one child, since there are hundreds of rows.
+            let ended = in_child(|| {
+                apply(&compile(profile, mode).unwrap()).unwrap();
+                for row in &rows {
+                    for args in attempts(row) {
+                        let expected = verdict(&rows, row.number, &args);
+                        if expected == Verdict::Kill || LONELY.contains(&row.call) {
+                            continue;
+                        }
+                        let errno = call(row.number, args);
+                        match expected {
+                            Verdict::Errno(expected) => {
+                                assert_eq!(errno, Some(expected), "{row:?} {args:?}")
+                            }
+                            _ => assert!(
+                                !matches!(errno, Some(libc::EPERM | libc::EACCES)),
+                                "{row:?} {args:?}"
+                            ),
+                        }
+                    }
+                }
+                0
+            });
+            assert_eq!(ended, Ended::Exit(0), "{} {mode:?}", profile.name);
+        }
+    }
+}
+
+#[test]
+fn a_changed_argument_that_no_row_allows_ends_the_process() {
+    for profile in PROFILES.iter().filter(|profile| profile.filter) {
+        for mode in MODES {
+            let rows: Vec<&Row> = profile.rows(mode).collect();
+            let mut killed = 0;
+            for row in &rows {
+                for args in attempts(row) {
+                    let expected = verdict(&rows, row.number, &args);
+                    if expected != Verdict::Kill && !LONELY.contains(&row.call) {
+                        continue;
+                    }
+                    let got = under_filter(profile, mode, row.number, args);
+                    assert_eq!(
+                        got == Err(libc::SIGSYS),
+                        expected == Verdict::Kill,
+                        "{row:?} {args:?}: {got:?}"
+                    );
+                    killed += usize::from(expected == Verdict::Kill);
+                }
+            }
+            assert!(
+                killed > 10,
+                "{}: only {killed} attempts were to be killed",
+                profile.name
+            );
+        }
+    }
+}
+
+#[test]
+fn calls_without_a_row_end_the_process() {
+    let unlisted = [
+        libc::SYS_ptrace,
+        libc::SYS_bind,
+        libc::SYS_listen,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_mount,
+        libc::SYS_process_vm_readv,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_keyctl,
+        libc::SYS_bpf,
+        libc::SYS_userfaultfd,
+        libc::SYS_perf_event_open,
+        libc::SYS_seccomp,
+        libc::SYS_setresuid,
+        libc::SYS_personality,
+        libc::SYS_truncate,
+        libc::SYS_wait4,
+    ];
+    for number in unlisted {
+        for mode in MODES {
+            assert_eq!(
+                under_filter(named("gateway"), mode, number, [ANY; 6]),
+                Err(libc::SIGSYS),
+                "{number}"
+            );
+        }
+        // Positive control: without the filter the kernel answers in its own way.
+        assert_ne!(
+            in_child(|| call(number, [ANY; 6]).unwrap_or(0)),
+            Ended::Signal(libc::SIGSYS)
+        );
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_through_the_other_doors_of_the_architecture_end_the_process() {
+    const X32: i64 = 0x4000_0000;
+    let getpid = X32 | libc::SYS_getpid;
+    assert_eq!(
+        under_filter(named("agent"), Mode::Single, getpid, [0; 6]),
+        Err(libc::SIGSYS)
+    );
+    let thirty_two_bit = || {
+        // SAFETY: getpid (20) of the 32-bit table takes no argument and changes no memory.
+        unsafe { std::arch::asm!("int 0x80", inout("rax") 20_u64 => _, options(nostack)) };
+        0
+    };
+    let ended = in_child(|| {
+        apply(&compile(named("agent"), Mode::Single).unwrap()).unwrap();
+        thirty_two_bit()
+    });
+    // SIGSEGV where the kernel has no 32-bit door at all.
+    assert!(
+        matches!(ended, Ended::Signal(libc::SIGSYS | libc::SIGSEGV)),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn sockets_are_made_by_the_dialer_alone_and_only_plain_ones() {
+    const MPTCP: i32 = 262;
+    const ALLOWED: Result<i32, i32> = Ok(0);
+    const EPERM: Result<i32, i32> = Ok(libc::EPERM);
+    const KILLED: Result<i32, i32> = Err(libc::SIGSYS);
+    let (stream, datagram) = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::SOCK_DGRAM);
+    // family, type, protocol: dialer, others in single-user mode, others in system mode
+    let rows = [
+        (libc::AF_INET, stream, 0, ALLOWED, EPERM, EPERM),
+        (
+            libc::AF_INET,
+            stream,
+            libc::IPPROTO_TCP,
+            ALLOWED,
+            EPERM,
+            EPERM,
+        ),
+        (libc::AF_INET, datagram, 0, ALLOWED, EPERM, EPERM),
+        (
+            libc::AF_INET,
+            datagram,
+            libc::IPPROTO_UDP,
+            ALLOWED,
+            EPERM,
+            EPERM,
+        ),
+        (libc::AF_INET, stream, MPTCP, KILLED, EPERM, EPERM),
+        (
+            libc::AF_INET,
+            stream,
+            libc::IPPROTO_SCTP,
+            KILLED,
+            EPERM,
+            EPERM,
+        ),
+        (
+            libc::AF_INET,
+            libc::SOCK_RAW,
+            libc::IPPROTO_ICMP,
+            KILLED,
+            EPERM,
+            EPERM,
+        ),
+        (libc::AF_INET, libc::SOCK_SEQPACKET, 0, KILLED, EPERM, EPERM),
+        (libc::AF_UNIX, stream, 0, EPERM, EPERM, ALLOWED),
+        (libc::AF_UNIX, datagram, 0, EPERM, EPERM, ALLOWED),
+        (libc::AF_NETLINK, libc::SOCK_RAW, 0, EPERM, EPERM, EPERM),
+        (libc::AF_VSOCK, stream, 0, EPERM, EPERM, EPERM),
+        (libc::AF_PACKET, libc::SOCK_RAW, 0, EPERM, EPERM, EPERM),
+        (libc::AF_ALG, libc::SOCK_SEQPACKET, 0, EPERM, EPERM, EPERM),
+    ];
+    let wide = |value: i32| u64::from(value.unsigned_abs());
+    for (family, kind, protocol, dialer, single, system) in rows {
+        let args = [wide(family), wide(kind), wide(protocol), 0, 0, 0];
+        let trials = [
+            ("dialer", Mode::Single, dialer),
+            ("dialer", Mode::System, dialer),
+            ("model", Mode::Single, single),
+            ("gateway", Mode::System, system),
+        ];
+        for (profile, mode, expected) in trials {
+            // The child ends with the error number; zero for a socket that was made.
+            let got = under_filter(named(profile), mode, libc::SYS_socket, args);
+            assert_eq!(
+                got, expected,
+                "{profile} {mode:?}: {family} {kind} {protocol}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_connection_cannot_be_made_by_the_way() {
+    let fast_open = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
+    let send = [ANY, ANY, ANY, fast_open, 0, 0];
+    let message = [ANY, ANY, fast_open, 0, 0, 0];
+    let tcp = u64::from(libc::IPPROTO_TCP.unsigned_abs());
+    for profile in ["dialer", "model", "gateway", "executor"] {
+        let attempt = |number, args| under_filter(named(profile), Mode::System, number, args);
+        assert_eq!(
+            attempt(libc::SYS_sendto, send),
+            Ok(libc::EPERM),
+            "{profile}"
+        );
+        assert_eq!(
+            attempt(libc::SYS_sendmsg, message),
+            Ok(libc::EPERM),
+            "{profile}"
+        );
+        for option in [libc::TCP_FASTOPEN, libc::TCP_FASTOPEN_CONNECT] {
+            let args = [ANY, tcp, u64::from(option.unsigned_abs()), ANY, 4, 0];
+            assert_eq!(
+                attempt(libc::SYS_setsockopt, args),
+                Ok(libc::EPERM),
+                "{profile}"
+            );
+        }
+        // Positive control: the same calls without the flag reach the kernel, which knows no such
+        // descriptor; an address is nobody's business.
+        assert_eq!(
+            attempt(libc::SYS_sendto, [ANY, 0, 0, 0, 0, 0]),
+            Ok(libc::EBADF)
+        );
+        assert_eq!(
+            attempt(libc::SYS_sendto, [ANY, ANY, ANY, 0, ANY, 16]),
+            Err(libc::SIGSYS)
+        );
+        let no_delay = [
+            ANY,
+            tcp,
+            u64::from(libc::TCP_NODELAY.unsigned_abs()),
+            ANY,
+            4,
+            0,
+        ];
+        assert_eq!(attempt(libc::SYS_setsockopt, no_delay), Ok(libc::EBADF));
+    }
+    let connect = |profile, mode| under_filter(named(profile), mode, libc::SYS_connect, [ANY; 6]);
+    assert_eq!(connect("model", Mode::Single), Ok(libc::EPERM));
+    assert_eq!(connect("model", Mode::System), Ok(libc::EBADF));
+    assert_eq!(connect("dialer", Mode::Single), Ok(libc::EBADF));
+}
+
+#[test]
+fn a_filter_holds_for_threads_that_start_later() {
+    let ended = in_child(|| {
+        apply(&compile(named("gateway"), Mode::Single).unwrap()).unwrap();
+        let thread = std::thread::spawn(|| call(libc::SYS_socket, [2, 1, 0, 0, 0, 0]));
+        i32::from(thread.join().unwrap() != Some(libc::EPERM))
+    });
+    assert_eq!(ended, Ended::Exit(0));
+}

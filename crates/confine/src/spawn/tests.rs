@@ -19,7 +19,14 @@ fn stderr() -> OwnedFd {
 /// Starts a shell with a script that talks over descriptor 3.
 fn run(script: &str) -> (Child, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let child = spawn(&shell(), &["sh", "-c", script], theirs.into(), stderr(), Leash::Parent).unwrap();
+    let child = spawn(
+        &shell(),
+        &["sh", "-c", script],
+        theirs.into(),
+        stderr(),
+        Leash::Parent,
+    )
+    .unwrap();
     (child, ours)
 }
 
@@ -113,7 +120,14 @@ fn children_die_with_their_parent() {
     let status = in_child(|| {
         let script = "printf r >&3; while :; do read line; done";
         let theirs = theirs.try_clone().unwrap();
-        spawn(&shell(), &["sh", "-c", script], theirs.into(), stderr(), Leash::Parent).unwrap();
+        spawn(
+            &shell(),
+            &["sh", "-c", script],
+            theirs.into(),
+            stderr(),
+            Leash::Parent,
+        )
+        .unwrap();
         ours.read_exact(&mut [0]).unwrap();
         0
     });
@@ -148,7 +162,14 @@ fn what_cannot_be_executed_is_an_error_and_leaves_no_child() {
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let program = Program::open(&path).unwrap();
     let (_ours, theirs) = UnixStream::pair().unwrap();
-    let error = spawn(&program, &["garbage"], theirs.into(), stderr(), Leash::Parent).unwrap_err();
+    let error = spawn(
+        &program,
+        &["garbage"],
+        theirs.into(),
+        stderr(),
+        Leash::Parent,
+    )
+    .unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENOEXEC));
     let (_ours, theirs) = UnixStream::pair().unwrap();
     assert_eq!(
