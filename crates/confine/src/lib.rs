@@ -12,6 +12,7 @@ pub mod seccomp;
 pub mod selftest;
 pub mod socket_filter;
 pub mod spawn;
+pub mod tool;
 
 pub use confine::{ConfineError, confine};
 pub use profile::profile;
