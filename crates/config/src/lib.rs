@@ -1,1 +1,34 @@
 //! The configuration: JSON5 with spans, the schema, errors that show the place.
+//!
+//! [`load`] gives a typed [`Config`] with findings, or every mistake of the file at once. The schema is one row per key
+//! (`section!` in `section.rs`); decoding, defaults, messages, `config get` and the reference all come from these rows.
+
+mod config;
+mod excerpt;
+mod json5;
+mod load;
+mod mask;
+mod nearest;
+mod path;
+pub mod paths;
+mod problem;
+mod reference;
+mod report;
+mod rules;
+mod schema;
+mod secret;
+mod section;
+mod senders;
+mod shape;
+mod types;
+
+pub use config::{AuthSecret, Config, Loaded};
+pub use load::{MAX_SIZE, load, parse};
+pub use path::{ConfigPath, PathError, Segment};
+pub use report::{LoadError, Mistake, Place};
+pub use rules::{Accepted, Finding, Severity};
+pub use schema::*;
+pub use secret::{SecretField, SecretRef, Source};
+pub use senders::*;
+pub use shape::Inactive;
+pub use types::{Amount, Ignored, Int, OrFalse, Port};

@@ -1,0 +1,139 @@
+//! From a file to a configuration. Refuses what is not a regular file of bearable size before it reads a byte, so that
+//! no pipe or device can make the start hang.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Loaded};
+use crate::json5;
+use crate::problem::{Problem, Span};
+use crate::report::LoadError;
+use crate::rules::{self, Facts};
+use crate::schema::Settings;
+use crate::shape::{Cx, Shape};
+
+/// Largest file in bytes.
+pub const MAX_SIZE: usize = 1 << 20;
+
+/// Loads the file at `path`. Without a file the defaults hold.
+///
+/// # Errors
+/// Every mistake of the file at once, or why it cannot be read.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let name = path.to_string_lossy();
+    let text = match read(path) {
+        Ok(Some(text)) => text,
+        Ok(None) => return parse(&name, b"{}"),
+        Err((message, help)) => return Err(LoadError::unreadable(&name, message, help)),
+    };
+    let mut loaded = parse_in(&name, &text, path.parent())?;
+    loaded.source = Some(path.to_owned());
+    Ok(loaded)
+}
+
+/// Reads a configuration from its text; `name` is what messages call it.
+///
+/// # Errors
+/// Every mistake at once.
+pub fn parse(name: &str, text: &[u8]) -> Result<Loaded, LoadError> {
+    parse_in(name, text, None)
+}
+
+fn parse_in(name: &str, bytes: &[u8], directory: Option<&Path>) -> Result<Loaded, LoadError> {
+    if bytes.len() > MAX_SIZE {
+        let (message, help) = too_big();
+        return Err(LoadError::unreadable(name, message, help));
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            // Up to the broken place the text with replacements is the same.
+            let shown = Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
+            let at = error.valid_up_to();
+            let span = Span::new(at, at + '\u{fffd}'.len_utf8());
+            let problem = Problem::at(span, format!("invalid UTF-8 at byte {at}"));
+            let problem = problem.help("save the file in the encoding UTF-8");
+            return Err(LoadError::new(name, &shown, vec![problem]));
+        }
+    };
+    let parsed = json5::parse(text);
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(problem) => return Err(LoadError::new(name, text, vec![problem])),
+    };
+    let mut cx = Cx {
+        problems: parsed.duplicates,
+        ..Cx::default()
+    };
+    let settings = Settings::decode(parsed.root, &mut cx).unwrap_or_default();
+    let (refused, findings) = rules::check(&Facts::new(&settings, &cx, directory));
+    cx.problems.extend(refused);
+    match cx.problems.is_empty() {
+        true => Ok(Loaded::new(
+            Config::new(settings, cx.secrets),
+            findings,
+            cx.inactive,
+        )),
+        false => Err(LoadError::new(name, text, cx.problems)),
+    }
+}
+
+fn too_big() -> (String, &'static str) {
+    let message = format!("the file is larger than {MAX_SIZE} bytes");
+    (
+        message,
+        "a configuration is a few kilobytes; this is probably another file",
+    )
+}
+
+type Unreadable = (String, &'static str);
+
+fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
+    // Without O_NONBLOCK opening a FIFO would wait for its writer.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(cannot_read(&error)),
+    };
+    let kind = file.metadata().map_err(|error| cannot_read(&error))?;
+    if kind.is_dir() {
+        let message = "this is a directory, not a file".to_owned();
+        return Err((message, "name the file in it, usually clawdbot.json"));
+    }
+    if !kind.is_file() {
+        let message = "this is not a regular file".to_owned();
+        return Err((
+            message,
+            "the configuration cannot be a pipe, socket or device",
+        ));
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_SIZE.min(kind.len() as usize) + 2));
+    let limit = MAX_SIZE as u64 + 1;
+    file.by_ref()
+        .take(limit)
+        .read_to_end(&mut text)
+        .map_err(|error| cannot_read(&error))?;
+    if text.len() > MAX_SIZE {
+        return Err(too_big());
+    }
+    Ok(Some(text))
+}
+
+fn cannot_read(error: &std::io::Error) -> Unreadable {
+    let help = match error.kind() {
+        ErrorKind::PermissionDenied => {
+            "give the user who runs clawdbot the right to read it: mode 600, owned by that user"
+        }
+        ErrorKind::NotADirectory => "a part of the path is a file, not a directory",
+        _ => "check the path and the file system",
+    };
+    (format!("cannot read the file: {error}"), help)
+}

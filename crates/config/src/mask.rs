@@ -1,0 +1,233 @@
+//! Finds what must not be shown of a configuration file, also of one that does not parse.
+//! Works on tokens, not on the tree: a broken file, a misspelt key or a missing colon must not print a password.
+
+use crate::nearest::{nearest, simple};
+use crate::problem::Span;
+use crate::schema;
+
+/// Words that make a name look as if it held a secret.
+const TELLING: &[&str] = &[
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "apikey",
+    "credential",
+    "privatekey",
+    "authorization",
+];
+
+/// Whether a variable's or key's name says that its value is a secret.
+pub(crate) fn looks_secret(name: &str) -> bool {
+    let name = simple(name);
+    TELLING.iter().any(|word| name.contains(word))
+}
+
+/// The parts of `text` that may be secrets, in order, not overlapping.
+pub(crate) fn secrets(text: &str) -> Vec<Span> {
+    let names = schema::leaf_names();
+    let is_secret = |name: &str| match names.get(name) {
+        Some(&secret) => secret,
+        None => {
+            let telling = TELLING.iter().copied();
+            looks_secret(name) || nearest(name, telling).is_some()
+        }
+    };
+    let mut found = Vec::new();
+    // For each open bracket: whether everything inside belongs to a secret key.
+    let mut open = vec![false];
+    let mut key: Option<&str> = None;
+    let mut tokens = Tokens { text, at: 0 };
+    while let Some(token) = tokens.next() {
+        let inside = open.last().copied().unwrap_or(false);
+        match token {
+            Token::Open => {
+                open.push(inside || key.take().is_some_and(is_secret));
+            }
+            Token::Close => {
+                open.pop();
+                key = None;
+            }
+            Token::Comma => key = None,
+            Token::Word(span) => {
+                let word = &text[span.start..span.end];
+                match key {
+                    None if tokens.before_colon() || is_secret(word) => key = Some(word),
+                    Some(name) if !tokens.before_colon() => {
+                        // The parts of a reference name a secret; they are none.
+                        let names_it = inside && matches!(name, "source" | "id");
+                        if !names_it && (inside || is_secret(name)) {
+                            found.push(span);
+                        }
+                        key = None;
+                    }
+                    Some(_) => key = Some(word),
+                    None if inside => found.push(span),
+                    None => {}
+                }
+            }
+        }
+    }
+    with_repeats(text, found)
+}
+
+/// Adds every other place where one of the found texts stands, for instance in a comment.
+fn with_repeats(text: &str, found: Vec<Span>) -> Vec<Span> {
+    let mut literals: Vec<&str> = found.iter().map(|s| &text[s.start..s.end]).collect();
+    literals.sort_unstable();
+    literals.dedup();
+    literals.retain(|literal| literal.len() >= 6 && !literal.starts_with("${"));
+    let mut all = found;
+    // Each literal is one pass over the file; a file with more than this many secrets is not a configuration.
+    for literal in literals.into_iter().take(256) {
+        let places = text.match_indices(literal);
+        all.extend(places.map(|(at, part)| Span::new(at, at + part.len())));
+    }
+    all.sort_unstable();
+    let mut merged: Vec<Span> = Vec::with_capacity(all.len());
+    for span in all {
+        match merged.last_mut() {
+            Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
+            _ => merged.push(span),
+        }
+    }
+    merged.retain(|span| span.start < span.end && !is_reference(&text[span.start..span.end]));
+    merged
+}
+
+fn is_reference(text: &str) -> bool {
+    text.strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
+enum Token {
+    Open,
+    Close,
+    Comma,
+    /// A string without its quotes, or a bare word or number.
+    Word(Span),
+}
+
+struct Tokens<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Tokens<'_> {
+    fn skip_blank(&mut self) {
+        loop {
+            let rest = &self.text[self.at..];
+            let length = match rest {
+                _ if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
+                _ if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
+                _ => match rest.chars().next() {
+                    Some(c) if c.is_whitespace() || c == '\u{feff}' => c.len_utf8(),
+                    _ => return,
+                },
+            };
+            self.at += length;
+        }
+    }
+
+    fn before_colon(&mut self) -> bool {
+        self.skip_blank();
+        self.text[self.at..].starts_with(':')
+    }
+
+    fn next(&mut self) -> Option<Token> {
+        loop {
+            self.skip_blank();
+            let rest = &self.text[self.at..];
+            let c = rest.chars().next()?;
+            self.at += c.len_utf8();
+            match c {
+                '{' | '[' => return Some(Token::Open),
+                '}' | ']' => return Some(Token::Close),
+                ',' => return Some(Token::Comma),
+                '"' | '\'' => return Some(Token::Word(self.quoted(c))),
+                c if is_word(c) => {
+                    let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                    let start = self.at - c.len_utf8();
+                    self.at = start + length;
+                    return Some(Token::Word(Span::new(start, self.at)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Up to the closing quote; a string that is not closed goes to the end of its line.
+    fn quoted(&mut self, quote: char) -> Span {
+        let start = self.at;
+        let rest = &self.text[start..];
+        let mut escaped = false;
+        let end = rest.find(|c| {
+            let ends = !escaped && (c == quote || c == '\n');
+            escaped = !escaped && c == '\\';
+            ends
+        });
+        let end = start + end.unwrap_or(rest.len());
+        self.at = end + usize::from(self.text[end..].starts_with(quote));
+        Span::new(start, end)
+    }
+}
+
+fn is_word(c: char) -> bool {
+    !c.is_whitespace()
+        && !matches!(
+            c,
+            '{' | '}' | '[' | ']' | ',' | ':' | '"' | '\'' | '/' | '='
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(text: &str) -> Vec<&str> {
+        secrets(text)
+            .into_iter()
+            .map(|span| &text[span.start..span.end])
+            .collect()
+    }
+
+    #[test]
+    fn secrets_are_found_in_broken_and_misspelt_files_too() {
+        for text in [
+            "{gateway:{auth:{token:'hunter2hunter2'}}}",
+            "{gateway:{auth:{\"token\" : \"hunter2hunter2\"",
+            "{gateway:{auth:{token 'hunter2hunter2'",
+            "{gateway:{auth:{token = hunter2hunter2 }}}",
+            "{gateway:{auth:{tokn:'hunter2hunter2'}}}",
+            "{gateway:{auth:{token:'hunter2hunter2",
+            "{gateway:{auth:{token:['hunter2hunter2']}}}",
+            "{gateway:{auth:{token:{value:'hunter2hunter2'}}}}",
+            "{gateway:{auth:{pasword:/* x */'hunter2hunter2'}}}",
+            "{env:{vars:{MY_API_KEY:'hunter2hunter2'}}}",
+            "{models:{providers:{x:{headers:{'x-k':'hunter2hunter2'}}}}}",
+        ] {
+            assert_eq!(masked(text), ["hunter2hunter2"], "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_text_is_masked_wherever_it_stands() {
+        let text = "{hooks:{token:'hunter2hunter2'}} // was hunter2hunter2 before";
+        assert_eq!(masked(text).len(), 2);
+    }
+
+    #[test]
+    fn ordinary_settings_and_references_stay_readable() {
+        for text in [
+            "{gateway:{port:18789, bind:'loopback'}}",
+            "{agents:{defaults:{contextTokens:'many'}}}",
+            "{gateway:{auth:{token:'${CLAWDBOT_GATEWAY_TOKEN}'}}}",
+            "{gateway:{auth:{token:{source:'env', id:'MY_NAME_HERE'}}}}",
+            "{channels:{telegram:{allowFrom:['@someone']}}}",
+        ] {
+            assert_eq!(masked(text), [""; 0], "{text}");
+        }
+    }
+}

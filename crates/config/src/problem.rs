@@ -1,0 +1,56 @@
+//! A mistake in the file while it is being looked at: a place, a message that never holds a secret, and the remedy.
+
+use crate::path::ConfigPath;
+
+/// A range of bytes of the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Span {
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+}
+
+/// One mistake.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub span: Span,
+    /// The setting that is wrong; empty for mistakes of syntax. The message continues it.
+    pub path: ConfigPath,
+    pub message: String,
+    pub help: Option<String>,
+    pub note: Option<(Span, &'static str)>,
+    /// The danger rule that refused the file.
+    pub rule: Option<&'static str>,
+}
+
+impl Problem {
+    pub fn at(span: Span, message: impl Into<String>) -> Self {
+        Self {
+            span,
+            path: ConfigPath::default(),
+            message: message.into(),
+            help: None,
+            note: None,
+            rule: None,
+        }
+    }
+
+    pub fn path(self, path: ConfigPath) -> Self {
+        Self { path, ..self }
+    }
+
+    pub fn help(self, help: impl Into<String>) -> Self {
+        let help = Some(help.into());
+        Self { help, ..self }
+    }
+
+    pub fn note(self, span: Span, text: &'static str) -> Self {
+        let note = Some((span, text));
+        Self { note, ..self }
+    }
+}

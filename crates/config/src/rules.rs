@@ -1,0 +1,269 @@
+//! The danger rules: what a valid file still must not say, or what its owner should know about it.
+//! One row per rule; ids are those that users of the original know, where it has one. Errors refuse the file, the
+//! others are findings. A rule looks at the whole configuration, so it sees what no single key can.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::json5::Node;
+use crate::nearest::nearest;
+use crate::path::ConfigPath;
+use crate::problem::Problem;
+use crate::schema::{Channels, NamedAccount, Settings};
+use crate::secret::SecretTable;
+use crate::shape::{Cx, Info, Kind, Places, Shape};
+
+mod agents;
+mod channels;
+mod gateway;
+mod rest;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth changing.
+    Warn,
+    /// Dangerous.
+    Critical,
+}
+
+impl Severity {
+    /// `info`, `warn` or `critical`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Something in a valid configuration that its owner should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which rule found it, for instance `gateway.token_too_short`.
+    pub id: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The setting.
+    pub path: String,
+    /// What it is about, in a few words.
+    pub title: &'static str,
+    /// What exactly was found.
+    pub detail: String,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// What a rule does with a hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grade {
+    /// The file is refused.
+    Error,
+    /// The file is refused unless `dangerous.accept` names the rule.
+    Accept,
+    /// The file loads, with a finding.
+    Find(Severity),
+}
+
+const INFO: Grade = Grade::Find(Severity::Info);
+const WARN: Grade = Grade::Find(Severity::Warn);
+const CRITICAL: Grade = Grade::Find(Severity::Critical);
+
+pub(crate) struct Rule {
+    pub id: &'static str,
+    pub grade: Grade,
+    /// The setting it is about, as the reference shows it.
+    pub key: &'static str,
+    pub title: &'static str,
+    pub remedy: &'static str,
+    pub check: fn(&Facts, &mut Hits),
+}
+
+/// What rules look at.
+pub(crate) struct Facts<'a> {
+    pub settings: &'a Settings,
+    pub secrets: &'a SecretTable,
+    pub set: &'a Places,
+    pub moved: &'a [&'static str],
+    /// The directory of the configuration file.
+    pub directory: Option<&'a Path>,
+    pub accounts: Vec<NamedAccount<'a>>,
+}
+
+impl<'a> Facts<'a> {
+    pub fn new(settings: &'a Settings, cx: &'a Cx, directory: Option<&'a Path>) -> Self {
+        Self {
+            settings,
+            secrets: &cx.secrets,
+            set: &cx.set,
+            moved: &cx.moved,
+            directory,
+            accounts: Channels::accounts(&settings.channels),
+        }
+    }
+
+    fn is_set(&self, path: &str) -> bool {
+        self.set.contains(&at(path))
+    }
+}
+
+/// Where a rule was broken and how; the detail continues the path: "gateway.bind is …".
+#[derive(Default)]
+pub(crate) struct Hits(Vec<(ConfigPath, String, Option<Grade>)>);
+
+impl Hits {
+    fn add(&mut self, path: impl Into<ConfigPath>, detail: impl Into<String>) {
+        self.0.push((path.into(), detail.into(), None));
+    }
+
+    fn add_if(&mut self, broken: bool, path: impl Into<ConfigPath>, detail: impl Into<String>) {
+        if broken {
+            self.add(path, detail);
+        }
+    }
+
+    /// A hit that is graded unlike the others of its rule.
+    fn add_as(&mut self, grade: Grade, path: impl Into<ConfigPath>, detail: impl Into<String>) {
+        self.0.push((path.into(), detail.into(), Some(grade)));
+    }
+}
+
+impl From<&str> for ConfigPath {
+    /// For the paths that rules name; only those that parse occur there.
+    fn from(text: &str) -> Self {
+        text.parse().unwrap_or_default()
+    }
+}
+
+fn at(path: &str) -> ConfigPath {
+    path.into()
+}
+
+/// Every rule.
+pub(crate) fn all() -> impl Iterator<Item = &'static Rule> {
+    let tables = [
+        gateway::RULES,
+        agents::RULES,
+        tools::RULES,
+        tools::ELEVATED,
+        rest::RULES,
+    ];
+    tables
+        .into_iter()
+        .flatten()
+        .chain(channels::RULES.iter().copied().flatten())
+}
+
+/// Looks at the configuration with every rule.
+pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
+    let (mut problems, mut findings) = (Vec::new(), Vec::new());
+    for rule in all() {
+        let mut hits = Hits::default();
+        (rule.check)(facts, &mut hits);
+        let mut seen = Vec::new();
+        for (path, detail, grade) in hits.0 {
+            // What accounts inherit stands in the file once and is reported once.
+            let span = facts.set.find(&path);
+            if seen.contains(&(span, detail.clone())) {
+                continue;
+            }
+            seen.push((span, detail.clone()));
+            let accepted = || {
+                facts
+                    .settings
+                    .dangerous
+                    .accept
+                    .iter()
+                    .any(|id| id.0 == rule.id)
+            };
+            let severity = match grade.unwrap_or(rule.grade) {
+                Grade::Find(severity) => severity,
+                Grade::Accept if accepted() => Severity::Critical,
+                refused => {
+                    let help = match refused {
+                        Grade::Accept => {
+                            let id = rule.id;
+                            format!(
+                                "{}; if you want it all the same: dangerous: {{ accept: [\"{id}\"] }}",
+                                rule.remedy
+                            )
+                        }
+                        _ => rule.remedy.to_owned(),
+                    };
+                    let mut problem = Problem::at(span, detail).path(path).help(help);
+                    problem.rule = Some(rule.id);
+                    problems.push(problem);
+                    continue;
+                }
+            };
+            findings.push(Finding {
+                id: rule.id,
+                severity,
+                detail: format!("{path} {detail}"),
+                path: path.to_string(),
+                title: rule.title,
+                remedy: rule.remedy,
+            });
+        }
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    (problems, findings)
+}
+
+/// The id of a rule that may be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted(&'static str);
+
+impl Accepted {
+    /// The id.
+    pub fn as_str(&self) -> &'static str {
+        self.0
+    }
+}
+
+impl Shape for Accepted {
+    fn info() -> Info {
+        let name = "the id of a rule that can be accepted (a string)";
+        Info::new(&[Kind::String], name, "\"sandbox.docker_user_root\"")
+    }
+
+    fn decode(node: Node, cx: &mut Cx) -> Option<Self> {
+        let text = cx.text::<Self>(&node)?;
+        let rule = all().find(|rule| rule.id == text);
+        match rule {
+            Some(rule) if rule.grade == Grade::Accept => return Some(Self(rule.id)),
+            Some(rule) => {
+                let help = match rule.grade {
+                    Grade::Error => rule.remedy.to_owned(),
+                    _ => "it does not stop the file from loading, so there is nothing to accept"
+                        .to_owned(),
+                };
+                cx.fail(node.span, "names a rule that cannot be accepted")
+                    .help = Some(help);
+            }
+            None => {
+                let known: Vec<_> = all()
+                    .filter(|rule| rule.grade == Grade::Accept)
+                    .map(|rule| rule.id)
+                    .collect();
+                let help = match nearest(&text, known.iter().copied()) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => format!("rules that can be accepted: {}", known.join(", ")),
+                };
+                cx.fail(node.span, "names a rule that does not exist").help = Some(help);
+            }
+        }
+        None
+    }
+
+    fn show(&self) -> Json {
+        self.0.into()
+    }
+}

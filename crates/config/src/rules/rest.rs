@@ -1,0 +1,248 @@
+//! Rules about the rest: commands, sessions, providers, logs, hooks, variables, and old spellings.
+
+use super::{CRITICAL, Facts, Grade, INFO, Rule, WARN, at};
+use crate::mask::looks_secret;
+use crate::schema::{MdnsMode, Redact, is_plain_and_remote};
+use crate::secret::SecretField;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "commands.unsupported",
+        grade: Grade::Error,
+        key: "commands.bash",
+        title: "Command that does not exist",
+        remedy: "write false or remove the line: a chat never gets a shell, the configuration or its overrides",
+        check: |facts, hits| {
+            let commands = &facts.settings.commands;
+            hits.add_if(commands.bash, "commands.bash", "is not supported");
+            hits.add_if(commands.config, "commands.config", "is not supported");
+            hits.add_if(commands.debug, "commands.debug", "is not supported");
+        },
+    },
+    Rule {
+        id: "commands.no_access_groups",
+        grade: Grade::Error,
+        key: "commands.useAccessGroups",
+        title: "Commands for everybody",
+        remedy: "remove the line",
+        check: |facts, hits| {
+            let off = !facts.settings.commands.use_access_groups;
+            hits.add_if(
+                off,
+                "commands.useAccessGroups",
+                "is false: strangers could use commands",
+            );
+        },
+    },
+    Rule {
+        id: "session.identity_link_owner",
+        grade: Grade::Error,
+        key: "session.identityLinks",
+        title: "Somebody else becomes the owner",
+        remedy: "add every identity of the person to commands.ownerAllowFrom, or take the owner's out of the link",
+        check: |facts, hits| {
+            let owners = &facts.settings.commands.owner_allow_from;
+            for (person, identities) in &facts.settings.session.identity_links {
+                let owner = identities.iter().any(|identity| owners.contains(identity));
+                let other = identities
+                    .iter()
+                    .find(|identity| !owners.contains(identity));
+                if let (true, Some(other)) = (owner, other) {
+                    let detail = format!(
+                        "links the owner with {}, who is not in commands.ownerAllowFrom",
+                        other.as_str()
+                    );
+                    hits.add(at("session.identityLinks").join(person.as_str()), detail);
+                }
+            }
+        },
+    },
+    Rule {
+        id: "models.plain_http",
+        grade: CRITICAL,
+        key: "models.providers.<id>.baseUrl",
+        title: "Clear text to the provider",
+        remedy: "use https://",
+        check: |facts, hits| {
+            for (id, provider) in &facts.settings.models.providers {
+                let plain = provider
+                    .base_url
+                    .as_ref()
+                    .is_some_and(|url| is_plain_and_remote(url.as_str()));
+                let path = at("models.providers").join(id.as_str()).join("baseUrl");
+                hits.add_if(plain, path, "sends messages and the key in clear text");
+            }
+        },
+    },
+    Rule {
+        id: "logging.redact_off",
+        grade: CRITICAL,
+        key: "logging.redactSensitive",
+        title: "Secrets in logs",
+        remedy: "remove the line",
+        check: |facts, hits| {
+            let off = facts.settings.logging.redact_sensitive == Redact::Off;
+            hits.add_if(off, "logging.redactSensitive", "is \"off\"");
+        },
+    },
+    Rule {
+        id: "hooks.no_token",
+        grade: Grade::Error,
+        key: "hooks.token",
+        title: "Web hooks without a token",
+        remedy: "set hooks.token to at least 24 random characters",
+        check: |facts, hits| {
+            let hooks = &facts.settings.hooks;
+            hits.add_if(
+                hooks.enabled && hooks.token.is_none(),
+                "hooks.enabled",
+                "is true and hooks.token is not set",
+            );
+        },
+    },
+    Rule {
+        id: "hooks.token_too_short",
+        grade: Grade::Error,
+        key: "hooks.token",
+        title: "Short token",
+        remedy: "use at least 24 random characters: openssl rand -hex 24",
+        check: |facts, hits| {
+            let token = facts.secrets.literal(&at("hooks.token"));
+            hits.add_if(
+                token.is_some_and(|token| token.len() < 24),
+                "hooks.token",
+                "has fewer than 24 characters",
+            );
+        },
+    },
+    Rule {
+        id: "hooks.token_reuse_gateway_token",
+        grade: Grade::Error,
+        key: "hooks.token",
+        title: "One token for two doors",
+        remedy: "give the web hooks a token of their own",
+        check: |facts, hits| {
+            let secret = |path: &str| facts.secrets.literal(&at(path));
+            let hook = secret("hooks.token");
+            let literal = hook.is_some()
+                && (hook == secret("gateway.auth.token")
+                    || hook == secret("gateway.auth.password"));
+            let (hooks, auth) = (&facts.settings.hooks.token, &facts.settings.gateway.auth);
+            let named = matches!(hooks, Some(SecretField::Reference(_)))
+                && (*hooks == auth.token || *hooks == auth.password);
+            hits.add_if(
+                literal || named,
+                "hooks.token",
+                "is the gateway's, so every caller could log in as the owner",
+            );
+        },
+    },
+    Rule {
+        id: "hooks.path_root",
+        grade: Grade::Error,
+        key: "hooks.path",
+        title: "Web hooks everywhere",
+        remedy: "use a path of their own, for instance \"/hooks\"",
+        check: |facts, hits| {
+            let root = facts
+                .settings
+                .hooks
+                .path
+                .as_str()
+                .trim_matches('/')
+                .is_empty();
+            hits.add_if(root, "hooks.path", "is \"/\", which is the web chat's");
+        },
+    },
+    Rule {
+        id: "config.secrets.hooks_token_in_config",
+        grade: INFO,
+        key: "hooks.token",
+        title: "Token in the file",
+        remedy: "write token: \"${NAME}\" or { source: \"file\", id: … }",
+        check: |facts, hits| {
+            let literal = facts.settings.hooks.token == Some(SecretField::Literal);
+            hits.add_if(
+                literal,
+                "hooks.token",
+                "is written into the file in clear text",
+            );
+        },
+    },
+    Rule {
+        id: "config.secrets.literal_in_config",
+        grade: WARN,
+        key: "models.providers.<id>.apiKey",
+        title: "Secret in the file",
+        remedy: "write \"${NAME}\" or { source: \"file\", id: … }, or use clawdbot login",
+        check: |facts, hits| {
+            for (path, _) in &facts.secrets.literals {
+                let own_rule = path.starts_with(&at("gateway.auth")) || *path == at("hooks.token");
+                hits.add_if(
+                    !own_rule,
+                    path.clone(),
+                    "is written into the file in clear text",
+                );
+            }
+        },
+    },
+    Rule {
+        id: "config.secrets.env_vars",
+        grade: WARN,
+        key: "env.vars",
+        title: "Secret among the variables",
+        remedy: "pass it at the start and write \"${NAME}\" in the setting that needs it: tools can read these variables",
+        check: |facts, hits| {
+            for name in facts
+                .settings
+                .env
+                .vars
+                .keys()
+                .filter(|name| looks_secret(name.as_str()))
+            {
+                hits.add(at("env.vars").join(name.as_str()), "looks like a secret");
+            }
+        },
+    },
+    Rule {
+        id: "discovery.mdns_full_mode",
+        grade: WARN,
+        key: "discovery.mdns.mode",
+        title: "Everything is announced",
+        remedy: "write mode: \"minimal\" or \"off\"",
+        check: |facts, hits| {
+            let full = facts.settings.discovery.mdns.mode == MdnsMode::Full;
+            hits.add_if(
+                full,
+                "discovery.mdns",
+                "is \"full\": the local network learns paths and host names",
+            );
+        },
+    },
+    Rule {
+        id: "config.legacy_key",
+        grade: WARN,
+        key: "agents.defaults",
+        title: "Old spelling",
+        remedy: "write agents: { defaults: { … } } instead of agent: { … }",
+        check: |facts: &Facts, hits| {
+            hits.add_if(
+                facts.moved.contains(&"agent"),
+                "agents.defaults",
+                "is spelt `agent` in the file, which is the old word for it",
+            );
+        },
+    },
+    Rule {
+        id: "config.ignored_key",
+        grade: INFO,
+        key: "meta",
+        title: "Setting without effect",
+        remedy: "remove it when you no longer need the file for the original",
+        check: |facts, hits| {
+            for key in ["meta", "wizard", "update", "ui", "discovery.wideArea"] {
+                hits.add_if(facts.is_set(key), key, "is ignored");
+            }
+        },
+    },
+];

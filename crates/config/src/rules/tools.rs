@@ -1,0 +1,245 @@
+//! Rules about what the assistant may do, and who says yes to it.
+
+use super::agents::sandboxes;
+use super::{CRITICAL, Facts, Grade, Hits, Rule, WARN, at};
+use crate::path::ConfigPath;
+use crate::schema::{
+    ExecAsk, ExecHost, ExecSecurity, GroupPolicy, Profile, SandboxMode, ToolPattern, ToolPolicy,
+};
+use crate::senders::Sender;
+
+macro_rules! elevated {
+    ($($channel:literal $field:ident),+) => {
+        &[$(
+            Rule {
+                id: concat!("tools.elevated.allowFrom.", $channel, ".wildcard"),
+                grade: Grade::Error,
+                key: concat!("tools.elevated.allowFrom.", $channel),
+                title: "Everybody outside the sandbox",
+                remedy: "name the people",
+                check: |facts, hits| {
+                    let list = &facts.settings.tools.elevated.allow_from.$field;
+                    let any = list.iter().any(|entry| *entry.sender() == Sender::Any);
+                    hits.add_if(any, concat!("tools.elevated.allowFrom.", $channel), "contains \"*\"");
+                },
+            },
+            Rule {
+                id: concat!("tools.elevated.allowFrom.", $channel, ".large"),
+                grade: WARN,
+                key: concat!("tools.elevated.allowFrom.", $channel),
+                title: "Many people outside the sandbox",
+                remedy: "name only those who need it",
+                check: |facts, hits| {
+                    let count = facts.settings.tools.elevated.allow_from.$field.len();
+                    hits.add_if(count > 25, concat!("tools.elevated.allowFrom.", $channel), format!("has {count} entries"));
+                },
+            },
+        )+]
+    };
+}
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "tools.allow_and_also_allow",
+        grade: Grade::Error,
+        key: "tools.alsoAllow",
+        title: "Two allow lists",
+        remedy: "put everything into allow, or use only alsoAllow",
+        check: |facts, hits| {
+            let tools = &facts.settings.tools;
+            both(&tools.allow, &tools.also_allow, &at("tools"), hits);
+            policies(facts, |path, policy| {
+                both(&policy.allow, &policy.also_allow, &path, hits)
+            });
+        },
+    },
+    Rule {
+        id: "security.exposure.open_groups_with_elevated",
+        grade: Grade::Accept,
+        key: "tools.elevated.enabled",
+        title: "Open groups and commands outside the sandbox",
+        remedy: "write groupPolicy: \"allowlist\", or switch tools.elevated off",
+        check: |facts, hits| {
+            let dangerous = facts.settings.tools.elevated.enabled && open_groups(facts);
+            hits.add_if(
+                dangerous,
+                "tools.elevated.enabled",
+                "is true while a channel takes any group",
+            );
+        },
+    },
+    Rule {
+        id: "security.exposure.open_groups_with_runtime_or_fs",
+        grade: Grade::Accept,
+        key: "tools.profile",
+        title: "Open groups and commands",
+        remedy: "write groupPolicy: \"allowlist\", or deny \"group:runtime\"",
+        check: |facts, hits| {
+            let dangerous = groups_may_exec(facts) && open_groups(facts);
+            hits.add_if(
+                dangerous,
+                "tools",
+                "lets groups run commands while a channel takes any group",
+            );
+        },
+    },
+    Rule {
+        id: "tools.exec.security_full_configured",
+        grade: CRITICAL,
+        key: "tools.exec.security",
+        title: "Every command runs",
+        remedy: "write security: \"allowlist\"",
+        check: |facts, hits| {
+            let full = facts.settings.tools.exec.security == ExecSecurity::Full;
+            hits.add_if(
+                full,
+                "tools.exec.security",
+                "is \"full\": no list limits which commands run",
+            );
+        },
+    },
+    Rule {
+        id: "tools.exec.full_without_asking",
+        grade: Grade::Accept,
+        key: "tools.exec.ask",
+        title: "Every command runs and nobody is asked",
+        remedy: "write ask: \"on-miss\" or security: \"allowlist\"",
+        check: |facts, hits| {
+            let exec = &facts.settings.tools.exec;
+            let blind = exec.security == ExecSecurity::Full && exec.ask == ExecAsk::Off;
+            hits.add_if(
+                blind,
+                "tools.exec.ask",
+                "is \"off\" while tools.exec.security is \"full\"",
+            );
+        },
+    },
+    Rule {
+        id: "tools.exec.host_sandbox_no_sandbox_defaults",
+        grade: WARN,
+        key: "tools.exec.host",
+        title: "Commands need a sandbox that is off",
+        remedy: "write agents.defaults.sandbox.mode: \"non-main\" or \"all\"",
+        check: |facts, hits| {
+            let host = facts.settings.tools.exec.host == ExecHost::Sandbox
+                && facts.is_set("tools.exec.host");
+            sandboxes(facts, |path, sandbox| {
+                let detail =
+                    format!("is \"sandbox\" and {path}.mode is \"off\", so commands are refused");
+                hits.add_if(
+                    host && sandbox.mode == SandboxMode::Off,
+                    "tools.exec.host",
+                    detail,
+                );
+            });
+        },
+    },
+    Rule {
+        id: "approvals.exec.target_group",
+        grade: WARN,
+        key: "approvals.exec.targets",
+        title: "Questions in a group",
+        remedy: "send questions to a direct conversation",
+        check: |facts, hits| {
+            for (index, target) in facts.settings.approvals.exec.targets.iter().enumerate() {
+                let mut path = at("approvals.exec.targets");
+                path.push_index(index);
+                let group = target.to.ends_with("@g.us")
+                    || ["-", "channel:", "group:", "signal:group:", "chat_"]
+                        .iter()
+                        .any(|head| target.to.starts_with(head));
+                hits.add_if(
+                    group,
+                    path.join("to"),
+                    "is a group: everybody there sees the commands",
+                );
+            }
+        },
+    },
+    Rule {
+        id: "approvals.exec.approver_not_owner",
+        grade: Grade::Error,
+        key: "approvals.exec.approvers",
+        title: "Somebody else approves commands",
+        remedy: "add them to commands.ownerAllowFrom, or remove them here",
+        check: |facts, hits| {
+            let owners = &facts.settings.commands.owner_allow_from;
+            for (index, approver) in facts.settings.approvals.exec.approvers.iter().enumerate() {
+                let mut path = at("approvals.exec.approvers");
+                path.push_index(index);
+                hits.add_if(
+                    !owners.contains(approver),
+                    path,
+                    format!(
+                        "names {}, who is not in commands.ownerAllowFrom",
+                        approver.as_str()
+                    ),
+                );
+            }
+        },
+    },
+];
+
+pub(super) const ELEVATED: &[Rule] = elevated!(
+    "whatsapp" whatsapp, "telegram" telegram, "discord" discord,
+    "signal" signal, "imessage" imessage, "bluebubbles" bluebubbles
+);
+
+fn both(allow: &[ToolPattern], also: &[ToolPattern], path: &ConfigPath, hits: &mut Hits) {
+    let set = !allow.is_empty() && !also.is_empty();
+    hits.add_if(
+        set,
+        path.join("alsoAllow"),
+        "is set beside allow, so one of them would have no effect",
+    );
+}
+
+/// Calls `look` with every narrower choice of tools.
+fn policies(facts: &Facts, mut look: impl FnMut(ConfigPath, &ToolPolicy)) {
+    let settings = facts.settings;
+    for (provider, policy) in &settings.tools.by_provider {
+        look(at("tools.byProvider").join(provider.as_str()), policy);
+    }
+    look(at("tools.sandbox.tools"), &settings.tools.sandbox.tools);
+    for (index, agent) in settings.agents.list.iter().enumerate() {
+        let mut path = at("agents.list");
+        path.push_index(index);
+        look(path.join("tools"), &agent.tools);
+    }
+    for (channel, account, view) in &facts.accounts {
+        let path = at("channels").join(channel);
+        let path = account.map_or(path.clone(), |id| path.join("accounts").join(id.as_str()));
+        for group in &view.groups {
+            if let Some(policy) = group.tools {
+                look(path.join("groups").join(group.id).join("tools"), policy);
+            }
+        }
+    }
+}
+
+fn open_groups(facts: &Facts) -> bool {
+    facts
+        .accounts
+        .iter()
+        .any(|(_, _, view)| view.group_policy == GroupPolicy::Open)
+}
+
+/// Whether the global lists let groups run commands or change files; narrower lists can only take away.
+fn groups_may_exec(facts: &Facts) -> bool {
+    let tools = &facts.settings.tools;
+    let lists = |list: &[ToolPattern], tool: &str| list.iter().any(|pattern| pattern.matches(tool));
+    ["exec", "process", "write", "edit", "apply_patch"]
+        .iter()
+        .any(|tool| {
+            let begins = match tools.profile {
+                // Without a profile groups begin with `messaging`.
+                None | Some(Profile::Minimal | Profile::Messaging) => false,
+                Some(Profile::Coding | Profile::Full) => true,
+            };
+            let allowed = match tools.allow.is_empty() {
+                true => begins || lists(&tools.also_allow, tool),
+                false => lists(&tools.allow, tool),
+            };
+            allowed && !lists(&tools.deny, tool)
+        })
+}
