@@ -1,0 +1,189 @@
+use std::sync::{Mutex as StdMutex, OnceLock};
+
+use clawdbot_identity::Role;
+use clawdbot_proto::v1::broker_operator_client::BrokerOperatorClient;
+use clawdbot_proto::v1::credentials_client::CredentialsClient;
+use clawdbot_proto::v1::leases_client::LeasesClient;
+use clawdbot_secrets::Environment;
+use clawdbot_service::Edge;
+use clawdbot_service::testing::connect;
+use tonic::Code;
+use tracing::field::{Field, Visit};
+use tracing::span;
+
+use super::*;
+
+const CANARY: &str = "sk-canary-7f3a";
+
+fn store(environment: &str) -> Store {
+    let environment =
+        Environment::parse(environment.as_bytes().to_vec().into(), Store::wants).unwrap();
+    Store::new(environment, std::path::PathBuf::from("/nonexistent"))
+}
+
+struct Bench(Router);
+
+impl Bench {
+    fn new(environment: &str) -> Self {
+        captured();
+        Self(router(store(environment)))
+    }
+
+    fn edge(&self, client: &str) -> Edge {
+        let role = |text| Role::parse(text).unwrap();
+        connect(&role(client), &role("broker"), self.0.clone()).unwrap()
+    }
+
+    async fn load(&self, path: &str, source: v1::secret_entry::Source) -> Vec<v1::SecretProblem> {
+        let entries = vec![v1::SecretEntry {
+            config_path: path.to_owned(),
+            source: Some(source),
+        }];
+        let request = v1::LoadRequest {
+            revision: 1,
+            entries,
+        };
+        CredentialsClient::new(self.edge("policy"))
+            .load(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .problems
+    }
+
+    async fn lease(&self, role: &str) -> Result<Vec<u8>, Status> {
+        let reply = LeasesClient::new(self.edge(role))
+            .lease(v1::LeaseRequest {})
+            .await?;
+        Ok(reply.into_inner().secret)
+    }
+}
+
+/// Every event of ours in this test process as text. Set before anything is logged: tracing remembers for each place
+/// whether somebody listens.
+fn captured() -> &'static Arc<StdMutex<String>> {
+    static LINES: OnceLock<Arc<StdMutex<String>>> = OnceLock::new();
+    LINES.get_or_init(|| {
+        let capture = Capture::default();
+        tracing::subscriber::set_global_default(capture.clone()).unwrap();
+        capture.0
+    })
+}
+
+#[derive(Clone, Default)]
+struct Capture(Arc<StdMutex<String>>);
+
+struct Text<'a>(&'a mut String);
+
+impl Visit for Text<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!("{field}={value:?} "));
+    }
+}
+
+impl tracing::Subscriber for Capture {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("clawdbot")
+    }
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        attributes.record(&mut Text(&mut self.0.lock().unwrap()));
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn a_literal_reaches_its_owner_and_nobody_else() {
+    let bench = Bench::new("");
+    let literal = v1::secret_entry::Source::Literal(CANARY.into());
+    assert!(
+        bench
+            .load("models.providers.openai.apiKey", literal)
+            .await
+            .is_empty()
+    );
+    assert_eq!(
+        bench.lease("model-openai").await.unwrap(),
+        CANARY.as_bytes()
+    );
+    for other in ["model-anthropic", "model-builtin"] {
+        assert_eq!(
+            bench.lease(other).await.unwrap_err().code(),
+            Code::NotFound,
+            "{other}"
+        );
+    }
+    for other in [
+        "gateway",
+        "agent-main",
+        "agent-guest",
+        "executor",
+        "dialer",
+        "supervisor",
+        "operator",
+        "policy",
+    ] {
+        assert_eq!(
+            bench.lease(other).await.unwrap_err().code(),
+            Code::PermissionDenied,
+            "{other}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_role_without_a_secret_is_told_the_variable_and_the_setting() {
+    let refused = Bench::new("").lease("model-anthropic").await.unwrap_err();
+    for part in ["ANTHROPIC_API_KEY", "models.providers.anthropic.apiKey"] {
+        assert!(refused.message().contains(part), "{}", refused.message());
+    }
+}
+
+#[tokio::test]
+async fn policy_learns_names_and_the_operator_owners_but_never_values() {
+    let bench = Bench::new(&format!("OPENAI_API_KEY={CANARY}\0EMPTY="));
+    let names = ["OPENAI_API_KEY", "EMPTY", "OTHER"]
+        .map(str::to_owned)
+        .to_vec();
+    let reply = CredentialsClient::new(bench.edge("policy"))
+        .has_names(v1::HasNamesRequest { names })
+        .await
+        .unwrap();
+    assert_eq!(reply.into_inner().set, ["OPENAI_API_KEY"]);
+    let list = BrokerOperatorClient::new(bench.edge("operator"))
+        .list(v1::ListCredentialsRequest {})
+        .await
+        .unwrap();
+    let list = list.into_inner().credentials;
+    assert_eq!(
+        (list[0].owner.as_str(), list[0].present),
+        ("model-openai", true)
+    );
+    assert!(!format!("{list:?}").contains(CANARY));
+}
+
+#[tokio::test]
+async fn no_credential_is_ever_logged() {
+    let bench = Bench::new(&format!("OPENAI_API_KEY={CANARY}"));
+    let literal = || v1::secret_entry::Source::Literal(CANARY.into());
+    bench
+        .load("models.providers.anthropic.apiKey", literal())
+        .await;
+    bench.load("no.such.path", literal()).await;
+    bench.lease("model-openai").await.unwrap();
+    bench.lease("model-ollama").await.unwrap_err();
+    let text = captured().lock().unwrap().clone();
+    assert!(
+        text.contains("leased a secret to its owner"),
+        "the capture works: {text}"
+    );
+    assert!(!text.contains(CANARY), "{text}");
+}

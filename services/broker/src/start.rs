@@ -1,0 +1,76 @@
+//! The life of the process: the start environment goes into locked memory before anything else happens.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+use clawdbot_secrets::environment::MAX_BLOB;
+use clawdbot_secrets::{Environment, EnvironmentError};
+use clawdbot_service::{Context, ServeError, Start, StartError};
+use zeroize::Zeroizing;
+
+use crate::grpc;
+use crate::store::Store;
+
+/// What the process opened before its confinement.
+pub struct Prepared(Store);
+
+/// Opens STATE/credentials (for the vault, which is not there yet) and STATE/secrets, and takes the start environment.
+///
+/// # Errors
+/// When a folder cannot be used as it is, or the environment is too large.
+pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
+    start.state("credentials")?;
+    let folder = start.state("secrets")?;
+    let environment = match start.take_file("environment") {
+        None => Environment::default(),
+        Some(descriptor) => {
+            let blob = read_all(descriptor)
+                .map_err(|error| StartError::io("cannot take the start environment", &error))?;
+            Environment::parse(blob, Store::wants).map_err(|error| match error {
+                EnvironmentError::TooLarge(_) => StartError::config(error.to_string()),
+                EnvironmentError::Memory(error) => {
+                    StartError::io("no memory for the start environment", &error)
+                }
+            })?
+        }
+    };
+    Ok(Prepared(Store::new(environment, folder)))
+}
+
+/// The whole file from its beginning, wherever its writer left the position. One byte more than permitted tells too much.
+fn read_all(descriptor: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::from(descriptor);
+    let size = usize::try_from(file.metadata()?.len())
+        .unwrap_or(usize::MAX)
+        .min(MAX_BLOB + 1);
+    let mut blob = Zeroizing::new(vec![0; size]);
+    file.read_exact_at(&mut blob, 0)?;
+    Ok(blob)
+}
+
+/// Leases until the process should end.
+///
+/// # Errors
+/// When the edges cannot be served.
+pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
+    ctx.ready("holding the start environment");
+    ctx.serve(grpc::router(prepared.0)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn the_blob_is_read_whole_wherever_its_writer_stopped_and_bounded() {
+        for (size, read) in [(0, 0), (100_000, 100_000), (MAX_BLOB + 5, MAX_BLOB + 1)] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&vec![b'x'; size]).unwrap();
+            assert_eq!(read_all(file.into()).unwrap().len(), read);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+struct Bench {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+fn bench(environment: &[u8]) -> Bench {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = Environment::parse(environment.to_vec().into(), Store::wants).unwrap();
+    Bench {
+        store: Store::new(environment, folder.path().to_owned()),
+        folder,
+    }
+}
+
+fn literal(path: &str, value: &str) -> v1::SecretEntry {
+    let source = v1::secret_entry::Source::Literal(value.as_bytes().to_vec());
+    v1::SecretEntry {
+        config_path: path.to_owned(),
+        source: Some(source),
+    }
+}
+
+fn reference(path: &str, source: &str, id: &str) -> v1::SecretEntry {
+    let reference = v1::Reference {
+        source: source.to_owned(),
+        id: id.to_owned(),
+    };
+    v1::SecretEntry {
+        config_path: path.to_owned(),
+        source: Some(v1::secret_entry::Source::Reference(reference)),
+    }
+}
+
+fn role(text: &str) -> Role {
+    Role::parse(text).unwrap()
+}
+
+/// What a role leases, or why it gets nothing.
+fn leased(store: &Store, who: &str) -> Result<String, String> {
+    let lease = store.lease(&role(who))?;
+    Ok(lease
+        .secret
+        .expose(|bytes| String::from_utf8(bytes.to_vec()).unwrap()))
+}
+
+fn version_of(store: &Store, who: &str) -> u64 {
+    store.lease(&role(who)).ok().unwrap().version
+}
+
+const EVERYTHING: &[u8] =
+    b"ANTHROPIC_API_KEY=a\0OPENAI_API_KEY=o\0OLLAMA_API_KEY=l\0TELEGRAM_BOT_TOKEN=t\0\
+    DISCORD_BOT_TOKEN=d\0CLAWDBOT_GATEWAY_TOKEN=g\0PATH=/bin\0MY_KEY=m";
+
+#[test]
+fn every_role_leases_its_own_secret_and_no_other() {
+    let bench = bench(EVERYTHING);
+    for (who, expected) in [
+        ("model-anthropic", Some("a")),
+        ("model-openai", Some("o")),
+        ("model-ollama", Some("l")),
+        ("channel-telegram", Some("t")),
+        ("channel-discord", Some("d")),
+        ("model-builtin", None),
+        ("model-path", None),
+        ("channel-whatsapp", None),
+        ("gateway", None),
+        ("policy", None),
+        ("broker", None),
+        ("dialer", None),
+        ("agent-main", None),
+        ("agent-guest", None),
+        ("executor", None),
+        ("supervisor", None),
+        ("operator", None),
+        ("sandbox-main", None),
+        ("keyring", None),
+        ("docker", None),
+    ] {
+        assert_eq!(leased(&bench.store, who).ok().as_deref(), expected, "{who}");
+    }
+}
+
+#[test]
+fn the_configuration_wins_over_the_well_known_variable() {
+    let mut bench = bench(EVERYTHING);
+    let path = "models.providers.anthropic.apiKey";
+    let problems = bench.store.load(vec![literal(path, "configured")]);
+    assert!(problems.is_empty());
+    assert_eq!(
+        leased(&bench.store, "model-anthropic").as_deref(),
+        Ok("configured")
+    );
+    assert_eq!(leased(&bench.store, "model-openai").as_deref(), Ok("o"));
+    bench.store.load(vec![reference(path, "env", "MY_KEY")]);
+    assert_eq!(leased(&bench.store, "model-anthropic").as_deref(), Ok("m"));
+    bench.store.load(vec![]);
+    assert_eq!(leased(&bench.store, "model-anthropic").as_deref(), Ok("a"));
+}
+
+#[test]
+fn a_configured_secret_that_cannot_be_had_is_not_replaced_by_another() {
+    for (entry, part) in [
+        (("env", "NOT_SET"), "NOT_SET is not set"),
+        (
+            ("env", "CLAWDBOT_GATEWAY_TOKEN"),
+            "CLAWDBOT_GATEWAY_TOKEN is not set",
+        ),
+        (("file", "none"), "does not exist"),
+        (("keyring", "x"), "keyring yet"),
+        (("systemd", "x"), "systemd yet"),
+        (("vault", "x"), "vault yet"),
+    ] {
+        let mut bench = bench(EVERYTHING);
+        let problems = bench.store.load(vec![reference(
+            "models.providers.openai.apiKey",
+            entry.0,
+            entry.1,
+        )]);
+        assert!(
+            problems[0].message.contains(part),
+            "{}",
+            problems[0].message
+        );
+        assert_eq!(problems[0].config_path, "models.providers.openai.apiKey");
+        let why = leased(&bench.store, "model-openai").unwrap_err();
+        assert!(
+            why.contains(part) && why.contains("models.providers.openai.apiKey"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn secrets_of_nobody_of_policy_and_of_later_features_are_refused_and_not_kept() {
+    let mut bench = bench(b"");
+    let paths = [
+        "gateway.auth.token",
+        "hooks.token",
+        "gateway.remote.password",
+        "models.providers.openai.headers.x",
+        "channels.telegram.accounts.work.botToken",
+        "channels.whatsapp.token",
+        "nonsense",
+        "",
+    ];
+    let problems = bench
+        .store
+        .load(paths.iter().map(|path| literal(path, "canary")).collect());
+    assert_eq!(
+        problems
+            .iter()
+            .map(|problem| problem.config_path.as_str())
+            .collect::<Vec<_>>(),
+        paths
+    );
+    assert!(
+        problems
+            .iter()
+            .all(|problem| !problem.message.contains("canary"))
+    );
+    assert!(bench.store.list().is_empty());
+    let odd = vec![
+        v1::SecretEntry {
+            config_path: "models.providers.openai.apiKey".to_owned(),
+            source: None,
+        },
+        reference("models.providers.openai.apiKey", "exec", "x"),
+    ];
+    assert_eq!(bench.store.load(odd).len(), 2);
+    assert!(bench.store.list().is_empty());
+}
+
+#[test]
+fn a_file_of_the_secrets_folder_is_read_at_load() {
+    let mut bench = bench(b"");
+    let path = bench.folder.path().join("openai");
+    let mut load = |value: &str| {
+        fs::write(&path, value).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        bench.store.load(vec![reference(
+            "models.providers.openai.apiKey",
+            "file",
+            "openai",
+        )]);
+        (
+            leased(&bench.store, "model-openai").unwrap(),
+            version_of(&bench.store, "model-openai"),
+        )
+    };
+    let (first, second, again) = (load("one\n"), load("two"), load("one"));
+    assert_eq!((first.0.as_str(), second.0.as_str()), ("one", "two"));
+    assert_ne!(first.1, second.1);
+    assert_eq!(first, again);
+}
+
+#[test]
+fn a_version_changes_with_the_secret_only() {
+    let with = |environment: &[u8]| bench(environment).store;
+    let one = with(b"OPENAI_API_KEY=k\0OLLAMA_API_KEY=k");
+    assert_eq!(
+        version_of(&one, "model-openai"),
+        version_of(&with(b"OPENAI_API_KEY=k"), "model-openai")
+    );
+    assert_ne!(
+        version_of(&one, "model-openai"),
+        version_of(&with(b"OPENAI_API_KEY=K"), "model-openai")
+    );
+    assert_ne!(
+        version_of(&one, "model-openai"),
+        version_of(&one, "model-ollama")
+    );
+}
+
+#[test]
+fn who_has_no_secret_is_told_how_to_set_it() {
+    let bench = bench(b"");
+    for (who, parts) in [
+        (
+            "model-anthropic",
+            &["ANTHROPIC_API_KEY", "models.providers.anthropic.apiKey"][..],
+        ),
+        ("model-my-llm", &["models.providers.my-llm.apiKey"]),
+        (
+            "channel-telegram",
+            &["TELEGRAM_BOT_TOKEN", "channels.telegram.botToken"],
+        ),
+        ("channel-signal", &["needs no secret"]),
+    ] {
+        let why = leased(&bench.store, who).unwrap_err();
+        assert!(parts.iter().all(|part| why.contains(part)), "{why}");
+    }
+}
+
+#[test]
+fn names_are_told_and_values_are_not() {
+    let mut bench = bench(EVERYTHING);
+    let asked = ["MY_KEY", "PATH", "CLAWDBOT_GATEWAY_TOKEN", "NOT_SET", ""]
+        .map(str::to_owned)
+        .to_vec();
+    assert_eq!(bench.store.set_names(asked), ["MY_KEY", "PATH"]);
+    bench.store.load(vec![
+        literal("models.providers.openai.apiKey", "canary"),
+        reference("channels.discord.token", "env", "NOT_SET"),
+    ]);
+    let list = bench.store.list();
+    let row = |name: &str| {
+        list.iter()
+            .find(|credential| credential.name == name)
+            .map(|c| (c.owner.as_str(), c.source.as_str(), c.present))
+    };
+    assert_eq!(
+        row("models.providers.openai.apiKey"),
+        Some(("model-openai", "config", true))
+    );
+    assert_eq!(
+        row("channels.discord.token"),
+        Some(("channel-discord", "config", false))
+    );
+    assert_eq!(
+        row("ANTHROPIC_API_KEY"),
+        Some(("model-anthropic", "environment", true))
+    );
+    assert_eq!(row("CLAWDBOT_GATEWAY_TOKEN"), None);
+    assert_eq!(row("PATH"), None);
+    assert!(!format!("{list:?}").contains("canary"));
+}
