@@ -1,1 +1,10 @@
-//! End-to-end tests of the running product.
+//! What the end-to-end tests share: a scratch home, the running product, its processes as the kernel
+//! sees them, and single processes wired up by hand.
+
+mod command;
+pub mod kernel;
+mod product;
+pub mod solo;
+
+pub use command::{Output, Scratch, binary, runs_as_root, skip};
+pub use product::{Conversation, Product, Start};

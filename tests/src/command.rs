@@ -1,0 +1,144 @@
+//! Programs and places: where the built programs lie, an empty home, one command at a time.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longest time that any single command of a test may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program of the product: in `CLAWDBOT_BIN_DIR`, or where cargo put it beside this test.
+pub fn binary(name: &str) -> PathBuf {
+    let directory = std::env::var_os("CLAWDBOT_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        let own = std::env::current_exe().unwrap();
+        own.parent().and_then(Path::parent).unwrap().to_owned()
+    });
+    let path = directory.join(name);
+    assert!(path.exists(), "{} is not built; run `cargo xtask test`", path.display());
+    path
+}
+
+/// Whether this test runs as root.
+pub fn runs_as_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Says in the summary that a test could not run here, and why.
+pub fn skip(test: &str, reason: &str) {
+    println!("SKIPPED {test}: {reason}");
+}
+
+/// An empty home with a state directory that does not exist yet.
+pub struct Scratch {
+    directory: TempDir,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    /// Exit status; `None` for a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Output {
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The output of a command that must have succeeded.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scratch {
+    /// A new one; it goes when it is dropped.
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("clawdbot-test-").tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("home")).unwrap();
+        Self { directory }
+    }
+
+    /// The scratch folder.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The home directory, empty at first.
+    pub fn home(&self) -> PathBuf {
+        self.path().join("home")
+    }
+
+    /// The default state directory.
+    pub fn state(&self) -> PathBuf {
+        self.home().join(".clawdbot")
+    }
+
+    /// Writes the configuration file.
+    pub fn configure(&self, text: &str) {
+        std::fs::create_dir_all(self.state()).unwrap();
+        rustix::fs::chmod(self.state(), rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
+        std::fs::write(self.state().join("clawdbot.json"), text).unwrap();
+    }
+
+    /// A program of the product, with this home and nothing else in its environment.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(binary(name));
+        command.env_clear().env("HOME", self.home()).env("PATH", "/usr/bin:/bin");
+        command.env("CLAWDBOT_STATE_DIR", self.state());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `clawdbot` with arguments to its end.
+    #[track_caller]
+    pub fn clawdbot(&self, arguments: &[&str]) -> Output {
+        let mut command = self.program("clawdbot");
+        command.args(arguments);
+        finish(&mut command)
+    }
+}
+
+/// Runs a command to its end, within the patience of a test.
+#[track_caller]
+pub fn finish(command: &mut Command) -> Output {
+    let began = Instant::now();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    let (done, finished) = std::sync::mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        let output = child.wait_with_output().unwrap();
+        let _nobody_waits = done.send(());
+        output
+    });
+    if finished.recv_timeout(PATIENCE).is_err() {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let output = waiter.join().unwrap();
+        panic!("{command:?} did not end: {output:?}");
+    }
+    let output = waiter.join().unwrap();
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        took: began.elapsed(),
+    }
+}

@@ -1,0 +1,261 @@
+//! The running product: `clawdbot up --json` in a scratch home, its events, and talks over gateway.sock
+//! that go on when processes die.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use clawdbot_identity::Role;
+use clawdbot_proto::v1::chat_client::ChatClient;
+use clawdbot_proto::v1::{ChatEvent, SendRequest, chat_event};
+use clawdbot_service::Edge;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::Scratch;
+use crate::kernel::Seen;
+
+/// Longest wait for an event; far above what anything takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How to start the product.
+pub struct Start {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    port: u16,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Start {
+    /// On a free port, with nothing else said.
+    pub fn new() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self { arguments: Vec::new(), environment: Vec::new(), port: free.port() }
+    }
+
+    /// On this port.
+    #[must_use]
+    pub fn on_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// With a further argument.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// With a variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn command(&self, scratch: &Scratch) -> Command {
+        let mut command = scratch.program("clawdbot");
+        command.args(["up", "--json", "--port", &self.port.to_string()]).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts and does not wait.
+    pub fn begin(self, scratch: &Scratch) -> Product {
+        let mut child = self.command(scratch).spawn().unwrap();
+        let (sender, events) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if sender.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        Product { child, events, ready: Value::Null, state: scratch.state(), port: self.port }
+    }
+
+    /// Starts and waits until everything is up.
+    #[track_caller]
+    pub fn up(self, scratch: &Scratch) -> Product {
+        let mut product = self.begin(scratch);
+        product.ready = product.event("ready");
+        product
+    }
+}
+
+/// The product while it runs. Dropping it kills the supervisor, and with it all.
+pub struct Product {
+    child: Child,
+    events: Receiver<Value>,
+    /// The event `ready`.
+    pub ready: Value,
+    state: PathBuf,
+    /// Port of the front door.
+    pub port: u16,
+}
+
+impl Product {
+    /// The supervisor's number; `clawdbot up` becomes the supervisor.
+    pub fn supervisor(&self) -> Seen {
+        Seen(self.child.id())
+    }
+
+    /// The next event of a kind.
+    #[track_caller]
+    pub fn event(&mut self, kind: &str) -> Value {
+        self.event_where(kind, |_| true)
+    }
+
+    /// The next event of a kind for which something holds.
+    #[track_caller]
+    pub fn event_where(&mut self, kind: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(event) if event["event"] == kind && holds(&event) => return event,
+                Ok(event) => seen.push(event),
+                Err(_) => panic!("no event {kind}; {}\n{}", self.log(), render(&seen)),
+            }
+        }
+    }
+
+    /// The processes of the event `ready`: role and number.
+    pub fn processes(&self) -> Vec<(String, Seen)> {
+        let all = self.ready["processes"].as_array().unwrap();
+        all.iter()
+            .map(|process| {
+                let pid = process["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap();
+                (process["role"].as_str().unwrap().to_owned(), Seen(pid))
+            })
+            .collect()
+    }
+
+    /// The number of a process at the start.
+    #[track_caller]
+    pub fn process(&self, role: &str) -> Seen {
+        let found = self.processes().into_iter().find(|(name, _)| name == role);
+        found.unwrap_or_else(|| panic!("no process {role}")).1
+    }
+
+    /// Kills a process and waits until its successor is ready; the successor's number.
+    #[track_caller]
+    pub fn kill(&mut self, role: &str, pid: Seen) -> Seen {
+        pid.signal(Signal::KILL);
+        self.event_where("process", |e| e["role"] == role && e["state"] == "ended");
+        let ready = self.event_where("process", |e| e["role"] == role && e["state"] == "ready");
+        Seen(u32::try_from(ready["pid"].as_u64().unwrap()).unwrap())
+    }
+
+    /// A talk over gateway.sock.
+    pub fn talk(&self) -> Conversation {
+        Conversation::at(&self.state)
+    }
+
+    /// Asks to stop and waits for the end; the exit status.
+    #[track_caller]
+    pub fn stop(mut self) -> Option<i32> {
+        self.supervisor().signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the end; the exit status.
+    #[track_caller]
+    pub fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "did not end; {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.state.join("gateway.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+fn render(events: &[Value]) -> String {
+    events.iter().map(|event| format!("{event}\n")).collect()
+}
+
+/// Talks over gateway.sock and resumes by message id when the gateway was restarted.
+#[derive(Clone)]
+pub struct Conversation {
+    client: ChatClient<Edge>,
+}
+
+impl Conversation {
+    /// With the gateway of a state directory.
+    pub fn at(state: &std::path::Path) -> Self {
+        let path = state.join("run/gateway.sock");
+        let edge = Edge::to_path(path, Role::operator(), Role::gateway(), PATIENCE);
+        Self { client: ChatClient::new(edge) }
+    }
+
+    /// One try: all events of a message, until the answer or until the connection is lost.
+    pub async fn send(
+        &mut self,
+        id: &str,
+        session: &str,
+        text: &str,
+    ) -> Result<Vec<chat_event::Event>, tonic::Status> {
+        let request =
+            SendRequest { message_id: id.into(), session: session.into(), text: text.into() };
+        let mut stream = self.client.send(request).await?.into_inner();
+        let mut events = Vec::new();
+        while let Some(ChatEvent { event }) = stream.message().await? {
+            events.extend(event);
+        }
+        Ok(events)
+    }
+
+    /// The answer to a message, asked for with the same id until it comes. Panics when it fails.
+    pub async fn answer(&mut self, id: &str, session: &str, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.send(id, session, text).await {
+                Ok(events) => match events.into_iter().last() {
+                    Some(chat_event::Event::Answer(answer)) => return answer.text,
+                    other => panic!("message {id}: {other:?}"),
+                },
+                Err(status) => {
+                    let again = matches!(
+                        status.code(),
+                        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled
+                    );
+                    assert!(again && Instant::now() < deadline, "message {id}: {status:?}");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    }
+
+    /// The client itself.
+    pub fn client(&mut self) -> &mut ChatClient<Edge> {
+        &mut self.client
+    }
+}

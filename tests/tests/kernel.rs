@@ -1,0 +1,85 @@
+//! What `up --json` claims about each process is what the kernel says.
+
+use clawdbot_tests::kernel::Seen;
+use clawdbot_tests::{Scratch, Start, runs_as_root};
+use serde_json::Value;
+
+#[test]
+fn the_kernel_agrees_with_what_is_claimed() {
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    for process in product.ready["processes"].as_array().unwrap() {
+        let role = process["role"].as_str().unwrap();
+        let seen = product.process(role);
+        agrees(role, seen, &process["confinement"]);
+        if runs_as_root() {
+            descriptors(role, seen);
+        }
+    }
+    assert_eq!(product.stop(), Some(0));
+}
+
+fn agrees(role: &str, seen: Seen, claimed: &Value) {
+    let status = seen.status();
+    let confined = role != "supervisor";
+    let level = claimed["level"].as_str().unwrap();
+    assert_eq!(level, if confined { "full" } else { "limits" }, "{role}: {claimed}");
+
+    assert_eq!(status["NoNewPrivs"], "1", "{role}");
+    assert_eq!(claimed["no_new_privs"], true, "{role}: {claimed}");
+    assert_eq!(status["Seccomp"], if confined { "2" } else { "0" }, "{role}");
+    assert_eq!(claimed["seccomp"], confined, "{role}: {claimed}");
+    if confined {
+        assert_eq!(status["Seccomp_filters"], "2", "{role}: two programs");
+        assert!(claimed["landlock"].as_u64().unwrap() >= 2, "{role}: {claimed}");
+    }
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(u64::from_str_radix(&status[set], 16), Ok(0), "{role} {set}");
+    }
+    let ids: Vec<&str> = status["Uid"].split_whitespace().collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{role}: {ids:?}");
+    assert_ne!(ids[0], "0", "{role}");
+
+    let core = seen.limit("Max core file size").unwrap();
+    assert_eq!(core, ("0".into(), "0".into()), "{role}");
+    assert_eq!(claimed["core"], 0, "{role}: {claimed}");
+    // A process that is not dumpable belongs to root in /proc and is closed to its own user.
+    assert_eq!(claimed["dumpable"], false, "{role}: {claimed}");
+    let own = rustix::process::geteuid().as_raw();
+    let entry = rustix::fs::stat(format!("/proc/{}/environ", seen.0)).unwrap();
+    assert_eq!(entry.st_uid, 0, "{role}");
+    if own != 0 {
+        assert!(seen.descriptors().is_err(), "{role}");
+    }
+    // One thread is enough, but for the gateway's database and policy's password hash.
+    let threads: u32 = status["Threads"].parse().unwrap();
+    assert!(threads <= if role == "gateway" { 2 } else { 1 }, "{role}: {threads} threads");
+}
+
+/// Root can see what a process holds: sockets without names, its own files, and nothing else.
+fn descriptors(role: &str, seen: Seen) {
+    for target in seen.descriptors().unwrap() {
+        let known = target.starts_with("socket:")
+            || target.starts_with("pipe:")
+            || target == "/dev/null"
+            || target.contains("eventpoll")
+            || target.contains("eventfd")
+            || target.contains("inotify")
+            || target.contains("/memfd:")
+            || target.contains("/.clawdbot")
+            || target.contains("pidfd")
+            || (role == "supervisor" && target.contains("clawdbot-"));
+        assert!(known, "{role} holds {target}");
+    }
+}
+
+#[test]
+fn every_process_has_the_namespaces_it_claims_none_of_its_own() {
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    for process in product.ready["processes"].as_array().unwrap() {
+        let claimed = &process["confinement"];
+        assert!(claimed["netns"].is_null(), "no namespace is claimed: {claimed}");
+    }
+    assert_eq!(product.stop(), Some(0));
+}

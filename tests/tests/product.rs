@@ -1,0 +1,233 @@
+//! The product as a person meets it: an empty home, one command, a question, an answer, an end that
+//! leaves nothing behind.
+
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::time::Duration;
+
+use clawdbot_tests::kernel::{self, Seen};
+use clawdbot_tests::{Product, Scratch, Start};
+use rustix::process::Signal;
+
+const NINE: [&str; 9] = [
+    "agent-guest",
+    "agent-main",
+    "broker",
+    "dialer",
+    "executor",
+    "gateway",
+    "model-builtin",
+    "policy",
+    "supervisor",
+];
+
+fn sockets(scratch: &Scratch) -> Vec<String> {
+    let run = scratch.state().join("run");
+    let entries = std::fs::read_dir(run).map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+    entries
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn pids(product: &Product) -> Vec<Seen> {
+    product.processes().into_iter().map(|(_, seen)| seen).collect()
+}
+
+#[test]
+fn without_any_configuration_nine_processes_come_up_and_a_question_is_answered() {
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    let roles: Vec<String> = product.processes().into_iter().map(|(role, _)| role).collect();
+    assert_eq!(roles, NINE);
+    let ready = &product.ready;
+    assert_eq!(ready["url"], format!("http://127.0.0.1:{}/", product.port));
+    assert_eq!(ready["stateDir"], scratch.state().to_str().unwrap());
+
+    let answer = scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+    assert!(answer.stdout.contains("not a language model"), "{answer:?}");
+    assert!(!scratch.state().join("clawdbot.json").exists(), "no file is made up");
+
+    let token = scratch.state().join("pairing/gateway-token");
+    assert_eq!(std::fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
+    let shown = scratch.clawdbot(&["token"]).ok();
+    assert_eq!(shown.stdout.trim(), std::fs::read_to_string(&token).unwrap().trim());
+    assert_eq!(product.stop(), Some(0));
+}
+
+#[test]
+fn a_tool_call_crosses_executor_and_policy_and_comes_back() {
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    let answer = scratch.clawdbot(&["chat", "--message", "run session_status {}"]).ok();
+    assert!(answer.stdout.contains("agent:main:main"), "{answer:?}");
+    let unknown = scratch.clawdbot(&["chat", "--message", "run no_such_tool {}"]).ok();
+    assert!(unknown.stdout.contains("no_such_tool"), "{unknown:?}");
+    let decisions = scratch.state().join("audit/decisions.jsonl");
+    let recorded = kernel::eventually(Duration::from_secs(5), || {
+        std::fs::read_to_string(&decisions).is_ok_and(|text| text.contains("session_status"))
+    });
+    assert!(recorded, "the decision is on record");
+    drop(product);
+}
+
+#[test]
+fn commands_in_the_chat_are_answered_without_the_model() {
+    let scratch = Scratch::new();
+    let _product = Start::new().up(&scratch);
+    for (command, expected) in [
+        ("/status", "agent:main:main"),
+        ("/help", "/new"),
+        ("/model", "builtin/guide"),
+        ("/whoami", "owner"),
+    ] {
+        let answer = scratch.clawdbot(&["chat", "--message", command]).ok();
+        assert!(answer.stdout.contains(expected), "{command}: {answer:?}");
+    }
+}
+
+#[test]
+fn status_names_all_processes_and_is_quick_to_say_that_nothing_runs() {
+    let scratch = Scratch::new();
+    let nothing = scratch.clawdbot(&["status"]);
+    assert_eq!(nothing.code, Some(69), "{nothing:?}");
+    assert!(nothing.stderr.contains("clawdbot up"), "{nothing:?}");
+    let product = Start::new().up(&scratch);
+    let text = scratch.clawdbot(&["status"]).ok();
+    for role in NINE {
+        assert!(text.stdout.contains(role), "{role}: {text:?}");
+    }
+    let json = scratch.clawdbot(&["status", "--json"]).ok().json();
+    assert!(json.is_object());
+    let topology = scratch.clawdbot(&["topology"]).ok();
+    assert!(topology.stdout.contains("model-builtin"), "{topology:?}");
+    assert_eq!(product.stop(), Some(0));
+    let gone = scratch.clawdbot(&["chat", "--message", "hello"]);
+    assert_eq!(gone.code, Some(69), "{gone:?}");
+}
+
+#[test]
+fn stopping_takes_less_than_two_seconds_and_leaves_no_process_and_no_socket() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let scratch = Scratch::new();
+        let mut product = Start::new().up(&scratch);
+        let all = pids(&product);
+        assert_eq!(sockets(&scratch).len(), 4, "{:?}", sockets(&scratch));
+        let began = std::time::Instant::now();
+        product.supervisor().signal(signal);
+        assert_eq!(product.wait(), Some(0));
+        assert!(began.elapsed() < Duration::from_secs(2));
+        assert!(all.iter().all(|seen| !seen.lives()));
+        assert_eq!(sockets(&scratch), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_killed_supervisor_takes_everything_with_it() {
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    let all = pids(&product);
+    product.supervisor().signal(Signal::KILL);
+    for seen in &all {
+        let corpse_of_the_test = *seen == product.supervisor();
+        assert!(corpse_of_the_test || seen.ends_within(Duration::from_secs(2)), "{seen:?}");
+    }
+    assert!(kernel::eventually(Duration::from_secs(2), || sockets(&scratch).is_empty()));
+    drop(product);
+    // The same state serves the next start, at once.
+    let product = Start::new().up(&scratch);
+    scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+    assert_eq!(product.stop(), Some(0));
+}
+
+#[test]
+fn a_restarted_gateway_keeps_its_port() {
+    let scratch = Scratch::new();
+    let mut product = Start::new().up(&scratch);
+    let gateway = product.process("gateway");
+    product.kill("gateway", gateway);
+    let answered = kernel::eventually(Duration::from_secs(5), || healthz(product.port));
+    assert!(answered, "{}", product.log());
+}
+
+fn healthz(port: u16) -> bool {
+    use std::io::{Read as _, Write as _};
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+}
+
+#[test]
+fn the_configuration_is_followed_while_it_runs() {
+    let scratch = Scratch::new();
+    scratch.configure("{ gateway: { bind: 'loopback' } }");
+    let product = Start::new().up(&scratch);
+    let with_levels = "{ logging: { level: 'debug' }, agents: { defaults: { timeoutSeconds: 77 } } }";
+    scratch.configure(with_levels);
+    let shown = |needle: &str| {
+        let status = scratch.clawdbot(&["status", "--json"]);
+        status.stdout.contains(needle)
+    };
+    let first = scratch.clawdbot(&["status", "--json"]).ok().json();
+    drop(first);
+    scratch.configure("{ gateway: { prot: 1 } }");
+    assert!(kernel::eventually(Duration::from_secs(10), || shown("prot")), "the error is shown");
+    scratch.clawdbot(&["chat", "--message", "still there?"]).ok();
+    scratch.configure("{}");
+    assert!(kernel::eventually(Duration::from_secs(10), || !shown("prot")), "good again");
+    assert_eq!(product.stop(), Some(0));
+}
+
+#[test]
+fn the_port_follows_the_configuration_and_the_old_one_is_let_go() {
+    let scratch = Scratch::new();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (first, second) = (free(), free());
+    scratch.configure(&format!("{{ gateway: {{ port: {first} }} }}"));
+    let mut command = scratch.program("clawdbot");
+    command.args(["up", "--json"]).stdout(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    assert!(kernel::eventually(Duration::from_secs(10), || healthz(first)));
+    scratch.configure(&format!("{{ gateway: {{ port: {second} }} }}"));
+    assert!(kernel::eventually(Duration::from_secs(10), || healthz(second)));
+    assert!(kernel::eventually(Duration::from_secs(10), || !healthz(first)));
+    Seen(child.id()).signal(Signal::TERM);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn no_child_has_an_environment_or_a_key_in_its_arguments() {
+    let canary = "sk-canary-0123456789abcdef0123456789";
+    let scratch = Scratch::new();
+    let product = Start::new()
+        .variable("ANTHROPIC_API_KEY", canary)
+        .variable("CLAWDBOT_GATEWAY_TOKEN", "gateway-canary-0123456789abcdef")
+        .up(&scratch);
+    let listed = scratch.clawdbot(&["credentials", "list"]).ok();
+    assert!(listed.stdout.contains("ANTHROPIC_API_KEY"), "{listed:?}");
+    assert!(!listed.stdout.contains(canary));
+    scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+    for (role, seen) in product.processes() {
+        assert!(!seen.arguments().join(" ").contains("canary"), "{role}");
+        // Not dumpable, so closed to this user; root sees what there is.
+        match seen.environment() {
+            Ok(bytes) if role == "supervisor" => drop(bytes),
+            Ok(bytes) => assert_eq!(bytes, b"", "{role}"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{role}"),
+        }
+    }
+    let mut files = vec![scratch.path().to_owned()];
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            let found = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
+            assert!(!found, "{} holds the key", path.display());
+        }
+    }
+    assert_eq!(product.stop(), Some(0));
+}

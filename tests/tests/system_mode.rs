@@ -1,0 +1,175 @@
+//! System mode: the same programs with named sockets from a service manager. A shell plays the manager:
+//! it passes listening sockets from descriptor 3 on and sets the variables.
+
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use clawdbot_tests::solo::call_raw;
+use clawdbot_tests::{Scratch, binary};
+
+/// A runtime directory with the sockets of the processes, and the manager's notify socket.
+struct Manager {
+    scratch: Scratch,
+    notify: UnixDatagram,
+    running: Vec<Child>,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        scratch.configure("{}");
+        let notify = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
+        notify.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self { scratch, notify, running: Vec::new() }
+    }
+
+    fn socket(&self, server: &str, client: &str) -> PathBuf {
+        let directory = self.scratch.path().join("runtime").join(server);
+        std::fs::create_dir_all(&directory).unwrap();
+        directory.join(format!("{client}.sock"))
+    }
+
+    /// Starts the program of a role with one listening socket for each client.
+    fn start(&mut self, role: &str, clients: &[&str]) {
+        let listeners: Vec<UnixListener> =
+            clients.iter().map(|client| UnixListener::bind(self.socket(role, client)).unwrap()).collect();
+        let mut script = String::new();
+        for (index, listener) in listeners.iter().enumerate() {
+            let flags = rustix::io::FdFlags::empty();
+            rustix::io::fcntl_setfd(listener, flags).unwrap();
+            script.push_str(&format!("exec {}<&{}; ", 20 + index, listener.as_raw_fd()));
+        }
+        for (index, _) in listeners.iter().enumerate() {
+            script.push_str(&format!("exec {}<&{} {}<&-; ", 3 + index, 20 + index, 20 + index));
+        }
+        let (family, instance) = role.split_once('-').unwrap_or((role, ""));
+        let program = binary(&format!("clawdbot-{family}"));
+        script.push_str(&format!("export LISTEN_PID=$$; exec {} {instance}", program.display()));
+        let state = self.scratch.state();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]).env_clear().stdin(Stdio::null());
+        command.env("LISTEN_FDS", clients.len().to_string()).env("LISTEN_FDNAMES", clients.join(":"));
+        command.env("NOTIFY_SOCKET", self.scratch.path().join("notify"));
+        command.env("CLAWDBOT_STATE_DIR", &state);
+        command.env("CLAWDBOT_CONFIG_PATH", state.join("clawdbot.json"));
+        command.env("CLAWDBOT_WORK_DIR", self.scratch.home());
+        command.env("CLAWDBOT_RUNTIME_DIR", self.scratch.path().join("runtime"));
+        command.env("SECRET_LEFTOVER", "canary");
+        let log = std::fs::File::create(self.scratch.path().join(format!("{role}.log"))).unwrap();
+        command.stdout(Stdio::null()).stderr(log);
+        self.running.push(command.spawn().unwrap());
+    }
+
+    /// Waits for the next READY and returns its lines.
+    fn ready(&self) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.notify.recv(&mut buffer).unwrap_or_else(|error| {
+                panic!("no READY: {error}\n{}", self.logs());
+            });
+            let lines = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if lines.starts_with("READY=1") {
+                return lines;
+            }
+        }
+    }
+
+    fn logs(&self) -> String {
+        let entries = std::fs::read_dir(self.scratch.path()).unwrap().filter_map(Result::ok);
+        let logs = entries.map(|entry| entry.path()).filter(|path| is_log(path));
+        logs.map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect()
+    }
+
+    fn connect(&self, server: &str, client: &str) -> UnixStream {
+        UnixStream::connect(self.socket(server, client)).unwrap()
+    }
+}
+
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log")
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        for child in &mut self.running {
+            let _gone = child.kill();
+            let _gone = child.wait();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_the_socket_is_the_role_of_whoever_connects() {
+    let mut manager = Manager::new();
+    manager.start("policy", &["gateway", "executor"]);
+    let ready = manager.ready();
+    assert!(ready.contains("STATUS=level=full"), "{ready}");
+    let verify = "/clawdbot.v1.Access/Verify";
+    let (status, message) = call_raw(&manager.connect("policy", "gateway"), verify).await;
+    assert_ne!(status, 7, "{message}");
+    let (status, message) = call_raw(&manager.connect("policy", "executor"), verify).await;
+    assert_eq!(status, 7, "{message}");
+    // A second connection to the same socket has the same role.
+    let (status, _) = call_raw(&manager.connect("policy", "gateway"), verify).await;
+    assert_ne!(status, 7);
+}
+
+#[tokio::test]
+async fn processes_find_each_other_by_path_and_again_after_a_restart() {
+    let mut manager = Manager::new();
+    // The executor asks policy over policy/executor.sock.
+    manager.start("policy", &["gateway", "executor", "agent-main", "supervisor"]);
+    manager.ready();
+    manager.start("executor", &["agent-main"]);
+    manager.ready();
+    let list = "/clawdbot.v1.Executor/ListTools";
+    let (status, message) = call_raw(&manager.connect("executor", "agent-main"), list).await;
+    assert_ne!(status, 14, "policy was reached: {message}");
+
+    let mut policy = manager.running.remove(0);
+    policy.kill().unwrap();
+    policy.wait().unwrap();
+    for client in ["gateway", "executor", "agent-main", "supervisor"] {
+        std::fs::remove_file(manager.socket("policy", client)).unwrap();
+    }
+    manager.start("policy", &["gateway", "executor", "agent-main", "supervisor"]);
+    manager.ready();
+    let (status, message) = call_raw(&manager.connect("executor", "agent-main"), list).await;
+    assert_ne!(status, 14, "policy was reached again: {message}");
+}
+
+#[test]
+fn the_manager_s_variables_do_not_stay() {
+    let mut manager = Manager::new();
+    manager.start("policy", &["gateway"]);
+    let ready = manager.ready();
+    assert!(ready.contains("READY=1"), "{ready}");
+    assert!(!manager.logs().contains("canary"));
+}
+
+#[test]
+fn sockets_without_names_are_refused() {
+    let scratch = Scratch::new();
+    let script = format!("export LISTEN_PID=$$; exec {}", binary("clawdbot-policy").display());
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &script]).env_clear().env("LISTEN_FDS", "1");
+    command.stdin(Stdio::null()).current_dir(scratch.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains("FileDescriptorName") || log.contains("LISTEN_FDS"), "{log}");
+}
+
+#[test]
+fn a_program_started_by_hand_says_who_starts_it() {
+    for program in ["gateway", "policy", "broker", "dialer", "executor"] {
+        let mut command = Command::new(binary(&format!("clawdbot-{program}")));
+        let output = command.env_clear().stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(log.contains("clawdbot up"), "{log}");
+    }
+}
