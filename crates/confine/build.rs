@@ -12,6 +12,9 @@ use toml::de::{DeTable, DeValue};
 /// Sections that profiles include; the other files are profiles.
 const SECTIONS: &[&str] = &["base", "offline", "files", "secrets"];
 
+/// Stands in a constant's comment for the file and line of the row that it gets into.
+const SOURCE: &str = "@";
+
 fn main() {
     let folder = Path::new("profiles");
     println!("cargo::rerun-if-changed=profiles");
@@ -231,8 +234,11 @@ impl File<'_> {
         for conditions in alternatives(&conditions) {
             let _ = writeln!(
                 code,
-                "{arch}Row {{ call: \"{call}\", number: libc::SYS_{call}, mode: {mode}, errno: {errno}, \
-                 conditions: &[{conditions}], source: \"{source}\" }}, // {source}: {text}"
+                "{arch}Row {{ call: \"{call}\", source: \"{source}\", mode: {mode},\n\
+                 number: libc::SYS_{call}, // {source}\n\
+                 errno: {errno}, // {source}\n\
+                 conditions: &[{}] }},",
+                conditions.replace(SOURCE, &source)
             );
         }
         Ok(())
@@ -298,7 +304,11 @@ fn constant(text: &str) -> Result<String, String> {
         {
             return Ok(part.to_owned());
         }
-        Ok(format!("libc::{} as u64", identifier(part)?))
+        // On a line of its own, so that the compiler's message about it shows where it comes from.
+        Ok(format!(
+            "\nlibc::{} as u64 // {SOURCE}\n",
+            identifier(part)?
+        ))
     });
     Ok(parts.collect::<Result<Vec<String>, String>>()?.join(" | "))
 }
