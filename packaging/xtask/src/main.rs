@@ -1,1 +1,101 @@
-fn main() {}
+//! The project's own commands. They need a Rust tool chain and a C compiler and nothing else; what they build goes where
+//! cargo is told to put it (`CARGO_TARGET_DIR`, by default `target/`).
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Talking to a person is what this program does.
+
+mod bench;
+mod budget;
+mod cargo;
+mod docs;
+mod orphans;
+mod outcome;
+mod stage;
+mod summary;
+mod test;
+mod up;
+mod user;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  up [-- ARGUMENTS]        builds the assistant, starts it and opens a chat; ARGUMENTS go to `clawdbot up`
+  test [--full] [FILTER]   builds and runs the tests, all of them or those whose name contains FILTER
+                           --full: as root; also what needs root, the examples in the documentation, the benchmark
+  bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
+  docs [--check]           writes the generated pages of docs/, or says which are out of date
+  budget                   counts what the processes of the trusted base consist of, and holds it against the limits";
+
+/// What a command ends with: its exit status, or a sentence about what stopped it.
+type Done = Result<u8, String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(status) => ExitCode::from(status),
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Done {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["up"] => up::run(&[]),
+        ["up", "--", rest @ ..] => up::run(rest),
+        ["test", rest @ ..] => match test_options(rest) {
+            Some(options) => test::run(&options),
+            None => usage(),
+        },
+        ["bench", rest @ ..] if only(rest, &["--quick", "--write"]) => {
+            bench::run(rest.contains(&"--quick"), rest.contains(&"--write"))
+        }
+        ["docs"] => docs::run(false),
+        ["docs", "--check"] => docs::run(true),
+        ["budget"] => budget::run(),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(0)
+        }
+        _ => usage(),
+    }
+}
+
+fn usage() -> Done {
+    eprintln!("{USAGE}");
+    Ok(2)
+}
+
+fn only(words: &[&str], known: &[&str]) -> bool {
+    words.iter().all(|word| known.contains(word))
+}
+
+fn test_options(words: &[&str]) -> Option<test::Options> {
+    let mut options = test::Options::default();
+    for word in words {
+        match *word {
+            "--full" => options.full = true,
+            flag if flag.starts_with('-') => return None,
+            filter if options.filter.is_none() => options.filter = Some(filter.to_owned()),
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_takes_one_filter_and_known_flags_only() {
+        let options = test_options(&["--full", "lane"]).unwrap();
+        assert!(options.full);
+        assert_eq!(options.filter.as_deref(), Some("lane"));
+        assert!(test_options(&[]).is_some());
+        assert!(test_options(&["--fast"]).is_none());
+        assert!(test_options(&["a", "b"]).is_none());
+    }
+}

@@ -1,0 +1,202 @@
+//! What is shown of a test run: one line for each program as it ends, then what failed and what was skipped, then the
+//! counts as the last line, in a form that programs rely on.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use crate::outcome::{Failure, Outcome, Skip};
+
+/// Skips that are no failure on a build server, with the reason why they cannot run there.
+const MAY_SKIP: &[(&str, &str)] = &[];
+
+/// The results so far.
+pub struct Summary {
+    passed: usize,
+    failed: Vec<(String, Failure)>,
+    skipped: Vec<(String, Skip)>,
+    terminal: bool,
+}
+
+impl Summary {
+    pub fn new() -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        Self {
+            passed: 0,
+            failed: Vec::new(),
+            skipped: Vec::new(),
+            terminal,
+        }
+    }
+
+    /// Something begins. Shown where it can be overwritten.
+    pub fn begin(&self, label: &str) {
+        if self.terminal {
+            print!("  {label} …");
+            let _lost = std::io::stdout().flush();
+        }
+    }
+
+    /// It ended.
+    pub fn end(&mut self, label: &str, outcome: Outcome, took: Duration) {
+        if self.terminal {
+            print!("\r\x1b[K");
+        }
+        if let Some(line) = self.line(label, &outcome, took) {
+            println!("{line}");
+        }
+        self.passed += outcome.passed;
+        self.failed.extend(
+            outcome
+                .failed
+                .into_iter()
+                .map(|failure| (label.to_owned(), failure)),
+        );
+        self.skipped.extend(
+            outcome
+                .skipped
+                .into_iter()
+                .map(|skip| (label.to_owned(), skip)),
+        );
+    }
+
+    /// Something that was not begun.
+    pub fn skip(&mut self, label: &str, test: &str, reason: &str) {
+        let outcome = Outcome {
+            skipped: vec![Skip {
+                test: test.into(),
+                reason: reason.into(),
+            }],
+            ..Outcome::default()
+        };
+        self.end(label, outcome, Duration::ZERO);
+    }
+
+    /// Nothing for a program in which there is no test.
+    fn line(&self, label: &str, outcome: &Outcome, took: Duration) -> Option<String> {
+        let (failed, skipped) = (outcome.failed.len(), outcome.skipped.len());
+        if outcome.passed + failed + skipped == 0 {
+            return None;
+        }
+        let mut line = format!("  {label:<40} {:>4} passed", outcome.passed);
+        if failed > 0 {
+            line.push_str(&self.painted("31", &format!(", {failed} FAILED")));
+        }
+        if skipped > 0 {
+            line.push_str(&self.painted("33", &format!(", {skipped} skipped")));
+        }
+        line.push_str(&format!("  ({:.1} s)", took.as_secs_f64()));
+        Some(line)
+    }
+
+    fn painted(&self, color: &str, text: &str) -> String {
+        if self.terminal {
+            format!("\x1b[{color}m{text}\x1b[0m")
+        } else {
+            text.into()
+        }
+    }
+
+    /// Turns skips into failures that are not on the list of permitted ones: on a build server nothing may be left out
+    /// in silence.
+    pub fn forbid_skips(&mut self) {
+        let (permitted, others) = std::mem::take(&mut self.skipped)
+            .into_iter()
+            .partition(|(_, skip)| MAY_SKIP.iter().any(|(test, _)| *test == skip.test));
+        self.skipped = permitted;
+        let others: Vec<(String, Skip)> = others;
+        for (label, skip) in others {
+            let output = format!(
+                "skipped, and not on the list of tests that may be: {}\n",
+                skip.reason
+            );
+            self.failed.push((
+                label,
+                Failure {
+                    test: skip.test,
+                    output,
+                },
+            ));
+        }
+    }
+
+    /// Shows the rest. The exit status.
+    pub fn close(self) -> u8 {
+        for (label, failure) in &self.failed {
+            println!(
+                "\n{}\n{}",
+                self.painted("31", &format!("---- {} in {label} ----", failure.test)),
+                failure.output.trim_end()
+            );
+        }
+        println!();
+        for (label, skip) in &self.skipped {
+            println!("SKIPPED {} in {label}: {}", skip.test, skip.reason);
+        }
+        for (label, failure) in &self.failed {
+            println!("FAILED {} in {label}", failure.test);
+        }
+        println!("{}", self.counts());
+        u8::from(!self.failed.is_empty())
+    }
+
+    fn counts(&self) -> String {
+        format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed,
+            self.failed.len(),
+            self.skipped.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        Outcome {
+            passed: 3,
+            failed: vec![Failure {
+                test: "b".into(),
+                output: String::new(),
+            }],
+            skipped: vec![Skip {
+                test: "c".into(),
+                reason: "no root".into(),
+            }],
+            finished: true,
+        }
+    }
+
+    #[test]
+    fn the_last_line_counts_everything() {
+        let mut summary = Summary::new();
+        summary.end("x (lib)", outcome(), Duration::ZERO);
+        summary.skip("y", "root_z", "needs root");
+        assert_eq!(summary.counts(), "3 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn on_a_build_server_a_skip_is_a_failure() {
+        let mut summary = Summary::new();
+        summary.end("x (lib)", outcome(), Duration::ZERO);
+        summary.forbid_skips();
+        assert_eq!(summary.counts(), "3 passed, 2 failed, 0 skipped");
+    }
+
+    #[test]
+    fn a_program_without_a_test_has_no_line() {
+        let summary = Summary {
+            terminal: false,
+            ..Summary::new()
+        };
+        assert_eq!(summary.line("x", &Outcome::default(), Duration::ZERO), None);
+        let line = summary
+            .line("x (lib)", &outcome(), Duration::from_millis(1240))
+            .unwrap();
+        assert!(
+            line.ends_with("3 passed, 1 FAILED, 1 skipped  (1.2 s)"),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! `cargo xtask test`: builds everything once and runs the test programs one after another, as a user without rights. A
+//! file of `tests/` whose name begins with `root_` runs as root, with `--full`.
+
+use std::fs::File;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cargo::{self, Built, Kind};
+use crate::outcome::{Failure, Outcome};
+use crate::stage::Stage;
+use crate::summary::Summary;
+use crate::{Done, bench, orphans, user};
+
+/// Longest time that one test program may take.
+const LIMIT: Duration = Duration::from_secs(600);
+/// Begins the names of test programs that need root.
+const NEEDS_ROOT: &str = "root_";
+
+/// What to run.
+#[derive(Default)]
+pub struct Options {
+    pub full: bool,
+    pub filter: Option<String>,
+}
+
+pub fn run(options: &Options) -> Done {
+    if options.full && !user::is_root() {
+        eprintln!("xtask: --full starts the assistant as root too, so it has to be run by root");
+        return Ok(2);
+    }
+    let mut built = cargo::build(&["--workspace", "--lib", "--bins", "--tests"])?;
+    built.sort_by(|a, b| {
+        (a.kind.clone(), &a.package, &a.target).cmp(&(b.kind.clone(), &b.package, &b.target))
+    });
+    if options.full {
+        provide_systemd();
+    }
+    orphans::adopt();
+    let stage = Stage::new(&built)?;
+    let mut summary = Summary::new();
+    for program in built.iter().filter(|program| program.harness) {
+        let as_root = program.kind == Kind::Test && program.target.starts_with(NEEDS_ROOT);
+        match as_root && !options.full {
+            true => skip_root(&mut summary, program, options),
+            false => run_program(&mut summary, &stage, program, as_root, options),
+        }
+    }
+    drop(stage);
+    if options.full && options.filter.is_none() {
+        documentation(&mut summary);
+        benchmark(&mut summary);
+    }
+    if options.full && std::env::var_os("CI").is_some_and(|value| value == "true") {
+        summary.forbid_skips();
+    }
+    Ok(summary.close())
+}
+
+fn label(built: &Built) -> String {
+    match built.kind {
+        Kind::Library => format!("{} (lib)", built.package),
+        Kind::Program => format!("{} (bin {})", built.package, built.target),
+        Kind::Test => format!("{} ({})", built.package, built.target),
+    }
+}
+
+/// What the harness is told to choose: nothing when the name of the whole program fits.
+fn filter_within<'a>(label: &str, filter: Option<&'a str>) -> Option<&'a str> {
+    filter.filter(|filter| !label.contains(filter))
+}
+
+fn skip_root(summary: &mut Summary, built: &Built, options: &Options) {
+    let label = label(built);
+    if filter_within(&label, options.filter.as_deref()).is_none() {
+        let reason = if user::is_root() {
+            "needs --full"
+        } else {
+            "needs root and --full"
+        };
+        summary.skip(&label, &built.target, reason);
+    }
+}
+
+fn run_program(
+    summary: &mut Summary,
+    stage: &Stage,
+    built: &Built,
+    as_root: bool,
+    options: &Options,
+) {
+    let label = label(built);
+    let mut command = stage.command(built, as_root);
+    command
+        .arg("--show-output")
+        .args(filter_within(&label, options.filter.as_deref()));
+    measured(summary, &label, &mut command, &stage.log());
+}
+
+/// Runs one command to its end, reads what it said and makes sure that nothing of it is left.
+fn measured(summary: &mut Summary, label: &str, command: &mut Command, log: &std::path::Path) {
+    summary.begin(label);
+    let began = Instant::now();
+    let ended = finish(command, log);
+    let left = orphans::end();
+    let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+    let mut outcome = Outcome::read(&text);
+    let trouble = match ended {
+        Err(error) => Some(error),
+        Ok(status) if outcome.failed.is_empty() && !(status.success() && outcome.finished) => {
+            Some(format!("ended with {status} before it came to its result"))
+        }
+        Ok(_) => None,
+    };
+    if let Some(trouble) = trouble {
+        outcome.failed.push(Failure {
+            test: "the program itself".into(),
+            output: format!("{text}\n{trouble}"),
+        });
+    }
+    for orphan in left {
+        let output = format!(
+            "{} (process {}) was still running after the tests; it was killed",
+            orphan.name, orphan.pid
+        );
+        outcome.failed.push(Failure {
+            test: "leaves no process".into(),
+            output,
+        });
+    }
+    summary.end(label, outcome, began.elapsed());
+}
+
+/// Output goes to a file: a pipe would stay open as long as any process holds its end.
+fn finish(command: &mut Command, log: &std::path::Path) -> Result<ExitStatus, String> {
+    let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let second = file.try_clone().map_err(|error| error.to_string())?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(second)
+        .spawn()
+        .map_err(|error| format!("cannot be started: {error}"))?;
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Ok(None) => {
+                let _killed = child.kill();
+                let _reaped = child.wait();
+                return Err(format!(
+                    "did not end within {} s; it was killed",
+                    LIMIT.as_secs()
+                ));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// The examples in the documentation, among them those that must not compile.
+fn documentation(summary: &mut Summary) {
+    let mut command = cargo::command();
+    command.args([
+        "test",
+        "--doc",
+        "--workspace",
+        "--locked",
+        "--quiet",
+        "--",
+        "--format=pretty",
+        "--show-output",
+    ]);
+    let log = std::env::temp_dir().join(format!("clawdbot-doc-tests.{}", std::process::id()));
+    measured(summary, "examples in the documentation", &mut command, &log);
+    let _gone = std::fs::remove_file(log);
+}
+
+/// Nothing is said about the figures: only that they can be taken.
+fn benchmark(summary: &mut Summary) {
+    let label = "benchmark of the release build";
+    summary.begin(label);
+    let began = Instant::now();
+    let mut outcome = Outcome::default();
+    match bench::table(true) {
+        Ok(_) => outcome.passed = 1,
+        Err(output) => outcome.failed.push(Failure {
+            test: "cargo xtask bench --quick".into(),
+            output,
+        }),
+    }
+    summary.end(label, outcome, began.elapsed());
+}
+
+/// `systemd-socket-activate` plays the service manager in tests of system mode. Without it they are skipped.
+fn provide_systemd() {
+    let there = ["/usr/bin", "/bin"].iter().any(|folder| {
+        std::path::Path::new(folder)
+            .join("systemd-socket-activate")
+            .exists()
+    });
+    if there {
+        return;
+    }
+    for arguments in [
+        ["update", "-qq"].as_slice(),
+        &[
+            "install",
+            "-qq",
+            "--yes",
+            "--no-install-recommends",
+            "systemd",
+        ],
+    ] {
+        let mut command = Command::new("apt-get");
+        command
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        if !command.status().is_ok_and(|status| status.success()) {
+            eprintln!(
+                "xtask: apt-get {} failed; tests that need systemd will be skipped",
+                arguments.join(" ")
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_fits_a_program_runs_all_of_it_and_another_is_left_to_the_harness() {
+        assert_eq!(
+            filter_within("clawdbot-gateway (lib)", Some("gateway")),
+            None
+        );
+        assert_eq!(
+            filter_within("clawdbot-gateway (lib)", Some("lane")),
+            Some("lane")
+        );
+        assert_eq!(filter_within("clawdbot-gateway (lib)", None), None);
+    }
+}
