@@ -1,1 +1,23 @@
-//! The command line: clawdbot and clawdbotctl.
+//! The command line, one program under two names. It talks to the running assistant over the operator's sockets and
+//! parses the configuration file; it holds no secret and opens no network connection.
+
+mod access;
+mod args;
+mod chat;
+mod check;
+mod config;
+mod credentials;
+mod dial;
+mod doctor;
+mod failure;
+mod logs;
+mod out;
+mod place;
+mod run;
+mod sessions;
+mod status;
+mod topology;
+mod up;
+
+pub use args::command;
+pub use run::run;

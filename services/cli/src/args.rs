@@ -1,0 +1,197 @@
+//! What can be typed: commands, flags and their help. Only commands that work are here; everything else is refused
+//! by name, since a command that does nothing is worse than one that is missing.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use clawdbot_identity::{AgentId, SessionKey};
+
+/// A personal assistant on your own machine, built from small confined processes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "clawdbot",
+    version,
+    disable_help_subcommand = true,
+    after_help = "First steps: `clawdbot up --chat` starts everything here and opens a chat.\n\
+                  Exit status: 0 done, 1 failed, 2 wrong usage or critical finding, 69 nothing is running, \
+                  78 invalid configuration."
+)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command accepts.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub config: Option<PathBuf>,
+    /// Directory that holds sessions, queues and sockets
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    pub state_dir: Option<PathBuf>,
+    /// Print JSON on standard output; failures as {"error":{"code","message","remedy"}}
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+    /// No colours (also: NO_COLOR=1)
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub no_color: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere")]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start everything here, in the foreground
+    Up(Up),
+    /// Talk to the assistant in this terminal
+    Chat(Chat),
+    /// Show what runs and how it is confined
+    Status,
+    /// Show the processes and who may call whom
+    Topology,
+    /// Print a one-time link that signs a browser in
+    Open,
+    /// Print the gateway token
+    Token {
+        /// Make a new token; whoever signed in with the old one is signed out
+        #[arg(long)]
+        rotate: bool,
+    },
+    /// Look at the configuration
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(Config),
+    /// Check the configuration and what runs for risks (also: security audit)
+    Doctor(Doctor),
+    /// Another name for doctor
+    #[command(subcommand, hide = true, arg_required_else_help = true)]
+    Security(Security),
+    /// Look at the stored credentials, never at their values
+    #[command(subcommand, arg_required_else_help = true)]
+    Credentials(Credentials),
+    /// List the conversations
+    Sessions,
+    /// Read the log
+    Logs(Logs),
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// `clawdbot up`.
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    /// Port of the front door instead of gateway.port
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Started by root: the user to become
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Open a chat as soon as everything is ready; leaving it stops everything
+    #[arg(long)]
+    pub chat: bool,
+}
+
+/// `clawdbot chat`.
+#[derive(Debug, Clone, Args)]
+pub struct Chat {
+    /// Conversation to talk in: main, or a name of your choice
+    #[arg(long, value_name = "NAME", default_value = "main", value_parser = session_name)]
+    pub session: String,
+    /// Send this one message, print the answer and leave; "-" reads it from standard input
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+}
+
+/// `clawdbot config …`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Check the file: exit status 0 when it loads, 78 when it does not
+    Validate,
+    /// Print the value in force, with defaults; secrets are not shown
+    Get {
+        /// For example gateway.port; everything when left out
+        path: Option<String>,
+    },
+    /// Print where the file is expected
+    Path,
+}
+
+/// `clawdbot doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct Doctor {
+    /// Exit with status 1 when there are warnings
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `clawdbot security …`.
+#[derive(Debug, Subcommand)]
+pub enum Security {
+    /// The same as doctor
+    Audit(Doctor),
+}
+
+/// `clawdbot credentials …`.
+#[derive(Debug, Subcommand)]
+pub enum Credentials {
+    /// List which credentials are known, where from, and who may use them
+    List,
+}
+
+/// `clawdbot logs`.
+#[derive(Debug, Clone, Args)]
+pub struct Logs {
+    /// Go on with new lines as they are written
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only lines of this process, for example gateway, or agent for both agents
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only lines since then: 10m, 2h, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only lines at least this grave
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<Level>,
+    /// Only lines that contain this text
+    #[arg(long, value_name = "TEXT")]
+    pub grep: Option<String>,
+    /// The last so many lines
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+}
+
+/// How grave a log line is; the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something may need attention.
+    Warn,
+    /// Something happened.
+    Info,
+    /// For finding mistakes.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+fn session_name(text: &str) -> Result<String, String> {
+    SessionKey::operator(&AgentId::main(), text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+/// The whole command line, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}

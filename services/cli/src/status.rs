@@ -1,0 +1,467 @@
+//! `clawdbot status`: what runs, how it is confined, and what is wrong with it. Three processes are asked at the same
+//! time and each has a moment to answer, so that the whole takes less than a second whatever hangs.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clawdbot_identity::text::{sanitize_block, sanitize_line};
+use clawdbot_proto::v1::chat_client::ChatClient;
+use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
+use clawdbot_proto::v1::supervisor_operator_client::SupervisorOperatorClient;
+use clawdbot_proto::v1::{
+    GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Process,
+    ProcessesReply, ProcessesRequest,
+};
+use clawdbot_service::Edge;
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+use tonic::{Response, Status};
+
+use crate::dial::{Server, Sockets};
+use crate::failure::{EXIT_FAILURE, Failure, NOT_RUNNING};
+use crate::out::{Out, Style, duration, table};
+
+/// How long one process may take to answer, connection included.
+const MOMENT: Duration = Duration::from_millis(800);
+
+/// What the running assistant says about itself. What did not answer is missing.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The supervisor's view; missing also where a service manager starts the processes.
+    pub processes: Option<ProcessesReply>,
+    /// The front door.
+    pub gateway: Option<GatewayStatus>,
+    /// The configuration in force.
+    pub policy: Option<PolicyStatus>,
+    /// What did not answer, and why.
+    pub problems: Vec<String>,
+}
+
+/// Asks everybody.
+///
+/// # Errors
+/// Exit status 69 when nobody is there or the assistant belongs to somebody else.
+pub async fn gather(sockets: &Sockets) -> Result<Report, Failure> {
+    let processes = ask(sockets, Server::Supervisor, async |edge| {
+        SupervisorOperatorClient::new(edge)
+            .processes(ProcessesRequest {})
+            .await
+    });
+    let gateway = ask(sockets, Server::Gateway, async |edge| {
+        ChatClient::new(edge).status(GatewayStatusRequest {}).await
+    });
+    let policy = ask(sockets, Server::Policy, async |edge| {
+        PolicyOperatorClient::new(edge)
+            .status(PolicyStatusRequest {})
+            .await
+    });
+    assemble(tokio::join!(processes, gateway, policy))
+}
+
+async fn ask<T>(
+    sockets: &Sockets,
+    server: Server,
+    call: impl AsyncFnOnce(Edge) -> Result<Response<T>, Status>,
+) -> Result<T, Failure> {
+    let asked = async {
+        let line = sockets.open(server).await?;
+        call(line.edge.clone())
+            .await
+            .map_err(|status| Failure::call(&format!("the {}", server.name()), &status))
+    };
+    let silent = || {
+        Failure::new(
+            "unavailable",
+            format!("the {} does not answer", server.name()),
+        )
+    };
+    timeout(MOMENT, asked)
+        .await
+        .unwrap_or_else(|_| Err(silent()))
+        .map(Response::into_inner)
+}
+
+type Answers = (
+    Result<ProcessesReply, Failure>,
+    Result<GatewayStatus, Failure>,
+    Result<PolicyStatus, Failure>,
+);
+
+/// One report out of three answers; an error if there is none and nobody could even be reached.
+fn assemble((processes, gateway, policy): Answers) -> Result<Report, Failure> {
+    let mut report = Report::default();
+    match (processes, gateway, policy) {
+        (Err(supervisor), Err(gateway), Err(policy))
+            if supervisor.exit == gateway.exit && gateway.exit == policy.exit =>
+        {
+            return Err(gateway);
+        }
+        (processes, gateway, policy) => {
+            match processes {
+                Ok(reply) => report.processes = Some(reply),
+                // A service manager has no such socket.
+                Err(failure) if failure.code == NOT_RUNNING => {}
+                Err(failure) => report.problems.push(failure.message),
+            }
+            match gateway {
+                Ok(reply) => report.gateway = Some(reply),
+                Err(failure) => report.problems.push(failure.message),
+            }
+            match policy {
+                Ok(reply) => report.policy = Some(reply),
+                Err(failure) => report.problems.push(failure.message),
+            }
+        }
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// Addresses of the front door, the gateway's own word first.
+    pub fn urls(&self) -> &[String] {
+        let gateway = self.gateway.as_ref().map(|gateway| gateway.urls.as_slice());
+        let supervisor = self.processes.as_ref().map(|reply| reply.urls.as_slice());
+        gateway
+            .filter(|urls| !urls.is_empty())
+            .or(supervisor)
+            .unwrap_or_default()
+    }
+
+    /// The processes; empty where they are not known.
+    pub fn processes(&self) -> &[Process] {
+        self.processes
+            .as_ref()
+            .map(|reply| reply.processes.as_slice())
+            .unwrap_or_default()
+    }
+
+    /// Whether everything that should answer does, and no process has given up.
+    pub fn is_well(&self) -> bool {
+        self.problems.is_empty()
+            && self
+                .processes()
+                .iter()
+                .all(|process| process.state != "failed")
+    }
+
+    /// For a script.
+    pub fn json(&self) -> Value {
+        let supervisor = self.processes.as_ref();
+        let processes: Vec<Value> = self.processes().iter().map(process_json).collect();
+        json!({
+            "running": true,
+            "well": self.is_well(),
+            "stateDir": supervisor.map(|reply| &reply.state_dir),
+            "configPath": supervisor.map(|reply| &reply.config_path),
+            "version": supervisor.map(|reply| &reply.version),
+            "uptimeMs": supervisor.map(|reply| reply.uptime_ms),
+            "urls": self.urls(),
+            "processes": processes,
+            "gateway": self.gateway.as_ref().map(|gateway| json!({
+                "pending": gateway.pending,
+                "running": gateway.running,
+                "connections": gateway.connections,
+                "uptimeMs": gateway.uptime_ms,
+            })),
+            "policy": self.policy.as_ref().map(|policy| json!({
+                "revision": policy.revision,
+                "configPath": policy.config_path,
+                "configExists": policy.config_exists,
+                "configError": (!policy.config_error.is_empty()).then_some(&policy.config_error),
+                "listeners": policy.listeners,
+                "authMode": policy.auth_mode,
+                "model": policy.model,
+            })),
+            "problems": self.problems,
+        })
+    }
+
+    /// For a person.
+    pub fn text(&self, style: Style, verbose: bool) -> String {
+        let mut text = String::new();
+        let mut fact = |name: &str, value: String| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "{}  {}",
+                style.bold(&format!("{name:<8}")),
+                sanitize_line(&value)
+            );
+        };
+        if let Some(reply) = &self.processes {
+            fact(
+                "running",
+                format!("for {}, in {}", duration(reply.uptime_ms), reply.state_dir),
+            );
+        }
+        if !self.urls().is_empty() {
+            fact("address", self.urls().join(" "));
+        }
+        if let Some(policy) = &self.policy {
+            let missing = if policy.config_exists {
+                ""
+            } else {
+                " (not there; defaults)"
+            };
+            fact("config", format!("{}{missing}", policy.config_path));
+            fact("model", policy.model.clone());
+        }
+        if let Some(gateway) = &self.gateway {
+            fact(
+                "messages",
+                format!(
+                    "{} waiting, {} being answered",
+                    gateway.pending, gateway.running
+                ),
+            );
+        }
+        if !self.processes().is_empty() {
+            text.push('\n');
+            text.push_str(&self.process_table(style, verbose));
+        }
+        for problem in &self.problems {
+            let _ = writeln!(text, "{} {}", style.red("problem:"), sanitize_line(problem));
+        }
+        let error = self
+            .policy
+            .as_ref()
+            .map(|policy| policy.config_error.trim_end())
+            .unwrap_or_default();
+        if !error.is_empty() {
+            let what = match self
+                .policy
+                .as_ref()
+                .is_some_and(|policy| policy.revision > 0)
+            {
+                true => "the configuration file is not valid; the last good one stays in force:",
+                false => "the configuration file is not valid; everything is refused until it is:",
+            };
+            let _ = writeln!(
+                text,
+                "{} {what}\n{}",
+                style.red("problem:"),
+                sanitize_block(error)
+            );
+        }
+        text
+    }
+
+    fn process_table(&self, style: Style, verbose: bool) -> String {
+        let rows: Vec<[String; 6]> = self
+            .processes()
+            .iter()
+            .map(|process| {
+                let confinement = match verbose {
+                    true => process.confinement.clone(),
+                    false => level(&process.confinement).unwrap_or("-").to_owned(),
+                };
+                [
+                    process.role.clone(),
+                    pid(process.pid),
+                    process.state.clone(),
+                    duration(process.uptime_ms),
+                    process.restarts.to_string(),
+                    confinement,
+                ]
+            })
+            .collect();
+        table(
+            style,
+            ["PROCESS", "PID", "STATE", "SINCE", "RESTARTS", "CONFINED"],
+            &rows,
+        )
+    }
+}
+
+/// One process, for a script.
+pub fn process_json(process: &Process) -> Value {
+    json!({
+        "role": process.role,
+        "pid": (process.pid != 0).then_some(process.pid),
+        "state": process.state,
+        "status": process.status,
+        "restarts": process.restarts,
+        "uptimeMs": process.uptime_ms,
+        "confinement": words(&process.confinement),
+    })
+}
+
+/// A process id as a person reads it; a process that does not run has none.
+pub fn pid(pid: u32) -> String {
+    if pid == 0 {
+        "-".into()
+    } else {
+        pid.to_string()
+    }
+}
+
+/// The level in a confinement line.
+pub fn level(confinement: &str) -> Option<&str> {
+    confinement
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("level="))
+}
+
+/// The `key=value` words of a confinement line, in the form in which the supervisor's events have them; null for a
+/// process that has not measured itself.
+fn words(confinement: &str) -> Value {
+    let typed = |value: &str| match (value.parse::<bool>(), value.parse::<u64>()) {
+        (Ok(flag), _) => Value::from(flag),
+        (_, Ok(number)) => Value::from(number),
+        _ => Value::from(value),
+    };
+    let words: Map<String, Value> = confinement
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='))
+        .map(|(key, value)| (key.to_owned(), typed(value)))
+        .collect();
+    if words.is_empty() {
+        Value::Null
+    } else {
+        words.into()
+    }
+}
+
+/// Prints the report; exit status 1 when something is wrong.
+///
+/// # Errors
+/// Exit status 69 when nothing runs.
+pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
+    let report = gather(sockets).await?;
+    match out.json {
+        true => out.value(&report.json())?,
+        false => out.text(&report.text(out.style, out.verbose))?,
+    }
+    Ok(if report.is_well() { 0 } else { EXIT_FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(role: &str, state: &str) -> Process {
+        Process {
+            role: role.into(),
+            pid: 42,
+            state: state.into(),
+            confinement: "level=full landlock=6".into(),
+            status: String::new(),
+            restarts: 1,
+            uptime_ms: 61_000,
+        }
+    }
+
+    fn report() -> Report {
+        Report {
+            processes: Some(ProcessesReply {
+                processes: vec![
+                    process("gateway", "ready"),
+                    Process {
+                        pid: 0,
+                        confinement: String::new(),
+                        ..process("policy", "waiting")
+                    },
+                ],
+                uptime_ms: 61_000,
+                state_dir: "/s".into(),
+                config_path: "/s/c.json".into(),
+                version: "1".into(),
+                urls: vec!["http://127.0.0.1:1".into()],
+            }),
+            gateway: Some(GatewayStatus {
+                pending: 2,
+                running: 1,
+                ..GatewayStatus::default()
+            }),
+            policy: Some(PolicyStatus {
+                config_path: "/s/c.json".into(),
+                model: "builtin/guide".into(),
+                ..PolicyStatus::default()
+            }),
+            problems: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_person_sees_facts_and_a_table() {
+        assert_eq!(
+            report().text(Style::PLAIN, false),
+            "running   for 1 min, in /s\n\
+             address   http://127.0.0.1:1\n\
+             config    /s/c.json (not there; defaults)\n\
+             model     builtin/guide\n\
+             messages  2 waiting, 1 being answered\n\
+             \n\
+             PROCESS  PID  STATE    SINCE  RESTARTS  CONFINED\n\
+             gateway  42   ready    1 min  1         full\n\
+             policy   -    waiting  1 min  1         -\n"
+        );
+        assert!(
+            report()
+                .text(Style::PLAIN, true)
+                .contains("level=full landlock=6")
+        );
+    }
+
+    #[test]
+    fn a_script_sees_the_same() {
+        let json = report().json();
+        assert_eq!(json["running"], true);
+        assert_eq!(json["urls"], json!(["http://127.0.0.1:1"]));
+        assert_eq!(
+            json["processes"][0]["confinement"],
+            json!({ "level": "full", "landlock": 6 })
+        );
+        assert_eq!(
+            (
+                &json["processes"][1]["pid"],
+                &json["processes"][1]["confinement"]
+            ),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!(json["policy"]["configError"], Value::Null);
+        assert_eq!(json["gateway"]["pending"], 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_and_counts() {
+        assert!(report().is_well());
+        let mut failed = report();
+        failed.processes.as_mut().unwrap().processes[0].state = "failed".into();
+        assert!(!failed.is_well());
+        let mut silent = report();
+        silent
+            .problems
+            .push("the gateway does not answer\u{1b}".into());
+        assert!(!silent.is_well());
+        assert!(
+            silent
+                .text(Style::PLAIN, false)
+                .ends_with("problem: the gateway does not answer\\u{1b}\n")
+        );
+        let mut refused = report();
+        refused.policy.as_mut().unwrap().config_error = "c.json:1:2: no\n".into();
+        assert!(
+            refused
+                .text(Style::PLAIN, false)
+                .ends_with("everything is refused until it is:\nc.json:1:2: no\n")
+        );
+    }
+
+    #[test]
+    fn nobody_there_is_an_error_and_one_who_answers_is_a_report() {
+        let nobody = || Failure::new(NOT_RUNNING, "nothing").exit(69);
+        let silent = || Failure::new("unavailable", "the gateway does not answer");
+        assert_eq!(
+            assemble((Err(nobody()), Err(nobody()), Err(nobody())))
+                .unwrap_err()
+                .exit,
+            69
+        );
+        let report = assemble((Err(nobody()), Err(silent()), Ok(PolicyStatus::default()))).unwrap();
+        assert_eq!(report.problems, ["the gateway does not answer"]);
+        assert!(report.policy.is_some() && report.processes().is_empty());
+        let hanging = assemble((Err(nobody()), Err(silent()), Err(nobody()))).unwrap();
+        assert!(!hanging.is_well());
+    }
+}
