@@ -1,0 +1,361 @@
+//! What an operator can do, whichever door they came in by: send, stop, look back, list, ask for the state. Every
+//! request is admitted by policy first; what is refused there is never accepted.
+
+use std::sync::Arc;
+
+use clawdbot_identity::{AgentId, Class, Handle, MessageId, SessionKey, TurnId};
+use clawdbot_proto::v1;
+use clawdbot_proto::v1::access_client::AccessClient;
+use clawdbot_proto::v1::admit_operator_request::Way;
+use clawdbot_proto::v1::admit_reply::Outcome as Admittance;
+use clawdbot_proto::v1::agent_client::AgentClient;
+use clawdbot_service::Edge;
+use tonic::Status;
+
+use crate::queue::{Message, Outcome, QueueError, RowId, Source};
+use crate::turn_log::TurnLog;
+use crate::turns::{Agents, Taken, Turns};
+use crate::{clock, limits};
+
+/// Who asks.
+pub enum Visitor {
+    /// Whoever may open `gateway.sock`.
+    Operator,
+    /// Whoever showed a token, password or login code: the visit key that policy gave for it.
+    Web(String),
+}
+
+impl Visitor {
+    fn source(&self) -> Source {
+        match self {
+            Self::Operator => Source::Operator,
+            Self::Web(_) => Source::Web,
+        }
+    }
+
+    fn way(&self) -> Way {
+        match self {
+            Self::Operator => Way::OperatorSocket(true),
+            Self::Web(key) => Way::Key(key.clone()),
+        }
+    }
+}
+
+/// Which session a visitor means.
+pub struct Wanted {
+    name: String,
+    key: Option<SessionKey>,
+}
+
+impl Wanted {
+    /// By name: `main`, or one of the operator's choice.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when the name breaks its rule.
+    pub fn named(name: &str) -> Result<Self, Status> {
+        SessionKey::operator(&AgentId::main(), name)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            key: None,
+        })
+    }
+
+    /// By name, or by the whole key of a session that has a name.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when it is neither.
+    pub fn named_or_key(text: &str) -> Result<Self, Status> {
+        if !text.starts_with("agent:") {
+            return Self::named(text);
+        }
+        let key = SessionKey::parse(text).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        Ok(Self {
+            key: Some(key.clone()),
+            ..Self::named(key.rest())?
+        })
+    }
+}
+
+/// A session that policy opened for the visitor.
+struct Session {
+    key: SessionKey,
+    class: Class,
+    handle: Handle,
+}
+
+/// What became of a message.
+pub enum Sent {
+    /// It is accepted and runs, or will.
+    Running {
+        /// Its turn.
+        log: Arc<TurnLog>,
+        /// Whether it had been accepted before.
+        known: bool,
+        /// Messages of its session that come first.
+        ahead: usize,
+    },
+    /// It had been accepted before, and has ended.
+    Settled(SessionKey, RowId, Outcome),
+    /// It was `/stop`: these messages were stopped.
+    Stopped(Vec<MessageId>),
+}
+
+/// Either what was asked for, or policy's refusal.
+pub type Decided<T> = Result<T, v1::Refusal>;
+
+/// The desk. Clones share everything.
+#[derive(Clone)]
+pub struct Desk {
+    turns: Turns,
+    policy: Edge,
+    agents: Agents,
+}
+
+impl Desk {
+    /// A desk in front of these turns, policy and agents.
+    pub fn new(turns: Turns, policy: Edge, agents: Agents) -> Self {
+        Self {
+            turns,
+            policy,
+            agents,
+        }
+    }
+
+    /// The turns behind the desk.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Takes a message.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when the request breaks a rule or its id belongs to another message; RESOURCE_EXHAUSTED when
+    /// too much waits or the disk is full; UNAVAILABLE when policy or the queue cannot be reached. Then nothing was
+    /// accepted.
+    pub async fn send(
+        &self,
+        visitor: &Visitor,
+        wanted: Wanted,
+        message_id: &str,
+        text: String,
+    ) -> Result<Decided<Sent>, Status> {
+        let message_id =
+            MessageId::parse(message_id).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        check_text(&text)?;
+        let session = match self.admit(visitor, &wanted, message_id.as_str()).await? {
+            Ok(session) => session,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if is_stop(&text) {
+            let stopped = self.turns.stop(&session.key, None).await;
+            return Ok(Ok(Sent::Stopped(stopped)));
+        }
+        let turn_id = clock::random_id().map_err(|e| Status::internal(e.to_string()))?;
+        let turn_id = TurnId::parse(&turn_id).map_err(|e| Status::internal(e.to_string()))?;
+        let key = session.key.clone();
+        let message = Message {
+            source: visitor.source(),
+            message_id,
+            turn_id,
+            session: wanted.name,
+            session_key: session.key,
+            class: session.class,
+            handle: session.handle,
+            text,
+        };
+        let taken = self.turns.take(message).await.map_err(|e| match e {
+            QueueError::DiskFull => Status::resource_exhausted(e.to_string()),
+            QueueError::Database(_) => Status::internal(e.to_string()),
+            QueueError::Stopped => Status::unavailable(e.to_string()),
+        })?;
+        match taken {
+            Taken::Running { log, known, ahead } => Ok(Ok(Sent::Running { log, known, ahead })),
+            Taken::Settled(row, outcome) => Ok(Ok(Sent::Settled(key, row, outcome))),
+            Taken::Conflict => Err(Status::invalid_argument(
+                "this message id belongs to another message: one with the same id must have the same text and session",
+            )),
+            Taken::Backlog { session } => Err(Status::resource_exhausted(format!(
+                "{} messages wait {} already; wait for answers, or stop them with /stop",
+                if session {
+                    limits::WAITING_IN_SESSION
+                } else {
+                    limits::WAITING
+                },
+                if session {
+                    "in this session"
+                } else {
+                    "in all sessions"
+                },
+            ))),
+        }
+    }
+
+    /// Ends what runs in a session and drops what waits; with `only`, just that message. Names what was stopped.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when there is no such session; UNAVAILABLE when policy cannot be reached.
+    pub async fn stop(
+        &self,
+        visitor: &Visitor,
+        wanted: &Wanted,
+        only: Option<&MessageId>,
+    ) -> Result<Decided<(SessionKey, Vec<MessageId>)>, Status> {
+        match self.admit(visitor, wanted, "stop").await? {
+            Err(refusal) => Ok(Err(refusal)),
+            Ok(session) => {
+                let stopped = self.turns.stop(&session.key, only).await;
+                Ok(Ok((session.key, stopped)))
+            }
+        }
+    }
+
+    /// The last entries of a session, oldest first.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when the limit breaks its rule or there is no such session; what the agent says; UNAVAILABLE.
+    pub async fn history(
+        &self,
+        visitor: &Visitor,
+        wanted: &Wanted,
+        limit: u32,
+    ) -> Result<Decided<(SessionKey, v1::HistoryReply)>, Status> {
+        if !(1..=limits::HISTORY).contains(&limit) {
+            let rule = format!("limit must be 1 to {}, it is {limit}", limits::HISTORY);
+            return Err(Status::invalid_argument(rule));
+        }
+        match self.admit(visitor, wanted, "history").await? {
+            Err(refusal) => Ok(Err(refusal)),
+            Ok(session) => {
+                let request = v1::AgentHistoryRequest {
+                    handle: session.handle.as_str().to_owned(),
+                    limit,
+                };
+                let mut agent = AgentClient::new(self.agents.of(session.class));
+                let reply = agent.history(request).await?.into_inner();
+                Ok(Ok((session.key, reply)))
+            }
+        }
+    }
+
+    /// The sessions of both agents, the one that changed last first. A list that would lack one agent's is an error.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when policy or an agent cannot be reached.
+    pub async fn sessions(
+        &self,
+        visitor: &Visitor,
+    ) -> Result<Decided<Vec<v1::SessionSummary>>, Status> {
+        let main = Wanted::named("main")?;
+        if let Err(refusal) = self.admit(visitor, &main, "sessions").await? {
+            return Ok(Err(refusal));
+        }
+        let mut main = AgentClient::new(self.agents.main.clone());
+        let mut guest = AgentClient::new(self.agents.guest.clone());
+        let (main, guest) = tokio::try_join!(
+            main.list_sessions(v1::ListSessionsRequest {}),
+            guest.list_sessions(v1::ListSessionsRequest {}),
+        )?;
+        let mut all = main.into_inner().sessions;
+        all.extend(guest.into_inner().sessions);
+        all.sort_by_key(|session| std::cmp::Reverse(session.updated_at_ms));
+        Ok(Ok(all))
+    }
+
+    async fn admit(
+        &self,
+        visitor: &Visitor,
+        wanted: &Wanted,
+        message_id: &str,
+    ) -> Result<Decided<Session>, Status> {
+        let request = v1::AdmitOperatorRequest {
+            way: Some(visitor.way()),
+            session: wanted.name.clone(),
+            message_id: message_id.to_owned(),
+        };
+        let reply = AccessClient::new(self.policy.clone())
+            .admit_operator(request)
+            .await?
+            .into_inner();
+        match reply.outcome {
+            Some(Admittance::Refusal(refusal)) => Ok(Err(refusal)),
+            Some(Admittance::Admission(admission)) => {
+                let session = admitted(&admission)?;
+                match wanted.key.as_ref().is_none_or(|key| *key == session.key) {
+                    true => Ok(Ok(session)),
+                    false => Err(Status::invalid_argument(
+                        "only the default agent's sessions can be reached by their keys yet",
+                    )),
+                }
+            }
+            None => Err(odd("an outcome that is not known here")),
+        }
+    }
+}
+
+fn admitted(admission: &v1::Admission) -> Result<Session, Status> {
+    let class = match admission.class() {
+        v1::Class::Main => Class::Main,
+        v1::Class::Guest => Class::Guest,
+        v1::Class::Unspecified => return Err(odd("a class that is not known here")),
+    };
+    Ok(Session {
+        key: SessionKey::parse(&admission.session_key).map_err(|e| odd(&e.to_string()))?,
+        handle: Handle::parse(&admission.handle).map_err(|e| odd(&e.to_string()))?,
+        class,
+    })
+}
+
+fn odd(what: &str) -> Status {
+    Status::internal(format!("policy answered with {what}"))
+}
+
+/// Control and bidi characters are data; whoever shows a text makes it safe to show.
+fn check_text(text: &str) -> Result<(), Status> {
+    let rule = match text.len() {
+        0 => "a message must not be empty".into(),
+        length if length > limits::TEXT_BYTES => format!(
+            "a message has at most {} bytes of UTF-8, this one has {length}",
+            limits::TEXT_BYTES
+        ),
+        _ if text.contains('\0') => "a message must not contain the NUL character".into(),
+        _ => return Ok(()),
+    };
+    Err(Status::invalid_argument(rule))
+}
+
+fn is_stop(text: &str) -> bool {
+    let word = text.trim();
+    word.strip_suffix(':')
+        .unwrap_or(word)
+        .eq_ignore_ascii_case("/stop")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_bounded_and_the_limit_is_named() {
+        let exact = "é".repeat(limits::TEXT_BYTES / 2);
+        for good in ["a", "\u{202e}\u{1b}[31m\n", exact.as_str()] {
+            assert!(check_text(good).is_ok());
+        }
+        let long = format!("{exact}x");
+        for (bad, rule) in [("", "empty"), (long.as_str(), "262144"), ("a\0b", "NUL")] {
+            let status = check_text(bad).unwrap_err();
+            assert_eq!(status.code(), tonic::Code::InvalidArgument);
+            assert!(status.message().contains(rule), "{status}");
+        }
+    }
+
+    #[test]
+    fn stop_is_a_word_of_its_own() {
+        for yes in ["/stop", " /STOP\n", "/stop:"] {
+            assert!(is_stop(yes), "{yes:?}");
+        }
+        for no in ["stop", "/stop now", "/stopp", "", "say /stop"] {
+            assert!(!is_stop(no), "{no:?}");
+        }
+    }
+}

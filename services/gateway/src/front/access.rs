@@ -1,0 +1,215 @@
+//! Credentials of the front door, as policy judges them: tokens, passwords, one-time codes and visit keys. Nothing is
+//! remembered here, so a key that policy ends is over at the next request.
+
+use std::net::IpAddr;
+
+use clawdbot_proto::v1;
+use clawdbot_proto::v1::access_client::AccessClient;
+use clawdbot_proto::v1::verify_reply::Outcome;
+use clawdbot_proto::v1::verify_request::Credential;
+use clawdbot_service::Edge;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+use tonic::Status;
+
+use crate::desk::Decided;
+
+/// Name of the cookie that holds a visit key.
+pub const COOKIE_NAME: &str = "clawdbot_session";
+/// Longest credential that is passed on, bytes; anything longer is wrong.
+const CREDENTIAL_BYTES: usize = 4096;
+/// Longest visit key, bytes; the edge takes requests of at most 1024.
+const KEY_BYTES: usize = 1000;
+
+/// Asks policy.
+pub struct Access(Edge);
+
+impl Access {
+    /// Over the edge to policy.
+    pub fn new(policy: Edge) -> Self {
+        Self(policy)
+    }
+
+    /// Judges a token or password.
+    ///
+    /// # Errors
+    /// When policy cannot be reached.
+    pub async fn verify(
+        &self,
+        credential: Credential,
+        peer: IpAddr,
+    ) -> Result<Decided<v1::Visit>, Status> {
+        let (Credential::Token(text) | Credential::Password(text)) = &credential;
+        if text.len() > CREDENTIAL_BYTES {
+            return Ok(Err(refusal("The token or password is wrong.")));
+        }
+        let request = v1::VerifyRequest {
+            credential: Some(credential),
+            source: source(peer),
+        };
+        decided(self.client().verify(request).await?.into_inner())
+    }
+
+    /// Judges a visit key.
+    ///
+    /// # Errors
+    /// When policy cannot be reached.
+    pub async fn check(&self, key: &str) -> Result<Decided<v1::Visit>, Status> {
+        if key.is_empty() || key.len() > KEY_BYTES {
+            return Ok(Err(refusal("The session is not known.")));
+        }
+        let request = v1::CheckKeyRequest {
+            key: key.to_owned(),
+        };
+        decided(self.client().check_key(request).await?.into_inner())
+    }
+
+    /// Trades a one-time code for a visit.
+    ///
+    /// # Errors
+    /// When policy cannot be reached; the code may be used up then.
+    pub async fn redeem(&self, code: &str, peer: IpAddr) -> Result<Decided<v1::Visit>, Status> {
+        let request = v1::RedeemRequest {
+            code: code.to_owned(),
+            source: source(peer),
+        };
+        decided(self.client().redeem(request).await?.into_inner())
+    }
+
+    fn client(&self) -> AccessClient<Edge> {
+        AccessClient::new(self.0.clone())
+    }
+}
+
+fn source(peer: IpAddr) -> String {
+    peer.to_canonical().to_string()
+}
+
+fn refusal(message: &str) -> v1::Refusal {
+    v1::Refusal {
+        rule: "auth.malformed".into(),
+        message: message.into(),
+        retry_after_seconds: 0,
+    }
+}
+
+fn decided(reply: v1::VerifyReply) -> Result<Decided<v1::Visit>, Status> {
+    match reply.outcome {
+        Some(Outcome::Visit(visit)) => Ok(Ok(visit)),
+        Some(Outcome::Refusal(refusal)) => Ok(Err(refusal)),
+        None => Err(Status::internal(
+            "policy answered with an outcome that is not known here",
+        )),
+    }
+}
+
+/// The word after `Bearer` in the one Authorization header. `Some(None)` when there is a header, but not of that form.
+pub fn bearer(headers: &HeaderMap) -> Option<Option<String>> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let first = all.next()?;
+    let word = std::str::from_utf8(first.as_bytes()).ok().and_then(|text| {
+        let (scheme, word) = text.split_once(' ')?;
+        let word = word.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !word.is_empty()).then(|| word.to_owned())
+    });
+    Some(word.filter(|_| all.next().is_none()))
+}
+
+/// A bearer word as the credential that the configuration asks for.
+pub fn credential(auth_mode: &str, word: String) -> Credential {
+    match auth_mode {
+        "password" => Credential::Password(word),
+        _ => Credential::Token(word),
+    }
+}
+
+/// The visit key in the cookie.
+pub fn cookie_key(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, key)| key.to_owned())
+}
+
+/// The cookie that keeps a visit, for `Set-Cookie`; `None` when the key has characters that a cookie cannot hold.
+pub fn cookie(visit: &v1::Visit, secure: bool) -> Option<String> {
+    let fits = |b: u8| b.is_ascii_graphic() && !b"\",;\\".contains(&b);
+    if visit.key.is_empty() || visit.key.len() > KEY_BYTES || !visit.key.bytes().all(fits) {
+        return None;
+    }
+    Some(set_cookie(&visit.key, visit.ttl_seconds, secure))
+}
+
+/// The cookie that ends a visit in this browser.
+pub fn no_cookie() -> String {
+    set_cookie("", 0, false)
+}
+
+fn set_cookie(key: &str, seconds: u32, secure: bool) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{COOKIE_NAME}={key}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(rows: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in rows {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_bearer_word_is_taken_from_one_header_of_its_form_only() {
+        let word = |rows: &[(&'static str, &str)]| bearer(&headers(rows));
+        assert_eq!(word(&[]), None);
+        for good in ["Bearer abc", "bearer  abc "] {
+            assert_eq!(word(&[("authorization", good)]), Some(Some("abc".into())));
+        }
+        for bad in ["Basic abc", "Bearer", "Bearer ", "abc"] {
+            assert_eq!(word(&[("authorization", bad)]), Some(None), "{bad}");
+        }
+        let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert_eq!(word(&twice), Some(None));
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others_and_by_its_whole_name() {
+        let rows = [
+            (
+                "cookie",
+                "a=b; xclawdbot_session=no; clawdbot_session=yes=; c=d",
+            ),
+            ("cookie", "clawdbot_session=second"),
+        ];
+        assert_eq!(cookie_key(&headers(&rows)), Some("yes=".into()));
+        assert_eq!(cookie_key(&headers(&rows[1..])), Some("second".into()));
+        assert_eq!(
+            cookie_key(&headers(&[("cookie", "clawdbot_sessio=1")])),
+            None
+        );
+    }
+
+    #[test]
+    fn a_cookie_is_kept_from_scripts_other_sites_and_odd_keys() {
+        let visit = |key: &str| v1::Visit {
+            key: key.into(),
+            ttl_seconds: 60,
+        };
+        assert_eq!(
+            cookie(&visit("k.1_-"), false).unwrap(),
+            "clawdbot_session=k.1_-; Max-Age=60; Path=/; HttpOnly; SameSite=Strict"
+        );
+        assert!(cookie(&visit("k"), true).unwrap().ends_with("; Secure"));
+        for odd in ["", "a;b", "a b", "a\r\nb", "é", &"x".repeat(1001)] {
+            assert!(cookie(&visit(odd), false).is_none(), "{odd:?}");
+        }
+    }
+}

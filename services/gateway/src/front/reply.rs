@@ -1,0 +1,116 @@
+//! Answers of the front door: few kinds, all with the same headers, none kept by a cache or shown in a foreign frame.
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+
+use super::pages;
+
+/// An answer.
+pub type Reply = Response<Full<Bytes>>;
+
+static CONTENT_SECURITY: LazyLock<String> = LazyLock::new(|| {
+    let hash = Sha256::digest(pages::STYLE.as_bytes());
+    let hash = base64::engine::general_purpose::STANDARD.encode(hash);
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+});
+
+/// A line of text.
+pub fn plain(status: StatusCode, text: &str) -> Reply {
+    with_body(status, "text/plain; charset=utf-8", format!("{text}\n"))
+}
+
+/// A page.
+pub fn page(status: StatusCode, html: String) -> Reply {
+    with_body(status, "text/html; charset=utf-8", html)
+}
+
+/// A JSON text.
+pub fn json(status: StatusCode, value: &serde_json::Value) -> Reply {
+    with_body(status, "application/json", value.to_string())
+}
+
+/// An error for programs, in the form that API clients know.
+pub fn error(status: StatusCode, kind: &str, message: &str) -> Reply {
+    json(
+        status,
+        &serde_json::json!({ "error": { "message": message, "type": kind } }),
+    )
+}
+
+/// Sends the browser elsewhere, with GET.
+pub fn see_other(place: &'static str) -> Reply {
+    let mut reply = plain(StatusCode::SEE_OTHER, place);
+    set(&mut reply, header::LOCATION, place);
+    reply
+}
+
+/// Sets one header. A value that is no header value is left out; all of ours are.
+pub fn set(reply: &mut Reply, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        reply.headers_mut().insert(name, value);
+    }
+}
+
+fn with_body(status: StatusCode, kind: &'static str, body: String) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = status;
+    for (name, value) in [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Not no-referrer: under it a browser says `Origin: null` when it posts our own login form.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CONTENT_SECURITY_POLICY, &CONTENT_SECURITY),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+    ] {
+        set(&mut reply, name, value);
+    }
+    reply
+}
+
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 10\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 46\r\n\r\n\
+    Too many connections; try again in a moment.\r\n";
+
+/// What a connection gets whose request did not come in time.
+pub const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 46\r\n\r\n\
+    The request or its credential came too late.\r\n";
+
+/// Says that there is no room, as far as that goes without waiting, and hangs up.
+pub fn turn_away(stream: TcpStream) {
+    // Read what is there, so that closing does not turn into a reset that overtakes the answer.
+    let mut scrap = [0; 2048];
+    let _ = stream.try_read(&mut scrap);
+    let _ = stream.try_write(FULL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fixed_answers_have_the_length_they_say() {
+        for text in [FULL, TOO_LATE] {
+            let text = std::str::from_utf8(text).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}", body.len())));
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! What can be asked over HTTP. A request is looked at in this order: is it meant for us, does it carry a credential
+//! where none belongs, does the path exist, may this page ask it, who asks.
+
+use bytes::Bytes;
+use clawdbot_proto::v1;
+use http::header::{self, HeaderMap};
+use http::{Method, Request, StatusCode, Version};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tonic::Status;
+
+use super::connection::{Connection, Upgrade};
+use super::reply::{self, Reply};
+use super::{Front, access, guard, pages};
+use crate::limits;
+
+/// Path, and what it may be asked with.
+const ROUTES: &[(&str, &[Method])] = &[
+    ("/", &[Method::GET, Method::HEAD]),
+    ("/healthz", &[Method::GET, Method::HEAD]),
+    ("/login", &[Method::GET, Method::HEAD, Method::POST]),
+    ("/logout", &[Method::POST]),
+    ("/ws", &[Method::GET]),
+];
+
+/// Names under which people put credentials into addresses, where logs and histories keep them.
+const CREDENTIAL_PARAMETERS: &[&str] = &["token", "password", "access_token", "auth", "key"];
+
+/// Answers one request.
+pub async fn answer(front: &Front, connection: &Connection, request: Request<Incoming>) -> Reply {
+    match route(front, connection, request).await {
+        Ok(reply) | Err(reply) => reply,
+    }
+}
+
+/// Either way an answer; `Err` is for leaving early.
+async fn route(
+    front: &Front,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Result<Reply, Reply> {
+    let slice = front.slice();
+    let host = check_host(slice.as_ref(), connection, &request)?;
+    if too_large(&request, limits::BODY_BYTES) {
+        return Err(body_too_large(limits::BODY_BYTES));
+    }
+    if has_credential_parameter(request.uri().query().unwrap_or("")) {
+        return Err(reply::plain(
+            StatusCode::BAD_REQUEST,
+            "A token or password in the address is refused: addresses are kept in logs and histories. \
+             Use `clawdbot open`, or the Authorization header.",
+        ));
+    }
+    let path = request.uri().path().to_owned();
+    let Some((_, methods)) = ROUTES.iter().find(|(known, _)| *known == path) else {
+        return Err(reply::plain(StatusCode::NOT_FOUND, "Not Found"));
+    };
+    if !methods.contains(request.method()) {
+        let mut reply = reply::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        let allow: Vec<_> = methods.iter().map(Method::as_str).collect();
+        reply::set(&mut reply, header::ALLOW, &allow.join(", "));
+        return Err(reply);
+    }
+    if path == "/healthz" {
+        return Ok(health(slice.is_some()));
+    }
+    let Some(slice) = slice else {
+        return Err(reply::plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "There is no valid configuration yet. `clawdbot config validate` shows what is wrong with it.",
+        ));
+    };
+    let upgrades = wants_websocket(request.headers());
+    let origin = if upgrades || request.method() == Method::POST {
+        check_origin(&slice, &request, &host)?
+    } else {
+        None
+    };
+    match (path.as_str(), request.method()) {
+        ("/", _) if !upgrades => home(front, connection, &slice, request.headers()).await,
+        ("/" | "/ws", _) => websocket(front, connection, &slice, &request).await,
+        ("/login", &Method::POST) => {
+            let secure = origin.is_some_and(|origin| origin.starts_with("https://"));
+            login(front, connection, request, secure).await
+        }
+        ("/login", _) => Ok(ask_to_log_in(request.uri().query().unwrap_or(""))),
+        _ => {
+            let mut reply = reply::see_other("/");
+            reply::set(&mut reply, header::SET_COOKIE, &access::no_cookie());
+            Ok(reply)
+        }
+    }
+}
+
+/// The Host header, if the request is meant for this front door.
+fn check_host<B>(
+    slice: Option<&v1::GatewaySlice>,
+    connection: &Connection,
+    request: &Request<B>,
+) -> Result<String, Reply> {
+    let host = single(request.headers(), header::HOST);
+    let allowed = slice.map_or(&[][..], |slice| &slice.allowed_hosts);
+    let checked = guard::check_host(host, connection.local, allowed);
+    // A whole address in the request line must not say something else than the header.
+    let agrees = request
+        .uri()
+        .authority()
+        .is_none_or(|authority| host.is_some_and(|h| h.eq_ignore_ascii_case(authority.as_str())));
+    match (checked, host) {
+        (Ok(()), Some(host)) if agrees => Ok(host.to_owned()),
+        (Err(error @ guard::Misaddressed::Foreign), _) => {
+            Err(reply::plain(StatusCode::FORBIDDEN, &error.to_string()))
+        }
+        _ => Err(reply::plain(
+            StatusCode::BAD_REQUEST,
+            &guard::Misaddressed::Malformed.to_string(),
+        )),
+    }
+}
+
+/// The Origin header, if a page of that origin may act here.
+fn check_origin<B>(
+    slice: &v1::GatewaySlice,
+    request: &Request<B>,
+    host: &str,
+) -> Result<Option<String>, Reply> {
+    let headers = request.headers();
+    let origin = single(headers, header::ORIGIN);
+    let readable = origin.is_some() || !headers.contains_key(header::ORIGIN);
+    match readable && guard::origin_allowed(origin, host, &slice.allowed_origins) {
+        true => Ok(origin.map(str::to_owned)),
+        false => Err(reply::plain(
+            StatusCode::FORBIDDEN,
+            "This page may not act here. If it is yours, list its origin in gateway.allowedOrigins.",
+        )),
+    }
+}
+
+/// The value of a header that comes exactly once and is readable.
+fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    let mut all = headers.get_all(name).iter();
+    let first = all.next()?;
+    match all.next() {
+        None => first.to_str().ok(),
+        Some(_) => None,
+    }
+}
+
+fn has_credential_parameter(query: &str) -> bool {
+    query.split('&').any(|pair| {
+        let name = pair.split('=').next().unwrap_or("");
+        CREDENTIAL_PARAMETERS
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+    })
+}
+
+fn health(works: bool) -> Reply {
+    let (status, word) = match works {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    reply::json(status, &serde_json::json!({ "status": word }))
+}
+
+async fn home(
+    front: &Front,
+    connection: &Connection,
+    slice: &v1::GatewaySlice,
+    headers: &HeaderMap,
+) -> Result<Reply, Reply> {
+    let key = match bearer_key(front, connection, slice, headers).await? {
+        Some(key) => Some(key),
+        None => session_key(front, connection, headers).await?,
+    };
+    Ok(match key {
+        Some(_) => reply::page(StatusCode::OK, pages::home(&front.status())),
+        None => {
+            let mut reply = reply::page(StatusCode::UNAUTHORIZED, pages::stranger());
+            reply::set(&mut reply, header::WWW_AUTHENTICATE, "Bearer");
+            reply
+        }
+    })
+}
+
+/// The visit that a bearer word opens, if there is one; a wrong one ends the request.
+async fn bearer_key(
+    front: &Front,
+    connection: &Connection,
+    slice: &v1::GatewaySlice,
+    headers: &HeaderMap,
+) -> Result<Option<String>, Reply> {
+    let word = match access::bearer(headers) {
+        None => return Ok(None),
+        Some(None) => {
+            return Err(unauthorized(
+                "Authorization must have the form: Bearer TOKEN",
+            ));
+        }
+        Some(Some(word)) => word,
+    };
+    let credential = access::credential(&slice.auth_mode, word);
+    let verified = front.0.access.verify(credential, connection.peer.ip());
+    match verified.await.map_err(|status| unreachable(&status))? {
+        Ok(visit) => {
+            connection.authenticated();
+            Ok(Some(visit.key))
+        }
+        Err(refusal) => Err(refused(&refusal)),
+    }
+}
+
+/// The visit of the cookie, if it is still one.
+async fn session_key(
+    front: &Front,
+    connection: &Connection,
+    headers: &HeaderMap,
+) -> Result<Option<String>, Reply> {
+    let Some(key) = access::cookie_key(headers) else {
+        return Ok(None);
+    };
+    let checked = front.0.access.check(&key);
+    match checked.await.map_err(|status| unreachable(&status))? {
+        Ok(_) => {
+            connection.authenticated();
+            Ok(Some(key))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+fn ask_to_log_in(query: &str) -> Reply {
+    match form_value(query, "code") {
+        Some(code) => reply::page(StatusCode::OK, pages::login(code)),
+        None => reply::page(
+            StatusCode::BAD_REQUEST,
+            pages::no_login("This is not a whole login link."),
+        ),
+    }
+}
+
+async fn login(
+    front: &Front,
+    connection: &Connection,
+    request: Request<Incoming>,
+    secure: bool,
+) -> Result<Reply, Reply> {
+    let kind = single(request.headers(), header::CONTENT_TYPE).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(reply::plain(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The login form is sent as application/x-www-form-urlencoded.",
+        ));
+    }
+    let body = body(request, limits::FORM_BYTES).await?;
+    let text = std::str::from_utf8(&body).unwrap_or("");
+    let Some(code) = form_value(text, "code") else {
+        return Err(reply::page(
+            StatusCode::BAD_REQUEST,
+            pages::no_login("The login code is missing or malformed."),
+        ));
+    };
+    let redeemed = front.0.access.redeem(code, connection.peer.ip()).await;
+    let visit = match redeemed {
+        Ok(Ok(visit)) => visit,
+        Ok(Err(refusal)) => {
+            let mut reply = reply::page(
+                refusal_status(&refusal, StatusCode::FORBIDDEN),
+                pages::no_login(&refusal.message),
+            );
+            retry_after(&mut reply, &refusal);
+            return Err(reply);
+        }
+        Err(status) => {
+            tracing::warn!(%status, "a login could not be checked");
+            return Err(reply::page(
+                StatusCode::SERVICE_UNAVAILABLE,
+                pages::no_login("The login could not be checked just now."),
+            ));
+        }
+    };
+    let Some(cookie) = access::cookie(&visit, secure) else {
+        tracing::error!("policy gave a visit key that does not fit into a cookie");
+        return Err(reply::plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The login failed inside the gateway; its log says more.",
+        ));
+    };
+    connection.authenticated();
+    let mut reply = reply::see_other("/");
+    reply::set(&mut reply, header::SET_COOKIE, &cookie);
+    Ok(reply)
+}
+
+/// A form or query value of the alphabet of login codes.
+fn form_value<'a>(form: &'a str, name: &str) -> Option<&'a str> {
+    let (_, value) = form
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)?;
+    pages::is_code(value).then_some(value)
+}
+
+fn too_large<B: hyper::body::Body>(request: &Request<B>, limit: usize) -> bool {
+    request.body().size_hint().lower() > limit as u64
+}
+
+async fn body(request: Request<Incoming>, limit: usize) -> Result<Bytes, Reply> {
+    if too_large(&request, limit) {
+        return Err(body_too_large(limit));
+    }
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(body_too_large(limit)),
+        Err(_) => Err(reply::plain(
+            StatusCode::BAD_REQUEST,
+            "The request body is cut or malformed.",
+        )),
+    }
+}
+
+fn body_too_large(limit: usize) -> Reply {
+    let text = format!("The request body may have at most {limit} bytes.");
+    let mut reply = reply::plain(StatusCode::PAYLOAD_TOO_LARGE, &text);
+    // The rest of the body is not read.
+    reply::set(&mut reply, header::CONNECTION, "close");
+    reply
+}
+
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    lists(headers, header::UPGRADE, "websocket")
+}
+
+/// Whether a comma-separated header names a word.
+fn lists(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(word))
+}
+
+async fn websocket(
+    front: &Front,
+    connection: &Connection,
+    slice: &v1::GatewaySlice,
+    request: &Request<Incoming>,
+) -> Result<Reply, Reply> {
+    let headers = request.headers();
+    let version = single(headers, header::SEC_WEBSOCKET_VERSION);
+    if !wants_websocket(headers) || version != Some("13") {
+        let mut reply = reply::plain(
+            StatusCode::UPGRADE_REQUIRED,
+            "This address speaks WebSocket, version 13.",
+        );
+        reply::set(&mut reply, header::UPGRADE, "websocket");
+        reply::set(&mut reply, header::CONNECTION, "upgrade");
+        reply::set(&mut reply, header::SEC_WEBSOCKET_VERSION, "13");
+        return Err(reply);
+    }
+    let nonce = single(headers, header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
+    let well_formed = request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && lists(headers, header::CONNECTION, "upgrade");
+    let (Some(nonce), true) = (nonce, well_formed) else {
+        return Err(reply::plain(
+            StatusCode::BAD_REQUEST,
+            "The WebSocket handshake is malformed.",
+        ));
+    };
+    let key = match bearer_key(front, connection, slice, headers).await? {
+        Some(key) => Some(key),
+        None => session_key(front, connection, headers).await?,
+    };
+    connection.upgrade(Upgrade { key });
+    let mut reply = Reply::new(Full::default());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    reply::set(&mut reply, header::UPGRADE, "websocket");
+    reply::set(&mut reply, header::CONNECTION, "upgrade");
+    reply::set(
+        &mut reply,
+        header::SEC_WEBSOCKET_ACCEPT,
+        &derive_accept_key(nonce.as_bytes()),
+    );
+    Ok(reply)
+}
+
+fn unauthorized(message: &str) -> Reply {
+    let mut reply = reply::error(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    reply::set(&mut reply, header::WWW_AUTHENTICATE, "Bearer");
+    reply
+}
+
+fn refused(refusal: &v1::Refusal) -> Reply {
+    match refusal_status(refusal, StatusCode::UNAUTHORIZED) {
+        StatusCode::UNAUTHORIZED => unauthorized(&refusal.message),
+        status => {
+            let mut reply = reply::error(status, "rate_limited", &refusal.message);
+            retry_after(&mut reply, refusal);
+            reply
+        }
+    }
+}
+
+fn refusal_status(refusal: &v1::Refusal, otherwise: StatusCode) -> StatusCode {
+    match refusal.retry_after_seconds {
+        0 => otherwise,
+        _ => StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+fn retry_after(reply: &mut Reply, refusal: &v1::Refusal) {
+    if refusal.retry_after_seconds > 0 {
+        let seconds = refusal.retry_after_seconds.to_string();
+        reply::set(reply, header::RETRY_AFTER, &seconds);
+    }
+}
+
+fn unreachable(status: &Status) -> Reply {
+    tracing::warn!(%status, "a credential could not be checked");
+    let message = "The credential could not be checked just now; try again.";
+    let mut reply = reply::error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+    reply::set(&mut reply, header::RETRY_AFTER, "1");
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_addresses_are_noticed_and_login_codes_are_not() {
+        for query in [
+            "token=x",
+            "a=b&Token=x",
+            "password",
+            "access_token=",
+            "KEY=1",
+        ] {
+            assert!(has_credential_parameter(query), "{query}");
+        }
+        for query in ["", "code=x", "tokens=1", "a=token"] {
+            assert!(!has_credential_parameter(query), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_form_value_is_of_its_alphabet_or_nothing() {
+        assert_eq!(form_value("a=1&code=Ab-_9&b", "code"), Some("Ab-_9"));
+        for form in ["", "code", "code=", "code=a%20b", "xcode=a", "code=<"] {
+            assert_eq!(form_value(form, "code"), None, "{form}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Turns as `chat` events. A delta carries the whole text so far, so that a client which missed some, or saw an answer
+//! begin again, is right after the next one; between two of them there is a pause, so that long answers stay cheap.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+
+use clawdbot_identity::{Class, SessionKey};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::super::Front;
+use crate::queue::{Outcome, RowId};
+use crate::turn_log::{Reader, Step, TurnLog};
+use crate::{clock, limits};
+
+/// Rows that are remembered so that none is followed twice.
+const REMEMBERED: usize = 4 * limits::FOLLOWED;
+
+/// Whether the operator may see a turn: those of the owner's class.
+pub fn is_operators(log: &TurnLog) -> bool {
+    log.turn.class == Class::Main
+}
+
+/// The turns that one connection follows.
+#[derive(Default)]
+pub struct Followed {
+    running: FuturesUnordered<BoxFuture<'static, Option<(Follower, Value)>>>,
+    ready: VecDeque<Value>,
+    seen: VecDeque<RowId>,
+}
+
+impl Followed {
+    /// Whether another turn, which this connection did not start, should be followed.
+    pub fn has_room(&self, log: &TurnLog) -> bool {
+        self.running.len() < limits::FOLLOWED && !self.seen.contains(&log.turn.row)
+    }
+
+    /// Follows a turn, if it is not followed already.
+    pub fn add(&mut self, front: &Front, log: Arc<TurnLog>) {
+        if self.seen.contains(&log.turn.row) {
+            return;
+        }
+        self.seen.push_back(log.turn.row);
+        if self.seen.len() > REMEMBERED {
+            self.seen.pop_front();
+        }
+        let follower = Follower {
+            front: front.clone(),
+            events: Events::new(&log.turn.session_key, log.turn.message_id.as_str()),
+            reader: log.read(),
+            log,
+            text: String::new(),
+            next_delta: Instant::now(),
+        };
+        self.running.push(Box::pin(follower.next()));
+    }
+
+    /// A turn that had ended before: only its end is told.
+    pub fn ended(
+        &mut self,
+        front: &Front,
+        session: &SessionKey,
+        run_id: &str,
+        row: RowId,
+        outcome: Outcome,
+    ) {
+        front.desk().turns().delivered(row);
+        self.ready
+            .push_back(Events::new(session, run_id).end(outcome));
+    }
+
+    /// The next `chat` event; waits for it. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return ready;
+            }
+            match self.running.next().await {
+                Some(Some((follower, event))) => {
+                    if !follower.events.over {
+                        self.running.push(Box::pin(follower.next()));
+                    }
+                    return event;
+                }
+                Some(None) => {}
+                None => pending().await,
+            }
+        }
+    }
+}
+
+struct Follower {
+    front: Front,
+    log: Arc<TurnLog>,
+    reader: Reader,
+    events: Events,
+    text: String,
+    next_delta: Instant,
+}
+
+impl Follower {
+    async fn next(mut self) -> Option<(Self, Value)> {
+        tokio::select! {
+            () = sleep_until(self.next_delta) => {}
+            _ = self.log.ended() => {}
+        }
+        loop {
+            let event = match self.reader.next().await? {
+                Step::Text(more) => {
+                    self.text.push_str(&more);
+                    self.next_delta = Instant::now() + limits::DELTA;
+                    self.events.delta(&self.text)
+                }
+                Step::Restarted => {
+                    self.text.clear();
+                    continue;
+                }
+                Step::Started(_) | Step::Finished(_) => continue,
+                Step::End(outcome) => {
+                    self.front.desk().turns().delivered(self.log.turn.row);
+                    self.events.end(outcome)
+                }
+            };
+            return Some((self, event));
+        }
+    }
+}
+
+/// Makes the events of one turn.
+struct Events {
+    session: String,
+    run_id: String,
+    seq: u64,
+    over: bool,
+}
+
+impl Events {
+    fn new(session: &SessionKey, run_id: &str) -> Self {
+        Self {
+            session: session.to_string(),
+            run_id: run_id.to_owned(),
+            seq: 0,
+            over: false,
+        }
+    }
+
+    fn delta(&mut self, text: &str) -> Value {
+        let mut event = self.event("delta");
+        event["message"] = message(text);
+        event
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Value {
+        self.over = true;
+        match outcome {
+            Outcome::Answered(answer) => {
+                let mut event = self.event("final");
+                event["message"] = message(&answer.text);
+                event["stopReason"] = "stop".into();
+                if let Some(usage) = answer.usage {
+                    event["usage"] = json!({
+                        "input": usage.input_tokens,
+                        "output": usage.output_tokens,
+                        "totalTokens": usage.input_tokens.saturating_add(usage.output_tokens),
+                    });
+                }
+                event
+            }
+            Outcome::Failed(failed) if failed.code == "turn.stopped" => self.event("aborted"),
+            Outcome::Failed(failed) => {
+                let mut event = self.event("error");
+                event["errorMessage"] = failed.message.into();
+                event
+            }
+        }
+    }
+
+    fn event(&mut self, state: &str) -> Value {
+        self.seq += 1;
+        json!({
+            "runId": self.run_id,
+            "sessionKey": self.session,
+            "seq": self.seq,
+            "state": state,
+        })
+    }
+}
+
+fn message(text: &str) -> Value {
+    json!({
+        "role": "assistant",
+        "content": [{ "type": "text", "text": text }],
+        "timestamp": clock::now_ms(),
+    })
+}

@@ -1,0 +1,134 @@
+//! The life of the process: open the queue, take up what was accepted before, open the doors, end in good order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clawdbot_identity::{Class, Role};
+use clawdbot_proto::v1;
+use clawdbot_proto::v1::chat_server::ChatServer;
+use clawdbot_proto::v1::snapshot::Slice;
+use clawdbot_service::{Context, Router, ServeError, Start, StartError};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::desk::Desk;
+use crate::front::{Feeds, Front};
+use crate::operator::Operator;
+use crate::queue::{Queue, Store};
+use crate::turns::{Agents, Turns};
+use crate::{clock, limits};
+
+/// What is known before the confinement.
+pub struct Prepared {
+    queue: PathBuf,
+}
+
+/// Makes the queue's directory. The database is opened later: what an earlier gateway left there is read only by a
+/// confined one.
+///
+/// # Errors
+/// When the directory cannot be made, or is somebody else's.
+pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
+    Ok(Prepared {
+        queue: start.state("queue")?,
+    })
+}
+
+/// Serves until the process should end.
+///
+/// # Errors
+/// When the queue cannot be opened or used any more.
+pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
+    let store = Store::open(&prepared.queue).map_err(|error| {
+        ctx.status(&error.to_string());
+        ServeError::from(error.to_string())
+    })?;
+    let queue = Queue::start(store)?;
+    let forgotten = queue.prune(clock::now_ms()).await;
+    forgotten.map_err(|e| ServeError::from(e.to_string()))?;
+
+    let policy = ctx.edge(&Role::policy());
+    let agents = Agents {
+        main: ctx.edge(&Role::agent(Class::Main)),
+        guest: ctx.edge(&Role::agent(Class::Guest)),
+    };
+    let turns = Turns::new(queue.clone(), agents.clone());
+    let (over_sender, over) = watch::channel(false);
+    let feeds = Feeds {
+        config: ctx.config(),
+        listeners: ctx.listeners(),
+        over,
+    };
+    let front = Front::new(
+        Desk::new(turns.clone(), policy.clone(), agents),
+        policy,
+        feeds,
+    );
+    let resumed = turns.resume().await;
+    let resumed = resumed.map_err(|e| ServeError::from(e.to_string()))?;
+    if resumed > 0 {
+        info!(messages = resumed, "taking up what was accepted before");
+    }
+
+    let follows = tokio::spawn(follow_config(ctx.clone(), front.clone()));
+    let prunes = tokio::spawn(prune_daily(queue.clone()));
+    let door = tokio::spawn({
+        let front = front.clone();
+        async move { front.open().await }
+    });
+    let router = Router::new().add(
+        ChatServer::new(Operator::new(front)).max_decoding_message_size(2 * limits::FRAME_BYTES),
+    );
+    let ended = tokio::select! {
+        ended = ctx.serve(router) => ended,
+        () = queue.stopped() => Err("the message queue failed; the log says why".into()),
+    };
+    over_sender.send_replace(true);
+    let _ = door.await;
+    follows.abort();
+    prunes.abort();
+    if let Err(error) = queue.flush().await {
+        warn!(%error, "delivery notes were not written");
+    }
+    ended
+}
+
+/// Ready with the first slice; the status line and the limit of turns follow every change.
+async fn follow_config(ctx: Context, front: Front) {
+    let (mut config, mut listeners) = (ctx.config(), ctx.listeners());
+    let mut ready = false;
+    ctx.status("waiting for a valid configuration");
+    loop {
+        let snapshot: Option<Arc<v1::Snapshot>> = config.borrow_and_update().clone();
+        listeners.borrow_and_update();
+        if let Some(Slice::Gateway(slice)) = snapshot.as_ref().and_then(|s| s.slice.as_ref()) {
+            let max = usize::try_from(slice.max_concurrent).unwrap_or(0);
+            front.desk().turns().set_max(match max {
+                0 => limits::MAX_CONCURRENT,
+                max => max,
+            });
+            let line = match front.urls().as_slice() {
+                [] => "not listening yet".to_owned(),
+                urls => urls.join(" "),
+            };
+            match std::mem::replace(&mut ready, true) {
+                false => ctx.ready(&line),
+                true => ctx.status(&line),
+            }
+        }
+        tokio::select! {
+            changed = config.changed() => if changed.is_err() { return },
+            changed = listeners.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn prune_daily(queue: Queue) {
+    loop {
+        tokio::time::sleep(limits::PRUNE_EVERY).await;
+        match queue.prune(clock::now_ms()).await {
+            Ok(rows) => info!(rows, "forgot settled messages"),
+            Err(error) => warn!(%error, "settled messages were not forgotten"),
+        }
+    }
+}
