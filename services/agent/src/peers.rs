@@ -1,0 +1,160 @@
+//! What the agent has of other processes: its own slice of the configuration, policy, model workers and the executor.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clawdbot_identity::{Class, Handle, InstanceName, ProviderId, Role, SessionKey};
+use clawdbot_proto::v1::executor_client::ExecutorClient;
+use clawdbot_proto::v1::model_client::ModelClient;
+use clawdbot_proto::v1::sessions_client::SessionsClient;
+use clawdbot_proto::v1::{self, AgentSlice, Snapshot, snapshot::Slice};
+use clawdbot_service::Edge;
+use tokio::sync::watch;
+use tonic::{Code, Status};
+
+use crate::transcript::Failure;
+
+type MakeEdge = Box<dyn Fn(&Role) -> Edge + Send + Sync>;
+
+/// The processes that the agent calls.
+pub struct Peers {
+    class: Class,
+    config: watch::Receiver<Option<Arc<Snapshot>>>,
+    policy: SessionsClient<Edge>,
+    executor: ExecutorClient<Edge>,
+    edge: MakeEdge,
+    models: Mutex<HashMap<ProviderId, ModelClient<Edge>>>,
+}
+
+/// A session as policy knows it.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    pub key: SessionKey,
+    pub agent: String,
+    /// owner, approved or stranger.
+    pub standing: String,
+}
+
+impl Peers {
+    pub fn new(
+        class: Class,
+        config: watch::Receiver<Option<Arc<Snapshot>>>,
+        edge: MakeEdge,
+    ) -> Self {
+        Self {
+            class,
+            config,
+            policy: SessionsClient::new(edge(&Role::policy())),
+            executor: ExecutorClient::new(edge(&Role::executor())),
+            edge,
+            models: Mutex::default(),
+        }
+    }
+
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The slice in force; waits for the first one.
+    pub async fn slice(&self) -> Result<AgentSlice, Status> {
+        let mut config = self.config.clone();
+        let snapshot = config.wait_for(Option::is_some).await;
+        let snapshot = snapshot
+            .map_err(|_| Status::unavailable("the process is ending"))?
+            .clone();
+        agent_slice(snapshot.as_deref())
+            .ok_or_else(|| Status::internal("the configuration's slice is not an agent's"))
+    }
+
+    /// The slice in force, if there is one.
+    pub fn present_slice(&self) -> AgentSlice {
+        agent_slice(self.config.borrow().as_deref()).unwrap_or_default()
+    }
+
+    /// Asks policy what a handle stands for. The inner error is a refusal, the outer one says that nobody could decide.
+    pub async fn resolve(&self, handle: &Handle) -> Result<Result<Resolved, Failure>, Status> {
+        let request = v1::ResolveRequest {
+            handle: handle.as_str().into(),
+        };
+        let session = match self.policy.clone().resolve(request).await {
+            Ok(reply) => reply.into_inner(),
+            Err(status) if status.code() == Code::PermissionDenied => {
+                return Ok(Err(refusal(status.message())));
+            }
+            Err(status) => return Err(status),
+        };
+        let class = match session.class() {
+            v1::Class::Main => Some(Class::Main),
+            v1::Class::Guest => Some(Class::Guest),
+            v1::Class::Unspecified => None,
+        };
+        // Policy refuses handles of another class; a session of another class must not get in by a mistake there.
+        if class != Some(self.class) {
+            return Ok(Err(Failure::new(
+                "session.class",
+                "The session belongs to another trust class than this agent.",
+            )));
+        }
+        let key = SessionKey::parse(&session.session_key)
+            .map_err(|error| Status::internal(format!("policy named no valid session: {error}")))?;
+        Ok(Ok(Resolved {
+            key,
+            agent: session.agent_id,
+            standing: session.standing,
+        }))
+    }
+
+    /// The worker of a provider. One connection each, so that every turn uses the same one.
+    pub fn model(&self, provider: &ProviderId) -> ModelClient<Edge> {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = models.entry(provider.clone()).or_insert_with(|| {
+            let role = Role::model(&InstanceName::from(provider));
+            ModelClient::new((self.edge)(&role))
+        });
+        client.clone()
+    }
+
+    pub fn executor(&self) -> ExecutorClient<Edge> {
+        self.executor.clone()
+    }
+}
+
+fn agent_slice(snapshot: Option<&Snapshot>) -> Option<AgentSlice> {
+    match snapshot?.slice.as_ref()? {
+        Slice::Agent(slice) => Some(slice.clone()),
+        _ => None,
+    }
+}
+
+/// A refusal's message is `rule: words`; without a rule it has the general one.
+fn refusal(message: &str) -> Failure {
+    match message.split_once(": ") {
+        Some((rule, words)) if is_rule(rule) => Failure::new(rule, words),
+        _ => Failure::new("session.denied", message),
+    }
+}
+
+fn is_rule(word: &str) -> bool {
+    word.contains('.')
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b"._".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_rule() {
+        assert_eq!(
+            refusal("session.expired: ask again"),
+            Failure::new("session.expired", "ask again")
+        );
+        assert_eq!(
+            refusal("config: a"),
+            Failure::new("session.denied", "config: a")
+        );
+        assert_eq!(refusal("no"), Failure::new("session.denied", "no"));
+    }
+}

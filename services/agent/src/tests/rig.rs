@@ -1,0 +1,382 @@
+//! One agent with everything around it. The test plays the model by hand: each request arrives in a channel.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use clawdbot_identity::{Class, InstanceName, Role};
+use clawdbot_proto::v1::agent_client::AgentClient;
+use clawdbot_proto::v1::agent_server::AgentServer;
+use clawdbot_proto::v1::executor_server::{Executor, ExecutorServer};
+use clawdbot_proto::v1::model_server::{Model, ModelServer};
+use clawdbot_proto::v1::run_event::Event;
+use clawdbot_proto::v1::sessions_server::{Sessions as Policy, SessionsServer};
+use clawdbot_proto::v1::{self, Snapshot, StopReason, generate_event, snapshot::Slice};
+use clawdbot_service::testing::{self, Link};
+use clawdbot_service::{Edge, Router};
+use futures_util::stream::{self, Stream};
+use tokio::sync::{mpsc, watch};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::agent::Agent;
+use crate::disk::Disk;
+use crate::index::Index;
+use crate::peers::Peers;
+use crate::service::Service;
+use crate::sessions::Sessions;
+use crate::world::tests::Counting;
+
+type Events = std::pin::Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
+type Replies = mpsc::UnboundedSender<Result<v1::GenerateEvent, Status>>;
+
+/// Handles say what they stand for: `CLASS_NAME` is the session NAME, `denied` is refused.
+struct FakePolicy;
+
+#[tonic::async_trait]
+impl Policy for FakePolicy {
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<v1::Session>, Status> {
+        let handle = request.into_inner().handle;
+        let Some((class, name)) = handle.split_once('_') else {
+            return Err(Status::permission_denied(
+                "session.expired: the handle is too old",
+            ));
+        };
+        let class = match class {
+            "guest" => v1::Class::Guest,
+            _ => v1::Class::Main,
+        };
+        Ok(Response::new(v1::Session {
+            session_key: format!("agent:main:{name}"),
+            agent_id: "main".into(),
+            class: class.into(),
+            standing: "owner".into(),
+        }))
+    }
+}
+
+#[derive(Clone)]
+struct FakeModel(mpsc::UnboundedSender<Asked>);
+
+/// A request to the model, and the way to answer it.
+pub struct Asked {
+    pub request: v1::GenerateRequest,
+    replies: Replies,
+}
+
+impl Asked {
+    pub fn event(&self, event: generate_event::Event) {
+        // The agent may have gone away, which is what some tests are about.
+        let _ = self
+            .replies
+            .send(Ok(v1::GenerateEvent { event: Some(event) }));
+    }
+
+    pub fn text(&self, text: &str) {
+        self.event(generate_event::Event::Text(v1::TextDelta {
+            text: text.into(),
+        }));
+    }
+
+    pub fn call(&self, id: &str, arguments: &str) {
+        self.event(generate_event::Event::ToolCall(v1::ToolCall {
+            id: id.into(),
+            name: "session_status".into(),
+            arguments_json: arguments.into(),
+        }));
+    }
+
+    pub fn stop(self, reason: StopReason) {
+        self.event(generate_event::Event::Usage(v1::Usage {
+            input_tokens: 2,
+            output_tokens: 3,
+        }));
+        self.event(generate_event::Event::Stop(v1::Stop {
+            reason: reason.into(),
+        }));
+    }
+
+    pub fn answer(self, text: &str) {
+        self.text(text);
+        self.stop(StopReason::End);
+    }
+
+    /// The texts of all messages, in order.
+    pub fn texts(&self) -> Vec<&str> {
+        use v1::model_message::Message;
+        let texts =
+            self.request
+                .messages
+                .iter()
+                .map(|message| match message.message.as_ref().unwrap() {
+                    Message::User(user) => user.text.as_str(),
+                    Message::Assistant(said) => said.text.as_str(),
+                    Message::ToolResult(result) => result.output.as_str(),
+                });
+        texts.collect()
+    }
+}
+
+#[tonic::async_trait]
+impl Model for FakeModel {
+    type GenerateStream = Events;
+
+    async fn generate(
+        &self,
+        request: Request<v1::GenerateRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let (replies, events) = mpsc::unbounded_channel();
+        let request = request.into_inner();
+        self.0
+            .send(Asked { request, replies })
+            .map_err(|_| Status::internal("the test is over"))?;
+        let events = stream::unfold(events, |mut events| async {
+            Some((events.recv().await?, events))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+/// Answers every call and keeps what it was asked.
+#[derive(Clone, Default)]
+struct FakeExecutor(Arc<Mutex<Vec<v1::InvokeRequest>>>);
+
+#[tonic::async_trait]
+impl Executor for FakeExecutor {
+    async fn list_tools(
+        &self,
+        _: Request<v1::ListToolsRequest>,
+    ) -> Result<Response<v1::ListToolsReply>, Status> {
+        let tools = vec![v1::ToolSpec {
+            name: "session_status".into(),
+            ..Default::default()
+        }];
+        Ok(Response::new(v1::ListToolsReply { tools }))
+    }
+
+    async fn invoke(
+        &self,
+        request: Request<v1::InvokeRequest>,
+    ) -> Result<Response<v1::InvokeReply>, Status> {
+        let request = request.into_inner();
+        let output = format!("ran {}", request.call_id);
+        self.0.lock().unwrap().push(request);
+        Ok(Response::new(v1::InvokeReply {
+            output,
+            ..Default::default()
+        }))
+    }
+}
+
+/// The folders of an agent, and whoever it talks with.
+pub struct Rig {
+    pub home: tempfile::TempDir,
+    links: Arc<HashMap<Role, Link>>,
+    requests: mpsc::UnboundedReceiver<Asked>,
+    model: FakeModel,
+    executor: FakeExecutor,
+    world: Arc<Counting>,
+    pub config: watch::Sender<Option<Arc<Snapshot>>>,
+}
+
+pub fn slice() -> v1::AgentSlice {
+    v1::AgentSlice {
+        agents: vec![v1::AgentProfile {
+            id: "main".into(),
+            model: "builtin/guide".into(),
+            ..Default::default()
+        }],
+        default_agent: "main".into(),
+        providers: vec!["builtin".into()],
+        ..Default::default()
+    }
+}
+
+pub fn snapshot(slice: v1::AgentSlice) -> Option<Arc<Snapshot>> {
+    Some(Arc::new(Snapshot {
+        revision: 1,
+        slice: Some(Slice::Agent(slice)),
+    }))
+}
+
+fn model_role() -> Role {
+    Role::model(&InstanceName::parse("builtin").unwrap())
+}
+
+impl Rig {
+    pub async fn new() -> Self {
+        let me = Role::agent(Class::Main);
+        let (sender, requests) = mpsc::unbounded_channel();
+        let (model, executor) = (FakeModel(sender), FakeExecutor::default());
+        let routers = [
+            (
+                Role::policy(),
+                Router::new().add(SessionsServer::new(FakePolicy)),
+            ),
+            (
+                model_role(),
+                Router::new().add(ModelServer::new(model.clone())),
+            ),
+            (
+                Role::executor(),
+                Router::new().add(ExecutorServer::new(executor.clone())),
+            ),
+        ];
+        let mut links = HashMap::new();
+        for (role, router) in routers {
+            let link = Link::new(&me, &role);
+            link.reconnect(router).await.unwrap();
+            links.insert(role, link);
+        }
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            links: Arc::new(links),
+            requests,
+            model,
+            executor,
+            world: Arc::default(),
+            config: watch::Sender::new(snapshot(slice())),
+        }
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.home.path().join("sessions")
+    }
+
+    /// Starts the agent on the folders as they are; the one before, if any, is gone with its edges and tasks.
+    pub async fn start(&self) -> Running {
+        std::fs::create_dir_all(self.folder()).unwrap();
+        let (folder, home) = (self.folder(), self.home.path().to_path_buf());
+        let (config, links) = (self.config.subscribe(), Arc::clone(&self.links));
+        let edges = Box::new(move |role: &Role| -> Edge { links[role].edge() });
+        let index = Index::load(&folder).unwrap();
+        let disk = Disk::start().unwrap();
+        let peers = Peers::new(Class::Main, config, edges);
+        let sessions = Sessions::new(&folder, Class::Main, index, disk, self.world.clone());
+        let agent = Agent::new(peers, sessions, home);
+        let router = Router::new().add(AgentServer::new(Service(Arc::clone(&agent))));
+        let edge = testing::connect(&Role::gateway(), &Role::agent(Class::Main), router).unwrap();
+        Running {
+            agent,
+            client: AgentClient::new(edge),
+        }
+    }
+
+    /// The next request to the model.
+    pub async fn asked(&mut self) -> Asked {
+        self.requests.recv().await.unwrap()
+    }
+
+    /// Whether the model was not asked beyond what the test has seen.
+    pub fn nothing_asked(&mut self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+
+    /// The model worker dies, and a new one takes its place.
+    pub async fn restart_model(&self) {
+        let router = Router::new().add(ModelServer::new(self.model.clone()));
+        self.links[&model_role()].reconnect(router).await.unwrap();
+    }
+
+    pub fn invoked(&self) -> Vec<v1::InvokeRequest> {
+        self.executor.0.lock().unwrap().clone()
+    }
+
+    /// All lines of all transcripts with this ending.
+    pub fn lines(&self, ending: &str) -> Vec<serde_json::Value> {
+        let mut lines = Vec::new();
+        for file in std::fs::read_dir(self.folder()).unwrap() {
+            let path = file.unwrap().path();
+            if path.to_str().unwrap().contains(ending) {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(text.ends_with('\n'), "complete lines only");
+                lines.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
+            }
+        }
+        lines
+    }
+
+    /// The one transcript that there is.
+    pub fn transcript(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.folder())
+            .unwrap()
+            .map(|file| file.unwrap().path());
+        let mut files: Vec<_> = files
+            .filter(|path| path.extension().is_some_and(|e| e == "jsonl"))
+            .collect();
+        assert_eq!(files.len(), 1);
+        files.remove(0)
+    }
+}
+
+/// An agent that runs.
+pub struct Running {
+    pub agent: Arc<Agent>,
+    pub client: AgentClient<Edge>,
+}
+
+impl Running {
+    pub async fn run(&self, turn: &str, handle: &str, text: &str) -> Streaming<v1::RunEvent> {
+        self.try_run(turn, handle, text).await.unwrap()
+    }
+
+    pub async fn try_run(
+        &self,
+        turn: &str,
+        handle: &str,
+        text: &str,
+    ) -> Result<Streaming<v1::RunEvent>, Status> {
+        let request = v1::RunRequest {
+            turn_id: turn.into(),
+            handle: handle.into(),
+            text: text.into(),
+        };
+        Ok(self.client.clone().run(request).await?.into_inner())
+    }
+
+    pub async fn cancel(&self, turn: &str) -> bool {
+        let request = v1::CancelRequest {
+            turn_id: turn.into(),
+        };
+        self.client
+            .clone()
+            .cancel(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .cancelled
+    }
+
+    /// Runs a turn that needs no model and returns its answer.
+    pub async fn command(&self, turn: &str, text: &str) -> String {
+        answer(self.run(turn, "main_main", text).await).await.text
+    }
+}
+
+pub async fn next(stream: &mut Streaming<v1::RunEvent>) -> Event {
+    stream.message().await.unwrap().unwrap().event.unwrap()
+}
+
+pub async fn all(mut stream: Streaming<v1::RunEvent>) -> Vec<Event> {
+    let mut events = Vec::new();
+    while let Some(event) = stream.message().await.unwrap() {
+        events.push(event.event.unwrap());
+    }
+    events
+}
+
+pub async fn answer(stream: Streaming<v1::RunEvent>) -> v1::Answer {
+    match all(stream).await.pop() {
+        Some(Event::Answer(answer)) => answer,
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+pub async fn failure(stream: Streaming<v1::RunEvent>) -> v1::Failed {
+    match all(stream).await.pop() {
+        Some(Event::Failed(failed)) => failed,
+        other => panic!("no failure: {other:?}"),
+    }
+}

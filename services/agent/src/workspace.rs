@@ -1,0 +1,266 @@
+//! The workspace's bootstrap files, read anew for each turn so that an edit counts at once. Only regular files are read and
+//! only as far as they reach the prompt; a file that cannot be read is named in the log once and the turn goes on.
+
+use std::collections::HashSet;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use clawdbot_identity::Class;
+use tracing::warn;
+
+/// Name, and whether sessions of the class guest see it: long-term memory is the owner's.
+const FILES: [(&str, bool); 7] = [
+    ("AGENTS.md", true),
+    ("SOUL.md", true),
+    ("TOOLS.md", true),
+    ("IDENTITY.md", true),
+    ("USER.md", true),
+    ("BOOTSTRAP.md", true),
+    ("MEMORY.md", false),
+];
+
+/// A file's part of the prompt.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part {
+    pub name: &'static str,
+    pub text: String,
+}
+
+/// The workspace folder that a class has when the configuration names none.
+pub fn default_folder(home: &Path, class: Class) -> PathBuf {
+    home.join(match class {
+        Class::Main => "clawd",
+        Class::Guest => "clawd-guest",
+    })
+}
+
+/// Makes the folder, for its owner alone, if there is nothing of that name.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    }
+}
+
+/// The workspaces of one class: reads bootstrap files and remembers what it has complained about.
+pub struct Workspace {
+    class: Class,
+    default: PathBuf,
+    told: HashSet<PathBuf>,
+}
+
+impl Workspace {
+    pub fn new(home: PathBuf, class: Class) -> Self {
+        Self {
+            class,
+            default: default_folder(&home, class),
+            told: HashSet::new(),
+        }
+    }
+
+    /// The folder that the configuration means; empty means the default.
+    pub fn folder(&self, configured: &str) -> String {
+        match configured {
+            "" => self.default.display().to_string(),
+            folder => folder.into(),
+        }
+    }
+
+    /// The files that are there, in their fixed order, each cut at `max_chars` characters.
+    pub fn read(&mut self, configured: &str, max_chars: usize) -> Vec<Part> {
+        let folder = PathBuf::from(self.folder(configured));
+        if !self.may_read(&folder) {
+            self.tell_once(folder);
+            return Vec::new();
+        }
+        let mut parts = Vec::new();
+        for (name, for_guests) in FILES {
+            if self.class == Class::Guest && !for_guests {
+                continue;
+            }
+            let path = folder.join(name);
+            match read_start(&path, max_chars) {
+                Ok(text) if text.trim().is_empty() => {}
+                Ok(text) => parts.push(Part {
+                    text: capped(text, max_chars, name),
+                    name,
+                }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    if self.told.insert(path.clone()) {
+                        warn!(file = %path.display(), %error, "a workspace file is left out of the prompt");
+                    }
+                }
+            }
+        }
+        parts
+    }
+
+    /// The process was confined to the default folder before it knew the configuration.
+    fn may_read(&self, folder: &Path) -> bool {
+        folder.starts_with(&self.default)
+            && !folder.components().any(|part| part == Component::ParentDir)
+    }
+
+    fn tell_once(&mut self, folder: PathBuf) {
+        if !self.told.contains(&folder) {
+            warn!(
+                folder = %folder.display(), readable = %self.default.display(),
+                "this workspace is out of the agent's reach, so its files are not in the prompt; other places than the \
+                 readable folder are not there yet: put the files there and leave the workspace key out"
+            );
+            self.told.insert(folder);
+        }
+    }
+}
+
+/// As much as `max_chars` characters can take, and a little more to see that there is more.
+fn read_start(path: &Path, max_chars: usize) -> io::Result<String> {
+    // Without O_NONBLOCK a FIFO of that name would hold up every session.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let limit = (max_chars as u64).saturating_mul(4).saturating_add(4);
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    // Where the limit cut a character in two, that one lies beyond the cap.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn capped(mut text: String, max_chars: usize, name: &str) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+        text.truncate(end);
+        text.push_str(&format!(
+            "\n[cut: only the first {max_chars} characters of {name} are shown]"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, PathBuf) {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("clawd");
+        make_folder(&folder).unwrap();
+        (home, folder)
+    }
+
+    fn read(home: &Path, class: Class, max: usize) -> Vec<Part> {
+        Workspace::new(home.into(), class).read("", max)
+    }
+
+    #[test]
+    fn files_come_in_their_fixed_order_and_absent_ones_are_no_matter() {
+        let home = tempfile::tempdir().unwrap();
+        for class in Class::ALL {
+            assert!(
+                read(home.path(), class, 100).is_empty(),
+                "not even the folder is there"
+            );
+            let folder = default_folder(home.path(), class);
+            make_folder(&folder).unwrap();
+            for (name, _) in FILES.iter().rev() {
+                std::fs::write(folder.join(name), format!("text of {name}")).unwrap();
+            }
+            std::fs::write(folder.join("SOUL.md"), " \n").unwrap();
+            std::fs::write(folder.join("OTHER.md"), "x").unwrap();
+        }
+        let names = |class| -> Vec<_> {
+            read(home.path(), class, 100)
+                .iter()
+                .map(|part| part.name)
+                .collect()
+        };
+        let all = [
+            "AGENTS.md",
+            "TOOLS.md",
+            "IDENTITY.md",
+            "USER.md",
+            "BOOTSTRAP.md",
+            "MEMORY.md",
+        ];
+        assert_eq!(names(Class::Main), all);
+        assert_eq!(names(Class::Guest), all[..5], "memory is the owner's");
+    }
+
+    #[test]
+    fn the_cap_counts_characters_and_marks_the_cut() {
+        let (home, folder) = home();
+        let path = folder.join("AGENTS.md");
+        for letter in ["x", "ü", "語", "🦞"] {
+            std::fs::write(&path, letter.repeat(20_000)).unwrap();
+            assert_eq!(
+                read(home.path(), Class::Main, 20_000)[0].text,
+                letter.repeat(20_000)
+            );
+            std::fs::write(&path, letter.repeat(20_001)).unwrap();
+            let text = &read(home.path(), Class::Main, 20_000)[0].text;
+            let (kept, marker) = text.split_once('\n').unwrap();
+            assert_eq!(kept, letter.repeat(20_000));
+            assert!(
+                marker.contains("first 20000 characters of AGENTS.md"),
+                "{marker}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_readable_text_file_is_passed_over() {
+        let (home, folder) = home();
+        std::fs::create_dir(folder.join("AGENTS.md")).unwrap();
+        std::os::unix::fs::symlink("/nowhere/at/all", folder.join("SOUL.md")).unwrap();
+        let fifo = folder.join("TOOLS.md");
+        let status = std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        std::fs::write(folder.join("USER.md"), b"caf\xe9").unwrap();
+        let parts = read(home.path(), Class::Main, 100);
+        assert_eq!(parts.len(), 1);
+        assert_eq!(parts[0].text, "caf\u{fffd}");
+    }
+
+    #[test]
+    fn only_the_default_folder_and_what_lies_in_it_is_read() {
+        let (home, folder) = home();
+        for place in [
+            folder.clone(),
+            folder.join("work"),
+            home.path().join("other"),
+        ] {
+            make_folder(&place).unwrap();
+            std::fs::write(place.join("AGENTS.md"), "x").unwrap();
+        }
+        let mut workspace = Workspace::new(home.path().into(), Class::Main);
+        let mut found = |path: &Path| workspace.read(path.to_str().unwrap(), 10).len();
+        assert_eq!(found(&folder), 1);
+        assert_eq!(found(&folder.join("work")), 1);
+        assert_eq!(found(&home.path().join("other")), 0);
+        assert_eq!(found(&folder.join("../other")), 0);
+    }
+
+    #[test]
+    fn a_folder_is_made_for_its_owner_and_an_existing_one_is_left() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let folder = default_folder(home.path(), Class::Guest);
+        make_folder(&folder).unwrap();
+        let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(
+            (mode & 0o777, folder.ends_with("clawd-guest")),
+            (0o700, true)
+        );
+        make_folder(&folder).unwrap();
+        assert!(make_folder(&home.path().join("no/such")).is_err());
+    }
+}
