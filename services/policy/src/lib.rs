@@ -1,13 +1,32 @@
 //! The policy process: reads the configuration, decides who may talk and what a session may do.
+//!
+//! It is the only process that parses the configuration. Everybody else gets a slice of it, asks here at the moment of
+//! use, and gets an answer that has been written down before.
 
+#[cfg(test)]
+mod bench;
+mod credential;
 mod denied;
+mod destinations;
+mod distil;
+mod door;
+mod file_watch;
+mod grpc;
 mod handle;
 mod keep;
 mod login;
 mod password;
+mod policy;
+mod push;
 mod rate;
 mod record;
+mod reload;
+mod rules;
 mod seal;
+mod settings;
+mod slices;
+mod start;
 mod visit;
 
 pub use password::{Password, PasswordError};
+pub use start::{Prepared, prepare, serve};

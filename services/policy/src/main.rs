@@ -1,2 +1,7 @@
 //! The policy process.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    clawdbot_service::run("policy", clawdbot_policy::prepare, clawdbot_policy::serve)
+}

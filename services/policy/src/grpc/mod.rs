@@ -1,0 +1,89 @@
+//! The services of policy.proto and config.proto: parse what came in, ask the rules, word the answer.
+//! Bytes that break a grammar and unknown enum values are INVALID_ARGUMENT; a refusal is an answer.
+
+mod access;
+mod config;
+mod operator;
+mod sessions;
+
+use std::sync::Arc;
+
+use clawdbot_identity::{Class, Handle, IdError};
+use clawdbot_proto::v1;
+use clawdbot_service::Router;
+use tonic::Status;
+
+use crate::denied::Denied;
+use crate::handle::Grant;
+use crate::policy::{Policy, unix_seconds};
+use crate::rules;
+
+/// All services over one state.
+#[derive(Clone)]
+pub(crate) struct Services(Arc<Policy>);
+
+/// What policy answers on its edges.
+pub(crate) fn router(policy: Arc<Policy>) -> Router {
+    let services = Services(policy);
+    Router::new()
+        .add(v1::access_server::AccessServer::new(services.clone()))
+        .add(v1::sessions_server::SessionsServer::new(services.clone()))
+        .add(v1::tools_server::ToolsServer::new(services.clone()))
+        .add(v1::spending_server::SpendingServer::new(services.clone()))
+        .add(v1::policy_operator_server::PolicyOperatorServer::new(
+            services.clone(),
+        ))
+        .add(v1::config_server::ConfigServer::new(services))
+}
+
+impl Services {
+    /// What a handle stands for, if its bearer may use it now.
+    fn session(&self, handle: &Handle, bearer: Class) -> Result<Grant, Denied> {
+        let current = self.0.current()?;
+        let grant = Grant::open(&self.0.handles, handle, bearer, unix_seconds())?;
+        rules::agent(&current.settings, &grant.session)?;
+        Ok(grant)
+    }
+}
+
+fn invalid(error: IdError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// The class that a server saw on its own edge.
+fn class(value: i32) -> Result<Class, Status> {
+    match v1::Class::try_from(value) {
+        Ok(v1::Class::Main) => Ok(Class::Main),
+        Ok(v1::Class::Guest) => Ok(Class::Guest),
+        Ok(v1::Class::Unspecified) | Err(_) => {
+            Err(Status::invalid_argument("the class must be main or guest"))
+        }
+    }
+}
+
+fn wire_class(class: Class) -> v1::Class {
+    match class {
+        Class::Main => v1::Class::Main,
+        Class::Guest => v1::Class::Guest,
+    }
+}
+
+fn wire_session(grant: &Grant) -> v1::Session {
+    v1::Session {
+        session_key: grant.session.to_string(),
+        agent_id: grant.session.agent().to_string(),
+        class: wire_class(grant.class).into(),
+        standing: grant.standing.to_string(),
+    }
+}
+
+/// The session key of a permitted grant, for the record.
+fn key_of(grant: &Result<Grant, Denied>) -> String {
+    grant
+        .as_ref()
+        .map(|grant| grant.session.to_string())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! PolicyOperator: the command line over policy.sock. Nobody is counted or locked out here; the socket is the owner's.
+
+use clawdbot_proto::v1;
+use clawdbot_proto::v1::policy_operator_server::PolicyOperator;
+use clawdbot_service::caller;
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::credential::Kind;
+use crate::denied::{Denied, whole_seconds};
+use crate::login;
+use crate::policy::random;
+use crate::record::Decision;
+use crate::slices;
+
+#[tonic::async_trait]
+impl PolicyOperator for Services {
+    async fn status(
+        &self,
+        _: Request<v1::PolicyStatusRequest>,
+    ) -> Result<Response<v1::PolicyStatus>, Status> {
+        let current = self.0.in_force().borrow().clone();
+        let settings = current.as_ref().map(|current| &current.settings);
+        let default =
+            settings.and_then(|s| s.agents.iter().find(|agent| agent.id == s.default_agent));
+        Ok(Response::new(v1::PolicyStatus {
+            revision: current.as_ref().map_or(0, |current| current.revision),
+            config_path: self.0.config_path.display().to_string(),
+            config_exists: self.0.config_exists(),
+            config_error: self
+                .0
+                .trouble()
+                .map(|trouble| trouble.rendered)
+                .unwrap_or_default(),
+            listeners: settings
+                .map(|s| slices::listeners(s, &self.0.place))
+                .unwrap_or_default(),
+            auth_mode: self
+                .0
+                .door()
+                .mode()
+                .map(|mode| mode.as_str().to_owned())
+                .unwrap_or_default(),
+            model: default.map(slices::effective_model).unwrap_or_default(),
+        }))
+    }
+
+    async fn mint_login(
+        &self,
+        request: Request<v1::MintLoginRequest>,
+    ) -> Result<Response<v1::MintLoginReply>, Status> {
+        let random = random().map_err(|error| Status::internal(error.to_string()))?;
+        let minted = self
+            .0
+            .current()
+            .and_then(|_| self.0.door().mint(random, self.0.now()));
+        let code = self.recorded("mint-login", &request, minted)?;
+        Ok(Response::new(v1::MintLoginReply {
+            code,
+            ttl_seconds: whole_seconds(login::TTL),
+        }))
+    }
+
+    async fn show_token(
+        &self,
+        request: Request<v1::ShowTokenRequest>,
+    ) -> Result<Response<v1::Token>, Status> {
+        let token = self.recorded("show-token", &request, self.token())?;
+        Ok(Response::new(token))
+    }
+
+    async fn rotate_token(
+        &self,
+        request: Request<v1::RotateTokenRequest>,
+    ) -> Result<Response<v1::Token>, Status> {
+        let may = self.token().and_then(|token| match token.source.as_str() {
+            "generated" => Ok(()),
+            "config" => Err(Denied::new(
+                "token.configured",
+                "the token is set in the configuration; change gateway.auth.token there",
+            )),
+            _ => Err(Denied::new(
+                "token.configured",
+                "the token comes from CLAWDBOT_GATEWAY_TOKEN; change it there and start again",
+            )),
+        });
+        self.recorded("rotate-token", &request, may)?;
+        self.0.rotate().map_err(Status::internal)?;
+        tracing::info!("the gateway token was replaced; every visit has ended");
+        self.token().map(Response::new).map_err(refusal)
+    }
+}
+
+impl Services {
+    fn token(&self) -> Result<v1::Token, Denied> {
+        self.0.current()?;
+        let credential = self
+            .0
+            .door()
+            .credential()
+            .ok_or_else(crate::door::no_config)?;
+        match &credential.kind {
+            Kind::Token { clear, source, .. } => Ok(v1::Token {
+                token: clear.expose(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+                source: (*source).to_owned(),
+            }),
+            Kind::Password(_) => Err(Denied::new(
+                "token.none",
+                "the gateway asks for a password, so there is no token (gateway.auth.mode)",
+            )),
+        }
+    }
+
+    fn recorded<R, T>(
+        &self,
+        name: &'static str,
+        request: &Request<R>,
+        outcome: Result<T, Denied>,
+    ) -> Result<T, Status> {
+        let role = caller(request)?;
+        let decision = Decision {
+            request: name,
+            role: role.as_str(),
+            ..Decision::default()
+        };
+        self.0.decide(decision, outcome).map_err(refusal)
+    }
+}
+
+/// The operator's calls have no refusal in their replies.
+fn refusal(denied: Denied) -> Status {
+    Status::failed_precondition(denied.message)
+}

@@ -1,0 +1,119 @@
+//! Sessions, Tools and Spending: whoever enforces asks here at the moment of use.
+
+use clawdbot_identity::{Handle, MessageId, ModelRef, ToolName};
+use clawdbot_proto::v1;
+use clawdbot_proto::v1::sessions_server::Sessions;
+use clawdbot_proto::v1::spending_server::Spending;
+use clawdbot_proto::v1::tools_server::Tools;
+use clawdbot_service::caller;
+use tonic::{Request, Response, Status};
+
+use super::{Services, class, invalid, key_of, wire_session};
+use crate::record::Decision;
+use crate::rules;
+
+#[tonic::async_trait]
+impl Sessions for Services {
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<v1::Session>, Status> {
+        let role = caller(&request)?;
+        let class = role
+            .class()
+            .ok_or_else(|| Status::permission_denied("only agents have sessions"))?;
+        let handle = Handle::parse(&request.into_inner().handle).map_err(invalid)?;
+        let grant = self.session(&handle, class);
+        let session = key_of(&grant);
+        let decision = Decision {
+            request: "resolve",
+            role: role.as_str(),
+            session: &session,
+            ..Decision::default()
+        };
+        match self.0.decide(decision, grant) {
+            Ok(grant) => Ok(Response::new(wire_session(&grant))),
+            Err(denied) => Err(Status::permission_denied(format!(
+                "{}: {}",
+                denied.rule, denied.message
+            ))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Tools for Services {
+    async fn decide(
+        &self,
+        request: Request<v1::DecideRequest>,
+    ) -> Result<Response<v1::DecideReply>, Status> {
+        let role = caller(&request)?;
+        let request = request.into_inner();
+        let handle = Handle::parse(&request.handle).map_err(invalid)?;
+        let class = class(request.caller_class)?;
+        let tool = ToolName::parse(&request.tool).map_err(invalid)?;
+        let call = MessageId::parse(&request.call_id).map_err(invalid)?;
+        let grant = self.session(&handle, class);
+        let session = key_of(&grant);
+        let outcome = grant.and_then(|grant| {
+            rules::tool(&self.0.current()?.settings, &tool)?;
+            Ok(grant)
+        });
+        let decision = Decision {
+            request: "tool",
+            role: role.as_str(),
+            session: &session,
+            subject: tool.as_str(),
+            id: call.as_str(),
+            ..Decision::default()
+        };
+        use v1::decide_reply::Outcome;
+        let outcome = match self.0.decide(decision, outcome) {
+            Ok(grant) => Outcome::Allowed(wire_session(&grant)),
+            Err(denied) => Outcome::Refusal(denied.into()),
+        };
+        Ok(Response::new(v1::DecideReply {
+            outcome: Some(outcome),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Spending for Services {
+    async fn authorize(
+        &self,
+        request: Request<v1::AuthorizeRequest>,
+    ) -> Result<Response<v1::AuthorizeReply>, Status> {
+        let role = caller(&request)?;
+        let worker = role
+            .name()
+            .ok_or_else(|| Status::permission_denied("only model workers spend"))?;
+        let request = request.into_inner();
+        let handle = Handle::parse(&request.handle).map_err(invalid)?;
+        let class = class(request.caller_class)?;
+        let model = ModelRef::parse(&request.model).map_err(invalid)?;
+        let id = MessageId::parse(&request.request_id).map_err(invalid)?;
+        let grant = self.session(&handle, class);
+        let session = key_of(&grant);
+        let outcome = grant.and_then(|grant| {
+            rules::model(&worker, &model)?;
+            Ok(grant)
+        });
+        let decision = Decision {
+            request: "model",
+            role: role.as_str(),
+            session: &session,
+            subject: model.as_str(),
+            id: id.as_str(),
+            ..Decision::default()
+        };
+        use v1::authorize_reply::Outcome;
+        let outcome = match self.0.decide(decision, outcome) {
+            Ok(grant) => Outcome::Allowed(wire_session(&grant)),
+            Err(denied) => Outcome::Refusal(denied.into()),
+        };
+        Ok(Response::new(v1::AuthorizeReply {
+            outcome: Some(outcome),
+        }))
+    }
+}

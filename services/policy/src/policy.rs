@@ -1,0 +1,314 @@
+//! The state of the running process: the configuration in force, the door, the record. Every decision goes through
+//! [`Policy::decide`], which writes it down and withdraws a permission that cannot be written down.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clawdbot_secrets::Secret;
+use tokio::sync::{Semaphore, watch};
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use crate::credential::{Auth, Finder, StartCredentials};
+use crate::denied::Denied;
+use crate::door::{Door, no_config};
+use crate::keep::Keep;
+use crate::record::{Decision, Record};
+use crate::seal::Sealer;
+use crate::settings::Settings;
+use crate::slices::{self, Place};
+
+/// Password checks that may wait for their turn; each takes some tens of milliseconds.
+const WAITING: usize = 16;
+
+/// A validated configuration and what it brought along.
+pub(crate) struct InForce {
+    /// Grows by one with each accepted configuration, from 1.
+    pub(crate) revision: u64,
+    pub(crate) settings: Settings,
+    /// For the broker, which forgets them when it is restarted.
+    pub(crate) secrets: Vec<HeldSecret>,
+}
+
+/// What the configuration says about one secret of another process.
+pub(crate) struct HeldSecret {
+    pub(crate) path: String,
+    pub(crate) value: HeldValue,
+}
+
+pub(crate) enum HeldValue {
+    Literal(Secret),
+    Reference { source: &'static str, id: String },
+}
+
+/// Why the file on disk is not in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// The first error, one line.
+    pub(crate) first: String,
+    /// All errors with their places.
+    pub(crate) rendered: String,
+}
+
+impl Trouble {
+    pub(crate) fn line(first: String) -> Self {
+        Self {
+            rendered: first.clone(),
+            first,
+        }
+    }
+}
+
+/// What `prepare` opened.
+pub(crate) struct Parts {
+    pub(crate) place: Place,
+    pub(crate) config_path: PathBuf,
+    pub(crate) keep: Keep,
+    pub(crate) master: Zeroizing<[u8; 32]>,
+    pub(crate) start: StartCredentials,
+    pub(crate) record: Record,
+}
+
+/// The state of the process.
+pub(crate) struct Policy {
+    pub(crate) place: Place,
+    pub(crate) config_path: PathBuf,
+    pub(crate) handles: Sealer,
+    keep: Keep,
+    master: Zeroizing<[u8; 32]>,
+    start: StartCredentials,
+    record: Mutex<Record>,
+    door: Mutex<Door>,
+    in_force: watch::Sender<Option<Arc<InForce>>>,
+    trouble: Mutex<Option<Trouble>>,
+    /// One password check at a time.
+    pub(crate) hashing: Arc<Semaphore>,
+    pub(crate) waiting: Arc<Semaphore>,
+    started: Instant,
+}
+
+impl Policy {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            place: parts.place,
+            config_path: parts.config_path,
+            handles: Sealer::derive(&parts.master, &[b"handle"]),
+            keep: parts.keep,
+            master: parts.master,
+            start: parts.start,
+            record: Mutex::new(parts.record),
+            door: Mutex::default(),
+            in_force: watch::Sender::new(None),
+            trouble: Mutex::default(),
+            hashing: Arc::new(Semaphore::new(1)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            started: Instant::now(),
+        }
+    }
+
+    /// The configuration in force, and news of others.
+    pub(crate) fn in_force(&self) -> watch::Receiver<Option<Arc<InForce>>> {
+        self.in_force.subscribe()
+    }
+
+    /// The configuration in force.
+    ///
+    /// # Errors
+    /// With the rule `config.none` and the first error of the file while none was ever valid.
+    pub(crate) fn current(&self) -> Result<Arc<InForce>, Denied> {
+        self.in_force.borrow().clone().ok_or_else(|| {
+            let mut denied = no_config();
+            if let Some(trouble) = self.trouble() {
+                denied.message = format!("the configuration is not valid: {}", trouble.first);
+            }
+            denied
+        })
+    }
+
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        lock(&self.trouble).clone()
+    }
+
+    pub(crate) fn door(&self) -> MutexGuard<'_, Door> {
+        lock(&self.door)
+    }
+
+    /// Time since the start, for waits.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Writes a decision down.
+    ///
+    /// # Errors
+    /// The refusal, or `audit.unavailable` for a permission that cannot be written down.
+    pub(crate) fn decide<T>(
+        &self,
+        decision: Decision<'_>,
+        outcome: Result<T, Denied>,
+    ) -> Result<T, Denied> {
+        let refused = outcome.as_ref().err().map(|denied| denied.rule);
+        let written = lock(&self.record).write(
+            unix_ms(),
+            &Decision {
+                refused,
+                ..decision
+            },
+        );
+        match written {
+            Ok(None) => outcome,
+            Ok(Some(full)) => {
+                // Syncing eight megabytes takes long on a slow disk; nobody waits for it.
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = full.sync_data() {
+                        error!(%error, "a full decision record could not be synced");
+                    }
+                });
+                outcome
+            }
+            Err(_) => outcome.and_then(|_| {
+                Err(Denied::new(
+                    "audit.unavailable",
+                    "the decision record cannot be written, so nothing is permitted; see the log",
+                ))
+            }),
+        }
+    }
+
+    /// Puts a valid configuration into force.
+    ///
+    /// # Errors
+    /// When its credential cannot be had; nothing has changed then.
+    pub(crate) fn accept(
+        &self,
+        settings: Settings,
+        auth: &Auth,
+        secrets: Vec<HeldSecret>,
+    ) -> Result<(), Trouble> {
+        let credential = self.finder().find(auth).map_err(Trouble::line)?;
+        self.door().set(credential, settings.limit);
+        if settings.limit.is_none() {
+            warn!(
+                "gateway.auth.rateLimit is off: passwords and tokens can be guessed without a limit"
+            );
+        }
+        for model in slices::inactive_models(&settings) {
+            warn!(
+                model,
+                "the provider of this model is not there yet; {} answers instead",
+                slices::GUIDE
+            );
+        }
+        *lock(&self.trouble) = None;
+        let revision = self
+            .in_force
+            .borrow()
+            .as_ref()
+            .map_or(0, |current| current.revision)
+            + 1;
+        info!(revision, "the configuration is in force");
+        self.in_force.send_replace(Some(Arc::new(InForce {
+            revision,
+            settings,
+            secrets,
+        })));
+        Ok(())
+    }
+
+    /// Notes that the file on disk is not valid; what was in force stays.
+    pub(crate) fn reject(&self, trouble: Trouble) {
+        let mut known = lock(&self.trouble);
+        if known.as_ref() == Some(&trouble) {
+            return;
+        }
+        match self.in_force.borrow().as_ref() {
+            Some(current) => {
+                warn!(
+                    error = trouble.first,
+                    revision = current.revision,
+                    "ALARM: the changed configuration is refused; the last good one stays in force"
+                );
+            }
+            None => warn!(
+                error = trouble.first,
+                "the configuration is refused: everything is denied until it is valid"
+            ),
+        }
+        *known = Some(trouble);
+    }
+
+    /// Replaces the generated token; every visit and login code ends.
+    ///
+    /// # Errors
+    /// One line that says why not.
+    pub(crate) fn rotate(&self) -> Result<(), String> {
+        let credential = self.finder().rotate()?;
+        self.door().replace(credential);
+        Ok(())
+    }
+
+    fn finder(&self) -> Finder<'_> {
+        Finder {
+            keep: &self.keep,
+            master: &self.master,
+            start: &self.start,
+            random,
+        }
+    }
+
+    /// One line for the status.
+    pub(crate) fn status_line(&self) -> String {
+        let trouble = self
+            .trouble()
+            .map(|trouble| clawdbot_identity::text::sanitize_line(&trouble.first).into_owned());
+        match (self.in_force.borrow().as_ref(), trouble) {
+            (Some(current), None) => format!("configuration {}", current.revision),
+            (Some(current), Some(error)) => format!(
+                "configuration {}; the changed file is refused: {error}",
+                current.revision
+            ),
+            (None, Some(error)) => format!("denying everything: {error}"),
+            (None, None) => "no configuration yet".to_owned(),
+        }
+    }
+
+    /// Makes the decision record safe against a power cut.
+    pub(crate) fn sync(&self) {
+        if let Err(error) = lock(&self.record).sync() {
+            error!(%error, "the decision record could not be synced");
+        }
+    }
+
+    pub(crate) fn config_exists(&self) -> bool {
+        Path::exists(&self.config_path)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic ends the process, so a poisoned lock is never seen.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Fresh random bytes of the kernel.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+/// Unix time, seconds.
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,208 @@
+//! Reads the configuration at the start and after each change. A good file goes into force as a whole; a bad one changes
+//! nothing but the status. Without a good one everything stays denied, and the process stays up to see the repair.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use clawdbot_proto::v1::HasNamesRequest;
+use clawdbot_proto::v1::credentials_client::CredentialsClient;
+use clawdbot_service::Edge;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info};
+
+use crate::distil::{self, Reading};
+use crate::file_watch::Running;
+use crate::policy::{Policy, Trouble};
+
+/// How long a start waits for the broker to tell which variables are set.
+const BROKER_PATIENCE: Duration = Duration::from_secs(2);
+/// Pause before a broker that did not answer is asked again, unless it is known to have been started.
+const BROKER_PAUSE: Duration = Duration::from_secs(2);
+/// The quiet time while no configuration says another.
+const DEBOUNCE: Duration = Duration::from_millis(300);
+/// After so many quiet times that were not quiet the file is read all the same.
+const RESTLESS: usize = 20;
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was judged, one way or the other.
+    Judged,
+    /// The broker could not be asked about its variables.
+    BrokerMissing,
+}
+
+/// Reads the file and puts it into force, or notes why not.
+pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
+    let reading = match distil::read(&policy.config_path) {
+        Ok(reading) => reading,
+        Err(trouble) => {
+            policy.reject(trouble);
+            return Outcome::Judged;
+        }
+    };
+    let (trouble, outcome) = match unset(&reading, broker).await {
+        Ok(unset) if unset.is_empty() => {
+            let Reading { settings, auth, secrets, .. } = reading;
+            let Err(trouble) = policy.accept(settings, &auth, secrets) else {
+                return Outcome::Judged;
+            };
+            (trouble, Outcome::Judged)
+        }
+        Ok(unset) => (lines(unset.iter().map(|(path, name)| {
+            format!("{path} is \"${{{name}}}\", but {name} is not set in the environment that started Clawdbot")
+        })), Outcome::Judged),
+        Err(Unreachable) => (lines(reading.names().map(|(path, name)| {
+            format!("{path} is \"${{{name}}}\", and the broker, which knows whether {name} is set, does not answer; it is asked again as soon as it is there")
+        })), Outcome::BrokerMissing),
+    };
+    let place = policy.config_path.display();
+    policy.reject(Trouble {
+        first: format!("{place}: {}", trouble.first),
+        rendered: trouble.rendered,
+    });
+    outcome
+}
+
+fn lines(all: impl Iterator<Item = String>) -> Trouble {
+    let all: Vec<_> = all.collect();
+    Trouble {
+        first: all.first().cloned().unwrap_or_default(),
+        rendered: all.join("\n"),
+    }
+}
+
+struct Unreachable;
+
+/// The settings whose variable is not set, with its name.
+async fn unset<'a>(
+    reading: &'a Reading,
+    broker: &Edge,
+) -> Result<Vec<(&'a str, &'a str)>, Unreachable> {
+    let names: Vec<_> = reading.names().map(|(_, name)| name.to_owned()).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut client = CredentialsClient::new(broker.clone());
+    let asked = timeout(BROKER_PATIENCE, client.has_names(HasNamesRequest { names }));
+    let set = asked
+        .await
+        .map_err(|_| Unreachable)?
+        .map_err(|_| Unreachable)?
+        .into_inner()
+        .set;
+    Ok(reading
+        .names()
+        .filter(|(_, name)| !set.iter().any(|known| known == name))
+        .collect())
+}
+
+/// Which file it is and when it was changed.
+#[derive(PartialEq, Eq)]
+struct Stamp(Option<(u64, u64, u64, i64, i64, i64, i64)>);
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        let meta = fs::metadata(path);
+        Self(meta.ok().map(|m| {
+            (
+                m.dev(),
+                m.ino(),
+                m.size(),
+                m.mtime(),
+                m.mtime_nsec(),
+                m.ctime(),
+                m.ctime_nsec(),
+            )
+        }))
+    }
+}
+
+/// What was known before a load, so that nothing that happens during the load is missed.
+pub(crate) struct Before {
+    stamp: Stamp,
+    broker_started: watch::Receiver<u64>,
+}
+
+impl Before {
+    pub(crate) fn now(policy: &Policy, broker: &Edge) -> Self {
+        let mut broker_started = broker.generation();
+        broker_started.mark_unchanged();
+        Self {
+            stamp: Stamp::of(&policy.config_path),
+            broker_started,
+        }
+    }
+}
+
+/// Follows the file for ever. `before` and `outcome` belong to the first load, `said` is called after each other one.
+pub(crate) async fn follow(
+    policy: &Policy,
+    broker: &Edge,
+    mut file: Option<Running>,
+    before: Before,
+    mut outcome: Outcome,
+    said: impl Fn(),
+) -> Infallible {
+    let Before {
+        stamp: mut seen,
+        mut broker_started,
+    } = before;
+    loop {
+        tokio::select! {
+            () = changed(&mut file) => {
+                settle(policy, &mut file).await;
+                let now = Stamp::of(&policy.config_path);
+                if now == seen {
+                    continue;
+                }
+                seen = now;
+                if policy.current().is_ok_and(|current| !current.settings.reload.live) {
+                    info!("the configuration has changed; gateway.reload.mode says that it takes effect with the next start");
+                    continue;
+                }
+            }
+            Ok(()) = broker_started.changed(), if outcome == Outcome::BrokerMissing => {}
+            () = sleep(BROKER_PAUSE), if outcome == Outcome::BrokerMissing => {}
+        }
+        outcome = load(policy, broker).await;
+        said();
+    }
+}
+
+/// Waits until nothing has changed for the quiet time.
+async fn settle(policy: &Policy, file: &mut Option<Running>) {
+    let quiet = policy
+        .current()
+        .map_or(DEBOUNCE, |current| current.settings.reload.debounce);
+    for _ in 0..RESTLESS {
+        if timeout(quiet, changed(file)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for news of the file; for ever when it is not watched.
+async fn changed(file: &mut Option<Running>) {
+    let result = match file {
+        Some(running) => running.changed().await,
+        None => std::future::pending().await,
+    };
+    if let Err(error) = result {
+        stop(file, &error).await;
+    }
+}
+
+async fn stop(file: &mut Option<Running>, error: &io::Error) {
+    error!(%error, "the configuration file is no longer watched; changes take effect with the next start");
+    *file = None;
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests;

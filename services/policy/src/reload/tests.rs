@@ -1,0 +1,229 @@
+//! Real files under a real inotify. A test waits for what the process says of itself, never for a time.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
+
+use clawdbot_service::testing::Link;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::bench::{Bench, role, secret};
+use crate::credential::StartCredentials;
+
+/// A policy that follows its file; each load sends the status line.
+struct Following {
+    bench: Bench,
+    said: mpsc::UnboundedReceiver<String>,
+}
+
+impl Following {
+    fn start(bench: Bench, broker: Edge, before: Before, outcome: Outcome) -> Self {
+        let (sender, said) = mpsc::unbounded_channel();
+        let (policy, watch) = (Arc::clone(&bench.policy), bench.watch());
+        tokio::spawn(async move {
+            let watch = Some(watch.run().unwrap());
+            let line = || drop(sender.send(policy.status_line()));
+            follow(&policy, &broker, watch, before, outcome, line).await;
+        });
+        Self { bench, said }
+    }
+
+    async fn new(config: &str) -> Self {
+        let bench = Bench::unloaded(StartCredentials::default());
+        bench.write(config);
+        let broker = bench.broker.edge();
+        let before = Before::now(&bench.policy, &broker);
+        let outcome = bench.load().await;
+        Self::start(bench, broker, before, outcome)
+    }
+
+    async fn next(&mut self) -> String {
+        self.said.recv().await.unwrap()
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.bench
+            .policy
+            .current()
+            .ok()
+            .map(|current| current.settings.port)
+    }
+}
+
+fn quick(port: u16) -> String {
+    format!("{{gateway: {{port: {port}, reload: {{debounceMs: 1}}}}}}")
+}
+
+#[tokio::test]
+async fn a_bad_file_leaves_the_last_good_one_in_force_until_the_next_good_one() {
+    let mut run = Following::new(&quick(4000)).await;
+    assert_eq!(run.port(), Some(4000));
+    run.bench.write("{gateway: {port: 70000}}");
+    let line = run.next().await;
+    assert!(
+        line.starts_with("configuration 1; the changed file is refused: ")
+            && line.contains("70000"),
+        "{line}"
+    );
+    assert_eq!(run.port(), Some(4000));
+    run.bench.write(&quick(5000));
+    assert_eq!(run.next().await, "configuration 2");
+    assert_eq!(run.port(), Some(5000));
+    assert_eq!(run.bench.policy.trouble(), None);
+}
+
+#[tokio::test]
+async fn a_file_that_was_never_good_denies_everything_until_it_is() {
+    let mut run = Following::new("{gateway: ").await;
+    assert!(
+        run.bench
+            .policy
+            .status_line()
+            .starts_with("denying everything: ")
+    );
+    assert_eq!(run.port(), None);
+    run.bench.write(&quick(4000));
+    assert_eq!(run.next().await, "configuration 1");
+    assert_eq!(run.port(), Some(4000));
+}
+
+#[tokio::test]
+async fn editors_that_rename_and_files_that_come_go_or_become_readable_are_seen() {
+    let mut run = Following::new(&quick(4000)).await;
+    let path = run.bench.policy.config_path.clone();
+    let beside = path.with_extension("new");
+    fs::write(&beside, quick(4001)).unwrap();
+    fs::rename(&beside, &path).unwrap();
+    run.next().await;
+    assert_eq!(run.port(), Some(4001));
+    fs::rename(&path, &beside).unwrap();
+    run.next().await;
+    assert_eq!(run.port(), Some(18789), "without a file the defaults hold");
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::hard_link(&beside, &path).unwrap();
+    run.next().await;
+    assert_eq!(run.port(), Some(4001));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    while !run.next().await.contains("directory") {}
+    assert_eq!(
+        run.bench
+            .policy
+            .trouble()
+            .map(|trouble| trouble.first.contains("directory")),
+        Some(true)
+    );
+}
+
+#[tokio::test]
+async fn a_symbolic_link_is_followed_to_its_file() {
+    let bench = Bench::unloaded(StartCredentials::default());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let real = elsewhere.path().join("real.json");
+    fs::write(&real, quick(4000)).unwrap();
+    symlink(&real, &bench.policy.config_path).unwrap();
+    let folders = crate::file_watch::folders(&bench.policy.config_path);
+    assert_eq!(
+        folders,
+        [
+            bench.folder.path().to_owned(),
+            elsewhere.path().canonicalize().unwrap()
+        ]
+    );
+    let broker = bench.broker.edge();
+    let before = Before::now(&bench.policy, &broker);
+    let outcome = bench.load().await;
+    let mut run = Following::start(bench, broker, before, outcome);
+    fs::write(&real, quick(4001)).unwrap();
+    run.next().await;
+    assert_eq!(run.port(), Some(4001));
+}
+
+#[tokio::test]
+async fn with_reload_off_a_change_waits_for_the_next_start() {
+    let off = |port: u16| {
+        format!("{{gateway: {{port: {port}, reload: {{mode: 'off', debounceMs: 1}}}}}}")
+    };
+    let mut run = Following::new(&off(4000)).await;
+    run.bench.write(&off(4001));
+    // Waits until the change was looked at.
+    let seen = "takes effect with the next start";
+    while !crate::bench::captured().lock().unwrap().contains(seen) {
+        tokio::task::yield_now().await;
+    }
+    assert!(run.said.try_recv().is_err());
+    assert_eq!(run.port(), Some(4000));
+    assert_eq!(
+        run.bench
+            .restarted()
+            .await
+            .policy
+            .current()
+            .ok()
+            .unwrap()
+            .settings
+            .port,
+        4001
+    );
+}
+
+const NEEDS_A_KEY: &str =
+    "{models: {providers: {openai: {apiKey: '${MY_KEY}'}}}, gateway: {reload: {debounceMs: 1}}}";
+
+#[tokio::test]
+async fn a_variable_that_is_not_set_is_an_error_of_the_configuration() {
+    let bench = Bench::new(NEEDS_A_KEY).await;
+    let trouble = bench.policy.trouble().unwrap();
+    for part in [
+        "clawdbot.json",
+        "models.providers.openai.apiKey",
+        "MY_KEY is not set",
+    ] {
+        assert!(trouble.first.contains(part), "{}", trouble.first);
+    }
+    bench.broker.set.lock().unwrap().push("MY_KEY".to_owned());
+    bench.load().await;
+    assert!(bench.policy.trouble().is_none() && bench.policy.current().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_comes_late_is_asked_again() {
+    let bench = Bench::unloaded(StartCredentials::default());
+    bench.write(NEEDS_A_KEY);
+    bench.broker.set.lock().unwrap().push("MY_KEY".to_owned());
+    let link = Link::new(&role("policy"), &role("broker"));
+    let before = Before::now(&bench.policy, &link.edge());
+    let outcome = load(&bench.policy, &link.edge()).await;
+    assert_eq!(outcome, Outcome::BrokerMissing);
+    let trouble = bench.policy.trouble().unwrap();
+    assert!(
+        trouble.first.contains("MY_KEY") && trouble.first.contains("does not answer"),
+        "{}",
+        trouble.first
+    );
+    link.reconnect(bench.broker.router()).await.unwrap();
+    let mut run = Following::start(bench, link.edge(), before, outcome);
+    assert_eq!(run.next().await, "configuration 1");
+}
+
+#[tokio::test]
+async fn a_credential_that_cannot_be_had_refuses_the_file_and_changes_nothing() {
+    let bench = Bench::unloaded(StartCredentials {
+        token: secret("fedcba9876543210fedcba9876543210"),
+        password: None,
+    });
+    bench.write("{gateway: {port: 4000}}");
+    bench.load().await;
+    bench.write("{gateway: {port: 4001, auth: {mode: 'password'}}}");
+    bench.load().await;
+    assert_eq!(bench.policy.current().ok().unwrap().settings.port, 4000);
+    assert!(
+        bench
+            .policy
+            .trouble()
+            .unwrap()
+            .first
+            .contains("CLAWDBOT_GATEWAY_PASSWORD")
+    );
+}

@@ -1,0 +1,148 @@
+//! The life of the process: what it opens before its confinement, and what it does afterwards.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clawdbot_confine::landlock::{Access, FileRule};
+use clawdbot_identity::Role;
+use clawdbot_secrets::Secret;
+use clawdbot_service::{Context, ServeError, Start, StartError};
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use crate::credential::StartCredentials;
+use crate::file_watch::{FileWatch, folders};
+use crate::keep::{Keep, KeepError};
+use crate::policy::{Parts, Policy, random};
+use crate::record::Record;
+use crate::reload::{self, Before};
+use crate::slices::Place;
+use crate::{grpc, push};
+
+/// Longest token or password that is taken from the environment, bytes.
+const MAX_START_SECRET: usize = 4096;
+
+/// What the process opened before its confinement.
+pub struct Prepared {
+    policy: Policy,
+    watch: FileWatch,
+}
+
+/// Opens STATE/pairing and STATE/audit, takes the gateway's credentials of the start environment and watches the folder
+/// of the configuration.
+///
+/// # Errors
+/// When a folder or file cannot be used as it is.
+pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
+    let pairing = start.state("pairing")?;
+    let audit = start.state("audit")?;
+    let setup = start.setup();
+    let config_path = PathBuf::from(&setup.config_path);
+    let place = Place {
+        port: u16::try_from(setup.port).unwrap_or(0),
+        home: setup.home_dir.clone(),
+    };
+    let watch = FileWatch::new(&config_path).map_err(|error| {
+        StartError::io(
+            &format!("cannot watch the folder of {}", config_path.display()),
+            &error,
+        )
+    })?;
+    // The whole folder, since an editor replaces the file by another one.
+    for folder in folders(&config_path) {
+        start.allow(FileRule::path(folder, Access::Read));
+    }
+    let keep = Keep::new(pairing);
+    let master = keep.master_key(random).map_err(|error| match error {
+        KeepError::Io { path, error } => StartError::io(&path, &error),
+        broken @ KeepError::Broken { .. } => StartError::config(broken.to_string()),
+    })?;
+    let record = Record::open(&audit)
+        .map_err(|error| StartError::io("cannot open the decision record", &error))?;
+    let credentials = StartCredentials {
+        token: start_secret(start, "gateway-token", "CLAWDBOT_GATEWAY_TOKEN")?,
+        password: start_secret(start, "gateway-password", "CLAWDBOT_GATEWAY_PASSWORD")?,
+    };
+    let policy = Policy::new(Parts {
+        place,
+        config_path,
+        keep,
+        master,
+        start: credentials,
+        record,
+    });
+    Ok(Prepared { policy, watch })
+}
+
+fn start_secret(start: &mut Start, file: &str, name: &str) -> Result<Option<Secret>, StartError> {
+    let Some(descriptor) = start.take_file(file) else {
+        return Ok(None);
+    };
+    let bytes = read_all(descriptor)
+        .map_err(|error| StartError::io(&format!("cannot take {name}"), &error))?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if bytes.len() > MAX_START_SECRET {
+        return Err(StartError::config(format!(
+            "{name} is longer than {MAX_START_SECRET} bytes; set a shorter one"
+        )));
+    }
+    let secret =
+        Secret::new(bytes).map_err(|error| StartError::io("no memory for a secret", &error))?;
+    Ok(Some(secret))
+}
+
+/// The whole file from its beginning, wherever its writer left the position. One byte more than permitted tells too much.
+fn read_all(descriptor: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::from(descriptor);
+    let mut bytes = Zeroizing::new(vec![0; MAX_START_SECRET + 1]);
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read_at(&mut bytes[length..], length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// Loads the configuration, then decides until the process should end.
+///
+/// # Errors
+/// When the file watch or the edges cannot be run.
+pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
+    let Prepared { policy, watch } = prepared;
+    let policy = Arc::new(policy);
+    let watch = match watch.watching {
+        true => Some(watch.run()?),
+        false => {
+            warn!(path = %policy.config_path.display(), "the folder of the configuration does not exist; a file in it is seen with the next start");
+            None
+        }
+    };
+    let broker = ctx.edge(&Role::broker());
+    let dialer = ctx.dialer();
+    let before = Before::now(&policy, &broker);
+    // Decisions wait for the first load: denying an accepted message for a race at the start would lose it.
+    let outcome = reload::load(&policy, &broker).await;
+    ctx.ready(&policy.status_line());
+    let said = || ctx.status(&policy.status_line());
+    let result = tokio::select! {
+        result = ctx.serve(grpc::router(Arc::clone(&policy))) => result,
+        never = reload::follow(&policy, &broker, watch, before, outcome, said) => match never {},
+        never = push::keep("broker", policy.in_force(), broker.generation(),
+            async |current| push::to_broker(&broker, current).await) => match never {},
+        never = push::keep("dialer", policy.in_force(), dialer.generation(),
+            async |current| push::to_dialer(&dialer, current).await) => match never {},
+    };
+    policy.sync();
+    result
+}
