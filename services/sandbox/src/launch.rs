@@ -1,0 +1,140 @@
+//! From one frame on descriptor 3 to the program. The connection closes by itself when the program
+//! starts; a reply on it means that none did. Exit status 65: the request is refused, 78: it could not
+//! be confined, 127: it cannot be executed.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use clawdbot_confine::frame::{self, Frame, FrameReader, Progress};
+use clawdbot_confine::tool::{self, ToolError};
+use clawdbot_confine::{fd, process};
+use clawdbot_proto::v1;
+use prost::Message as _;
+
+use crate::request::Launch;
+
+/// Where the request comes from, whoever starts the launcher.
+const CONTROL: i32 = 3;
+
+/// Why no program was started.
+struct Refused {
+    rule: &'static str,
+    status: u8,
+    message: String,
+}
+
+impl Refused {
+    fn request(message: impl ToString) -> Self {
+        Self {
+            rule: "sandbox.request",
+            status: 65,
+            message: message.to_string(),
+        }
+    }
+
+    fn confinement(message: impl ToString) -> Self {
+        Self {
+            rule: "sandbox.confinement",
+            status: 78,
+            message: message.to_string(),
+        }
+    }
+
+    fn exec(message: impl ToString) -> Self {
+        Self {
+            rule: "sandbox.exec",
+            status: 127,
+            message: message.to_string(),
+        }
+    }
+}
+
+/// The whole life of the launcher. Returns only when it did not become the program.
+pub fn main() -> ExitCode {
+    let Ok(control) = fd::take(CONTROL) else {
+        return ExitCode::from(65);
+    };
+    let refused = match start(&control) {
+        Ok(never) => match never {},
+        Err(refused) => refused,
+    };
+    let reply = v1::SandboxReply {
+        rule: refused.rule.into(),
+        message: refused.message,
+    };
+    // Nobody there to read it: the exit status says the same.
+    let _gone = frame::send(&control, &reply.encode_to_vec(), &[]);
+    ExitCode::from(refused.status)
+}
+
+fn start(control: &OwnedFd) -> Result<std::convert::Infallible, Refused> {
+    fd::close_from(&[control.as_fd()]).map_err(Refused::confinement)?;
+    process::assert_identity(false).map_err(Refused::confinement)?;
+    let frame = receive(control).map_err(Refused::request)?;
+    let request = v1::SandboxRequest::decode(frame.payload.as_slice())
+        .map_err(|_| Refused::request("the request is unreadable"))?;
+    let launch = Launch::parse(&request).map_err(Refused::request)?;
+    let streams: [OwnedFd; 4] = frame.fds.try_into().map_err(|fds: Vec<OwnedFd>| {
+        Refused::request(format!(
+            "four descriptors must come along, {} did",
+            fds.len()
+        ))
+    })?;
+    let [stdin, stdout, stderr, workspace] = streams;
+    enter(&workspace, &launch).map_err(Refused::request)?;
+    rustix::stdio::dup2_stdin(&stdin)
+        .and_then(|()| rustix::stdio::dup2_stdout(&stdout))
+        .and_then(|()| rustix::stdio::dup2_stderr(&stderr))
+        .map_err(Refused::request)?;
+    confine(&workspace, &launch).map_err(Refused::confinement)?;
+    // All other descriptors close on exec.
+    let error = tool::exec(&launch.program, &launch.argv, &launch.env);
+    Err(Refused::exec(error))
+}
+
+fn receive(control: &OwnedFd) -> io::Result<Frame> {
+    // Whoever made the pair may have made it non-blocking.
+    rustix::io::ioctl_fionbio(control, false)?;
+    match FrameReader::new().read_from(control)? {
+        Progress::Frame(frame) => Ok(frame),
+        Progress::Closed => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "no request came",
+        )),
+    }
+}
+
+/// Goes to the folder to work in. The workspace must be a folder of this user, so that the system's
+/// folders are none.
+#[cfg(target_os = "linux")]
+fn enter(workspace: &OwnedFd, launch: &Launch) -> io::Result<()> {
+    use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+    let stat = fstat(workspace)?;
+    let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if !folder || stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(
+            "the workspace must be a folder that belongs to this user",
+        ));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let cwd = openat2(workspace, launch.folder(), flags, Mode::empty(), inside)?;
+    Ok(rustix::process::fchdir(cwd)?)
+}
+
+#[cfg(target_os = "linux")]
+fn confine(workspace: &OwnedFd, launch: &Launch) -> Result<(), ToolError> {
+    tool::confine(workspace.as_fd(), &launch.limits)
+}
+
+/// Nothing is started where nothing can be confined.
+#[cfg(not(target_os = "linux"))]
+fn enter(_workspace: &OwnedFd, _launch: &Launch) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn confine(_workspace: &OwnedFd, _launch: &Launch) -> Result<(), ToolError> {
+    Err(ToolError::NotHere)
+}

@@ -1,0 +1,5 @@
+//! The sandbox launcher.
+
+fn main() -> std::process::ExitCode {
+    clawdbot_sandbox::main()
+}
