@@ -1,5 +1,9 @@
 //! What can be asked over HTTP. A request is looked at in this order: is it meant for us, does it carry a credential
 //! where none belongs, does the path exist, may this page ask it, who asks.
+#![allow(
+    clippy::result_large_err,
+    reason = "both sides of these results are answers"
+)]
 
 use bytes::Bytes;
 use clawdbot_proto::v1;

@@ -143,7 +143,7 @@ async fn a_settled_message_is_forgotten_after_a_week_and_its_number_never_comes_
     assert_eq!(queue.prune(NOW + week).await.unwrap(), 0);
     assert_eq!(queue.prune(NOW + week + 1).await.unwrap(), 1);
     assert_eq!(queue.outcome(old.row).await.unwrap(), None);
-    assert_eq!(queue.pending().await.unwrap(), [waits.clone()]);
+    assert_eq!(queue.pending().await.unwrap(), vec![waits.clone()]);
     let again = accept(&queue, message("old", "main", "x")).await;
     assert!(again.row > waits.row);
 }
@@ -204,7 +204,7 @@ async fn a_full_disk_refuses_the_message_and_keeps_what_was_accepted() {
         .await
         .unwrap_err();
     assert!(matches!(error, QueueError::DiskFull), "{error}");
-    assert_eq!(queue.pending().await.unwrap(), [kept.clone()]);
+    assert_eq!(queue.pending().await.unwrap(), vec![kept.clone()]);
     let also = accept(&queue, message("small2", "main", "x")).await;
     let copy = crash(dir.path());
     assert_eq!(open(copy.path()).pending().await.unwrap(), [kept, also]);

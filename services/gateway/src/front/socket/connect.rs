@@ -165,18 +165,20 @@ struct Device {
 ///
 /// # Errors
 /// When it is no request, is no `connect`, or asks for what is not spoken or given here.
-pub fn parse(text: &str) -> Result<Connect, Refused> {
-    let request = wire::request(text).map_err(|(_, error)| Refused {
-        id: None,
-        error,
-        code: CloseCode::Policy,
+pub fn parse(text: &str) -> Result<Connect, Box<Refused>> {
+    let request = wire::request(text).map_err(|(_, error)| {
+        Box::new(Refused {
+            id: None,
+            error,
+            code: CloseCode::Policy,
+        })
     })?;
     let refuse = |code, error| {
-        Err(Refused {
+        Err(Box::new(Refused {
             id: Some(request.id.clone()),
             error,
             code,
-        })
+        }))
     };
     if request.method != "connect" {
         let error = WireError::new(INVALID_REQUEST, "the first request must be connect");

@@ -172,7 +172,7 @@ async fn greet(
         };
         let request = match connect::parse(&first) {
             Ok(request) => request,
-            Err(refused) => return Err(turn_down(line, refused).await),
+            Err(refused) => return Err(turn_down(line, *refused).await),
         };
         let visit = match connect::authenticate(front, connection, &request, upgrade.key).await {
             Ok(visit) => visit,
@@ -191,7 +191,7 @@ async fn greet(
     };
     tokio::select! {
         biased;
-        () = front.over() => return Err(stopping()),
+        () = front.over() => Err(stopping()),
         greeted = timeout_at(deadline, greeting) => match greeted {
             Ok(greeted) => greeted,
             Err(_) => Err(Close(CloseCode::Policy, "authentication took too long").into()),
