@@ -142,3 +142,11 @@ pub fn finish(command: &mut Command) -> Output {
         took: began.elapsed(),
     }
 }
+
+/// A pipe whose lines end up in a file: processes may write no file of their own.
+pub fn log_pipe(path: &Path) -> std::os::fd::OwnedFd {
+    let (mut lines, end) = std::io::pipe().unwrap();
+    let mut file = std::fs::File::create(path).unwrap();
+    std::thread::spawn(move || std::io::copy(&mut lines, &mut file));
+    end.into()
+}

@@ -6,5 +6,5 @@ pub mod kernel;
 mod product;
 pub mod solo;
 
-pub use command::{Output, Scratch, binary, runs_as_root, skip};
+pub use command::{Output, Scratch, binary, finish, log_pipe, runs_as_root, skip};
 pub use product::{Conversation, Product, Start};

@@ -22,6 +22,7 @@ pub struct Solo {
     child: Child,
     control: UnixStream,
     reader: FrameReader,
+    log: std::path::PathBuf,
 }
 
 impl Solo {
@@ -30,12 +31,13 @@ impl Solo {
         let family = role.split('-').next().unwrap();
         let name = format!("clawdbot-{family}");
         let (control, theirs) = UnixStream::pair().unwrap();
-        let log = std::fs::File::create(scratch.path().join(format!("{role}.log"))).unwrap();
+        let log_path = scratch.path().join(format!("{role}.log"));
+        let log = crate::log_pipe(&log_path);
         let program = Program::open(&binary(&name)).unwrap();
         let instance = role.split_once('-').map(|(_, instance)| instance);
         let argv: Vec<&str> = [name.as_str()].into_iter().chain(instance).collect();
-        let child = spawn(&program, &argv, theirs.into(), log.into(), Leash::Parent).unwrap();
-        let solo = Self { child, control, reader: FrameReader::new() };
+        let child = spawn(&program, &argv, theirs.into(), log, Leash::Parent).unwrap();
+        let solo = Self { child, control, reader: FrameReader::new(), log: log_path };
         let state_dir = scratch.state().to_string_lossy().into_owned();
         solo.send(
             control_frame::Frame::Setup(Setup {
@@ -100,6 +102,11 @@ impl Solo {
                 Progress::Closed => panic!("the process ended: {:?}", self.child.wait()),
             }
         }
+    }
+
+    /// What the process wrote so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// The process's number.

@@ -165,7 +165,7 @@ async fn the_dialer_ends_the_connection_of_whoever_asks_what_the_table_does_not_
     };
     for (role, end) in &ends {
         let reply = ask(end, &push);
-        assert_eq!(reply.is_some(), *role == "policy", "{role} pushed a list: {reply:?}");
+        assert_eq!(reply.is_some(), *role == "policy", "{role} pushed a list: {reply:?}\n{}", process.log());
     }
     for (role, end) in &again {
         let reply = ask(end, &dial);

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use clawdbot_tests::solo::call_raw;
-use clawdbot_tests::{Scratch, binary};
+use clawdbot_tests::{Scratch, binary, log_pipe};
 
 /// A runtime directory with the sockets of the processes, and the manager's notify socket.
 struct Manager {
@@ -58,7 +58,7 @@ impl Manager {
         command.env("CLAWDBOT_WORK_DIR", self.scratch.home());
         command.env("CLAWDBOT_RUNTIME_DIR", self.scratch.path().join("runtime"));
         command.env("SECRET_LEFTOVER", "canary");
-        let log = std::fs::File::create(self.scratch.path().join(format!("{role}.log"))).unwrap();
+        let log = log_pipe(&self.scratch.path().join(format!("{role}.log")));
         command.stdout(Stdio::null()).stderr(log);
         self.running.push(command.spawn().unwrap());
     }

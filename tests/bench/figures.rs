@@ -1,0 +1,141 @@
+//! Series of measured values and the table that shows them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Fewest values of which a hundredth is more than one value.
+const ENOUGH_FOR_P99: usize = 200;
+
+/// What a median should not exceed.
+#[derive(Clone, Copy)]
+pub enum Goal {
+    Time(Duration),
+    /// In kB of 1000 bytes.
+    Memory(u64),
+}
+
+/// The rows so far.
+pub struct Table(Vec<[String; 7]>);
+
+impl Table {
+    pub fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// A row for durations, which it sorts.
+    pub fn times(&mut self, label: &str, values: &mut [Duration], goal: Option<Goal>) {
+        values.sort_unstable();
+        let Some((least, most)) = values.first().zip(values.last()) else {
+            return;
+        };
+        let p99 = if values.len() < ENOUGH_FOR_P99 {
+            "–".into()
+        } else {
+            time(values[values.len() * 99 / 100])
+        };
+        let met = goal.map(|goal| {
+            goal.shown(match goal {
+                Goal::Time(limit) => median(values) <= limit,
+                Goal::Memory(_) => false,
+            })
+        });
+        self.0.push([
+            label.into(),
+            met.unwrap_or_default(),
+            time(*least),
+            time(median(values)),
+            p99,
+            time(*most),
+            values.len().to_string(),
+        ]);
+    }
+
+    /// How many times the median of `values` is that of `plain`. Both are sorted.
+    pub fn ratio(&mut self, label: &str, values: &[Duration], plain: &[Duration]) {
+        let ratio = median(values).as_secs_f64() / median(plain).as_secs_f64();
+        self.0.push([
+            label.into(),
+            String::new(),
+            String::new(),
+            format!("× {ratio:.1}"),
+            String::new(),
+            String::new(),
+            String::new(),
+        ]);
+    }
+
+    /// A row for one value.
+    pub fn single(&mut self, label: &str, shown: String, value: u64, goal: Option<Goal>) {
+        let met =
+            goal.map(|goal| goal.shown(matches!(goal, Goal::Memory(limit) if value <= limit)));
+        self.0.push([
+            label.into(),
+            met.unwrap_or_default(),
+            String::new(),
+            shown,
+            String::new(),
+            String::new(),
+            "1".into(),
+        ]);
+    }
+}
+
+impl Goal {
+    fn shown(self, met: bool) -> String {
+        let limit = match self {
+            Self::Time(limit) => time(limit),
+            Self::Memory(limit) => memory(limit),
+        };
+        format!("≤ {limit}, {}", if met { "met" } else { "missed" })
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| Figure | Goal | Min | Median | p99 | Max | n |\n|---|---|---:|---:|---:|---:|---:|"
+        )?;
+        self.0
+            .iter()
+            .try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))
+    }
+}
+
+/// The middle of sorted values; of two middles the lower.
+fn median(sorted: &[Duration]) -> Duration {
+    sorted
+        .get(sorted.len().saturating_sub(1) / 2)
+        .copied()
+        .unwrap_or_default()
+}
+
+fn time(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    match micros {
+        ..1_000.0 => format!("{micros:.1} µs"),
+        ..10_000.0 => format!("{:.2} ms", micros / 1e3),
+        _ => format!("{:.0} ms", micros / 1e3),
+    }
+}
+
+/// Kilobytes as megabytes.
+#[allow(clippy::cast_precision_loss)] // Memory of a machine, in kB.
+pub fn memory(kilobytes: u64) -> String {
+    format!("{:.1} MB", kilobytes as f64 / 1e3)
+}
+
+/// What it was measured on.
+pub fn machine() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .unwrap_or_else(|_| "an unknown kernel".into());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown").to_owned();
+    format!(
+        "{cores} cores, {} {}, {}, load average at the end {load}.",
+        std::env::consts::OS,
+        kernel.trim(),
+        std::env::consts::ARCH
+    )
+}

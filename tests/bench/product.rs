@@ -1,0 +1,125 @@
+//! The product from its start to its end, as `clawdbot up --json` tells it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use clawdbot_tests::Scratch;
+use clawdbot_tests::kernel::Seen;
+use rustix::fs::{Mode, chmod};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// A home directory and whom it belongs to.
+pub struct Home {
+    scratch: Scratch,
+    user: Option<u32>,
+    port: u16,
+}
+
+/// The product in it.
+pub struct Running {
+    child: Child,
+    /// From before the start of the program to its word that everything is ready.
+    pub took: Duration,
+    /// Role and process, the supervisor among them.
+    pub processes: Vec<(String, Seen)>,
+}
+
+impl Home {
+    /// An empty one, of `user` if this is root.
+    pub fn new(user: Option<u32>) -> Self {
+        let scratch = Scratch::new();
+        if user.is_some() {
+            chmod(scratch.path(), Mode::from_raw_mode(0o755)).unwrap();
+            chown(scratch.home(), user, user).unwrap();
+        }
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Self {
+            scratch,
+            user,
+            port,
+        }
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.scratch.state()
+    }
+
+    /// Starts the product and waits until it is ready.
+    pub fn up(&self) -> Running {
+        let mut command = self.scratch.program("clawdbot");
+        command.args(["up", "--json", "--port", &self.port.to_string()]);
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        let began = Instant::now();
+        let mut child = command.spawn().unwrap();
+        let mut events = BufReader::new(child.stdout.take().unwrap());
+        let (ready, took) = loop {
+            let mut line = String::new();
+            assert!(
+                events.read_line(&mut line).unwrap() > 0,
+                "ended before it was ready"
+            );
+            let event: Value = serde_json::from_str(&line).unwrap();
+            match event["event"].as_str() {
+                Some("ready") => break (event, began.elapsed()),
+                Some("error") => panic!("{event}"),
+                _ => {}
+            }
+        };
+        // What comes later has to go somewhere.
+        std::thread::spawn(move || events.read_to_end(&mut Vec::new()));
+        Running {
+            child,
+            took,
+            processes: processes(&ready),
+        }
+    }
+}
+
+fn processes(ready: &Value) -> Vec<(String, Seen)> {
+    let all = ready["processes"].as_array().unwrap();
+    let one = |process: &Value| {
+        let pid = process["pid"]
+            .as_u64()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .unwrap();
+        (process["role"].as_str().unwrap().to_owned(), Seen(pid))
+    };
+    all.iter().map(one).collect()
+}
+
+impl Running {
+    /// Asks the product to end, and returns how long it took until no process was left.
+    pub fn stop(mut self) -> Duration {
+        let began = Instant::now();
+        Seen(self.child.id()).signal(Signal::TERM);
+        self.child.wait().unwrap();
+        while self.processes.iter().any(|(_, process)| process.lives()) {
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "processes stay behind"
+            );
+            std::thread::yield_now();
+        }
+        began.elapsed()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}

@@ -1,0 +1,246 @@
+//! The pages of `docs/` that come from the code say what the code says. `cargo xtask docs` writes them: it sets
+//! `CLAWDBOT_WRITE_DOCS` to the folder.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clawdbot_confine::profile::{PROFILES, Profile};
+use clawdbot_confine::seccomp::Mode;
+use clawdbot_proto::edges::{Carries, EDGES, Edge, PROCESSES, Retry, Starts};
+
+/// Stands at the top of a page that is generated as a whole.
+const GENERATED: &str =
+    "<!-- Written by `cargo xtask docs` from the code; edits here get lost. -->\n\n";
+
+/// File, what is in it, what should be.
+fn pages() -> Vec<(&'static str, &'static str, String)> {
+    let mut pages = vec![
+        (
+            "processes.md",
+            include_str!("../../docs/processes.md"),
+            processes(),
+        ),
+        ("edges.md", include_str!("../../docs/edges.md"), edges()),
+        (
+            "config.md",
+            include_str!("../../docs/config.md"),
+            clawdbot_config::reference_markdown(),
+        ),
+    ];
+    // Other systems have other calls.
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        pages.push((
+            "start-order.md",
+            include_str!("../../docs/start-order.md"),
+            start_order(),
+        ));
+    }
+    pages
+}
+
+#[test]
+fn the_generated_pages_are_current() {
+    let write = std::env::var_os("CLAWDBOT_WRITE_DOCS");
+    let mut stale = Vec::new();
+    for (name, present, text) in pages() {
+        let wanted = format!("{GENERATED}{text}");
+        match &write {
+            Some(folder) => std::fs::write(Path::new(folder).join(name), wanted).unwrap(),
+            None if present != wanted => stale.push(name),
+            None => {}
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "out of date: {}; write them with: cargo xtask docs",
+        stale.join(", ")
+    );
+}
+
+fn processes() -> String {
+    let mut page = String::from(
+        "# Processes\n\n\
+         One row for each kind of process, from `proto/edges.toml`. `NAME` stands for an instance. Who may call whom is in \
+         [edges.md](edges.md), what each may ask of the kernel in [start-order.md](start-order.md).\n\n\
+         | Role | Program | Runs | What it is for | What it holds | Network |\n|---|---|---|---|---|---|\n",
+    );
+    for process in PROCESSES {
+        let starts = match process.starts {
+            Starts::Always => "always",
+            Starts::Plan => "when the configuration asks for it",
+            Starts::Itself => "starts the others",
+            Starts::Person => "when somebody uses it",
+        };
+        let row = [process.job, process.holds, process.network].join(" | ");
+        writeln!(
+            page,
+            "| {} | `{}` | {starts} | {row} |",
+            process.role, process.binary
+        )
+        .unwrap();
+    }
+    page.push_str("\n## Who talks to whom\n\n| Role | calls | is called by |\n|---|---|---|\n");
+    for process in PROCESSES {
+        let calls = others(process.role, |edge| (edge.client, edge.server));
+        let called = others(process.role, |edge| (edge.server, edge.client));
+        writeln!(page, "| {} | {calls} | {called} |", process.role).unwrap();
+    }
+    page
+}
+
+/// The far ends of all edges whose near end is `role`.
+fn others(role: &str, ends: impl Fn(&'static Edge) -> (&'static str, &'static str)) -> String {
+    let is = |end: &str| clawdbot_proto::edges::matches(end, role);
+    let far: BTreeSet<&str> = EDGES
+        .iter()
+        .map(ends)
+        .filter(|(near, _)| is(near))
+        .map(|(_, far)| far)
+        .collect();
+    if far.is_empty() {
+        String::from("nobody")
+    } else {
+        far.into_iter().collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn edges() -> String {
+    let mut page = String::from(
+        "# Edges\n\n\
+         Every call that exists, from `proto/edges.toml`. Whatever is not here is refused, by the caller's own side and by \
+         the server, before any service sees it. The caller is known by the connection, never by what a message says.\n\n\
+         *Largest* is the size of a request in bytes. *Rate* is calls a second on one connection, with a burst of the same \
+         number. *Lost* is what happens to a call whose server died before it answered: *again* repeats it, *by id* repeats \
+         it with the id by which the server knows what it has answered, *reported* gives the caller an error.\n",
+    );
+    for edge in EDGES {
+        let carries = match edge.carries {
+            Carries::Grpc => "gRPC",
+            Carries::Frames => "frames, which can carry descriptors",
+        };
+        writeln!(
+            page,
+            "\n## {} → {}\n\n{carries}\n",
+            edge.client, edge.server
+        )
+        .unwrap();
+        page.push_str("| Method | Answer | Largest | Rate | Lost |\n|---|---|---|---|---|\n");
+        for method in edge.methods {
+            let name = method
+                .path
+                .trim_start_matches("/clawdbot.v1.")
+                .replace('/', ".");
+            let answer = if method.streams { "stream" } else { "one" };
+            let lost = match method.retry {
+                Retry::Safe => "again",
+                Retry::ById => "by id",
+                Retry::No => "reported",
+            };
+            writeln!(
+                page,
+                "| {name} | {answer} | {} | {} | {lost} |",
+                method.max, method.rate
+            )
+            .unwrap();
+        }
+    }
+    page
+}
+
+/// The steps as the code that performs them lists them, then what is left to a process afterwards.
+fn start_order() -> String {
+    let steps = include_str!("../../crates/service/src/run.rs")
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)));
+    let mut page = format!(
+        "# Start order and confinement\n\n{}",
+        steps.collect::<String>()
+    );
+    page.push_str(
+        "\nAfter step 6 a system call that has no row in the process's profile (`crates/confine/profiles`) ends the \
+         process; some rows answer an error instead, for what libraries probe and what the self-test tries. Files are \
+         reachable only below the folders that step 3 named. *Single* is single-user mode, *system* is system mode; the \
+         calls are those of x86_64.\n\n\
+         | Profile | Calls (single) | Calls (system) | TCP connect | Open files | Locked memory | Writes files |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for profile in PROFILES {
+        let limits = profile.limits();
+        let count = |mode| {
+            if profile.filter {
+                calls(profile, mode).len().to_string()
+            } else {
+                "no filter".into()
+            }
+        };
+        let number = |value: Option<u64>| {
+            value.map_or_else(|| "as inherited".into(), |value| value.to_string())
+        };
+        let writes = if limits.fsize == Some(0) || profile.filter && !writes_files(profile) {
+            "no"
+        } else {
+            "yes"
+        };
+        let connect = if profile.connect_tcp { "yes" } else { "no" };
+        let (single, system) = (count(Mode::Single), count(Mode::System));
+        let (files, memory) = (number(limits.nofile), number(limits.memlock));
+        writeln!(
+            page,
+            "| {} | {single} | {system} | {connect} | {files} | {memory} | {writes} |",
+            profile.name
+        )
+        .unwrap();
+    }
+    let shared = shared_calls();
+    writeln!(
+        page,
+        "\nEvery filtered process may use: {}.\n\nBeyond that, in single-user mode:\n",
+        list(&shared)
+    )
+    .unwrap();
+    for profile in PROFILES.iter().filter(|profile| profile.filter) {
+        let own: BTreeSet<_> = calls(profile, Mode::Single)
+            .difference(&shared)
+            .copied()
+            .collect();
+        let own = if own.is_empty() {
+            "nothing".into()
+        } else {
+            list(&own)
+        };
+        writeln!(page, "- **{}**: {own}", profile.name).unwrap();
+    }
+    page.push_str("\nA name says that there is a row; most rows bind the arguments too.\n");
+    page
+}
+
+/// Names of the calls that a profile lets through.
+fn calls(profile: &Profile, mode: Mode) -> BTreeSet<&'static str> {
+    profile
+        .rows(mode)
+        .filter(|row| row.errno.is_none())
+        .map(|row| row.call)
+        .collect()
+}
+
+fn shared_calls() -> BTreeSet<&'static str> {
+    let filtered = PROFILES.iter().filter(|profile| profile.filter);
+    filtered
+        .map(|profile| calls(profile, Mode::Single))
+        .reduce(|all, own| &all & &own)
+        .unwrap_or_default()
+}
+
+fn writes_files(profile: &Profile) -> bool {
+    calls(profile, Mode::Single).contains("fdatasync")
+}
+
+fn list(calls: &BTreeSet<&str>) -> String {
+    calls
+        .iter()
+        .map(|call| format!("`{call}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
