@@ -46,7 +46,7 @@ fn measure(package: &str) -> Result<(usize, usize), String> {
         "--package",
         package,
         "--edges",
-        "normal",
+        "normal,no-proc-macro",
         "--prefix",
         "none",
         "--format",

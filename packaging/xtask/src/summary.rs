@@ -2,7 +2,7 @@
 //! counts as the last line, in a form that programs rely on.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::outcome::{Failure, Outcome, Skip};
 
@@ -15,6 +15,7 @@ pub struct Summary {
     failed: Vec<(String, Failure)>,
     skipped: Vec<(String, Skip)>,
     terminal: bool,
+    began: Instant,
 }
 
 impl Summary {
@@ -25,6 +26,7 @@ impl Summary {
             failed: Vec::new(),
             skipped: Vec::new(),
             terminal,
+            began: Instant::now(),
         }
     }
 
@@ -135,6 +137,7 @@ impl Summary {
         for (label, failure) in &self.failed {
             println!("FAILED {} in {label}", failure.test);
         }
+        println!("tests took {} s", self.began.elapsed().as_secs());
         println!("{}", self.counts());
         u8::from(!self.failed.is_empty())
     }

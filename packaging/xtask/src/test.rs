@@ -32,9 +32,6 @@ pub fn run(options: &Options) -> Done {
     built.sort_by(|a, b| {
         (a.kind.clone(), &a.package, &a.target).cmp(&(b.kind.clone(), &b.package, &b.target))
     });
-    if options.full {
-        provide_systemd();
-    }
     orphans::adopt();
     let stage = Stage::new(&built)?;
     let mut summary = Summary::new();
@@ -190,41 +187,6 @@ fn benchmark(summary: &mut Summary) {
         }),
     }
     summary.end(label, outcome, began.elapsed());
-}
-
-/// `systemd-socket-activate` plays the service manager in tests of system mode. Without it they are skipped.
-fn provide_systemd() {
-    let there = ["/usr/bin", "/bin"].iter().any(|folder| {
-        std::path::Path::new(folder)
-            .join("systemd-socket-activate")
-            .exists()
-    });
-    if there {
-        return;
-    }
-    for arguments in [
-        ["update", "-qq"].as_slice(),
-        &[
-            "install",
-            "-qq",
-            "--yes",
-            "--no-install-recommends",
-            "systemd",
-        ],
-    ] {
-        let mut command = Command::new("apt-get");
-        command
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        if !command.status().is_ok_and(|status| status.success()) {
-            eprintln!(
-                "xtask: apt-get {} failed; tests that need systemd will be skipped",
-                arguments.join(" ")
-            );
-        }
-    }
 }
 
 #[cfg(test)]
