@@ -190,7 +190,8 @@ impl Io<'_> {
 
 fn lost_or_rejected(status: &Status) -> Input {
     match status.code() {
-        Code::Unavailable => Input::Lost,
+        // More calls than the edge's rate allows: the waits between two tries are the remedy for that too.
+        Code::Unavailable | Code::ResourceExhausted => Input::Lost,
         _ => Input::Rejected(format!(
             "The model worker refused the request: {}",
             status.message()

@@ -14,6 +14,9 @@ use tonic::{Code, Status};
 
 use crate::transcript::Failure;
 
+/// Policy's word for having no valid configuration.
+const NOT_DECIDED: &str = "config.none";
+
 type MakeEdge = Box<dyn Fn(&Role) -> Edge + Send + Sync>;
 
 /// The processes that the agent calls.
@@ -79,7 +82,12 @@ impl Peers {
         let session = match self.policy.clone().resolve(request).await {
             Ok(reply) => reply.into_inner(),
             Err(status) if status.code() == Code::PermissionDenied => {
-                return Ok(Err(refusal(status.message())));
+                let refused = refusal(status.message());
+                // Without a valid configuration policy denies everything, but it has not judged this session.
+                return match refused.code == NOT_DECIDED {
+                    true => Err(Status::unavailable(refused.message)),
+                    false => Ok(Err(refused)),
+                };
             }
             Err(status) => return Err(status),
         };

@@ -13,6 +13,8 @@ use tracing::warn;
 use crate::agent::{Agent, Job, TEXT_BYTES};
 use crate::transcript::Failure;
 
+/// Characters of a turn id: the ids of its calls, which are it and a number, have at most 128.
+const TURN_ID: usize = 120;
 /// Entries of one answer about history.
 const HISTORY: u32 = 1000;
 
@@ -29,6 +31,11 @@ impl Serve for Service {
     async fn run(&self, request: Request<v1::RunRequest>) -> Result<Response<Events>, Status> {
         let request = request.into_inner();
         let id = TurnId::parse(&request.turn_id).map_err(invalid)?;
+        if id.as_str().len() > TURN_ID {
+            return Err(Status::invalid_argument(
+                "a turn id must have at most 120 characters",
+            ));
+        }
         let handle = Handle::parse(&request.handle).map_err(invalid)?;
         if !(1..=TEXT_BYTES).contains(&request.text.len()) {
             return Err(Status::invalid_argument(

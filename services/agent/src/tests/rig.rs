@@ -29,7 +29,7 @@ use crate::world::tests::Counting;
 type Events = std::pin::Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
 type Replies = mpsc::UnboundedSender<Result<v1::GenerateEvent, Status>>;
 
-/// Handles say what they stand for: `CLASS_NAME` is the session NAME, `denied` is refused.
+/// Handles say what they stand for: `CLASS_NAME` is the session NAME, `undecided` has no answer, `denied` is refused.
 struct FakePolicy;
 
 #[tonic::async_trait]
@@ -39,6 +39,11 @@ impl Policy for FakePolicy {
         request: Request<v1::ResolveRequest>,
     ) -> Result<Response<v1::Session>, Status> {
         let handle = request.into_inner().handle;
+        if handle == "undecided" {
+            return Err(Status::permission_denied(
+                "config.none: the configuration is broken",
+            ));
+        }
         let Some((class, name)) = handle.split_once('_') else {
             return Err(Status::permission_denied(
                 "session.expired: the handle is too old",

@@ -204,9 +204,17 @@ async fn what_policy_refuses_never_reaches_the_model_or_the_disk() {
         assert_eq!(failed.code, code);
     }
     assert!(rig.nothing_asked() && rig.lines(".jsonl").is_empty());
+    let status = agent.try_run("t1", "undecided", "q").await.unwrap_err();
+    assert_eq!(
+        status.code(),
+        Code::Unavailable,
+        "nobody decided, so the gateway asks again"
+    );
     let long = "x".repeat((256 << 10) + 1);
+    let long_id = "t".repeat(121);
     for (turn, handle, text) in [
         ("", "main_a", "q"),
+        (&long_id, "main_a", "q"),
         ("a/b", "main_a", "q"),
         ("t", "a.b", "q"),
         ("t", "main_a", ""),

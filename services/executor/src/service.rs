@@ -1,0 +1,423 @@
+//! The executor's edge. Each call is judged by policy at the moment of use, with the class of the edge that it came in on;
+//! what policy refuses, what no tool is and what no arguments are becomes an answer that the model can read.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use clawdbot_identity::{Class, Handle, IdError, MessageId};
+use clawdbot_proto::v1::decide_reply::Outcome;
+use clawdbot_proto::v1::executor_server::Executor as Serve;
+use clawdbot_proto::v1::snapshot::Slice;
+use clawdbot_proto::v1::tools_client::ToolsClient;
+use clawdbot_proto::v1::{self, ExecutorSlice, InvokeReply, Snapshot};
+use clawdbot_service::{Edge, caller};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use crate::arguments::Arguments;
+use crate::recent::{Call, Recent};
+use crate::tools::{self, Scene, Tool};
+
+/// Bytes of output that are given back.
+const OUTPUT_BYTES: usize = 64 << 10;
+
+/// The executor.
+pub struct Executor {
+    policy: ToolsClient<Edge>,
+    config: watch::Receiver<Option<Arc<Snapshot>>>,
+    recent: Recent,
+    started: Instant,
+}
+
+/// Why a call has no output to remember.
+enum NotRun {
+    /// Policy said no, and may say yes another time.
+    Refused(InvokeReply),
+    /// Nobody decided.
+    Failed(Status),
+}
+
+impl Executor {
+    pub fn new(policy: Edge, config: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
+        Self {
+            policy: ToolsClient::new(policy),
+            config,
+            recent: Recent::default(),
+            started: Instant::now(),
+        }
+    }
+
+    async fn call(
+        &self,
+        class: Class,
+        request: &v1::InvokeRequest,
+        tool: &Tool,
+        arguments: &Arguments,
+    ) -> Result<InvokeReply, NotRun> {
+        let session = self.decide(class, request, tool, arguments).await?;
+        let slice = self.slice();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let scene = Scene {
+            session: &session,
+            facts: request.facts.as_ref().unwrap_or(&NO_FACTS),
+            slice: slice.as_ref(),
+            uptime: self.started.elapsed(),
+            now_ms: u64::try_from(since.as_millis()).unwrap_or_default(),
+        };
+        Ok(match (tool.run)(arguments, &scene) {
+            Ok(output) => InvokeReply {
+                output: bounded(output),
+                ..InvokeReply::default()
+            },
+            Err(why) => mistake(why),
+        })
+    }
+
+    async fn decide(
+        &self,
+        class: Class,
+        request: &v1::InvokeRequest,
+        tool: &Tool,
+        arguments: &Arguments,
+    ) -> Result<v1::Session, NotRun> {
+        let class = match class {
+            Class::Main => v1::Class::Main,
+            Class::Guest => v1::Class::Guest,
+        };
+        let asked = v1::DecideRequest {
+            handle: request.handle.clone(),
+            caller_class: class.into(),
+            tool: tool.name.into(),
+            arguments_json: arguments.canonical.clone(),
+            call_id: request.call_id.clone(),
+        };
+        let reply = self
+            .policy
+            .clone()
+            .decide(asked)
+            .await
+            .map_err(NotRun::Failed)?;
+        match reply.into_inner().outcome {
+            Some(Outcome::Allowed(session)) => Ok(session),
+            Some(Outcome::Refusal(refusal)) => {
+                info!(
+                    rule = refusal.rule,
+                    tool = tool.name,
+                    call = request.call_id,
+                    "policy refused a call"
+                );
+                Err(NotRun::Refused(InvokeReply {
+                    output: refusal.message,
+                    is_error: true,
+                    refused_rule: refusal.rule,
+                }))
+            }
+            None => Err(NotRun::Failed(Status::internal(
+                "policy gave no answer that is known here",
+            ))),
+        }
+    }
+
+    fn slice(&self) -> Option<ExecutorSlice> {
+        match self.config.borrow().as_ref()?.slice.as_ref()? {
+            Slice::Executor(slice) => Some(slice.clone()),
+            _ => None,
+        }
+    }
+}
+
+static NO_FACTS: v1::SessionFacts = v1::SessionFacts {
+    session_id: String::new(),
+    model: String::new(),
+    input_tokens: 0,
+    output_tokens: 0,
+    messages: 0,
+    verbose: false,
+};
+
+#[tonic::async_trait]
+impl Serve for Executor {
+    async fn list_tools(
+        &self,
+        request: Request<v1::ListToolsRequest>,
+    ) -> Result<Response<v1::ListToolsReply>, Status> {
+        Handle::parse(&request.get_ref().handle).map_err(invalid)?;
+        Ok(Response::new(v1::ListToolsReply {
+            tools: tools::specs(),
+        }))
+    }
+
+    async fn invoke(
+        &self,
+        request: Request<v1::InvokeRequest>,
+    ) -> Result<Response<InvokeReply>, Status> {
+        let caller = caller(&request)?;
+        let class = caller
+            .class()
+            .ok_or_else(|| Status::permission_denied("only agents call tools"))?;
+        let request = request.into_inner();
+        MessageId::parse(&request.call_id).map_err(invalid)?;
+        Handle::parse(&request.handle).map_err(invalid)?;
+        let Some(tool) = tools::find(&request.tool) else {
+            return Ok(Response::new(mistake(format!(
+                "there is no such tool; tools: {}",
+                tools::names()
+            ))));
+        };
+        let arguments = match Arguments::parse(&request.arguments_json) {
+            Ok(arguments) => arguments,
+            Err(why) => return Ok(Response::new(mistake(why))),
+        };
+        let slot = self.recent.slot(Call {
+            caller,
+            handle: request.handle.clone(),
+            id: request.call_id.clone(),
+            tool: tool.name,
+            arguments: arguments.canonical.clone(),
+        });
+        match slot
+            .get_or_try_init(|| self.call(class, &request, tool, &arguments))
+            .await
+        {
+            Ok(reply) => Ok(Response::new(reply.clone())),
+            Err(NotRun::Refused(reply)) => Ok(Response::new(reply)),
+            Err(NotRun::Failed(status)) => Err(status),
+        }
+    }
+}
+
+fn mistake(why: String) -> InvokeReply {
+    InvokeReply {
+        output: bounded(why),
+        is_error: true,
+        refused_rule: String::new(),
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() > OUTPUT_BYTES {
+        const MARK: &str = "\n[cut at 64 KiB]";
+        text.truncate(text.floor_char_boundary(OUTPUT_BYTES - MARK.len()));
+        text.push_str(MARK);
+    }
+    text
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn invalid(error: IdError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use clawdbot_identity::Role;
+    use clawdbot_proto::v1::executor_client::ExecutorClient;
+    use clawdbot_proto::v1::executor_server::ExecutorServer;
+    use clawdbot_proto::v1::tools_server::{Tools, ToolsServer};
+    use clawdbot_service::{Router, testing};
+    use tonic::Code;
+
+    use super::*;
+
+    /// Refuses while told to, and keeps what it was asked.
+    #[derive(Clone, Default)]
+    struct FakePolicy(Arc<Mutex<(bool, Vec<v1::DecideRequest>)>>);
+
+    #[tonic::async_trait]
+    impl Tools for FakePolicy {
+        async fn decide(
+            &self,
+            request: Request<v1::DecideRequest>,
+        ) -> Result<Response<v1::DecideReply>, Status> {
+            let mut state = self.0.lock().unwrap();
+            let request = request.into_inner();
+            let outcome = match state.0 {
+                true => Outcome::Refusal(v1::Refusal {
+                    rule: "tool.denied".into(),
+                    message: "not this one".into(),
+                    ..Default::default()
+                }),
+                false => Outcome::Allowed(v1::Session {
+                    session_key: "agent:main:main".into(),
+                    class: request.caller_class,
+                    ..Default::default()
+                }),
+            };
+            state.1.push(request);
+            Ok(Response::new(v1::DecideReply {
+                outcome: Some(outcome),
+            }))
+        }
+    }
+
+    struct Rig {
+        policy: FakePolicy,
+        router: Router,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let policy = FakePolicy::default();
+            let router = Router::new().add(ToolsServer::new(policy.clone()));
+            let edge = testing::connect(&Role::executor(), &Role::policy(), router).unwrap();
+            let slice = ExecutorSlice {
+                sandbox_mode: "non-main".into(),
+                sandbox_scope: "session".into(),
+            };
+            let snapshot = Snapshot {
+                revision: 1,
+                slice: Some(Slice::Executor(slice)),
+            };
+            let (_, config) = watch::channel(Some(Arc::new(snapshot)));
+            let router = Router::new().add(ExecutorServer::new(Executor::new(edge, config)));
+            Self { policy, router }
+        }
+
+        fn client(&self, class: Class) -> ExecutorClient<Edge> {
+            let edge =
+                testing::connect(&Role::agent(class), &Role::executor(), self.router.clone());
+            ExecutorClient::new(edge.unwrap())
+        }
+
+        fn refuse(&self, refuse: bool) {
+            self.policy.0.lock().unwrap().0 = refuse;
+        }
+
+        fn decisions(&self) -> Vec<v1::DecideRequest> {
+            self.policy.0.lock().unwrap().1.clone()
+        }
+    }
+
+    fn call(id: &str, tool: &str, arguments: &str) -> v1::InvokeRequest {
+        v1::InvokeRequest {
+            call_id: id.into(),
+            handle: "h".into(),
+            tool: tool.into(),
+            arguments_json: arguments.into(),
+            facts: None,
+        }
+    }
+
+    async fn invoke(client: &ExecutorClient<Edge>, request: v1::InvokeRequest) -> InvokeReply {
+        client.clone().invoke(request).await.unwrap().into_inner()
+    }
+
+    #[tokio::test]
+    async fn a_call_runs_after_policy_allowed_it_for_the_class_of_the_edge() {
+        for (agent, class) in [
+            (Class::Main, v1::Class::Main),
+            (Class::Guest, v1::Class::Guest),
+        ] {
+            let rig = Rig::new();
+            let reply = invoke(&rig.client(agent), call("t1:1", "session_status", " { } ")).await;
+            assert!(
+                !reply.is_error && reply.output.contains("agent:main:main"),
+                "{reply:?}"
+            );
+            assert!(
+                reply.output.contains(&format!("class {agent}"))
+                    && reply.output.contains("non-main")
+            );
+            let asked = rig.decisions();
+            assert_eq!((asked.len(), asked[0].caller_class()), (1, class));
+            assert_eq!(
+                (asked[0].tool.as_str(), asked[0].arguments_json.as_str()),
+                ("session_status", "{}")
+            );
+            assert_eq!(
+                (asked[0].handle.as_str(), asked[0].call_id.as_str()),
+                ("h", "t1:1")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_call_again_gives_the_same_output_without_running_twice() {
+        let rig = Rig::new();
+        let client = rig.client(Class::Main);
+        let request = call("t1:1", "session_status", "{}");
+        let (first, second) = tokio::join!(
+            invoke(&client, request.clone()),
+            invoke(&client, request.clone())
+        );
+        assert_eq!(first, second);
+        rig.refuse(true);
+        assert_eq!(invoke(&client, request.clone()).await, first);
+        assert_eq!(rig.decisions().len(), 1);
+        let guest = invoke(&rig.client(Class::Guest), request).await;
+        assert_eq!(
+            guest.refused_rule, "tool.denied",
+            "another caller gets nothing of it"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_with_its_rule_and_asked_anew_each_time() {
+        let rig = Rig::new();
+        let client = rig.client(Class::Main);
+        rig.refuse(true);
+        let reply = invoke(&client, call("t1:1", "session_status", "{}")).await;
+        assert!(reply.is_error);
+        assert_eq!(
+            (reply.refused_rule.as_str(), reply.output.as_str()),
+            ("tool.denied", "not this one")
+        );
+        rig.refuse(false);
+        let reply = invoke(&client, call("t1:1", "session_status", "{}")).await;
+        assert!(!reply.is_error);
+        assert_eq!(rig.decisions().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_call_is_explained_and_policy_is_not_asked() {
+        let rig = Rig::new();
+        let client = rig.client(Class::Main);
+        for (tool, arguments, word) in [
+            ("no_such_tool", "{}", "session_status"),
+            ("", "{}", "no such tool"),
+            ("../x y", "{}", "no such tool"),
+            ("session_status", "{", "valid JSON"),
+            ("session_status", "[]", "one JSON object"),
+        ] {
+            let reply = invoke(&client, call("t1:1", tool, arguments)).await;
+            assert!(
+                reply.is_error && reply.output.contains(word),
+                "{tool} {arguments}: {reply:?}"
+            );
+        }
+        for (id, handle) in [("", "h"), ("a b", "h"), ("t1:1", ""), ("t1:1", "a/b")] {
+            let request = v1::InvokeRequest {
+                handle: handle.into(),
+                ..call(id, "session_status", "{}")
+            };
+            let status = client.clone().invoke(request).await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument);
+        }
+        assert!(rig.decisions().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_list_names_every_tool_with_its_schema() {
+        let rig = Rig::new();
+        let request = v1::ListToolsRequest { handle: "h".into() };
+        let reply = rig
+            .client(Class::Guest)
+            .list_tools(request)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(reply.tools, tools::specs());
+    }
+
+    #[test]
+    fn output_is_bounded_and_says_so() {
+        let long = bounded("ü".repeat(OUTPUT_BYTES));
+        assert!(long.len() <= OUTPUT_BYTES && long.ends_with("[cut at 64 KiB]"));
+        assert_eq!(bounded("short".into()), "short");
+    }
+}
