@@ -195,3 +195,78 @@ fn session_name(text: &str) -> Result<String, String> {
 pub fn command() -> clap::Command {
     Cli::command()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_has_no_contradiction() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_accepts_the_flags_of_all() {
+        let flags = "--config c --state-dir s --json --no-color -v";
+        for line in [
+            "up",
+            "chat",
+            "status",
+            "topology",
+            "open",
+            "token",
+            "config validate",
+            "config get x",
+            "config path",
+            "doctor",
+            "security audit",
+            "credentials list",
+            "sessions",
+            "logs",
+            "completions bash",
+        ] {
+            for line in [
+                format!("clawdbot {line} {flags}"),
+                format!("clawdbot {flags} {line}"),
+            ] {
+                let global = parse(&line)
+                    .unwrap_or_else(|error| panic!("{line}: {error}"))
+                    .global;
+                assert_eq!(global.state_dir, Some("s".into()), "{line}");
+                assert!(
+                    global.json && global.no_color && global.verbose == 1,
+                    "{line}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_checked_where_they_are_typed() {
+        for right in [
+            "up --port 1",
+            "up --port 65535",
+            "chat --session work-2",
+            "logs --limit 1 --level warn",
+        ] {
+            assert!(parse(&format!("clawdbot {right}")).is_ok(), "{right}");
+        }
+        for wrong in [
+            "up --port 0",
+            "up --port 65536",
+            "up --port x",
+            "chat --session Work",
+            "chat --session a:b",
+            "logs --limit 0",
+            "logs --level loud",
+            "completions cmd",
+            "status more",
+        ] {
+            assert!(parse(&format!("clawdbot {wrong}")).is_err(), "{wrong}");
+        }
+    }
+}

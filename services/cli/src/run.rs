@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use clap::{ColorChoice, FromArgMatches};
 
 use crate::args::{Cli, Command, Config, Credentials, Doctor, Security};
 use crate::chat::{Chat, until_ended};
@@ -20,7 +20,7 @@ use crate::{access, check, config, credentials, doctor, logs, sessions, status, 
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let mut command = Cli::command();
+    let mut command = crate::command();
     if given("--no-color") {
         command = command.color(ColorChoice::Never);
     }

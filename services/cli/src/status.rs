@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tonic::{Response, Status};
 
 use crate::dial::{Server, Sockets};
-use crate::failure::{EXIT_FAILURE, Failure, NOT_RUNNING};
+use crate::failure::{EXIT_FAILURE, EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
 use crate::out::{Out, Style, duration, table};
 
 /// How long one process may take to answer, connection included.
@@ -91,8 +91,10 @@ type Answers = (
 fn assemble((processes, gateway, policy): Answers) -> Result<Report, Failure> {
     let mut report = Report::default();
     match (processes, gateway, policy) {
-        (Err(supervisor), Err(gateway), Err(policy))
-            if supervisor.exit == gateway.exit && gateway.exit == policy.exit =>
+        (Err(one), Err(gateway), Err(two))
+            if [&one, &gateway, &two]
+                .iter()
+                .all(|f| f.exit == EXIT_NOT_RUNNING) =>
         {
             return Err(gateway);
         }
@@ -461,7 +463,7 @@ mod tests {
         let report = assemble((Err(nobody()), Err(silent()), Ok(PolicyStatus::default()))).unwrap();
         assert_eq!(report.problems, ["the gateway does not answer"]);
         assert!(report.policy.is_some() && report.processes().is_empty());
-        let hanging = assemble((Err(nobody()), Err(silent()), Err(nobody()))).unwrap();
-        assert!(!hanging.is_well());
+        let hanging = assemble((Err(silent()), Err(silent()), Err(silent()))).unwrap();
+        assert_eq!(hanging.problems.len(), 3);
     }
 }

@@ -1,10 +1,12 @@
 //! The built program, as a person or a script meets it when nothing runs.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -112,7 +114,7 @@ fn wrong_usage_is_json_where_json_was_asked_for() {
 }
 
 #[test]
-fn what_needs_the_assistant_ends_with_69_within_a_second_and_says_how_to_start_it() {
+fn what_needs_the_assistant_ends_with_69_and_says_how_to_start_it() {
     let state = state();
     for arguments in [
         &["status"][..],
@@ -124,9 +126,7 @@ fn what_needs_the_assistant_ends_with_69_within_a_second_and_says_how_to_start_i
         &["sessions"],
         &["credentials", "list"],
     ] {
-        let begun = Instant::now();
         let (exit, out, err) = run(state.path(), arguments);
-        assert!(begun.elapsed() < Duration::from_secs(1), "{arguments:?}");
         assert_eq!((exit, out.as_str()), (69, ""), "{arguments:?}");
         assert!(
             err.contains("nothing is running") && err.contains("clawdbot up"),
@@ -138,6 +138,23 @@ fn what_needs_the_assistant_ends_with_69_within_a_second_and_says_how_to_start_i
         assert_eq!(json(&out)["error"]["code"], "not_running");
         assert_eq!(json(&out)["error"]["remedy"], "start it with `clawdbot up`");
     }
+}
+
+#[test]
+fn status_does_not_wait_for_what_hangs() {
+    let state = state();
+    fs::create_dir(state.path().join("run")).unwrap();
+    let hanging: Vec<UnixListener> = ["supervisor", "gateway", "policy"]
+        .iter()
+        .map(|name| {
+            UnixListener::bind(state.path().join("run").join(format!("{name}.sock"))).unwrap()
+        })
+        .collect();
+    let (exit, out, _) = run(state.path(), &["status", "--json"]);
+    assert_eq!(
+        (exit, json(&out)["problems"].as_array().unwrap().len()),
+        (1, hanging.len())
+    );
 }
 
 #[test]
