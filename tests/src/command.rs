@@ -11,12 +11,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program of the product: in `CLAWDBOT_BIN_DIR`, or where cargo put it beside this test.
 pub fn binary(name: &str) -> PathBuf {
-    let directory = std::env::var_os("CLAWDBOT_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
-        let own = std::env::current_exe().unwrap();
-        own.parent().and_then(Path::parent).unwrap().to_owned()
-    });
+    let directory = std::env::var_os("CLAWDBOT_BIN_DIR")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            let own = std::env::current_exe().unwrap();
+            own.parent().and_then(Path::parent).unwrap().to_owned()
+        });
     let path = directory.join(name);
-    assert!(path.exists(), "{} is not built; run `cargo xtask test`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built; run `cargo xtask test`",
+        path.display()
+    );
     path
 }
 
@@ -72,7 +78,10 @@ impl Default for Scratch {
 impl Scratch {
     /// A new one; it goes when it is dropped.
     pub fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("clawdbot-test-").tempdir().unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("clawdbot-test-")
+            .tempdir()
+            .unwrap();
         std::fs::create_dir(directory.path().join("home")).unwrap();
         Self { directory }
     }
@@ -102,7 +111,10 @@ impl Scratch {
     /// A program of the product, with this home and nothing else in its environment.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(binary(name));
-        command.env_clear().env("HOME", self.home()).env("PATH", "/usr/bin:/bin");
+        command
+            .env_clear()
+            .env("HOME", self.home())
+            .env("PATH", "/usr/bin:/bin");
         command.env("CLAWDBOT_STATE_DIR", self.state());
         command.stdin(Stdio::null());
         command
@@ -121,7 +133,11 @@ impl Scratch {
 #[track_caller]
 pub fn finish(command: &mut Command) -> Output {
     let began = Instant::now();
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let pid = rustix::process::Pid::from_child(&child);
     let (done, finished) = std::sync::mpsc::channel();
     let waiter = std::thread::spawn(move || {

@@ -27,7 +27,11 @@ impl Seen {
     /// Hard and soft value of a row of `/proc/PID/limits`.
     pub fn limit(self, row: &str) -> Option<(String, String)> {
         let text = std::fs::read_to_string(self.path("limits")).ok()?;
-        let rest = text.lines().find_map(|line| line.strip_prefix(row))?.trim().to_owned();
+        let rest = text
+            .lines()
+            .find_map(|line| line.strip_prefix(row))?
+            .trim()
+            .to_owned();
         let mut words = rest.split_whitespace().map(String::from);
         Some((words.next()?, words.next()?))
     }
@@ -56,7 +60,9 @@ impl Seen {
 
     /// Whether it runs: neither gone nor a corpse that nobody has collected.
     pub fn lives(self) -> bool {
-        self.status().get("State").is_some_and(|state| !state.starts_with('Z'))
+        self.status()
+            .get("State")
+            .is_some_and(|state| !state.starts_with('Z'))
     }
 
     /// Sends a signal. One that has ended already is no failure.
@@ -74,10 +80,13 @@ impl Seen {
 /// All processes whose program is one of the product's and that belong to a state directory.
 pub fn of_state(state: &std::path::Path) -> Vec<Seen> {
     let needle = state.to_string_lossy().into_owned();
-    let numbers = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        entry.ok()?.file_name().to_str()?.parse::<u32>().ok()
-    });
-    numbers.map(Seen).filter(|seen| seen.arguments().iter().any(|a| a.contains(&needle))).collect()
+    let numbers = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    numbers
+        .map(Seen)
+        .filter(|seen| seen.arguments().iter().any(|a| a.contains(&needle)))
+        .collect()
 }
 
 /// Polls until something is true, at most for the given time.

@@ -37,8 +37,15 @@ impl Default for Start {
 impl Start {
     /// On a free port, with nothing else said.
     pub fn new() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { arguments: Vec::new(), environment: Vec::new(), port: free.port() }
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        Self {
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            port: free.port(),
+        }
     }
 
     /// On this port.
@@ -64,7 +71,9 @@ impl Start {
 
     fn command(&self, scratch: &Scratch) -> Command {
         let mut command = scratch.program("clawdbot");
-        command.args(["up", "--json", "--port", &self.port.to_string()]).args(&self.arguments);
+        command
+            .args(["up", "--json", "--port", &self.port.to_string()])
+            .args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -83,7 +92,13 @@ impl Start {
                 }
             }
         });
-        Product { child, events, ready: Value::Null, state: scratch.state(), port: self.port }
+        Product {
+            child,
+            events,
+            ready: Value::Null,
+            state: scratch.state(),
+            port: self.port,
+        }
     }
 
     /// Starts and waits until everything is up.
@@ -138,7 +153,10 @@ impl Product {
         let all = self.ready["processes"].as_array().unwrap();
         all.iter()
             .map(|process| {
-                let pid = process["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap();
+                let pid = process["pid"]
+                    .as_u64()
+                    .and_then(|pid| u32::try_from(pid).ok())
+                    .unwrap();
                 (process["role"].as_str().unwrap().to_owned(), Seen(pid))
             })
             .collect()
@@ -213,7 +231,9 @@ impl Conversation {
     pub fn at(state: &std::path::Path) -> Self {
         let path = state.join("run/gateway.sock");
         let edge = Edge::to_path(path, Role::operator(), Role::gateway(), PATIENCE);
-        Self { client: ChatClient::new(edge) }
+        Self {
+            client: ChatClient::new(edge),
+        }
     }
 
     /// One try: all events of a message, until the answer or until the connection is lost.
@@ -223,8 +243,11 @@ impl Conversation {
         session: &str,
         text: &str,
     ) -> Result<Vec<chat_event::Event>, tonic::Status> {
-        let request =
-            SendRequest { message_id: id.into(), session: session.into(), text: text.into() };
+        let request = SendRequest {
+            message_id: id.into(),
+            session: session.into(),
+            text: text.into(),
+        };
         let mut stream = self.client.send(request).await?.into_inner();
         let mut events = Vec::new();
         while let Some(ChatEvent { event }) = stream.message().await? {
@@ -247,7 +270,10 @@ impl Conversation {
                         status.code(),
                         tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled
                     );
-                    assert!(again && Instant::now() < deadline, "message {id}: {status:?}");
+                    assert!(
+                        again && Instant::now() < deadline,
+                        "message {id}: {status:?}"
+                    );
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }

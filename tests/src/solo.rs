@@ -37,7 +37,12 @@ impl Solo {
         let instance = role.split_once('-').map(|(_, instance)| instance);
         let argv: Vec<&str> = [name.as_str()].into_iter().chain(instance).collect();
         let child = spawn(&program, &argv, theirs.into(), log, Leash::Parent).unwrap();
-        let solo = Self { child, control, reader: FrameReader::new(), log: log_path };
+        let solo = Self {
+            child,
+            control,
+            reader: FrameReader::new(),
+            log: log_path,
+        };
         let state_dir = scratch.state().to_string_lossy().into_owned();
         solo.send(
             control_frame::Frame::Setup(Setup {
@@ -94,7 +99,9 @@ impl Solo {
             match self.reader.read_from(&self.control).unwrap() {
                 Progress::Frame(frame) => {
                     let message = ChildFrame::decode(frame.payload.as_slice()).unwrap();
-                    let Some(child_frame::Frame::Notify(lines)) = message.frame else { continue };
+                    let Some(child_frame::Frame::Notify(lines)) = message.frame else {
+                        continue;
+                    };
                     if let Some(line) = lines.lines().find(|line| line.starts_with(prefix)) {
                         return line.to_owned();
                     }
@@ -161,6 +168,8 @@ pub async fn call_with(stream: &UnixStream, path: &str, message: &[u8]) -> (i32,
 
 fn status_of(headers: &http::HeaderMap) -> Option<(i32, String)> {
     let status = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
-    let message = headers.get("grpc-message").and_then(|value| value.to_str().ok());
+    let message = headers
+        .get("grpc-message")
+        .and_then(|value| value.to_str().ok());
     Some((status, message.unwrap_or_default().to_owned()))
 }

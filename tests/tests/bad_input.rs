@@ -22,13 +22,22 @@ fn a_bad_configuration_stops_the_start_with_place_rule_and_remedy() {
     let nested = format!("{{ agents: {{ list: {nested} }} }}");
     let cases: [(&[u8], &[&str]); 9] = [
         (b"{ gateway: { port: 1", &["clawdbot.json:1:"]),
-        (b"{\n  gateway: { prot: 18789 } }", &["clawdbot.json:2:", "prot", "port"]),
-        (b"{ gateway: { port: \"18789\" } }", &["clawdbot.json:1:", "string"]),
+        (
+            b"{\n  gateway: { prot: 18789 } }",
+            &["clawdbot.json:2:", "prot", "port"],
+        ),
+        (
+            b"{ gateway: { port: \"18789\" } }",
+            &["clawdbot.json:1:", "string"],
+        ),
         (b"{ gateway: { port: 1, port: 2 } }", &["port", "twice"]),
         (b"{ gateway: { port: 0 } }", &["port", "65535"]),
         (b"{ gateway: { port: 70000 } }", &["port", "65535"]),
         (b"{ gateway: { bind: 'all' } }", &["bind", "loopback"]),
-        (b"{ gateway: { auth: { mode: 'none' } } }", &["mode", "token"]),
+        (
+            b"{ gateway: { auth: { mode: 'none' } } }",
+            &["mode", "token"],
+        ),
         (nested.as_bytes(), &["clawdbot.json:1:", "64"]),
     ];
     for (text, expected) in cases {
@@ -36,7 +45,11 @@ fn a_bad_configuration_stops_the_start_with_place_rule_and_remedy() {
         let output = up_with(text);
         assert_eq!(output.code, Some(78), "{shown}: {output:?}");
         for word in expected {
-            assert!(output.stderr.contains(word), "{shown}: {word} in {}", output.stderr);
+            assert!(
+                output.stderr.contains(word),
+                "{shown}: {word} in {}",
+                output.stderr
+            );
         }
     }
 }
@@ -57,7 +70,10 @@ fn bytes_that_are_no_text_and_text_that_deceives_are_shown_safely() {
     let bidi = "{ gateway: { 'p\u{202e}trop': 1, '\u{1b}[31mred': 2 } }";
     let output = up_with(bidi.as_bytes());
     assert_eq!(output.code, Some(78), "{output:?}");
-    assert!(!output.stderr.contains('\u{202e}') && !output.stderr.contains('\u{1b}'), "{output:?}");
+    assert!(
+        !output.stderr.contains('\u{202e}') && !output.stderr.contains('\u{1b}'),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -69,7 +85,10 @@ fn a_configuration_that_is_no_readable_file_is_refused() {
     assert!(output.stderr.contains("directory"), "{output:?}");
 
     if runs_as_root() {
-        return skip("an unreadable configuration is refused", "root can read every file");
+        return skip(
+            "an unreadable configuration is refused",
+            "root can read every file",
+        );
     }
     let scratch = Scratch::new();
     scratch.configure("{}");
@@ -77,7 +96,10 @@ fn a_configuration_that_is_no_readable_file_is_refused() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
     let output = scratch.clawdbot(&["up"]);
     assert_eq!(output.code, Some(78), "{output:?}");
-    assert!(output.stderr.to_lowercase().contains("permission"), "{output:?}");
+    assert!(
+        output.stderr.to_lowercase().contains("permission"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -93,7 +115,10 @@ fn a_state_directory_that_others_can_write_is_refused_with_the_remedy() {
 #[test]
 fn a_state_directory_of_somebody_else_is_refused() {
     if runs_as_root() {
-        return skip("a state directory of somebody else", "root_start has the case for root");
+        return skip(
+            "a state directory of somebody else",
+            "root_start has the case for root",
+        );
     }
     let scratch = Scratch::new();
     let output = scratch.clawdbot(&["up", "--state-dir", "/usr"]);
@@ -105,7 +130,11 @@ fn a_state_directory_of_somebody_else_is_refused() {
 fn a_second_start_on_the_same_state_is_refused_and_the_first_goes_on() {
     let scratch = Scratch::new();
     let product = Start::new().up(&scratch);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let second = scratch.clawdbot(&["up", "--port", &port.to_string()]);
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(second.stderr.contains("already running"), "{second:?}");
@@ -138,9 +167,15 @@ async fn a_message_that_is_too_long_is_refused_and_the_longest_is_answered() {
     let scratch = Scratch::new();
     let product = Start::new().up(&scratch);
     let mut talk = product.talk();
-    let refused = talk.send("too-long", "main", &"x".repeat(1 << 20)).await.unwrap_err();
+    let refused = talk
+        .send("too-long", "main", &"x".repeat(1 << 20))
+        .await
+        .unwrap_err();
     assert!(
-        matches!(refused.code(), tonic::Code::InvalidArgument | tonic::Code::ResourceExhausted),
+        matches!(
+            refused.code(),
+            tonic::Code::InvalidArgument | tonic::Code::ResourceExhausted
+        ),
         "{refused:?}"
     );
     let answer = talk.answer("longest", "main", &"x".repeat(256 << 10)).await;
@@ -154,10 +189,16 @@ async fn control_and_bidi_characters_are_data_and_never_reach_the_terminal() {
     let product = Start::new().up(&scratch);
     let text = "run x\u{202e}\u{1b}]0;title\u{7} {\"a\":\"\u{1b}[2J\"}";
     let shown = scratch.clawdbot(&["chat", "--message", text]).ok();
-    assert!(!shown.stdout.contains('\u{1b}') && !shown.stdout.contains('\u{202e}'), "{shown:?}");
+    assert!(
+        !shown.stdout.contains('\u{1b}') && !shown.stdout.contains('\u{202e}'),
+        "{shown:?}"
+    );
     let mut talk = product.talk();
     let events = talk.send("control", "main", text).await.unwrap();
-    assert!(matches!(events.last(), Some(Event::Answer(_))), "{events:?}");
+    assert!(
+        matches!(events.last(), Some(Event::Answer(_))),
+        "{events:?}"
+    );
     assert_eq!(product.stop(), Some(0));
 }
 
@@ -175,7 +216,11 @@ async fn ids_and_names_outside_their_grammar_are_refused() {
         ("id", "main", ""),
     ] {
         let refused = talk.send(id, session, text).await.unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{id:?} {session:?}: {refused:?}");
+        assert_eq!(
+            refused.code(),
+            tonic::Code::InvalidArgument,
+            "{id:?} {session:?}: {refused:?}"
+        );
     }
     talk.answer("good", "main", "x").await;
     let reused = talk.send("good", "main", "another text").await.unwrap_err();
@@ -186,7 +231,9 @@ async fn ids_and_names_outside_their_grammar_are_refused() {
 /// Writes raw bytes to the front door; what came back until it closed.
 fn raw(port: u16, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     // The server may close while we still write.
     let _closed = stream.write_all(bytes);
     let mut answer = Vec::new();
@@ -202,12 +249,22 @@ fn rubbish_at_the_front_door_is_bounded_and_hurts_nobody() {
     let host = format!("Host: 127.0.0.1:{port}\r\n");
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"\xff\xfe\xfd\r\n\r\n".to_vec(), "HTTP/1.1 400"),
-        (format!("GET /\u{ff} HTTP/1.1\r\n{host}\r\n").into_bytes(), "HTTP/1.1 40"),
         (
-            format!("GET / HTTP/1.1\r\n{host}X-Long: {}\r\n\r\n", "x".repeat(64 << 10)).into_bytes(),
+            format!("GET /\u{ff} HTTP/1.1\r\n{host}\r\n").into_bytes(),
+            "HTTP/1.1 40",
+        ),
+        (
+            format!(
+                "GET / HTTP/1.1\r\n{host}X-Long: {}\r\n\r\n",
+                "x".repeat(64 << 10)
+            )
+            .into_bytes(),
             "HTTP/1.1 431",
         ),
-        (b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".to_vec(), "HTTP/1.1 4"),
+        (
+            b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".to_vec(),
+            "HTTP/1.1 4",
+        ),
         (
             format!("GET /nothing HTTP/1.1\r\n{host}Connection: close\r\n\r\n").into_bytes(),
             "HTTP/1.1 404",
@@ -226,18 +283,27 @@ fn rubbish_at_the_front_door_is_bounded_and_hurts_nobody() {
 fn a_torn_transcript_loses_its_last_line_and_nothing_else() {
     let scratch = Scratch::new();
     let product = Start::new().up(&scratch);
-    scratch.clawdbot(&["chat", "--message", "remember this"]).ok();
+    scratch
+        .clawdbot(&["chat", "--message", "remember this"])
+        .ok();
     assert_eq!(product.stop(), Some(0));
     let sessions = scratch.state().join("sessions/main");
     let transcript = std::fs::read_dir(&sessions)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
         .unwrap();
     let mode = std::fs::metadata(&transcript).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
-    let mut file = std::fs::OpenOptions::new().append(true).open(&transcript).unwrap();
-    file.write_all(b"{\"type\":\"message\",\"id\":\"to").unwrap();
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&transcript)
+        .unwrap();
+    file.write_all(b"{\"type\":\"message\",\"id\":\"to")
+        .unwrap();
     let product = Start::new().up(&scratch);
     scratch.clawdbot(&["chat", "--message", "go on"]).ok();
     let text = std::fs::read_to_string(&transcript).unwrap();

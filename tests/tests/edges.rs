@@ -33,24 +33,38 @@ async fn every_method_from_every_role(server: &str) {
     let scratch = Scratch::new();
     scratch.configure("{}");
     let process = Solo::start(server, &scratch);
-    let ends: Vec<_> = ROLES.iter().map(|role| (*role, process.serves(role))).collect();
+    let ends: Vec<_> = ROLES
+        .iter()
+        .map(|role| (*role, process.serves(role)))
+        .collect();
     process.done();
     let (mut permitted, mut refused) = (0, 0);
     for (role, end) in &ends {
         for path in METHODS {
             // One connection holds one HTTP/2 session.
-            let end = if refused + permitted == 0 { end.try_clone().unwrap() } else { process.serves(role) };
-            let status = tokio::time::timeout(std::time::Duration::from_secs(5), call_raw(&end, path)).await;
+            let end = if refused + permitted == 0 {
+                end.try_clone().unwrap()
+            } else {
+                process.serves(role)
+            };
+            let status =
+                tokio::time::timeout(std::time::Duration::from_secs(5), call_raw(&end, path)).await;
             let row = edges::method(role, server, path);
             match (row, status) {
                 (None, Ok(status)) => {
-                    assert!(is_refusal(&status), "{role} called {path} at {server}: {status:?}");
+                    assert!(
+                        is_refusal(&status),
+                        "{role} called {path} at {server}: {status:?}"
+                    );
                     refused += 1;
                 }
                 (None, Err(_)) => panic!("{role} called {path} at {server} and was not refused"),
                 // A permitted call may wait for a peer that the test does not play, or be an error.
                 (Some(_), Ok(status)) => {
-                    assert!(!is_refusal(&status), "{path} is permitted to {role}: {status:?}");
+                    assert!(
+                        !is_refusal(&status),
+                        "{path} is permitted to {role}: {status:?}"
+                    );
                     permitted += 1;
                 }
                 (Some(_), Err(_)) => permitted += 1,
@@ -61,7 +75,10 @@ async fn every_method_from_every_role(server: &str) {
         .iter()
         .filter(|edge| edges::matches(edge.server, server))
         .map(|edge| {
-            let clients = ROLES.iter().filter(|role| edges::matches(edge.client, role)).count();
+            let clients = ROLES
+                .iter()
+                .filter(|role| edges::matches(edge.client, role))
+                .count();
             clients * edge.methods.len()
         })
         .sum();
@@ -112,7 +129,11 @@ async fn a_message_longer_than_its_row_is_refused_by_the_server_itself() {
     // Field 1, a string of the given length: three bytes before it.
     let message = |length: u32| {
         let text = length - 3;
-        let mut bytes = vec![0x0a, u8::try_from(text & 0x7f).unwrap() | 0x80, u8::try_from(text >> 7).unwrap()];
+        let mut bytes = vec![
+            0x0a,
+            u8::try_from(text & 0x7f).unwrap() | 0x80,
+            u8::try_from(text >> 7).unwrap(),
+        ];
         bytes.extend(std::iter::repeat_n(b'k', text as usize));
         bytes
     };
@@ -144,19 +165,37 @@ async fn bytes_that_are_no_http2_end_their_own_connection_and_nothing_else() {
 #[tokio::test]
 async fn the_dialer_ends_the_connection_of_whoever_asks_what_the_table_does_not_permit() {
     use clawdbot_confine::frame::{self, FrameReader, Progress};
-    use clawdbot_proto::v1::{Destinations, Dial, DialerReply, DialerRequest, dialer_reply, dialer_request};
+    use clawdbot_proto::v1::{
+        Destinations, Dial, DialerReply, DialerRequest, dialer_reply, dialer_request,
+    };
     use prost::Message as _;
 
     let scratch = Scratch::new();
     let process = Solo::start("dialer", &scratch);
-    let ends: Vec<_> = ROLES.iter().map(|role| (*role, process.serves(role))).collect();
-    let again: Vec<_> = ROLES.iter().map(|role| (*role, process.serves(role))).collect();
+    let ends: Vec<_> = ROLES
+        .iter()
+        .map(|role| (*role, process.serves(role)))
+        .collect();
+    let again: Vec<_> = ROLES
+        .iter()
+        .map(|role| (*role, process.serves(role)))
+        .collect();
     process.done();
-    let dial = dialer_request::Request::Dial(Dial { host: "example.org".into(), port: 443 });
-    let push = dialer_request::Request::Destinations(Destinations { revision: 1, roles: Vec::new() });
+    let dial = dialer_request::Request::Dial(Dial {
+        host: "example.org".into(),
+        port: 443,
+    });
+    let push = dialer_request::Request::Destinations(Destinations {
+        revision: 1,
+        roles: Vec::new(),
+    });
     let ask = |end: &std::os::unix::net::UnixStream, request: &dialer_request::Request| {
-        end.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
-        let request = DialerRequest { id: 7, request: Some(request.clone()) };
+        end.set_read_timeout(Some(std::time::Duration::from_secs(20)))
+            .unwrap();
+        let request = DialerRequest {
+            id: 7,
+            request: Some(request.clone()),
+        };
         frame::send(end, &request.encode_to_vec(), &[]).ok()?;
         match FrameReader::new().read_from(end) {
             Ok(Progress::Frame(frame)) => DialerReply::decode(frame.payload.as_slice()).ok(),
@@ -165,13 +204,25 @@ async fn the_dialer_ends_the_connection_of_whoever_asks_what_the_table_does_not_
     };
     for (role, end) in &ends {
         let reply = ask(end, &push);
-        assert_eq!(reply.is_some(), *role == "policy", "{role} pushed a list: {reply:?}\n{}", process.log());
+        assert_eq!(
+            reply.is_some(),
+            *role == "policy",
+            "{role} pushed a list: {reply:?}\n{}",
+            process.log()
+        );
     }
     for (role, end) in &again {
         let reply = ask(end, &dial);
-        assert_eq!(reply.is_some(), role.starts_with("model-"), "{role} dialled: {reply:?}");
+        assert_eq!(
+            reply.is_some(),
+            role.starts_with("model-"),
+            "{role} dialled: {reply:?}"
+        );
         if let Some(reply) = reply {
-            assert!(matches!(reply.outcome, Some(dialer_reply::Outcome::Refused(_))), "{reply:?}");
+            assert!(
+                matches!(reply.outcome, Some(dialer_reply::Outcome::Refused(_))),
+                "{reply:?}"
+            );
         }
     }
     assert!(kernel::Seen(process.pid()).lives());

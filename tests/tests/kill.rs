@@ -67,13 +67,29 @@ async fn survives_the_death_of(role: &str) {
     }
     for session in ["main", "second"] {
         let mut talk = product.talk();
-        let request = HistoryRequest { session: session.into(), limit: 1000 };
-        let entries = talk.client().history(request).await.unwrap().into_inner().entries;
+        let request = HistoryRequest {
+            session: session.into(),
+            limit: 1000,
+        };
+        let entries = talk
+            .client()
+            .history(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .entries;
         let count = |wanted: &str| entries.iter().filter(|entry| entry.role == wanted).count();
-        assert_eq!(count("user"), MESSAGES, "each question stands once in {session}");
+        assert_eq!(
+            count("user"),
+            MESSAGES,
+            "each question stands once in {session}"
+        );
         for number in (0..MESSAGES).filter(|number| number % 3 != 0) {
             let text = format!("question {number} of {session}");
-            let times = entries.iter().filter(|e| e.role == "user" && e.text.contains(&text)).count();
+            let times = entries
+                .iter()
+                .filter(|e| e.role == "user" && e.text.contains(&text))
+                .count();
             assert_eq!(times, 1, "{text}");
         }
     }
@@ -143,23 +159,43 @@ async fn what_was_accepted_before_the_supervisor_died_is_answered_by_the_next_st
     }
     product.supervisor().signal(Signal::KILL);
     for (role, seen) in product.processes() {
-        assert!(role == "supervisor" || seen.ends_within(Duration::from_secs(2)), "{role}");
+        assert!(
+            role == "supervisor" || seen.ends_within(Duration::from_secs(2)),
+            "{role}"
+        );
     }
     drop(product);
 
     let product = Start::new().up(&scratch);
     let mut talk = product.talk();
     for (number, id) in accepted.iter().enumerate() {
-        let answer = talk.answer(id, "main", &format!("late question {number}")).await;
+        let answer = talk
+            .answer(id, "main", &format!("late question {number}"))
+            .await;
         assert!(!answer.is_empty());
     }
-    let request = HistoryRequest { session: "main".into(), limit: 1000 };
-    let entries = talk.client().history(request).await.unwrap().into_inner().entries;
+    let request = HistoryRequest {
+        session: "main".into(),
+        limit: 1000,
+    };
+    let entries = talk
+        .client()
+        .history(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .entries;
     for number in 0..8 {
         let text = format!("late question {number}");
-        let times = entries.iter().filter(|e| e.role == "user" && e.text.contains(&text)).count();
+        let times = entries
+            .iter()
+            .filter(|e| e.role == "user" && e.text.contains(&text))
+            .count();
         assert_eq!(times, 1, "{text}");
     }
-    assert_eq!(entries.iter().filter(|entry| entry.role == "user").count(), 9);
+    assert_eq!(
+        entries.iter().filter(|entry| entry.role == "user").count(),
+        9
+    );
     assert_eq!(product.stop(), Some(0));
 }

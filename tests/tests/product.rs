@@ -22,7 +22,9 @@ const NINE: [&str; 9] = [
 
 fn sockets(scratch: &Scratch) -> Vec<String> {
     let run = scratch.state().join("run");
-    let entries = std::fs::read_dir(run).map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+    let entries = std::fs::read_dir(run)
+        .map(Iterator::collect::<Vec<_>>)
+        .unwrap_or_default();
     entries
         .into_iter()
         .filter_map(Result::ok)
@@ -32,14 +34,22 @@ fn sockets(scratch: &Scratch) -> Vec<String> {
 }
 
 fn pids(product: &Product) -> Vec<Seen> {
-    product.processes().into_iter().map(|(_, seen)| seen).collect()
+    product
+        .processes()
+        .into_iter()
+        .map(|(_, seen)| seen)
+        .collect()
 }
 
 #[test]
 fn without_any_configuration_nine_processes_come_up_and_a_question_is_answered() {
     let scratch = Scratch::new();
     let product = Start::new().up(&scratch);
-    let roles: Vec<String> = product.processes().into_iter().map(|(role, _)| role).collect();
+    let roles: Vec<String> = product
+        .processes()
+        .into_iter()
+        .map(|(role, _)| role)
+        .collect();
     assert_eq!(roles, NINE);
     let ready = &product.ready;
     assert_eq!(ready["url"], format!("http://127.0.0.1:{}/", product.port));
@@ -47,12 +57,21 @@ fn without_any_configuration_nine_processes_come_up_and_a_question_is_answered()
 
     let answer = scratch.clawdbot(&["chat", "--message", "hello"]).ok();
     assert!(answer.stdout.contains("not a language model"), "{answer:?}");
-    assert!(!scratch.state().join("clawdbot.json").exists(), "no file is made up");
+    assert!(
+        !scratch.state().join("clawdbot.json").exists(),
+        "no file is made up"
+    );
 
     let token = scratch.state().join("pairing/gateway-token");
-    assert_eq!(std::fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&token).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let shown = scratch.clawdbot(&["token"]).ok();
-    assert_eq!(shown.stdout.trim(), std::fs::read_to_string(&token).unwrap().trim());
+    assert_eq!(
+        shown.stdout.trim(),
+        std::fs::read_to_string(&token).unwrap().trim()
+    );
     assert_eq!(product.stop(), Some(0));
 }
 
@@ -60,9 +79,13 @@ fn without_any_configuration_nine_processes_come_up_and_a_question_is_answered()
 fn a_tool_call_crosses_executor_and_policy_and_comes_back() {
     let scratch = Scratch::new();
     let product = Start::new().up(&scratch);
-    let answer = scratch.clawdbot(&["chat", "--message", "run session_status {}"]).ok();
+    let answer = scratch
+        .clawdbot(&["chat", "--message", "run session_status {}"])
+        .ok();
     assert!(answer.stdout.contains("agent:main:main"), "{answer:?}");
-    let unknown = scratch.clawdbot(&["chat", "--message", "run no_such_tool {}"]).ok();
+    let unknown = scratch
+        .clawdbot(&["chat", "--message", "run no_such_tool {}"])
+        .ok();
     assert!(unknown.stdout.contains("no_such_tool"), "{unknown:?}");
     let decisions = scratch.state().join("audit/decisions.jsonl");
     let recorded = kernel::eventually(Duration::from_secs(5), || {
@@ -131,9 +154,15 @@ fn a_killed_supervisor_takes_everything_with_it() {
     product.supervisor().signal(Signal::KILL);
     for seen in &all {
         let corpse_of_the_test = *seen == product.supervisor();
-        assert!(corpse_of_the_test || seen.ends_within(Duration::from_secs(2)), "{seen:?}");
+        assert!(
+            corpse_of_the_test || seen.ends_within(Duration::from_secs(2)),
+            "{seen:?}"
+        );
     }
-    assert!(kernel::eventually(Duration::from_secs(2), || sockets(&scratch).is_empty()));
+    assert!(kernel::eventually(Duration::from_secs(2), || sockets(
+        &scratch
+    )
+    .is_empty()));
     drop(product);
     // The same state serves the next start, at once.
     let product = Start::new().up(&scratch);
@@ -153,8 +182,11 @@ fn a_restarted_gateway_keeps_its_port() {
 
 fn healthz(port: u16) -> bool {
     use std::io::{Read as _, Write as _};
-    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
+    let request =
+        format!("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
@@ -165,7 +197,8 @@ fn the_configuration_is_followed_while_it_runs() {
     let scratch = Scratch::new();
     scratch.configure("{ gateway: { bind: 'loopback' } }");
     let product = Start::new().up(&scratch);
-    let with_levels = "{ logging: { level: 'debug' }, agents: { defaults: { timeoutSeconds: 77 } } }";
+    let with_levels =
+        "{ logging: { level: 'debug' }, agents: { defaults: { timeoutSeconds: 77 } } }";
     scratch.configure(with_levels);
     let shown = |needle: &str| {
         let status = scratch.clawdbot(&["status", "--json"]);
@@ -174,26 +207,48 @@ fn the_configuration_is_followed_while_it_runs() {
     let first = scratch.clawdbot(&["status", "--json"]).ok().json();
     drop(first);
     scratch.configure("{ gateway: { prot: 1 } }");
-    assert!(kernel::eventually(Duration::from_secs(10), || shown("prot")), "the error is shown");
-    scratch.clawdbot(&["chat", "--message", "still there?"]).ok();
+    assert!(
+        kernel::eventually(Duration::from_secs(10), || shown("prot")),
+        "the error is shown"
+    );
+    scratch
+        .clawdbot(&["chat", "--message", "still there?"])
+        .ok();
     scratch.configure("{}");
-    assert!(kernel::eventually(Duration::from_secs(10), || !shown("prot")), "good again");
+    assert!(
+        kernel::eventually(Duration::from_secs(10), || !shown("prot")),
+        "good again"
+    );
     assert_eq!(product.stop(), Some(0));
 }
 
 #[test]
 fn the_port_follows_the_configuration_and_the_old_one_is_let_go() {
     let scratch = Scratch::new();
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = || {
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
+    };
     let (first, second) = (free(), free());
     scratch.configure(&format!("{{ gateway: {{ port: {first} }} }}"));
     let mut command = scratch.program("clawdbot");
-    command.args(["up", "--json"]).stdout(std::process::Stdio::null());
+    command
+        .args(["up", "--json"])
+        .stdout(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
-    assert!(kernel::eventually(Duration::from_secs(10), || healthz(first)));
+    assert!(kernel::eventually(Duration::from_secs(10), || healthz(
+        first
+    )));
     scratch.configure(&format!("{{ gateway: {{ port: {second} }} }}"));
-    assert!(kernel::eventually(Duration::from_secs(10), || healthz(second)));
-    assert!(kernel::eventually(Duration::from_secs(10), || !healthz(first)));
+    assert!(kernel::eventually(Duration::from_secs(10), || healthz(
+        second
+    )));
+    assert!(kernel::eventually(Duration::from_secs(10), || !healthz(
+        first
+    )));
     Seen(child.id()).signal(Signal::TERM);
     assert!(child.wait().unwrap().success());
 }
@@ -222,10 +277,16 @@ fn no_child_has_an_environment_or_a_key_in_its_arguments() {
     let mut files = vec![scratch.path().to_owned()];
     while let Some(path) = files.pop() {
         if path.is_dir() {
-            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            files.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
         } else if path.is_file() {
             let bytes = std::fs::read(&path).unwrap();
-            let found = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
+            let found = bytes
+                .windows(canary.len())
+                .any(|window| window == canary.as_bytes());
             assert!(!found, "{} holds the key", path.display());
         }
     }

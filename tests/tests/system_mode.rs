@@ -22,8 +22,14 @@ impl Manager {
         let scratch = Scratch::new();
         scratch.configure("{}");
         let notify = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
-        notify.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { scratch, notify, running: Vec::new() }
+        notify
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Self {
+            scratch,
+            notify,
+            running: Vec::new(),
+        }
     }
 
     fn socket(&self, server: &str, client: &str) -> PathBuf {
@@ -34,8 +40,10 @@ impl Manager {
 
     /// Starts the program of a role with one listening socket for each client.
     fn start(&mut self, role: &str, clients: &[&str]) {
-        let listeners: Vec<UnixListener> =
-            clients.iter().map(|client| UnixListener::bind(self.socket(role, client)).unwrap()).collect();
+        let listeners: Vec<UnixListener> = clients
+            .iter()
+            .map(|client| UnixListener::bind(self.socket(role, client)).unwrap())
+            .collect();
         let mut script = String::new();
         for (index, listener) in listeners.iter().enumerate() {
             let flags = rustix::io::FdFlags::empty();
@@ -43,15 +51,28 @@ impl Manager {
             script.push_str(&format!("exec {}<&{}; ", 20 + index, listener.as_raw_fd()));
         }
         for (index, _) in listeners.iter().enumerate() {
-            script.push_str(&format!("exec {}<&{} {}<&-; ", 3 + index, 20 + index, 20 + index));
+            script.push_str(&format!(
+                "exec {}<&{} {}<&-; ",
+                3 + index,
+                20 + index,
+                20 + index
+            ));
         }
         let (family, instance) = role.split_once('-').unwrap_or((role, ""));
         let program = binary(&format!("clawdbot-{family}"));
-        script.push_str(&format!("export LISTEN_PID=$$; exec {} {instance}", program.display()));
+        script.push_str(&format!(
+            "export LISTEN_PID=$$; exec {} {instance}",
+            program.display()
+        ));
         let state = self.scratch.state();
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", &script]).env_clear().stdin(Stdio::null());
-        command.env("LISTEN_FDS", clients.len().to_string()).env("LISTEN_FDNAMES", clients.join(":"));
+        command
+            .args(["-c", &script])
+            .env_clear()
+            .stdin(Stdio::null());
+        command
+            .env("LISTEN_FDS", clients.len().to_string())
+            .env("LISTEN_FDNAMES", clients.join(":"));
         command.env("NOTIFY_SOCKET", self.scratch.path().join("notify"));
         command.env("CLAWDBOT_STATE_DIR", &state);
         command.env("CLAWDBOT_CONFIG_PATH", state.join("clawdbot.json"));
@@ -78,9 +99,14 @@ impl Manager {
     }
 
     fn logs(&self) -> String {
-        let entries = std::fs::read_dir(self.scratch.path()).unwrap().filter_map(Result::ok);
-        let logs = entries.map(|entry| entry.path()).filter(|path| is_log(path));
-        logs.map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect()
+        let entries = std::fs::read_dir(self.scratch.path())
+            .unwrap()
+            .filter_map(Result::ok);
+        let logs = entries
+            .map(|entry| entry.path())
+            .filter(|path| is_log(path));
+        logs.map(|path| std::fs::read_to_string(path).unwrap_or_default())
+            .collect()
     }
 
     fn connect(&self, server: &str, client: &str) -> UnixStream {
@@ -121,7 +147,10 @@ async fn the_name_of_the_socket_is_the_role_of_whoever_connects() {
 async fn processes_find_each_other_by_path_and_again_after_a_restart() {
     let mut manager = Manager::new();
     // The executor asks policy over policy/executor.sock.
-    manager.start("policy", &["gateway", "executor", "agent-main", "supervisor"]);
+    manager.start(
+        "policy",
+        &["gateway", "executor", "agent-main", "supervisor"],
+    );
     manager.ready();
     manager.start("executor", &["agent-main"]);
     manager.ready();
@@ -135,7 +164,10 @@ async fn processes_find_each_other_by_path_and_again_after_a_restart() {
     for client in ["gateway", "executor", "agent-main", "supervisor"] {
         std::fs::remove_file(manager.socket("policy", client)).unwrap();
     }
-    manager.start("policy", &["gateway", "executor", "agent-main", "supervisor"]);
+    manager.start(
+        "policy",
+        &["gateway", "executor", "agent-main", "supervisor"],
+    );
     manager.ready();
     let (status, message) = call_raw(&manager.connect("executor", "agent-main"), list).await;
     assert_ne!(status, 14, "policy was reached again: {message}");
@@ -153,14 +185,23 @@ fn the_manager_s_variables_do_not_stay() {
 #[test]
 fn sockets_without_names_are_refused() {
     let scratch = Scratch::new();
-    let script = format!("export LISTEN_PID=$$; exec {}", binary("clawdbot-policy").display());
+    let script = format!(
+        "export LISTEN_PID=$$; exec {}",
+        binary("clawdbot-policy").display()
+    );
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &script]).env_clear().env("LISTEN_FDS", "1");
+    command
+        .args(["-c", &script])
+        .env_clear()
+        .env("LISTEN_FDS", "1");
     command.stdin(Stdio::null()).current_dir(scratch.path());
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(log.contains("FileDescriptorName") || log.contains("LISTEN_FDS"), "{log}");
+    assert!(
+        log.contains("FileDescriptorName") || log.contains("LISTEN_FDS"),
+        "{log}"
+    );
 }
 
 #[test]

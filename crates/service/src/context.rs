@@ -61,6 +61,8 @@ struct Inner {
     listeners: watch::Receiver<Vec<Arc<Listener>>>,
     shutdown: watch::Receiver<bool>,
     config: OnceLock<watch::Receiver<Option<Arc<Snapshot>>>>,
+    edges: Mutex<BTreeMap<Role, Edge>>,
+    dialer: OnceLock<FrameClient<DialerRequest, DialerReply>>,
 }
 
 /// Where other processes are found.
@@ -121,6 +123,8 @@ impl Context {
             listeners: listeners_rx,
             shutdown: shutdown_rx,
             config: OnceLock::new(),
+            edges: Mutex::default(),
+            dialer: OnceLock::new(),
         })))
     }
 
@@ -130,19 +134,21 @@ impl Context {
         &self.0.role
     }
 
-    /// The edge on which this process calls `server`. Calls on an edge that the table does not have
-    /// end with PERMISSION_DENIED.
+    /// The edge on which this process calls `server`: one connection, however often it is asked for.
+    /// Calls on an edge that the table does not have end with PERMISSION_DENIED.
     #[must_use]
     pub fn edge(&self, server: &Role) -> Edge {
-        Edge::new(self.0.role.clone(), server.clone(), self.source(server))
+        let mut edges = self.0.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || Edge::new(self.0.role.clone(), server.clone(), self.source(server));
+        edges.entry(server.clone()).or_insert_with(made).clone()
     }
 
-    /// The frame edge on which this process calls the dialer.
+    /// The frame edge on which this process calls the dialer: one connection.
     #[must_use]
     pub fn dialer(&self) -> FrameClient<DialerRequest, DialerReply> {
         let server = Role::dialer();
-        let source = self.source(&server);
-        FrameClient::new(self.0.role.clone(), server, source)
+        let made = || FrameClient::new(self.0.role.clone(), server.clone(), self.source(&server));
+        self.0.dialer.get_or_init(made).clone()
     }
 
     fn source(&self, server: &Role) -> Source {

@@ -4,8 +4,9 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use clawdbot_confine::measure::Confinement;
 use clawdbot_identity::text::sanitize_line;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::home::Refusal;
 use crate::log_file::Line;
@@ -178,21 +179,25 @@ fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The words of a confinement line as an object.
+/// The confinement line as an object.
 pub(crate) fn confinement(line: &str) -> Value {
-    let words = line.split(' ').filter_map(|word| word.split_once('='));
-    let fields: Map<String, Value> = words
-        .map(|(key, value)| {
-            let value = match (value, value.parse::<u64>()) {
-                ("true", _) => Value::Bool(true),
-                ("false", _) => Value::Bool(false),
-                (_, Ok(number)) => number.into(),
-                (text, _) => text.into(),
-            };
-            (key.to_owned(), value)
-        })
+    let Some(measured) = Confinement::parse_line(line) else {
+        return json!({ "level": "none" });
+    };
+    let missing: Vec<Value> = measured
+        .missing
+        .iter()
+        .map(|missing| json!({ "what": missing.what, "meaning": missing.meaning }))
         .collect();
-    Value::Object(fields)
+    json!({
+        "level": measured.level.as_str(),
+        "landlock": measured.landlock_abi,
+        "seccomp": measured.seccomp,
+        "noNewPrivs": measured.no_new_privs,
+        "dumpable": measured.dumpable,
+        "core": measured.core_limit,
+        "missing": missing,
+    })
 }
 
 /// The word after `level=`, or `none`.
@@ -222,12 +227,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_confinement_line_becomes_typed_fields() {
-        let value = confinement("level=full landlock=7 seccomp=true core=0");
-        assert_eq!(
-            value,
-            json!({"level": "full", "landlock": 7, "seccomp": true, "core": 0})
-        );
+    fn the_confinement_line_becomes_typed_fields_and_rubbish_is_no_confinement() {
+        let value = confinement("level=full landlock=7 seccomp=on nnp=on dumpable=off core=0");
+        assert_eq!(value["level"], "full");
+        assert_eq!(value["landlock"], 7);
+        assert_eq!(value["seccomp"], true);
+        assert_eq!(value["dumpable"], false);
+        assert_eq!(confinement("level=full"), json!({ "level": "none" }));
     }
 
     #[test]
