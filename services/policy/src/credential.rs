@@ -68,6 +68,9 @@ impl Credential {
     }
 }
 
+/// A credential in clear, and where it comes from.
+type Found = (Zeroizing<Vec<u8>>, &'static str);
+
 /// What differs between the two settings.
 struct Setting {
     path: &'static str,
@@ -137,11 +140,7 @@ impl Finder<'_> {
         )
     }
 
-    fn made(
-        &self,
-        mode: AuthMode,
-        (clear, source): (Zeroizing<Vec<u8>>, &'static str),
-    ) -> Result<Credential, String> {
+    fn made(&self, mode: AuthMode, (clear, source): Found) -> Result<Credential, String> {
         let fingerprint = seal::fingerprint(
             self.master,
             &[b"credential", mode.as_str().as_bytes(), &clear],
@@ -166,11 +165,7 @@ impl Finder<'_> {
 }
 
 impl Setting {
-    fn look(
-        &self,
-        given: &Given,
-        start: Option<&Secret>,
-    ) -> Result<Option<(Zeroizing<Vec<u8>>, &'static str)>, String> {
+    fn look(&self, given: &Given, start: Option<&Secret>) -> Result<Option<Found>, String> {
         let (path, name) = (self.path, self.name);
         match given {
             // The configuration's own rules have judged its length.

@@ -4,18 +4,17 @@
 use clawdbot_policy::Password;
 use clawdbot_secrets::Secret;
 
-/// Resident memory of this process, KiB.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[test]
 fn password_checks_leave_no_memory_behind() {
+    // Resident memory of this process, KiB.
+    let resident = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
     let before = resident();
     let mut password =
         Password::new(Secret::new(b"correct horse battery".to_vec().into()).unwrap());
