@@ -1,11 +1,11 @@
-//! From addresses that may be dialled to one connected socket that cannot be aimed anywhere else.
+//! From addresses that may be dialled to one connection.
 //! IPv6 and IPv4 take turns and a slow address does not hold up the next (RFC 8305, in small).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -78,16 +78,7 @@ pub struct Failure {
     pub message: String,
 }
 
-/// A connected socket that drops what does not come from `peer`, and that filter cannot be taken off.
-#[derive(Debug)]
-pub struct Locked {
-    /// The socket, TCP_NODELAY set, non-blocking.
-    pub socket: TcpStream,
-    /// Whom it is locked to.
-    pub peer: SocketAddr,
-}
-
-/// Connects to the first of `addresses` that answers, and locks the socket to it.
+/// Connects to the first of `addresses` that answers.
 ///
 /// # Errors
 /// When none answered in time.
@@ -95,7 +86,7 @@ pub async fn connect(
     addresses: &[IpAddr],
     port: u16,
     patience: Patience,
-) -> Result<Locked, Failure> {
+) -> Result<(TcpStream, SocketAddr), Failure> {
     let deadline = Instant::now() + patience.total;
     let mut waiting = take_turns(addresses)
         .into_iter()
@@ -118,7 +109,7 @@ pub async fn connect(
         };
         let ended = timeout_at(until, trying.join_next()).await;
         match ended {
-            Ok(Some(Ok((_, Ok(locked))))) => return Ok(locked),
+            Ok(Some(Ok((address, Ok(stream))))) => return Ok((stream, address)),
             Ok(Some(Ok((address, Err(e))))) => {
                 said.push((Class::of(&e), format!("{address}: {e}")))
             }
@@ -143,7 +134,7 @@ pub async fn connect(
     Err(Failure { class, message })
 }
 
-async fn attempt(address: SocketAddr, limit: Duration) -> io::Result<Locked> {
+async fn attempt(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -156,14 +147,7 @@ async fn attempt(address: SocketAddr, limit: Duration) -> io::Result<Locked> {
     if stream.local_addr()? == address {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    stream.set_nodelay(true)?;
-    // Out of the event loop: the receiver registers it in its own.
-    let socket = stream.into_std()?;
-    clawdbot_confine::socket_filter::lock_to_peer(&socket, address)?;
-    Ok(Locked {
-        socket,
-        peer: address,
-    })
+    Ok(stream)
 }
 
 /// IPv6 and IPv4 by turns, IPv6 first, each in the order given.

@@ -1,6 +1,7 @@
 //! One request from start to end: the caller's right, its list, the name, the addresses, the socket.
 //! A refusal is an answer; every dial leaves one line in the log, whatever came of it.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,27 +13,32 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::dial::{self, Failure, Locked, Patience};
+use crate::dial::{self, Failure, Patience};
+use crate::handover::{Lock, hand_over};
 use crate::resolv::{ResolveError, Resolver};
 use crate::rules::{self, Lists, Refusal};
+use crate::work::{RELAYS_PER_ROLE, Work};
 
 /// How long a dial waits for policy's first push, which is on its way when everything starts at once.
 const FIRST_PUSH: Duration = Duration::from_secs(2);
 
-/// Times of one process.
+/// What one process has to go by.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How long a dial waits for the first list.
     pub first_push: Duration,
     /// How long connecting may take.
     pub connect: Patience,
+    /// How a socket is tied to its peer.
+    pub lock: Lock,
 }
 
 impl Limits {
-    /// 2 s for the list, [`Patience::DEFAULT`] for connecting.
+    /// 2 s for the list, [`Patience::DEFAULT`] for connecting, the system's lock.
     pub const DEFAULT: Self = Self {
         first_push: FIRST_PUSH,
         connect: Patience::DEFAULT,
+        lock: crate::handover::LOCK,
     };
 }
 
@@ -42,7 +48,14 @@ pub struct Dialer {
     lists: watch::Sender<Option<Arc<Lists>>>,
     resolver: Resolver,
     limits: Limits,
-    dialling: watch::Sender<usize>,
+    work: Work,
+}
+
+/// A connection that its caller gets.
+struct Reached {
+    socket: OwnedFd,
+    peer: SocketAddr,
+    relayed: bool,
 }
 
 /// How a dial ended short of a socket.
@@ -85,7 +98,7 @@ impl Dialer {
             lists: watch::Sender::new(None),
             resolver,
             limits,
-            dialling: watch::Sender::new(0),
+            work: Work::new(),
         }
     }
 
@@ -101,10 +114,8 @@ impl Dialer {
                 (self.take(role, &push), Vec::new())
             }
             Some(dialer_request::Request::Dial(dial)) => {
-                self.dialling.send_modify(|count| *count += 1);
-                let answer = self.dial(role, &dial).await;
-                self.dialling.send_modify(|count| *count -= 1);
-                answer
+                let _dialling = self.work.dialling();
+                self.dial(role, &dial).await
             }
             None => {
                 let refusal = Refusal::new("dial.bad_request", "the request asks for nothing");
@@ -120,13 +131,9 @@ impl Dialer {
         )
     }
 
-    /// Waits until only a new start can bring what a replaced system file says, and nobody is dialling.
+    /// Waits until only a new start can bring what a replaced system file says, and it is due.
     pub async fn outdated(&self) {
-        let mut dialling = self.dialling.subscribe();
-        // An error means that the dialer is gone.
-        let _gone = dialling
-            .wait_for(|count| *count == 0 && self.resolver.is_stale())
-            .await;
+        self.work.due(|| self.resolver.is_stale()).await;
     }
 
     fn take(&self, role: &Role, push: &v1::Destinations) -> Outcome {
@@ -166,13 +173,17 @@ impl Dialer {
         let ms = began.elapsed().as_millis();
         let (host, port) = (dest.host(), dest.port());
         match result {
-            Ok(Locked { socket, peer }) => {
-                info!(%role, %host, port, %peer, result = "connected", ms, "dial");
+            Ok(Reached {
+                socket,
+                peer,
+                relayed,
+            }) => {
+                info!(%role, %host, port, %peer, result = "connected", relayed, ms, "dial");
                 (
                     Outcome::Connected(v1::Connected {
                         peer: peer.to_string(),
                     }),
-                    vec![socket.into()],
+                    vec![socket],
                 )
             }
             Err(Ended::Failed { class, message }) => {
@@ -198,16 +209,39 @@ impl Dialer {
         }
     }
 
-    async fn reach(&self, role: &Role, dest: &Destination) -> Result<Locked, Ended> {
+    async fn reach(&self, role: &Role, dest: &Destination) -> Result<Reached, Ended> {
         self.list().await?.check(role, dest)?;
-        let addresses = self.resolver.lookup(dest.host()).await?;
+        let addresses = self.resolver.lookup(dest.host()).await.inspect_err(|_| {
+            if self.resolver.is_stale() {
+                self.work.lost_a_name();
+            }
+        })?;
         let private = self.list().await?.check(role, dest)?;
         let addresses = rules::acceptable(dest, &addresses, private)?;
-        let locked = dial::connect(&addresses, dest.port(), self.limits.connect).await?;
+        let (stream, peer) = dial::connect(&addresses, dest.port(), self.limits.connect).await?;
         // The list may have shrunk meanwhile, and a socket cannot be called back.
         let private = self.list().await?.check(role, dest)?;
-        rules::acceptable(dest, &[locked.peer.ip()], private)?;
-        Ok(locked)
+        rules::acceptable(dest, &[peer.ip()], private)?;
+        let handed = hand_over(stream, peer, self.limits.lock).map_err(|e| Ended::Failed {
+            class: "io",
+            message: format!("{peer}: the socket cannot be handed over: {e}"),
+        })?;
+        let relayed = handed.relay.is_some();
+        if let Some(relay) = handed.relay {
+            let counted = self.work.relaying(role).ok_or_else(|| {
+                let message = format!("{role} has {RELAYS_PER_ROLE} connections open; close some");
+                Refusal::new("dial.busy", message)
+            })?;
+            tokio::spawn(async move {
+                relay.run().await;
+                drop(counted);
+            });
+        }
+        Ok(Reached {
+            socket: handed.socket,
+            peer,
+            relayed,
+        })
     }
 
     async fn list(&self) -> Result<Arc<Lists>, Refusal> {

@@ -7,8 +7,10 @@ mod dial;
 mod dialer;
 #[cfg(test)]
 mod fakes;
+mod handover;
 mod resolv;
 mod rules;
 mod service;
+mod work;
 
 pub use service::{Prepared, prepare, serve};

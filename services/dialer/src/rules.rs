@@ -32,7 +32,7 @@ pub fn may_dial(role: &Role) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Stable name: `dial.role`, `dial.bad_request`, `dial.bad_list`, `dial.bad_destination`,
-    /// `dial.no_list`, `dial.not_listed` or `dial.private_address`.
+    /// `dial.no_list`, `dial.not_listed`, `dial.private_address` or `dial.busy`.
     pub rule: &'static str,
     /// For people: what was refused and what to do.
     pub message: String,
@@ -148,13 +148,12 @@ pub fn acceptable(
     let mut kept = Vec::new();
     let mut words = Vec::new();
     for address in addresses.iter().map(IpAddr::to_canonical) {
-        match (judge(address), private) {
-            ((Space::Public, _), _) | ((Space::Private, _), Private::Allowed) => {
-                if !kept.contains(&address) {
-                    kept.push(address);
-                }
-            }
-            ((_, word), _) if !words.contains(&word) => words.push(word),
+        let (space, word) = judge(address);
+        let good =
+            space == Space::Public || (space == Space::Private && private == Private::Allowed);
+        match good {
+            true if !kept.contains(&address) => kept.push(address),
+            false if !words.contains(&word) => words.push(word),
             _ => {}
         }
     }
@@ -179,7 +178,9 @@ mod tests {
         Role::parse(text).unwrap()
     }
 
-    fn push(rows: &[(&str, &[(&str, u32, bool)])]) -> v1::Destinations {
+    type Allowed<'a> = &'a [(&'a str, u32, bool)];
+
+    fn push(rows: &[(&str, Allowed<'_>)]) -> v1::Destinations {
         let roles = rows.iter().map(|(role, allowed)| v1::RoleDestinations {
             role: (*role).into(),
             allowed: allowed

@@ -10,6 +10,7 @@ use crate::fakes::{FakeDns, honest, ips};
 const LIMITS: Limits = Limits {
     first_push: Duration::from_millis(50),
     connect: Patience::DEFAULT,
+    lock: crate::handover::LOCK,
 };
 
 fn role(text: &str) -> Role {
@@ -114,13 +115,22 @@ async fn a_listed_destination_is_handed_over_as_a_working_socket() {
         reply.outcome,
         Some(Outcome::Connected(v1::Connected { peer }))
     );
-    let mut ours = TcpStream::from(fds.pop().unwrap());
-    ours.set_nonblocking(false).unwrap();
-    let (mut theirs, _) = rig.listener.accept().unwrap();
-    theirs.write_all(b"hello").unwrap();
-    let mut heard = [0; 5];
-    ours.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"hello");
+    let (theirs, _) = rig.listener.accept().unwrap();
+    assert_eq!(said(theirs, fds.pop().unwrap()).await, "hello");
+}
+
+/// What arrives at `ours` when the peer says hello and leaves. Off the runtime, where a relay may run.
+async fn said(mut theirs: TcpStream, ours: OwnedFd) -> String {
+    let heard = tokio::task::spawn_blocking(move || {
+        theirs.write_all(b"hello").unwrap();
+        drop(theirs);
+        let mut ours = TcpStream::from(ours);
+        ours.set_nonblocking(false).unwrap();
+        let mut heard = String::new();
+        ours.read_to_string(&mut heard).unwrap();
+        heard
+    });
+    heard.await.unwrap()
 }
 
 #[tokio::test]
@@ -133,7 +143,8 @@ async fn the_dialer_keeps_no_copy_of_what_it_hands_over() {
         .await;
     let (mut theirs, _) = rig.listener.accept().unwrap();
     drop(fds);
-    assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "the peer sees the end");
+    let read = tokio::task::spawn_blocking(move || theirs.read(&mut [0]).unwrap());
+    assert_eq!(read.await.unwrap(), 0, "the peer sees the end");
 }
 
 #[tokio::test]
@@ -273,4 +284,26 @@ async fn a_bad_push_leaves_the_last_good_one_in_force() {
     let bad = push("gateway", &[]);
     assert_eq!(outcome(&rig.dialer, "policy", bad).await, "dial.bad_list");
     assert_eq!(rig.dial("api.example").await, "connected");
+}
+
+#[tokio::test]
+async fn where_sockets_cannot_be_locked_they_are_relayed_up_to_a_number() {
+    let mut rig = rig(|| ips(&["127.0.0.1"])).await;
+    rig.dialer.limits.lock = |_, _| Err(std::io::ErrorKind::PermissionDenied.into());
+    rig.push(&[("api.example", rig.port, true)]).await;
+    let mut held = Vec::new();
+    for _ in 0..RELAYS_PER_ROLE {
+        let (_, mut fds) = rig
+            .dialer
+            .answer(&role("model-x"), dial("api.example", rig.port))
+            .await;
+        held.push((rig.listener.accept().unwrap().0, fds.pop().unwrap()));
+    }
+    assert_eq!(rig.dial("api.example").await, "dial.busy");
+    let (theirs, ours) = held.pop().unwrap();
+    assert_eq!(said(theirs, ours).await, "hello");
+    while rig.dial("api.example").await == "dial.busy" {
+        // The relay ends as soon as the runtime has seen both ends closed.
+        tokio::task::yield_now().await;
+    }
 }
