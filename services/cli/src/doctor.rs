@@ -2,10 +2,13 @@
 //! processes are confined. It changes nothing.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clawdbot_config::{Finding, Inactive, Loaded, Severity};
+use clawdbot_confine::measure::{Confinement, Missing};
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
+use clawdbot_proto::v1::Process;
 use serde_json::{Value, json};
 
 use crate::check::load;
@@ -13,7 +16,7 @@ use crate::dial::Sockets;
 use crate::failure::{EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE, Failure};
 use crate::out::{Out, Style, count};
 use crate::place::Place;
-use crate::status::{Report, gather, level};
+use crate::status::{Report, gather};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -167,29 +170,51 @@ impl Diagnosis {
                 )
             });
         }
-        for process in report
-            .processes()
-            .iter()
-            .filter(|process| process.state == "ready")
-        {
-            let level = level(&process.confinement).unwrap_or("none");
-            // The supervisor has limits only, since a filter would be inherited by everything it starts.
-            if level == "full" || (level == "limits" && process.role == "supervisor") {
+        self.confinement(report.processes());
+    }
+
+    /// Each gap once, with the processes that have it.
+    fn confinement(&mut self, processes: &[Process]) {
+        let mut gaps: BTreeMap<&str, (Missing, Vec<&str>)> = BTreeMap::new();
+        for process in processes.iter().filter(|process| process.state == "ready") {
+            let Some(measured) = Confinement::parse_line(&process.confinement) else {
+                let title = format!("{} does not say how it is confined", process.role);
+                let remedy = "`clawdbot status -v` shows what it says";
+                self.findings.push(Found::new(
+                    "confinement.unknown",
+                    Severity::Warn,
+                    title,
+                    "",
+                    remedy,
+                ));
                 continue;
+            };
+            for gap in measured.missing {
+                gaps.entry(gap.what)
+                    .or_insert((gap, Vec::new()))
+                    .1
+                    .push(&process.role);
             }
-            let title = format!("{} is not fully confined (level {level})", process.role);
-            let remedy = "a newer kernel has what is missing; sandbox.require: \"full\" refuses to start without it";
-            let found = Found::new(
-                "sandbox.level",
-                Severity::Warn,
-                title,
-                process.confinement.as_str(),
-                remedy,
+        }
+        for (what, (gap, roles)) in gaps {
+            let (severity, remedy) = match gap.floor {
+                true => (
+                    Severity::Warn,
+                    "sandbox.require: \"full\" refuses to work without it",
+                ),
+                false => (Severity::Info, ""),
+            };
+            let title = format!(
+                "{what} is missing from the confinement of {}",
+                roles.join(", ")
             );
-            self.findings.push(Found {
-                path: "sandbox.require".into(),
-                ..found
-            });
+            self.findings.push(Found::new(
+                &format!("confinement.{what}"),
+                severity,
+                title,
+                gap.meaning,
+                remedy,
+            ));
         }
     }
 
@@ -304,7 +329,7 @@ impl Diagnosis {
 
 #[cfg(test)]
 mod tests {
-    use clawdbot_proto::v1::{PolicyStatus, Process, ProcessesReply};
+    use clawdbot_proto::v1::{PolicyStatus, ProcessesReply};
 
     use super::*;
 
@@ -402,19 +427,41 @@ mod tests {
             .collect()
     }
 
+    const FULL: &str = "level=full landlock=6 seccomp=on nnp=on dumpable=off core=0";
+
     #[test]
-    fn weak_confinement_and_a_refused_file_of_what_runs_are_found() {
-        assert_eq!(ids(running("gateway", "level=full", "")), [""; 0]);
-        assert_eq!(ids(running("supervisor", "level=limits", "")), [""; 0]);
+    fn gaps_of_the_confinement_and_a_refused_file_of_what_runs_are_found() {
+        let limits = "level=limits landlock=0 seccomp=off nnp=on dumpable=off core=0";
+        let partial =
+            "level=partial landlock=0 seccomp=on nnp=on dumpable=off core=0 missing=landlock";
+        assert_eq!(ids(running("gateway", FULL, "")), [""; 0]);
+        assert_eq!(ids(running("supervisor", limits, "")), [""; 0]);
         assert_eq!(
-            ids(running("gateway", "level=limits", "")),
-            ["sandbox.level"]
+            ids(running("gateway", partial, "")),
+            ["confinement.landlock"]
         );
-        assert_eq!(ids(running("gateway", "", "")), ["sandbox.level"]);
+        assert_eq!(ids(running("gateway", "", "")), ["confinement.unknown"]);
         assert_eq!(
-            ids(running("gateway", "level=full", "c.json:1:1: no")),
+            ids(running("gateway", FULL, "c.json:1:1: no")),
             ["config.not_in_force"]
         );
+    }
+
+    #[test]
+    fn a_gap_is_a_warning_if_safety_rests_on_it_and_a_note_otherwise() {
+        let gap = |missing: &str| {
+            let mut diagnosis = Diagnosis::default();
+            diagnosis.processes(Ok(running(
+                "gateway",
+                &format!("{FULL} missing={missing}"),
+                "",
+            )));
+            diagnosis.findings.remove(0)
+        };
+        assert_eq!(gap("seccomp").severity, Severity::Warn);
+        let note = gap("landlock-scope");
+        assert_eq!(note.severity, Severity::Info);
+        assert!(note.title.ends_with("the confinement of gateway") && !note.detail.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use clawdbot_confine::measure::Confinement;
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
 use clawdbot_proto::v1::chat_client::ChatClient;
 use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
@@ -13,7 +14,7 @@ use clawdbot_proto::v1::{
     ProcessesReply, ProcessesRequest,
 };
 use clawdbot_service::Edge;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Response, Status};
 
@@ -284,7 +285,7 @@ pub fn process_json(process: &Process) -> Value {
         "status": process.status,
         "restarts": process.restarts,
         "uptimeMs": process.uptime_ms,
-        "confinement": words(&process.confinement),
+        "confinement": measured(&process.confinement),
     })
 }
 
@@ -304,24 +305,24 @@ pub fn level(confinement: &str) -> Option<&str> {
         .find_map(|word| word.strip_prefix("level="))
 }
 
-/// The `key=value` words of a confinement line, in the form in which the supervisor's events have them; null for a
-/// process that has not measured itself.
-fn words(confinement: &str) -> Value {
-    let typed = |value: &str| match (value.parse::<bool>(), value.parse::<u64>()) {
-        (Ok(flag), _) => Value::from(flag),
-        (_, Ok(number)) => Value::from(number),
-        _ => Value::from(value),
+/// What a process measured, in the form in which the supervisor's events have it; null for a process that has not yet.
+fn measured(line: &str) -> Value {
+    let Some(measured) = Confinement::parse_line(line) else {
+        return Value::Null;
     };
-    let words: Map<String, Value> = confinement
-        .split_whitespace()
-        .filter_map(|word| word.split_once('='))
-        .map(|(key, value)| (key.to_owned(), typed(value)))
+    let missing = measured.missing.iter();
+    let missing: Vec<Value> = missing
+        .map(|gap| json!({ "what": gap.what, "meaning": gap.meaning }))
         .collect();
-    if words.is_empty() {
-        Value::Null
-    } else {
-        words.into()
-    }
+    json!({
+        "level": measured.level.as_str(),
+        "landlock": measured.landlock_abi,
+        "seccomp": measured.seccomp,
+        "noNewPrivs": measured.no_new_privs,
+        "dumpable": measured.dumpable,
+        "core": measured.core_limit,
+        "missing": missing,
+    })
 }
 
 /// Prints the report; exit status 1 when something is wrong.
@@ -341,12 +342,14 @@ pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
 mod tests {
     use super::*;
 
+    const FULL: &str = "level=full landlock=6 seccomp=on nnp=on dumpable=off core=0";
+
     fn process(role: &str, state: &str) -> Process {
         Process {
             role: role.into(),
             pid: 42,
             state: state.into(),
-            confinement: "level=full landlock=6".into(),
+            confinement: FULL.into(),
             status: String::new(),
             restarts: 1,
             uptime_ms: 61_000,
@@ -398,11 +401,7 @@ mod tests {
              gateway  42   ready    1 min  1         full\n\
              policy   -    waiting  1 min  1         -\n"
         );
-        assert!(
-            report()
-                .text(Style::PLAIN, true)
-                .contains("level=full landlock=6")
-        );
+        assert!(report().text(Style::PLAIN, true).contains(FULL));
     }
 
     #[test]
@@ -410,9 +409,10 @@ mod tests {
         let json = report().json();
         assert_eq!(json["running"], true);
         assert_eq!(json["urls"], json!(["http://127.0.0.1:1"]));
+        let confinement = &json["processes"][0]["confinement"];
         assert_eq!(
-            json["processes"][0]["confinement"],
-            json!({ "level": "full", "landlock": 6 })
+            (&confinement["level"], &confinement["seccomp"]),
+            (&json!("full"), &json!(true))
         );
         assert_eq!(
             (

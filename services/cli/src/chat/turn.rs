@@ -77,14 +77,22 @@ impl Turn {
             }
             Some(Event::ToolStarted(tool)) => {
                 if self.tools.insert((tool.call_id, false)) {
-                    show.push(Show::Tool(format!("{} {}", tool.tool, tool.summary)));
+                    show.push(Show::Tool(format!(
+                        "{} {}",
+                        tool.tool,
+                        on_one_line(&tool.summary)
+                    )));
                 }
                 None
             }
             Some(Event::ToolFinished(tool)) => {
                 if self.tools.insert((tool.call_id, true)) {
                     let how = if tool.is_error { "failed" } else { "done" };
-                    show.push(Show::Tool(format!("{} {how}: {}", tool.tool, tool.summary)));
+                    show.push(Show::Tool(format!(
+                        "{} {how}: {}",
+                        tool.tool,
+                        on_one_line(&tool.summary)
+                    )));
                 }
                 None
             }
@@ -127,6 +135,11 @@ impl Turn {
         text.clone_into(&mut self.received);
         self.catch_up(show);
     }
+}
+
+/// Line breaks become spaces: a remark is one line.
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -290,7 +303,7 @@ mod tests {
                 call_id: "c".into(),
                 tool: "t".into(),
                 is_error: true,
-                summary: "no".into(),
+                summary: "no\n way".into(),
             }))
         };
         assert!(!turn.accepted());
@@ -299,7 +312,7 @@ mod tests {
         assert_eq!(turn.event(started()).0, [Show::Tool("t {}".into())]);
         assert_eq!(
             turn.event(finished()).0,
-            [Show::Tool("t failed: no".into())]
+            [Show::Tool("t failed: no way".into())]
         );
         turn.attach();
         for repeated in [accepted(true), started(), finished()] {

@@ -98,7 +98,7 @@ impl<'a> Line<'a> {
         let mut text = format!(
             "{} {painted} {} {message}",
             style.dim(&time),
-            style.bold(&format!("{role:<12}"))
+            style.bold(&format!("{role:<14}"))
         );
         for (name, value) in &fields {
             let value = match value {
@@ -211,7 +211,7 @@ mod tests {
     fn a_line_is_shown_without_what_could_act_on_the_terminal() {
         assert_eq!(
             Line::parse(WARN).text(Style::PLAIN),
-            "2026-01-31T12:00:00.000Z warn  agent-main   odd n=3 path=a\\u{1b}b"
+            "2026-01-31T12:00:00.000Z warn  agent-main     odd n=3 path=a\\u{1b}b"
         );
         assert_eq!(Line::parse(WARN).json()["n"], 3);
     }
