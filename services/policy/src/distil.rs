@@ -17,6 +17,8 @@ use crate::settings::{Agent, AuthMode, Bind, Provider, Reload, Settings, ToolRul
 
 /// A file that loaded.
 pub(crate) struct Reading {
+    /// Whether there is a file; without one the defaults hold.
+    pub(crate) from_file: bool,
     pub(crate) settings: Settings,
     pub(crate) auth: Auth,
     pub(crate) secrets: Vec<HeldSecret>,
@@ -51,11 +53,13 @@ pub(crate) fn read(path: &Path) -> Result<Reading, Trouble> {
 }
 
 fn distil(loaded: Loaded) -> Result<Reading, Trouble> {
+    let from_file = loaded.source.is_some();
     let mut config = loaded.config;
     let auth = auth(&config);
     let secrets = secrets(&mut config)
         .map_err(|error| Trouble::line(format!("no memory for a secret: {error}")))?;
     Ok(Reading {
+        from_file,
         settings: settings(&config),
         auth,
         secrets,
@@ -305,6 +309,7 @@ pub(crate) mod tests {
             settings,
             auth,
             secrets,
+            ..
         } = reading("{}");
         assert_eq!(settings, defaults());
         assert!(matches!(

@@ -105,6 +105,9 @@ mod linux {
                 let mut reader = Reader::new(ready.get_inner(), &mut buffer);
                 loop {
                     match reader.next() {
+                        Ok(event) if event.events().contains(ReadFlags::IGNORED) => {
+                            return Err(io::Error::other("its folder was removed or replaced"));
+                        }
                         Ok(event) => {
                             let name = event
                                 .file_name()
@@ -158,5 +161,43 @@ mod elsewhere {
             tokio::time::sleep(Duration::from_secs(2)).await;
             Ok(())
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_is_gone_is_an_error_and_not_silence() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = FileWatch::new(&folder.path().join("clawdbot.json"))
+            .unwrap()
+            .run()
+            .unwrap();
+        std::fs::write(folder.path().join("clawdbot.json"), "{}").unwrap();
+        assert!(running.changed().await.is_ok());
+        drop(folder);
+        let error = loop {
+            if let Err(error) = running.changed().await {
+                break error;
+            }
+        };
+        assert!(error.to_string().contains("folder"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_does_not_exist_is_not_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(
+            !FileWatch::new(&folder.path().join("none/clawdbot.json"))
+                .unwrap()
+                .watching
+        );
+        assert!(
+            FileWatch::new(&folder.path().join("clawdbot.json"))
+                .unwrap()
+                .watching
+        );
     }
 }

@@ -11,8 +11,9 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::credential::{Auth, Finder, StartCredentials};
+use crate::credential::{Finder, StartCredentials};
 use crate::denied::Denied;
+use crate::distil::Reading;
 use crate::door::{Door, no_config};
 use crate::keep::Keep;
 use crate::record::{Decision, Record};
@@ -27,6 +28,8 @@ const WAITING: usize = 16;
 pub(crate) struct InForce {
     /// Grows by one with each accepted configuration, from 1.
     pub(crate) revision: u64,
+    /// Whether it comes from a file; without one the defaults hold.
+    pub(crate) from_file: bool,
     pub(crate) settings: Settings,
     /// For the broker, which forgets them when it is restarted.
     pub(crate) secrets: Vec<HeldSecret>,
@@ -180,14 +183,23 @@ impl Policy {
     /// Puts a valid configuration into force.
     ///
     /// # Errors
-    /// When its credential cannot be had; nothing has changed then.
-    pub(crate) fn accept(
-        &self,
-        settings: Settings,
-        auth: &Auth,
-        secrets: Vec<HeldSecret>,
-    ) -> Result<(), Trouble> {
-        let credential = self.finder().find(auth).map_err(Trouble::line)?;
+    /// When its credential cannot be had, or it stands for a file that is gone; nothing has changed then.
+    pub(crate) fn accept(&self, reading: Reading) -> Result<(), Trouble> {
+        let current = self.in_force.borrow().clone();
+        let Reading {
+            from_file,
+            settings,
+            auth,
+            secrets,
+        } = reading;
+        // What the file forbade must not become permitted because it is not there for a moment.
+        if !from_file && current.as_ref().is_some_and(|current| current.from_file) {
+            return Err(Trouble::line(
+                "the file is gone; put it back, or start again to go on with the defaults"
+                    .to_owned(),
+            ));
+        }
+        let credential = self.finder().find(&auth).map_err(Trouble::line)?;
         self.door().set(credential, settings.limit);
         if settings.limit.is_none() {
             warn!(
@@ -202,15 +214,11 @@ impl Policy {
             );
         }
         *lock(&self.trouble) = None;
-        let revision = self
-            .in_force
-            .borrow()
-            .as_ref()
-            .map_or(0, |current| current.revision)
-            + 1;
+        let revision = current.map_or(0, |current| current.revision) + 1;
         info!(revision, "the configuration is in force");
         self.in_force.send_replace(Some(Arc::new(InForce {
             revision,
+            from_file,
             settings,
             secrets,
         })));

@@ -48,8 +48,7 @@ pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
     };
     let (trouble, outcome) = match unset(&reading, broker).await {
         Ok(unset) if unset.is_empty() => {
-            let Reading { settings, auth, secrets, .. } = reading;
-            let Err(trouble) = policy.accept(settings, &auth, secrets) else {
+            let Err(trouble) = policy.accept(reading) else {
                 return Outcome::Judged;
             };
             (trouble, Outcome::Judged)

@@ -12,6 +12,9 @@ use super::{Services, class, invalid, key_of, wire_session};
 use crate::record::Decision;
 use crate::rules;
 
+/// Rules that refuse for want of a decision.
+const UNDECIDED: &[&str] = &["config.none", "audit.unavailable"];
+
 #[tonic::async_trait]
 impl Sessions for Services {
     async fn resolve(
@@ -33,10 +36,14 @@ impl Sessions for Services {
         };
         match self.0.decide(decision, grant) {
             Ok(grant) => Ok(Response::new(wire_session(&grant))),
-            Err(denied) => Err(Status::permission_denied(format!(
-                "{}: {}",
-                denied.rule, denied.message
-            ))),
+            Err(denied) => {
+                let message = format!("{}: {}", denied.rule, denied.message);
+                // Nobody has judged this session: whoever holds an accepted message asks again.
+                Err(match UNDECIDED.contains(&denied.rule) {
+                    true => Status::unavailable(message),
+                    false => Status::permission_denied(message),
+                })
+            }
         }
     }
 }

@@ -292,3 +292,21 @@ async fn broken_ids_and_unknown_classes_are_invalid_arguments() {
         Code::InvalidArgument
     );
 }
+
+#[tokio::test]
+async fn an_accepted_message_can_wait_for_the_configuration_to_be_mended() {
+    let bench = Bench::new("{}").await;
+    let handle = admit(&bench, SOCKET, "main").await.unwrap().handle;
+    bench.write("{");
+    let bench = bench.restarted().await;
+    let status = resolve(&bench, "agent-main", &handle).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(
+        status.message().starts_with("config.none: "),
+        "{}",
+        status.message()
+    );
+    bench.write("{}");
+    bench.load().await;
+    assert!(resolve(&bench, "agent-main", &handle).await.is_ok());
+}
