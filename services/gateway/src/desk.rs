@@ -231,8 +231,10 @@ impl Desk {
                     handle: session.handle.as_str().to_owned(),
                     limit,
                 };
-                let mut agent = AgentClient::new(self.agents.of(session.class));
-                let reply = agent.history(request).await?.into_inner();
+                let mut agent = AgentClient::new(self.agents.of(session.class))
+                    .max_decoding_message_size(limits::HISTORY_REPLY_BYTES);
+                let mut reply = agent.history(request).await?.into_inner();
+                keep_newest(&mut reply.entries);
                 Ok(Ok((session.key, reply)))
             }
         }
@@ -306,6 +308,18 @@ fn admitted(admission: &v1::Admission) -> Result<Session, Status> {
     })
 }
 
+/// Drops the oldest entries until the rest fits into one answer.
+fn keep_newest(entries: &mut Vec<v1::HistoryEntry>) {
+    let mut room = limits::HISTORY_BYTES;
+    let fits = |entry: &&v1::HistoryEntry| {
+        let fits = entry.text.len() <= room;
+        room = room.saturating_sub(entry.text.len());
+        fits
+    };
+    let kept = entries.iter().rev().take_while(fits).count();
+    entries.drain(..entries.len() - kept);
+}
+
 fn odd(what: &str) -> Status {
     Status::internal(format!("policy answered with {what}"))
 }
@@ -346,6 +360,28 @@ mod tests {
             let status = check_text(bad).unwrap_err();
             assert_eq!(status.code(), tonic::Code::InvalidArgument);
             assert!(status.message().contains(rule), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_long_history_loses_its_oldest_entries_only() {
+        let entry = |n: u64, size: usize| v1::HistoryEntry {
+            at_ms: n,
+            text: "x".repeat(size),
+            ..Default::default()
+        };
+        let third = limits::HISTORY_BYTES / 3;
+        for (sizes, kept) in [
+            (vec![], vec![]),
+            (vec![1, 2, 3], vec![0, 1, 2]),
+            (vec![1, third, third, third], vec![1, 2, 3]),
+            (vec![third, 0, third, third + 1], vec![1, 2, 3]),
+            (vec![limits::HISTORY_BYTES + 1], vec![]),
+        ] {
+            let mut entries: Vec<_> = (0..).zip(&sizes).map(|(n, size)| entry(n, *size)).collect();
+            keep_newest(&mut entries);
+            let left: Vec<_> = entries.iter().map(|entry| entry.at_ms).collect();
+            assert_eq!(left, kept, "{sizes:?}");
         }
     }
 

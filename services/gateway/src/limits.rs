@@ -23,6 +23,10 @@ pub const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration:
 pub const CANCEL: Duration = Duration::from_secs(5);
 /// Entries that one look into a session's history may ask for.
 pub const HISTORY: u32 = 1000;
+/// Text of one look into a session's history, bytes; the newest entries that fit are given.
+pub const HISTORY_BYTES: usize = 3 * 1024 * 1024;
+/// What an agent may answer to such a look, bytes.
+pub const HISTORY_REPLY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Open connections.
 pub const CONNECTIONS: u32 = 512;
@@ -59,7 +63,7 @@ pub const WRITE: Duration = Duration::from_secs(20);
 pub const TICK: Duration = Duration::from_secs(30);
 /// Between two partial answers of one turn on a WebSocket connection.
 pub const DELTA: Duration = Duration::from_millis(150);
+/// Sources whose lockout is remembered.
+pub const LOCKOUTS: usize = 1024;
 /// Turns of others that a WebSocket connection follows at the same time.
 pub const FOLLOWED: usize = 64;
-/// Largest history answer on a WebSocket connection, bytes of text.
-pub const HISTORY_BYTES: usize = 6 * 1024 * 1024;

@@ -249,7 +249,7 @@ impl Agent for AgentService {
                     false => answer("half done"),
                     true => Event::Failed(v1::Failed {
                         code: "turn.stopped".into(),
-                        message: "The turn was stopped.".into(),
+                        message: "Stopped, in the agent's own words.".into(),
                     }),
                 };
                 send(agent.answer(&turn_id, &text, end)).await;

@@ -193,7 +193,7 @@ impl Turns {
             .collect();
         let mut ids = Vec::new();
         if let Some(log) = running
-            && log.ended().await == Some(run::stopped())
+            && log.ended().await.is_some_and(|end| end.was_stopped())
         {
             ids.push(log.turn.message_id.clone());
         }

@@ -1,7 +1,8 @@
-//! Credentials of the front door, as policy judges them: tokens, passwords, one-time codes and visit keys. Nothing is
-//! remembered here, so a key that policy ends is over at the next request.
+//! Credentials of the front door, as policy judges them: tokens, passwords, one-time codes and visit keys. No right
+//! credential is remembered here, so a key that policy ends is over at the next request.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::access_client::AccessClient;
@@ -10,8 +11,10 @@ use clawdbot_proto::v1::verify_request::Credential;
 use clawdbot_service::Edge;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
+use tokio::time::Instant;
 use tonic::Status;
 
+use super::lockouts::Lockouts;
 use crate::desk::Decided;
 
 /// Name of the cookie that holds a visit key.
@@ -22,12 +25,18 @@ const CREDENTIAL_BYTES: usize = 4096;
 const KEY_BYTES: usize = 1000;
 
 /// Asks policy.
-pub struct Access(Edge);
+pub struct Access {
+    policy: Edge,
+    lockouts: Mutex<Lockouts>,
+}
 
 impl Access {
     /// Over the edge to policy.
     pub fn new(policy: Edge) -> Self {
-        Self(policy)
+        Self {
+            policy,
+            lockouts: Mutex::default(),
+        }
     }
 
     /// Judges a token or password.
@@ -41,13 +50,20 @@ impl Access {
     ) -> Result<Decided<v1::Visit>, Status> {
         let (Credential::Token(text) | Credential::Password(text)) = &credential;
         if text.len() > CREDENTIAL_BYTES {
-            return Ok(Err(refusal("The token or password is wrong.")));
+            return Ok(Err(refusal(
+                "auth.malformed",
+                "The token or password is wrong.",
+            )));
+        }
+        if let Some(refusal) = self.locked_out(peer) {
+            return Ok(Err(refusal));
         }
         let request = v1::VerifyRequest {
             credential: Some(credential),
             source: source(peer),
         };
-        decided(self.client().verify(request).await?.into_inner())
+        let reply = self.client().verify(request).await?;
+        self.noted(peer, decided(reply.into_inner())?)
     }
 
     /// Judges a visit key.
@@ -56,7 +72,7 @@ impl Access {
     /// When policy cannot be reached.
     pub async fn check(&self, key: &str) -> Result<Decided<v1::Visit>, Status> {
         if key.is_empty() || key.len() > KEY_BYTES {
-            return Ok(Err(refusal("The session is not known.")));
+            return Ok(Err(refusal("auth.malformed", "The session is not known.")));
         }
         let request = v1::CheckKeyRequest {
             key: key.to_owned(),
@@ -69,15 +85,48 @@ impl Access {
     /// # Errors
     /// When policy cannot be reached; the code may be used up then.
     pub async fn redeem(&self, code: &str, peer: IpAddr) -> Result<Decided<v1::Visit>, Status> {
+        if let Some(refusal) = self.locked_out(peer) {
+            return Ok(Err(refusal));
+        }
         let request = v1::RedeemRequest {
             code: code.to_owned(),
             source: source(peer),
         };
-        decided(self.client().redeem(request).await?.into_inner())
+        let reply = self.client().redeem(request).await?;
+        self.noted(peer, decided(reply.into_inner())?)
     }
 
     fn client(&self) -> AccessClient<Edge> {
-        AccessClient::new(self.0.clone())
+        AccessClient::new(self.policy.clone())
+    }
+
+    fn lockouts(&self) -> MutexGuard<'_, Lockouts> {
+        self.lockouts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn locked_out(&self, peer: IpAddr) -> Option<v1::Refusal> {
+        let wait = self.lockouts().wait(peer.to_canonical(), Instant::now());
+        (wait > 0).then(|| v1::Refusal {
+            retry_after_seconds: wait,
+            ..refusal(
+                "auth.rate_limited",
+                &format!("Too many wrong tries; wait {wait} seconds."),
+            )
+        })
+    }
+
+    fn noted(
+        &self,
+        peer: IpAddr,
+        decision: Decided<v1::Visit>,
+    ) -> Result<Decided<v1::Visit>, Status> {
+        if let Err(refusal) = &decision
+            && refusal.retry_after_seconds > 0
+        {
+            let (seconds, now) = (refusal.retry_after_seconds, Instant::now());
+            self.lockouts().remember(peer.to_canonical(), seconds, now);
+        }
+        Ok(decision)
     }
 }
 
@@ -85,9 +134,9 @@ fn source(peer: IpAddr) -> String {
     peer.to_canonical().to_string()
 }
 
-fn refusal(message: &str) -> v1::Refusal {
+fn refusal(rule: &str, message: &str) -> v1::Refusal {
     v1::Refusal {
-        rule: "auth.malformed".into(),
+        rule: rule.into(),
         message: message.into(),
         retry_after_seconds: 0,
     }

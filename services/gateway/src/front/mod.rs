@@ -2,9 +2,12 @@
 //! it can make this process keep or wait for is bounded by `limits`.
 
 mod access;
+mod body;
 mod census;
 mod connection;
 mod guard;
+mod lockouts;
+mod login;
 mod metered;
 mod pages;
 mod pulse;

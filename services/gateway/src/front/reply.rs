@@ -4,11 +4,13 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use bytes::Bytes;
+use clawdbot_proto::v1;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
+use tonic::Status;
 
 use super::pages;
 
@@ -81,6 +83,50 @@ fn with_body(status: StatusCode, kind: &'static str, body: String) -> Reply {
     ] {
         set(&mut reply, name, value);
     }
+    reply
+}
+
+/// A credential is missing or wrong.
+pub fn unauthorized(message: &str) -> Reply {
+    let mut reply = error(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    set(&mut reply, header::WWW_AUTHENTICATE, "Bearer");
+    reply
+}
+
+/// Policy's refusal of a credential, for programs.
+pub fn refused(refusal: &v1::Refusal) -> Reply {
+    match refusal_status(refusal, StatusCode::UNAUTHORIZED) {
+        StatusCode::UNAUTHORIZED => unauthorized(&refusal.message),
+        status => {
+            let mut reply = error(status, "rate_limited", &refusal.message);
+            retry_after(&mut reply, refusal);
+            reply
+        }
+    }
+}
+
+/// 429 when waiting helps, else `otherwise`.
+pub fn refusal_status(refusal: &v1::Refusal, otherwise: StatusCode) -> StatusCode {
+    match refusal.retry_after_seconds {
+        0 => otherwise,
+        _ => StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+/// Says how long to wait, when waiting helps.
+pub fn retry_after(reply: &mut Reply, refusal: &v1::Refusal) {
+    if refusal.retry_after_seconds > 0 {
+        let seconds = refusal.retry_after_seconds.to_string();
+        set(reply, header::RETRY_AFTER, &seconds);
+    }
+}
+
+/// Policy could not be asked.
+pub fn unreachable(status: &Status) -> Reply {
+    tracing::warn!(%status, "a credential could not be checked");
+    let message = "The credential could not be checked just now; try again.";
+    let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+    set(&mut reply, header::RETRY_AFTER, "1");
     reply
 }
 

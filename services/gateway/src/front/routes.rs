@@ -5,18 +5,16 @@
     reason = "both sides of these results are answers"
 )]
 
-use bytes::Bytes;
 use clawdbot_proto::v1;
 use http::header::{self, HeaderMap};
 use http::{Method, Request, StatusCode, Version};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tonic::Status;
 
 use super::connection::{Connection, Upgrade};
 use super::reply::{self, Reply};
-use super::{Front, access, guard, pages};
+use super::{Front, access, body, guard, login, pages};
 use crate::limits;
 
 /// Path, and what it may be asked with.
@@ -46,8 +44,8 @@ async fn route(
 ) -> Result<Reply, Reply> {
     let slice = front.slice();
     let host = check_host(slice.as_ref(), connection, &request)?;
-    if too_large(&request, limits::BODY_BYTES) {
-        return Err(body_too_large(limits::BODY_BYTES));
+    if body::is_too_large(&request, limits::BODY_BYTES) {
+        return Err(body::too_large(limits::BODY_BYTES));
     }
     if has_credential_parameter(request.uri().query().unwrap_or("")) {
         return Err(reply::plain(
@@ -86,9 +84,9 @@ async fn route(
         ("/" | "/ws", _) => websocket(front, connection, &slice, &request).await,
         ("/login", &Method::POST) => {
             let secure = origin.is_some_and(|origin| origin.starts_with("https://"));
-            login(front, connection, request, secure).await
+            login::log_in(front, connection, request, secure).await
         }
-        ("/login", _) => Ok(ask_to_log_in(request.uri().query().unwrap_or(""))),
+        ("/login", _) => Ok(login::ask(request.uri().query().unwrap_or(""))),
         _ => {
             let mut reply = reply::see_other("/");
             reply::set(&mut reply, header::SET_COOKIE, &access::no_cookie());
@@ -198,7 +196,7 @@ async fn bearer_key(
     let word = match access::bearer(headers) {
         None => return Ok(None),
         Some(None) => {
-            return Err(unauthorized(
+            return Err(reply::unauthorized(
                 "Authorization must have the form: Bearer TOKEN",
             ));
         }
@@ -206,12 +204,15 @@ async fn bearer_key(
     };
     let credential = access::credential(&slice.auth_mode, word);
     let verified = front.0.access.verify(credential, connection.peer.ip());
-    match verified.await.map_err(|status| unreachable(&status))? {
+    match verified
+        .await
+        .map_err(|status| reply::unreachable(&status))?
+    {
         Ok(visit) => {
             connection.authenticated();
             Ok(Some(visit.key))
         }
-        Err(refusal) => Err(refused(&refusal)),
+        Err(refusal) => Err(reply::refused(&refusal)),
     }
 }
 
@@ -225,112 +226,16 @@ async fn session_key(
         return Ok(None);
     };
     let checked = front.0.access.check(&key);
-    match checked.await.map_err(|status| unreachable(&status))? {
+    match checked
+        .await
+        .map_err(|status| reply::unreachable(&status))?
+    {
         Ok(_) => {
             connection.authenticated();
             Ok(Some(key))
         }
         Err(_) => Ok(None),
     }
-}
-
-fn ask_to_log_in(query: &str) -> Reply {
-    match form_value(query, "code") {
-        Some(code) => reply::page(StatusCode::OK, pages::login(code)),
-        None => reply::page(
-            StatusCode::BAD_REQUEST,
-            pages::no_login("This is not a whole login link."),
-        ),
-    }
-}
-
-async fn login(
-    front: &Front,
-    connection: &Connection,
-    request: Request<Incoming>,
-    secure: bool,
-) -> Result<Reply, Reply> {
-    let kind = single(request.headers(), header::CONTENT_TYPE).unwrap_or("");
-    let kind = kind.split(';').next().unwrap_or("").trim();
-    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(reply::plain(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "The login form is sent as application/x-www-form-urlencoded.",
-        ));
-    }
-    let body = body(request, limits::FORM_BYTES).await?;
-    let text = std::str::from_utf8(&body).unwrap_or("");
-    let Some(code) = form_value(text, "code") else {
-        return Err(reply::page(
-            StatusCode::BAD_REQUEST,
-            pages::no_login("The login code is missing or malformed."),
-        ));
-    };
-    let redeemed = front.0.access.redeem(code, connection.peer.ip()).await;
-    let visit = match redeemed {
-        Ok(Ok(visit)) => visit,
-        Ok(Err(refusal)) => {
-            let mut reply = reply::page(
-                refusal_status(&refusal, StatusCode::FORBIDDEN),
-                pages::no_login(&refusal.message),
-            );
-            retry_after(&mut reply, &refusal);
-            return Err(reply);
-        }
-        Err(status) => {
-            tracing::warn!(%status, "a login could not be checked");
-            return Err(reply::page(
-                StatusCode::SERVICE_UNAVAILABLE,
-                pages::no_login("The login could not be checked just now."),
-            ));
-        }
-    };
-    let Some(cookie) = access::cookie(&visit, secure) else {
-        tracing::error!("policy gave a visit key that does not fit into a cookie");
-        return Err(reply::plain(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The login failed inside the gateway; its log says more.",
-        ));
-    };
-    connection.authenticated();
-    let mut reply = reply::see_other("/");
-    reply::set(&mut reply, header::SET_COOKIE, &cookie);
-    Ok(reply)
-}
-
-/// A form or query value of the alphabet of login codes.
-fn form_value<'a>(form: &'a str, name: &str) -> Option<&'a str> {
-    let (_, value) = form
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(key, _)| *key == name)?;
-    pages::is_code(value).then_some(value)
-}
-
-fn too_large<B: hyper::body::Body>(request: &Request<B>, limit: usize) -> bool {
-    request.body().size_hint().lower() > limit as u64
-}
-
-async fn body(request: Request<Incoming>, limit: usize) -> Result<Bytes, Reply> {
-    if too_large(&request, limit) {
-        return Err(body_too_large(limit));
-    }
-    match Limited::new(request.into_body(), limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(body_too_large(limit)),
-        Err(_) => Err(reply::plain(
-            StatusCode::BAD_REQUEST,
-            "The request body is cut or malformed.",
-        )),
-    }
-}
-
-fn body_too_large(limit: usize) -> Reply {
-    let text = format!("The request body may have at most {limit} bytes.");
-    let mut reply = reply::plain(StatusCode::PAYLOAD_TOO_LARGE, &text);
-    // The rest of the body is not read.
-    reply::set(&mut reply, header::CONNECTION, "close");
-    reply
 }
 
 fn wants_websocket(headers: &HeaderMap) -> bool {
@@ -392,45 +297,6 @@ async fn websocket(
     Ok(reply)
 }
 
-fn unauthorized(message: &str) -> Reply {
-    let mut reply = reply::error(StatusCode::UNAUTHORIZED, "unauthorized", message);
-    reply::set(&mut reply, header::WWW_AUTHENTICATE, "Bearer");
-    reply
-}
-
-fn refused(refusal: &v1::Refusal) -> Reply {
-    match refusal_status(refusal, StatusCode::UNAUTHORIZED) {
-        StatusCode::UNAUTHORIZED => unauthorized(&refusal.message),
-        status => {
-            let mut reply = reply::error(status, "rate_limited", &refusal.message);
-            retry_after(&mut reply, refusal);
-            reply
-        }
-    }
-}
-
-fn refusal_status(refusal: &v1::Refusal, otherwise: StatusCode) -> StatusCode {
-    match refusal.retry_after_seconds {
-        0 => otherwise,
-        _ => StatusCode::TOO_MANY_REQUESTS,
-    }
-}
-
-fn retry_after(reply: &mut Reply, refusal: &v1::Refusal) {
-    if refusal.retry_after_seconds > 0 {
-        let seconds = refusal.retry_after_seconds.to_string();
-        reply::set(reply, header::RETRY_AFTER, &seconds);
-    }
-}
-
-fn unreachable(status: &Status) -> Reply {
-    tracing::warn!(%status, "a credential could not be checked");
-    let message = "The credential could not be checked just now; try again.";
-    let mut reply = reply::error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
-    reply::set(&mut reply, header::RETRY_AFTER, "1");
-    reply
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,14 +314,6 @@ mod tests {
         }
         for query in ["", "code=x", "tokens=1", "a=token"] {
             assert!(!has_credential_parameter(query), "{query}");
-        }
-    }
-
-    #[test]
-    fn a_form_value_is_of_its_alphabet_or_nothing() {
-        assert_eq!(form_value("a=1&code=Ab-_9&b", "code"), Some("Ab-_9"));
-        for form in ["", "code", "code=", "code=a%20b", "xcode=a", "code=<"] {
-            assert_eq!(form_value(form, "code"), None, "{form}");
         }
     }
 }

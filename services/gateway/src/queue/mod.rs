@@ -35,8 +35,7 @@ impl Source {
     }
 }
 
-/// A message that was admitted and asks to be accepted.
-#[derive(Debug, Clone)]
+/// A message that was admitted and asks to be accepted. It has no Debug: nobody's words belong in a log.
 pub struct Message {
     /// The door.
     pub source: Source,
@@ -79,6 +78,16 @@ pub enum Outcome {
     /// No answer will come.
     Failed(v1::Failed),
 }
+
+impl Outcome {
+    /// Whether somebody stopped it, by whoever's words that is told.
+    pub fn was_stopped(&self) -> bool {
+        matches!(self, Self::Failed(failed) if failed.code == STOPPED)
+    }
+}
+
+/// Code of the failure of a message that somebody stopped.
+pub const STOPPED: &str = "turn.stopped";
 
 /// What became of a message that asked to be accepted.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use super::{Turns, failed};
 use crate::limits;
-use crate::queue::{Outcome, QueueError};
+use crate::queue::{Outcome, QueueError, STOPPED};
 use crate::turn_log::TurnLog;
 
 /// Answers in a row that make no sense, such as an internal error, before a turn is given up.
@@ -22,7 +22,7 @@ const FAULTS: u32 = 5;
 
 /// How a turn that somebody stopped ends.
 pub fn stopped() -> Outcome {
-    failed("turn.stopped", "The turn was stopped.")
+    failed(STOPPED, "The turn was stopped.")
 }
 
 /// Growing pauses between tries.

@@ -156,6 +156,9 @@ impl Events {
 
     fn end(&mut self, outcome: Outcome) -> Value {
         self.over = true;
+        if outcome.was_stopped() {
+            return self.event("aborted");
+        }
         match outcome {
             Outcome::Answered(answer) => {
                 let mut event = self.event("final");
@@ -170,7 +173,6 @@ impl Events {
                 }
                 event
             }
-            Outcome::Failed(failed) if failed.code == "turn.stopped" => self.event("aborted"),
             Outcome::Failed(failed) => {
                 let mut event = self.event("error");
                 event["errorMessage"] = failed.message.into();

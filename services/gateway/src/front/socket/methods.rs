@@ -10,8 +10,8 @@ use super::super::Front;
 use super::Visit;
 use super::follow::Followed;
 use super::wire::{INVALID_REQUEST, WireError};
+use crate::clock;
 use crate::desk::{Sent, Wanted};
-use crate::{clock, limits};
 
 /// The scope that a method needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,17 +182,9 @@ async fn history(front: &Front, visit: &Visit, params: ChatHistory) -> Result<Va
         .desk()
         .history(&visit.who, &wanted, params.limit)
         .await??;
-    // The newest entries that fit.
-    let mut room = limits::HISTORY_BYTES;
-    let mut messages: Vec<_> = reply
+    let messages: Vec<_> = reply
         .entries
         .iter()
-        .rev()
-        .take_while(|entry| {
-            let fits = entry.text.len() <= room;
-            room = room.saturating_sub(entry.text.len());
-            fits
-        })
         .map(|entry| {
             json!({
                 "role": entry.role,
@@ -201,7 +193,6 @@ async fn history(front: &Front, visit: &Visit, params: ChatHistory) -> Result<Va
             })
         })
         .collect();
-    messages.reverse();
     Ok(json!({ "sessionKey": session.as_str(), "messages": messages }))
 }
 

@@ -185,11 +185,24 @@ async fn a_locked_out_source_is_told_how_long() {
         (answer.status, answer.header("retry-after")),
         (429, Some("300"))
     );
-    let answer = ask(&world, "POST /login", FORM, "code=right-code").await;
-    assert_eq!(
-        (answer.status, answer.header("retry-after")),
-        (429, Some("300"))
-    );
+    // Until then policy need not be asked again, and the login is shut as well.
+    world.policy.limited.store(false, Ordering::Relaxed);
+    let asked = world.policy.sources.lock().unwrap().len();
+    for (line, headers, body) in [
+        ("GET /", bearer(), ""),
+        ("POST /login", FORM.to_owned(), "code=right-code"),
+    ] {
+        assert_eq!(
+            ask(&world, line, &headers, body).await.status,
+            429,
+            "{line}"
+        );
+    }
+    assert_eq!(world.policy.sources.lock().unwrap().len(), asked);
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(301)).await;
+    tokio::time::resume();
+    assert_eq!(ask(&world, "GET /", &bearer(), "").await.status, 200);
 }
 
 #[tokio::test]
