@@ -2,6 +2,8 @@
 //! and every method that exists is called on each of them. What has no row in the edge table is refused
 //! by the server itself; what has one passes the table.
 
+use std::time::Duration;
+
 use clawdbot_proto::edges::{self, EDGES, METHODS};
 use clawdbot_tests::solo::{Solo, call_raw, call_with};
 use clawdbot_tests::{Scratch, kernel};
@@ -190,8 +192,7 @@ async fn the_dialer_ends_the_connection_of_whoever_asks_what_the_table_does_not_
         roles: Vec::new(),
     });
     let ask = |end: &std::os::unix::net::UnixStream, request: &dialer_request::Request| {
-        end.set_read_timeout(Some(std::time::Duration::from_secs(20)))
-            .unwrap();
+        end.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let request = DialerRequest {
             id: 7,
             request: Some(request.clone()),

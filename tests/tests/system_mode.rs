@@ -65,7 +65,7 @@ impl Manager {
             program.display()
         ));
         let state = self.scratch.state();
-        let mut command = Command::new("/bin/sh");
+        let mut command = Command::new("/bin/bash");
         command
             .args(["-c", &script])
             .env_clear()
@@ -189,7 +189,7 @@ fn sockets_without_names_are_refused() {
         "export LISTEN_PID=$$; exec {}",
         binary("clawdbot-policy").display()
     );
-    let mut command = Command::new("/bin/sh");
+    let mut command = Command::new("/bin/bash");
     command
         .args(["-c", &script])
         .env_clear()

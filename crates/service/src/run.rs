@@ -99,7 +99,7 @@ fn start<P>(
     log::set_level(&inherited.setup.log_level);
 
     let in_system_mode = matches!(inherited.way, Way::Sockets(_));
-    process::assert_identity(in_system_mode).map_err(|e| StartError::config(e.to_string()))?;
+    process::assert_identity().map_err(|e| StartError::config(e.to_string()))?;
     let mut start = Start::new(inherited);
     let tidy = Tidy::take(&mut start);
     let outcome = prepare(&mut start).and_then(|prepared| {

@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
 
 fn start(control: &OwnedFd) -> Result<std::convert::Infallible, Refused> {
     fd::close_from(&[control.as_fd()]).map_err(Refused::confinement)?;
-    process::assert_identity(false).map_err(Refused::confinement)?;
+    process::assert_identity().map_err(Refused::confinement)?;
     let frame = receive(control).map_err(Refused::request)?;
     let request = v1::SandboxRequest::decode(frame.payload.as_slice())
         .map_err(|_| Refused::request("the request is unreadable"))?;

@@ -35,7 +35,7 @@ pub enum IdentityError {
         "the {set} capability set is not empty (mask {mask:x}); start the process without capabilities"
     )]
     Capability {
-        /// Which of the five.
+        /// Which of the four.
         set: &'static str,
         /// Its bits.
         mask: u64,
@@ -47,13 +47,13 @@ pub enum IdentityError {
 
 /// Gives up all capabilities, sets the umask to 077 and checks that the process is an ordinary user.
 ///
-/// `bounding_too`: also demand an empty bounding set. A service manager empties it; a person's
-/// processes have it full, which means nothing once `no_new_privs` is set.
+/// The bounding set is left as it is: an ordinary user cannot empty it, and it means nothing once
+/// `no_new_privs` is set.
 ///
 /// # Errors
 /// The first thing that is not as it must be.
 #[cfg(target_os = "linux")]
-pub fn assert_identity(bounding_too: bool) -> Result<(), IdentityError> {
+pub fn assert_identity() -> Result<(), IdentityError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let status = Status::now()?;
     let [_, uid, ..] = status.uids;
@@ -73,7 +73,6 @@ pub fn assert_identity(bounding_too: bool) -> Result<(), IdentityError> {
         ("permitted", status.permitted),
         ("effective", status.effective),
         ("ambient", status.ambient),
-        ("bounding", if bounding_too { status.bounding } else { 0 }),
     ];
     match sets.into_iter().find(|(_, mask)| *mask != 0) {
         Some((set, mask)) => Err(IdentityError::Capability { set, mask }),
@@ -104,7 +103,7 @@ pub(super) fn give_up_capabilities() -> io::Result<()> {
 /// # Errors
 /// The first thing that is not as it must be.
 #[cfg(not(target_os = "linux"))]
-pub fn assert_identity(_bounding_too: bool) -> Result<(), IdentityError> {
+pub fn assert_identity() -> Result<(), IdentityError> {
     use rustix::process::{getegid, geteuid, getgid, getuid};
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let uids = [getuid(), geteuid()].map(rustix::process::Uid::as_raw);
@@ -141,7 +140,7 @@ mod tests {
     #[test]
     fn root_is_refused_and_an_ordinary_user_is_not() {
         let root = rustix::process::geteuid().is_root();
-        let status = in_child(|| match assert_identity(false) {
+        let status = in_child(|| match assert_identity() {
             Ok(()) => 0,
             Err(IdentityError::Root { uid: 0, .. }) => 1,
             Err(_) => 2,
@@ -150,7 +149,7 @@ mod tests {
         if root {
             let status = in_child(|| {
                 drop_to(65_534, 65_534).unwrap();
-                assert_identity(true).unwrap();
+                assert_identity().unwrap();
                 0
             });
             assert_eq!(status.exit(), 0);
@@ -174,14 +173,7 @@ mod tests {
             let user = rustix::process::Uid::from_raw(65_534);
             rustix::thread::set_thread_res_uid(user, user, user).unwrap();
             assert_ne!(Status::now().unwrap().permitted, 0);
-            assert!(matches!(
-                assert_identity(true),
-                Err(IdentityError::Capability {
-                    set: "bounding",
-                    ..
-                })
-            ));
-            assert_identity(false).unwrap();
+            assert_identity().unwrap();
             i32::from(Status::now().unwrap().permitted != 0)
         });
         assert_eq!(status.exit(), 0);
@@ -197,7 +189,7 @@ mod tests {
             rustix::thread::set_thread_res_gid(group, group, group).unwrap();
             let [a, b] = [65_534, 65_533].map(rustix::process::Uid::from_raw);
             rustix::thread::set_thread_res_uid(a, b, b).unwrap();
-            let refused = assert_identity(false);
+            let refused = assert_identity();
             i32::from(!matches!(
                 refused,
                 Err(IdentityError::MixedIds {
