@@ -108,7 +108,7 @@ pub struct Chat {
     #[arg(long, value_name = "NAME", default_value = "main", value_parser = session_name)]
     pub session: String,
     /// Send this one message, print the answer and leave; "-" reads it from standard input
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub message: Option<String>,
 }
 
@@ -251,6 +251,7 @@ mod tests {
             "up --port 1",
             "up --port 65535",
             "chat --session work-2",
+            "chat --message -what?",
             "logs --limit 1 --level warn",
         ] {
             assert!(parse(&format!("clawdbot {right}")).is_ok(), "{right}");

@@ -4,7 +4,7 @@
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, BufRead, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -116,8 +116,13 @@ fn editor(history: &Path) -> rustyline::Result<LineEditor> {
     Ok(editor)
 }
 
-/// Makes sure that the file is there and nobody else's to read.
+/// Makes sure that the file is there and nobody else's to read. Root keeps none where another user could put a link in
+/// its place.
 fn private(file: &Path) -> io::Result<()> {
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    if directory.metadata()?.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let open = OpenOptions::new()
         .append(true)
@@ -251,5 +256,20 @@ mod tests {
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&file, &link).unwrap();
         assert!(private(&link).is_err());
+    }
+
+    #[test]
+    fn there_is_no_history_in_a_directory_of_somebody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let others = match rustix::process::geteuid().is_root() {
+            true => {
+                std::os::unix::fs::chown(&directory, Some(65534), None).unwrap();
+                directory.path()
+            }
+            false => Path::new("/"),
+        };
+        let refused = private(&others.join("cli-history")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert!(!others.join("cli-history").exists());
     }
 }

@@ -102,7 +102,8 @@ impl Chat {
         loop {
             let given = select! {
                 given = input.next() => given?,
-                () = interrupts.next() => return Err(interrupted()),
+                // At the prompt the editor has Ctrl-C; a late one that was meant for the last answer ends nothing.
+                () = interrupts.next(), if !person => return Err(interrupted()),
             };
             let answered = match given {
                 Given::End => break,
