@@ -153,8 +153,8 @@ impl<'a> Parser<'a> {
             let rest = self.rest();
             if rest.starts_with("//") {
                 self.at += rest.find(is_line_end).unwrap_or(rest.len());
-            } else if rest.starts_with("/*") {
-                let Some(length) = rest[2..].find("*/") else {
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                let Some(length) = comment.find("*/") else {
                     let span = Span::new(self.at, self.at + 2);
                     return Err(
                         Problem::at(span, "this comment is never closed").help("close it with */")
@@ -285,9 +285,9 @@ impl<'a> Parser<'a> {
             "false" => Value::Bool(false),
             "Infinity" => number::float(f64::INFINITY),
             "NaN" => number::float(f64::NAN),
+            // The word itself is not repeated: it may be a secret without its quotes.
             _ => {
-                let message = format!("`{}` is not a value", shorten(&name));
-                return Err(Problem::at(self.since(start), message)
+                return Err(Problem::at(self.since(start), "this word is not a value")
                     .help("text needs quotes; only null, true, false, Infinity and NaN do not"));
             }
         })

@@ -57,28 +57,42 @@ fn parse_in(name: &str, bytes: &[u8], directory: Option<&Path>) -> Result<Loaded
             let span = Span::new(at, at + '\u{fffd}'.len_utf8());
             let problem = Problem::at(span, format!("invalid UTF-8 at byte {at}"));
             let problem = problem.help("save the file in the encoding UTF-8");
-            return Err(LoadError::new(name, &shown, vec![problem]));
+            return Err(LoadError::new(name, &shown, vec![problem], 0));
         }
     };
     let parsed = json5::parse(text);
     let parsed = match parsed {
         Ok(parsed) => parsed,
-        Err(problem) => return Err(LoadError::new(name, text, vec![problem])),
+        Err(problem) => return Err(LoadError::new(name, text, vec![problem], 0)),
     };
-    let mut cx = Cx {
-        problems: parsed.duplicates,
-        ..Cx::default()
-    };
+    let mut cx = Cx::default();
+    for problem in parsed.duplicates {
+        cx.report(problem);
+    }
     let settings = Settings::decode(parsed.root, &mut cx).unwrap_or_default();
     let (refused, findings) = rules::check(&Facts::new(&settings, &cx, directory));
-    cx.problems.extend(refused);
+    // A section with a mistake of its own holds defaults in its place, about which a rule has nothing to say.
+    let wrong: Vec<_> = cx
+        .problems
+        .iter()
+        .filter_map(|problem| problem.path.top().map(str::to_owned))
+        .collect();
+    for problem in refused {
+        if problem
+            .path
+            .top()
+            .is_none_or(|top| wrong.iter().all(|wrong| wrong != top))
+        {
+            cx.report(problem);
+        }
+    }
     match cx.problems.is_empty() {
         true => Ok(Loaded::new(
             Config::new(settings, cx.secrets),
             findings,
             cx.inactive,
         )),
-        false => Err(LoadError::new(name, text, cx.problems)),
+        false => Err(LoadError::new(name, text, cx.problems, cx.more)),
     }
 }
 

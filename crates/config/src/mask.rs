@@ -26,9 +26,9 @@ pub(crate) fn looks_secret(name: &str) -> bool {
 
 /// The parts of `text` that may be secrets, in order, not overlapping.
 pub(crate) fn secrets(text: &str) -> Vec<Span> {
-    let names = schema::leaf_names();
+    let names = schema::names();
     let is_secret = |name: &str| match names.get(name) {
-        Some(&secret) => secret,
+        Some(known) => known.secret,
         None => {
             let telling = TELLING.iter().copied();
             looks_secret(name) || nearest(name, telling).is_some()

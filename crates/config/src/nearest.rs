@@ -10,20 +10,27 @@ pub(crate) fn nearest<'a>(
         return None;
     }
     let plain = simple(word);
-    let allowed = match plain.chars().count() {
+    let length = plain.chars().count();
+    let allowed = match length {
         0..=2 => 1,
         3..=5 => 2,
         length => length / 3,
     };
     let close = |candidate: &'a str| {
+        // Looking at the lengths first saves comparing most candidates.
+        let separators = candidate.matches(['_', '-']).count();
+        if (candidate.len() - separators).abs_diff(plain.len()) > allowed {
+            return None;
+        }
         let other = simple(candidate);
         let distance = strsim::osa_distance(&plain, &other);
-        let shared = distance < plain.chars().count().max(other.chars().count());
+        let shared = distance < length.max(other.chars().count());
         (distance <= allowed && shared).then_some((distance, candidate))
     };
     let best = candidates.into_iter().filter_map(close);
-    best.min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    // Of equally close ones the one of the same length: letters change places more often than they are left out.
+    let order = |found: &(usize, &str)| (found.0, found.1.len().abs_diff(word.len()));
+    best.min_by_key(order).map(|(_, candidate)| candidate)
 }
 
 /// Spelling without what people vary: case, `_`, `-`.

@@ -61,6 +61,14 @@ impl ConfigPath {
         self.0.starts_with(&other.0)
     }
 
+    /// The outermost key.
+    pub(crate) fn top(&self) -> Option<&str> {
+        match self.0.first()? {
+            Segment::Key(key) => Some(key),
+            Segment::Index(_) => None,
+        }
+    }
+
     pub(crate) fn parent(&self) -> Option<Self> {
         let (_, rest) = self.0.split_last()?;
         Some(Self(rest.to_vec()))

@@ -23,7 +23,8 @@ pub(crate) struct Problem {
     pub path: ConfigPath,
     pub message: String,
     pub help: Option<String>,
-    pub note: Option<(Span, &'static str)>,
+    /// Boxed, since few have one and parsing hands problems up by value.
+    pub note: Option<Box<(Span, &'static str)>>,
     /// The danger rule that refused the file.
     pub rule: Option<&'static str>,
 }
@@ -50,7 +51,7 @@ impl Problem {
     }
 
     pub fn note(self, span: Span, text: &'static str) -> Self {
-        let note = Some((span, text));
+        let note = Some(Box::new((span, text)));
         Self { note, ..self }
     }
 }

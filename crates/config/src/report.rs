@@ -67,7 +67,8 @@ impl LoadError {
         }
     }
 
-    pub(crate) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Self {
+    /// `more` is how many problems there are beyond those in the list.
+    pub(crate) fn new(file: &str, text: &str, mut problems: Vec<Problem>, more: usize) -> Self {
         problems.sort_by_key(|problem| problem.span);
         // A value that accounts inherit is looked at once for each of them.
         problems.dedup_by(|a, b| a.span == b.span && a.message == b.message);
@@ -85,12 +86,13 @@ impl LoadError {
             excerpt: Some(lines.excerpt(problem.span, &masks)),
             note: problem
                 .note
-                .map(|(span, text)| (lines.place(span.start), text)),
+                .as_ref()
+                .map(|note| (lines.place(note.0.start), note.1)),
         });
         Self {
             file: sanitize_line(file).into_owned(),
             mistakes: shown.collect(),
-            more: problems.len().saturating_sub(MAX_SHOWN),
+            more: problems.len().saturating_sub(MAX_SHOWN) + more,
         }
     }
 

@@ -2,6 +2,7 @@
 //! One row per rule; ids are those that users of the original know, where it has one. Errors refuse the file, the
 //! others are findings. A rule looks at the whole configuration, so it sees what no single key can.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -167,14 +168,13 @@ pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
     for rule in all() {
         let mut hits = Hits::default();
         (rule.check)(facts, &mut hits);
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         for (path, detail, grade) in hits.0 {
             // What accounts inherit stands in the file once and is reported once.
             let span = facts.set.find(&path);
-            if seen.contains(&(span, detail.clone())) {
+            if !seen.insert((span, detail.clone())) {
                 continue;
             }
-            seen.push((span, detail.clone()));
             let accepted = || {
                 facts
                     .settings

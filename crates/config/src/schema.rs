@@ -2,6 +2,8 @@
 //! What no row names does not exist; what the original knows and we do not is refused with its reason.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
@@ -16,6 +18,7 @@ mod commands;
 mod gateway;
 mod models;
 mod sandbox;
+mod services;
 mod session;
 mod system;
 mod tools;
@@ -26,6 +29,7 @@ pub use commands::*;
 pub use gateway::*;
 pub use models::*;
 pub use sandbox::*;
+pub use services::*;
 pub use session::*;
 pub use system::*;
 pub use tools::*;
@@ -133,9 +137,10 @@ pub(crate) fn rows() -> Vec<Row> {
                     Step::Key(name) | Step::Entry(_, name) => self.sample.push_key(name),
                     Step::Item => self.sample.push_index(0),
                 }
-                let info = (child.info)();
+                let mut info = (child.info)();
                 let later = child.key.and_then(|key| key.later).or(later);
-                let children = (child.info)().children;
+                let children = std::mem::take(&mut info.children);
+                let row = self.rows.len();
                 if let Some(key) = child.key {
                     self.rows.push(Row {
                         shown: below.clone(),
@@ -147,6 +152,9 @@ pub(crate) fn rows() -> Vec<Row> {
                     });
                 }
                 self.down(&below, later, &children);
+                if child.key.is_some() {
+                    self.rows[row].info.children = children;
+                }
                 self.sample.pop();
             }
         }
@@ -173,20 +181,40 @@ pub fn secret_paths() -> Vec<String> {
         .collect()
 }
 
-/// Every key of the schema and whether one of that name holds a secret.
-pub(crate) fn leaf_names() -> BTreeMap<&'static str, bool> {
-    let mut names = BTreeMap::new();
-    for row in rows() {
-        *names.entry(row.key.name).or_default() |= row.info.secret;
-    }
-    names
+/// What is known about keys of one name, wherever they stand.
+pub(crate) struct Name {
+    /// One of them holds a secret.
+    pub secret: bool,
+    /// Where it belongs, if there is only one such place.
+    pub place: Option<String>,
 }
 
-/// Where a key belongs that somebody put elsewhere; nothing when there is none or more than one such place.
-pub(crate) fn elsewhere(key: &str) -> Option<String> {
-    let mut places = rows().into_iter().filter(|row| row.key.name == key);
-    let place = places.next()?;
-    places.next().is_none().then_some(place.shown)
+/// Every key of the schema by name. Only needed for messages about mistakes, so made at the first one.
+pub(crate) fn names() -> &'static BTreeMap<&'static str, Name> {
+    static NAMES: LazyLock<BTreeMap<&'static str, Name>> = LazyLock::new(|| {
+        let mut names: BTreeMap<&'static str, Name> = BTreeMap::new();
+        for row in rows() {
+            let secret = row.info.secret;
+            match names.entry(row.key.name) {
+                Entry::Vacant(entry) => {
+                    let place = Some(row.shown);
+                    entry.insert(Name { secret, place });
+                }
+                Entry::Occupied(mut entry) => {
+                    let name = entry.get_mut();
+                    name.secret |= secret;
+                    name.place = None;
+                }
+            }
+        }
+        names
+    });
+    &NAMES
+}
+
+/// Where a key belongs that somebody put elsewhere.
+pub(crate) fn elsewhere(key: &str) -> Option<&'static str> {
+    names().get(key)?.place.as_deref()
 }
 
 /// Whether the schema has such a setting, set or not.
@@ -225,3 +253,6 @@ pub(crate) fn default_text(row: &Row) -> String {
         value => format!("`{value}`"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,9 @@ use crate::problem::{Problem, Span};
 use crate::schema;
 use crate::shape::{Child, Cx, Inactive, Info, Key, Kind, Shape, Step};
 
+/// Values that all copies of inherited settings of one kind may have together.
+const MAX_INHERITED: usize = 200_000;
+
 /// The rows of a section and its other spellings.
 pub(crate) struct Spec {
     pub keys: &'static [Key],
@@ -155,6 +158,7 @@ pub(crate) fn decode<S: Section>(mut node: Node, cx: &mut Cx) -> Option<S> {
 
 pub(crate) fn decode_object<S: Section>(mut object: Object, span: Span, cx: &mut Cx) -> S {
     let taken = std::mem::take(&mut cx.taken);
+    let before = cx.problems.len();
     normalise::<S>(&mut object, cx);
     let section = S::take(&mut object, cx);
     let valid = || {
@@ -171,7 +175,7 @@ pub(crate) fn decode_object<S: Section>(mut object: Object, span: Span, cx: &mut
         let path = cx.path.join(key.name);
         // What is there but wrong has been reported already.
         let wrong = |problem: &Problem| problem.path.starts_with(&path);
-        if !cx.set.contains(&path) && !cx.problems.iter().any(wrong) {
+        if !cx.set.contains(&path) && !cx.problems[before..].iter().any(wrong) {
             cx.fail(
                 Span::new(span.start, span.start + 1),
                 format!("needs the key `{}`", key.name),
@@ -248,6 +252,15 @@ fn close_group(object: &mut Object, head: &'static str, valid: Vec<&'static str>
 }
 
 fn unknown_key(member: &Member, valid: Vec<&'static str>, cx: &mut Cx) {
+    let key = shorten(&member.key);
+    let message = match cx.path.is_empty() {
+        true => format!("unknown key `{key}`"),
+        false => format!("has the unknown key `{key}`"),
+    };
+    if cx.is_full() {
+        cx.fail(member.key_span, message);
+        return;
+    }
     let help = match nearest(&member.key, valid.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => match schema::elsewhere(&member.key) {
@@ -257,13 +270,7 @@ fn unknown_key(member: &Member, valid: Vec<&'static str>, cx: &mut Cx) {
             None => format!("valid keys: {}", valid.join(", ")),
         },
     };
-    let place = match cx.path.is_empty() {
-        true => String::new(),
-        false => format!(" in {}", cx.path),
-    };
-    let message = format!("unknown key `{}`{place}", shorten(&member.key));
-    let problem = Problem::at(member.key_span, message).help(help);
-    cx.problems.push(problem);
+    cx.fail(member.key_span, message).help = Some(help);
 }
 
 /// `"x"` becomes `{primary: "x"}`.
@@ -369,7 +376,7 @@ fn merge(object: &mut Object, member: Member, cx: &mut Cx) {
                     member.node.span,
                     "is set in two spellings with different values",
                 );
-                problem.note = Some((first, "the other value"));
+                problem.note = Some(Box::new((first, "the other value")));
                 problem.help = Some("keep one of the two".to_owned());
             });
         }
@@ -394,6 +401,26 @@ fn same(a: &Value, b: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether `under` may be copied so many times. Without a limit a file of 1 MiB could ask for gigabytes.
+pub(crate) fn affordable(under: &Object, copies: usize, span: Span, cx: &mut Cx) -> bool {
+    fn size(value: &Value) -> usize {
+        1 + match value {
+            Value::Object(object) => object.0.iter().map(|member| size(&member.node.value)).sum(),
+            Value::Array(items) => items.iter().map(|item| size(&item.value)).sum(),
+            _ => 0,
+        }
+    }
+    let each: usize = under.0.iter().map(|member| size(&member.node.value)).sum();
+    let fits = each.saturating_mul(copies) <= MAX_INHERITED;
+    if !fits {
+        cx.fail(
+            span,
+            format!("has {copies} entries that inherit {each} values each, which is too much"),
+        );
+    }
+    fits
 }
 
 /// Lays `over` on top of `under`: keys of `over` win, objects are joined.

@@ -370,7 +370,8 @@ mod tests {
 
     #[test]
     fn every_channel_reads_its_own_identities_and_no_others() {
-        let parse: &[(&str, fn(&str) -> Option<Sender>)] = &[
+        type Parse = fn(&str) -> Option<Sender>;
+        let parse: &[(&str, Parse)] = &[
             ("whatsapp", |text| {
                 WhatsAppSender::parse(text).map(|entry| entry.0)
             }),

@@ -1,6 +1,8 @@
 //! What every type of the schema can do: read itself from a value, say what it accepts, and show its effective value.
 //! One implementation per type serves decoding, error messages, the reference and `config get`, so they cannot disagree.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 
 use crate::json5::{Node, Value};
@@ -127,22 +129,22 @@ pub struct Inactive {
 
 /// What the file sets, in canonical spelling, and where.
 #[derive(Default)]
-pub(crate) struct Places(Vec<(ConfigPath, Span)>);
+pub(crate) struct Places(BTreeMap<ConfigPath, Span>);
 
 impl Places {
     pub fn add(&mut self, path: ConfigPath, span: Span) {
-        self.0.push((path, span));
+        self.0.insert(path, span);
     }
 
     pub fn contains(&self, path: &ConfigPath) -> bool {
-        self.0.iter().any(|(set, _)| set == path)
+        self.0.contains_key(path)
     }
 
     /// The place of a setting, or of the nearest thing around it that the file has.
     pub fn find(&self, path: &ConfigPath) -> Span {
         let mut wanted = Some(path.clone());
         while let Some(path) = wanted {
-            if let Some((_, span)) = self.0.iter().find(|(set, _)| *set == path) {
+            if let Some(span) = self.0.get(&path) {
                 return *span;
             }
             wanted = path.parent();
@@ -151,11 +153,18 @@ impl Places {
     }
 }
 
+/// More mistakes than these are only counted, so that a hostile file costs little.
+const MAX_PROBLEMS: usize = 500;
+
 /// What decoding collects besides the values.
 #[derive(Default)]
 pub(crate) struct Cx {
     pub path: ConfigPath,
     pub problems: Vec<Problem>,
+    /// How many problems there are beyond those in the list.
+    pub more: usize,
+    /// Takes what the caller still says about a problem that is only counted.
+    uncounted: Option<Problem>,
     pub set: Places,
     pub secrets: SecretTable,
     pub inactive: Vec<Inactive>,
@@ -170,10 +179,22 @@ pub(crate) struct Cx {
 impl Cx {
     /// Reports a mistake in the current setting; the caller may add help.
     pub fn fail(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
-        let problem = Problem::at(span, message).path(self.path.clone());
+        self.report(Problem::at(span, message).path(self.path.clone()))
+    }
+
+    pub fn report(&mut self, problem: Problem) -> &mut Problem {
+        if self.is_full() {
+            self.more += 1;
+            return self.uncounted.insert(problem);
+        }
         self.problems.push(problem);
         let last = self.problems.len() - 1;
         &mut self.problems[last]
+    }
+
+    /// Whether further mistakes are only counted and need no help.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() >= MAX_PROBLEMS
     }
 
     /// Reports a value of the wrong type, naming both.

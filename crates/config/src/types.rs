@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use crate::json5::{Node, Value};
 use crate::nearest::nearest;
+use crate::problem::Span;
 use crate::shape::{Child, Cx, Info, Kind, Shape, Step};
 
 impl Shape for bool {
@@ -190,6 +191,19 @@ impl<T: Shape> Shape for Box<T> {
     }
 }
 
+/// Entries of one array or map. It keeps whatever compares entries with each other cheap.
+pub(crate) const MAX_ENTRIES: usize = 10_000;
+
+fn has_room(count: usize, span: Span, cx: &mut Cx) -> bool {
+    if count > MAX_ENTRIES {
+        cx.fail(
+            span,
+            format!("has {count} entries, more than {MAX_ENTRIES}"),
+        );
+    }
+    count <= MAX_ENTRIES
+}
+
 impl<T: Shape> Shape for Vec<T> {
     fn info() -> Info {
         let entry = T::info();
@@ -208,6 +222,9 @@ impl<T: Shape> Shape for Vec<T> {
             cx.wrong_type::<Self>(&node);
             return None;
         };
+        if !has_room(items.len(), node.span, cx) {
+            return None;
+        }
         let mut values = Self::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             cx.path.push_index(index);
@@ -256,6 +273,9 @@ impl<K: MapKey, V: Shape> Shape for BTreeMap<K, V> {
             cx.wrong_type::<Self>(&node);
             return None;
         };
+        if !has_room(object.0.len(), node.span, cx) {
+            return None;
+        }
         let mut map = Self::new();
         for member in object.0 {
             let key = K::parse_key(&member.key);

@@ -259,7 +259,7 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
-        id: "sandbox.dangerous_network_mode",
+        id: "sandbox.allowlist_empty",
         grade: Grade::Error,
         key: "agents.defaults.sandbox.network.allow",
         title: "Allow list without entries",

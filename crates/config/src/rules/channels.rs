@@ -2,7 +2,10 @@
 
 use super::{CRITICAL, Facts, Grade, Hits, INFO, Rule, WARN, at};
 use crate::path::ConfigPath;
-use crate::schema::{AccountView, DmPolicy, DmScope, GroupPolicy, is_plain_and_remote};
+use crate::schema::{
+    AccountView, Channel, DmPolicy, DmScope, GroupPolicy, host, is_loopback, is_plain_and_remote,
+    url,
+};
 use crate::senders::Sender;
 
 /// The rules that hold on every channel; `$channel` is part of their ids.
@@ -189,17 +192,14 @@ const OWN: &[Rule] = &[
         title: "Names are trusted",
         remedy: "use numeric user ids and remove trustNames",
         check: |facts, hits| {
-            let trusted = facts
-                .settings
-                .channels
-                .telegram
-                .as_ref()
-                .is_some_and(|channel| channel.base.trust_names);
-            hits.add_if(
-                trusted,
-                "channels.telegram.trustNames",
-                "lets in whoever holds a listed name today",
-            );
+            for (path, account) in each("telegram", &facts.settings.channels.telegram) {
+                let path = path.join("trustNames");
+                hits.add_if(
+                    account.trust_names,
+                    path,
+                    "lets in whoever holds a listed name today",
+                );
+            }
         },
     },
     Rule {
@@ -209,17 +209,10 @@ const OWN: &[Rule] = &[
         title: "Web hook without a secret",
         remedy: "set webhookSecret, so that only Telegram can call it",
         check: |facts, hits| {
-            let Some(channel) = &facts.settings.channels.telegram else {
-                return;
-            };
-            let base = [(at("channels.telegram"), &channel.base)];
-            let named = channel
-                .accounts
-                .iter()
-                .map(|(id, account)| (at("channels.telegram.accounts").join(id.as_str()), account));
-            for (path, account) in base.into_iter().chain(named) {
+            for (path, account) in each("telegram", &facts.settings.channels.telegram) {
                 let open = account.webhook_url.is_some() && account.webhook_secret.is_none();
-                hits.add_if(open, path.join("webhookUrl"), "is set and webhookSecret is not: anybody could send messages in another's name");
+                let detail = "is set and webhookSecret is not: anybody could send messages in another's name";
+                hits.add_if(open, path.join("webhookUrl"), detail);
             }
         },
     },
@@ -230,17 +223,14 @@ const OWN: &[Rule] = &[
         title: "Bots are answered",
         remedy: "keep it off; two bots can talk without end",
         check: |facts, hits| {
-            let on = facts
-                .settings
-                .channels
-                .discord
-                .as_ref()
-                .is_some_and(|channel| channel.base.allow_bots);
-            hits.add_if(
-                on,
-                "channels.discord.allowBots",
-                "lets other bots talk to the assistant",
-            );
+            for (path, account) in each("discord", &facts.settings.channels.discord) {
+                let path = path.join("allowBots");
+                hits.add_if(
+                    account.allow_bots,
+                    path,
+                    "lets other bots talk to the assistant",
+                );
+            }
         },
     },
     Rule {
@@ -250,18 +240,16 @@ const OWN: &[Rule] = &[
         title: "Servers by name",
         remedy: "use the numeric ids of servers and channels",
         check: |facts, hits| {
-            let Some(channel) = &facts.settings.channels.discord else {
-                return;
-            };
-            let numeric = |id: &str| id == "*" || id.bytes().all(|b| b.is_ascii_digit());
-            for (id, guild) in &channel.base.guilds {
-                let path = at("channels.discord.guilds").join(id.as_str());
-                let inner = guild.channels.keys().find(|id| !numeric(id.as_str()));
-                let detail =
-                    "names a server or channel by a name, which its administrators can change";
-                match inner {
-                    Some(inner) => hits.add(path.join("channels").join(inner.as_str()), detail),
-                    None => hits.add_if(!numeric(id.as_str()), path, detail),
+            let by_name = |id: &str| id != "*" && !id.bytes().all(|b| b.is_ascii_digit());
+            let detail = "is a name, which the server's administrators can give to another one";
+            for (path, account) in each("discord", &facts.settings.channels.discord) {
+                for (id, guild) in &account.guilds {
+                    let path = path.join("guilds").join(id.as_str());
+                    hits.add_if(by_name(id.as_str()), path.clone(), detail);
+                    for id in guild.channels.keys() {
+                        let path = path.join("channels").join(id.as_str());
+                        hits.add_if(by_name(id.as_str()), path, detail);
+                    }
                 }
             }
         },
@@ -273,15 +261,11 @@ const OWN: &[Rule] = &[
         title: "signal-cli on another machine",
         remedy: "run signal-cli here: its interface has no log-in",
         check: |facts, hits| {
-            let Some(channel) = &facts.settings.channels.signal else {
-                return;
-            };
-            let address = channel.base.http_url.as_str();
-            hits.add_if(
-                is_off_host(address),
-                "channels.signal.httpUrl",
-                "is on another machine: whoever reaches it sends in your name",
-            );
+            for (path, account) in each("signal", &facts.settings.channels.signal) {
+                let away = is_off_host(account.http_url.as_str());
+                let detail = "is on another machine: whoever reaches it sends in your name";
+                hits.add_if(away, path.join("httpUrl"), detail);
+            }
         },
     },
     Rule {
@@ -291,21 +275,34 @@ const OWN: &[Rule] = &[
         title: "Clear text to the Mac",
         remedy: "use https://",
         check: |facts, hits| {
-            let url = facts
-                .settings
-                .channels
-                .bluebubbles
-                .as_ref()
-                .and_then(|channel| channel.base.server_url.as_ref());
-            let plain = url.is_some_and(|url| is_plain_and_remote(url.as_str()));
-            hits.add_if(
-                plain,
-                "channels.bluebubbles.serverUrl",
-                "sends the password in clear text",
-            );
+            for (path, account) in each("bluebubbles", &facts.settings.channels.bluebubbles) {
+                let url = account.server_url.as_ref();
+                let plain = url.is_some_and(|url| is_plain_and_remote(url.as_str()));
+                hits.add_if(
+                    plain,
+                    path.join("serverUrl"),
+                    "sends the password in clear text",
+                );
+            }
         },
     },
 ];
+
+/// The accounts of one channel with all that they have.
+pub(super) fn each<'a, A>(name: &str, channel: &'a Option<Channel<A>>) -> Vec<(ConfigPath, &'a A)> {
+    let Some(channel) = channel else {
+        return Vec::new();
+    };
+    let path = at("channels").join(name);
+    let named = channel
+        .accounts
+        .iter()
+        .map(|(id, account)| (path.join("accounts").join(id.as_str()), account));
+    let named: Vec<_> = named.collect();
+    std::iter::once((path, &channel.base))
+        .chain(named)
+        .collect()
+}
 
 /// Calls `look` with every account of a channel and its path.
 fn accounts(facts: &Facts, channel: &str, mut look: impl FnMut(ConfigPath, &AccountView)) {
@@ -332,19 +329,23 @@ fn names(facts: &Facts, channel: &str, hits: &mut Hits) {
             } else {
                 &view.group_allow_from
             };
-            for (index, sender) in list.iter().enumerate() {
-                if let Sender::Name(name) = sender {
-                    let mut path = path.join(key);
-                    path.push_index(index);
-                    hits.add(path, format!("is {name}: whoever holds that name is meant"));
-                }
+            let first = list
+                .iter()
+                .position(|sender| matches!(sender, Sender::Name(_)));
+            if let Some(index) = first {
+                let name = list[index].as_str();
+                let mut path = path.join(key);
+                path.push_index(index);
+                hits.add(
+                    path,
+                    format!("is {name}: whoever holds such a name is meant"),
+                );
             }
         }
     });
 }
 
 fn is_off_host(address: &str) -> bool {
-    use crate::schema::{host, is_loopback, url};
     url(address)
         .is_some_and(|(_, authority, _)| host(authority).is_none_or(|host| !is_loopback(host)))
 }

@@ -479,7 +479,7 @@ fn is_weak(token: &[u8]) -> bool {
             "0123456789",
         ]
         .iter()
-        .any(|word| contains(word))
+        .any(contains)
 }
 
 fn item(path: &str, index: usize) -> ConfigPath {

@@ -1,6 +1,7 @@
 //! Rules about what the assistant may do, and who says yes to it.
 
 use super::agents::sandboxes;
+use super::channels::each;
 use super::{CRITICAL, Facts, Grade, Hits, Rule, WARN, at};
 use crate::path::ConfigPath;
 use crate::schema::{
@@ -205,6 +206,20 @@ fn policies(facts: &Facts, mut look: impl FnMut(ConfigPath, &ToolPolicy)) {
         let mut path = at("agents.list");
         path.push_index(index);
         look(path.join("tools"), &agent.tools);
+    }
+    for (path, account) in each("discord", &settings.channels.discord) {
+        for (id, guild) in &account.guilds {
+            let path = path.join("guilds").join(id.as_str());
+            let inner = guild
+                .channels
+                .iter()
+                .map(|(id, channel)| (path.join("channels").join(id.as_str()), &channel.tools));
+            for (path, policy) in inner.chain([(path.clone(), &guild.tools)]) {
+                if let Some(policy) = policy {
+                    look(path.join("tools"), policy);
+                }
+            }
+        }
     }
     for (channel, account, view) in &facts.accounts {
         let path = at("channels").join(channel);

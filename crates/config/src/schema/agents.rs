@@ -128,7 +128,7 @@ impl Shape for TimeSpan {
         ];
         let whole = units
             .iter()
-            .find(|(_, size)| millis > 0 && millis % size == 0);
+            .find(|(_, size)| millis > 0 && millis.is_multiple_of(*size));
         match whole {
             Some((unit, size)) => format!("{}{unit}", millis / size).into(),
             None if millis == 0 => "0m".into(),
@@ -349,7 +349,9 @@ fn spread_sandbox(agents: &mut Object, cx: &mut Cx) {
     let Some(under) = defaults.object_mut("sandbox") else {
         return;
     };
-    section::normalise::<Sandbox>(under, cx);
+    cx.below("defaults", |cx| {
+        cx.below("sandbox", |cx| section::normalise::<Sandbox>(under, cx))
+    });
     let under = under.clone();
     let Some(list) = agents.get_mut("list") else {
         return;
@@ -357,14 +359,22 @@ fn spread_sandbox(agents: &mut Object, cx: &mut Cx) {
     let Value::Array(entries) = &mut list.node.value else {
         return;
     };
-    for entry in entries {
-        if let Value::Object(agent) = &mut entry.value
-            && let Some(over) = agent.object_mut("sandbox")
-        {
-            section::normalise::<Sandbox>(over, cx);
-            overlay(&under, over);
+    let span = list.key_span;
+    cx.below("list", |cx| {
+        if !section::affordable(&under, entries.len(), span, cx) {
+            return;
         }
-    }
+        for (index, entry) in entries.iter_mut().enumerate() {
+            if let Value::Object(agent) = &mut entry.value
+                && let Some(over) = agent.object_mut("sandbox")
+            {
+                cx.path.push_index(index);
+                cx.below("sandbox", |cx| section::normalise::<Sandbox>(over, cx));
+                cx.path.pop();
+                overlay(&under, over);
+            }
+        }
+    });
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::gateway::{FilePath, host, is_loopback, url};
+use super::gateway::{host, is_loopback, url};
+use super::services::{BlueBubbles, Discord, IMessage, Signal, Telegram, WhatsApp};
 use super::tools::ToolPolicy;
 use crate::json5::{Node, Object, Value};
-use crate::secret::SecretField;
 use crate::section::{self, Section, overlay, section};
 use crate::senders::*;
 use crate::shape::{Child, Cx, Info, Shape, Step};
@@ -50,69 +50,18 @@ choice! {
     }
 }
 
-choice! {
-    /// Which parts of an answer quote the message that it answers.
-    ReplyTo {
-        /// None.
-        Off = "off",
-        /// The first one.
-        First = "first",
-        /// Every one.
-        All = "all",
-    }
-}
-
-choice! {
-    /// Whether a Telegram draft shows the answer while it is written.
-    StreamMode {
-        /// No.
-        Off = "off",
-        /// As it comes.
-        Partial = "partial",
-        /// In blocks.
-        Block = "block",
-    }
-}
-
-choice! {
-    /// How iMessage sends.
-    MessageService {
-        /// By iMessage or SMS, as the Mac decides.
-        Auto = "auto",
-        /// By iMessage.
-        IMessage = "imessage",
-        /// By SMS.
-        Sms = "sms",
-    }
-}
-
 texts! {
     /// The name of one of several accounts of a channel.
     AccountId: "1 to 64 characters of a-z, 0-9, _ and -, starting with a letter or digit", "work", is_account;
     /// An http:// or https:// address.
     HttpUrl: "an http:// or https:// address", "https://api.example.org", is_http_url;
-    /// An https:// address.
-    HttpsUrl: "an https:// address", "https://bot.example.org/hook", |text| is_http_url(text) && text.starts_with("https:");
-    /// Where signal-cli answers.
-    DaemonUrl: "an http:// address or a unix: path", "http://127.0.0.1:8080", |text| {
-        is_http_url(text) || text.strip_prefix("unix:").is_some_and(|path| path.starts_with('/'))
-    };
-    /// A proxy.
-    ProxyUrl: "an http:// or socks5:// address", "socks5://127.0.0.1:1080", |text| {
-        url(text).is_some_and(|(scheme, _, _)| matches!(scheme, "http" | "https" | "socks5"))
-    };
-    /// A program: its name or path, never a command line.
-    Program: "the name or absolute path of a program, without arguments", "signal-cli", |text| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+');
-        !text.is_empty() && !text.starts_with('-') && text.chars().all(allowed) && (text.starts_with('/') || !text.contains('/'))
-    };
 }
 
 fn is_account(text: &str) -> bool {
     clawdbot_identity::AgentId::parse(text).is_ok()
 }
 
-fn is_http_url(text: &str) -> bool {
+pub(super) fn is_http_url(text: &str) -> bool {
     url(text).is_some_and(|(scheme, _, _)| matches!(scheme, "http" | "https"))
 }
 
@@ -224,14 +173,7 @@ macro_rules! group {
     };
 }
 
-group! { WhatsAppGroupRules, WhatsAppSender {} }
-group! { TelegramGroupRules, TelegramSender {
-    /// Topics of a forum, by thread id.
-    "topics" topics: BTreeMap<TelegramGroup, TelegramTopic>;
-} }
-group! { SignalGroupRules, SignalSender {} }
-group! { IMessageGroupRules, IMessageSender {} }
-group! { TelegramTopic, TelegramSender {} }
+pub(super) use group;
 
 /// Defines a channel: the keys that all have, with the channel's own identities and limits, and those of its own.
 macro_rules! channel {
@@ -301,6 +243,8 @@ macro_rules! channel {
     };
 }
 
+pub(super) use channel;
+
 /// What all channels have in common, for whoever treats them alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccountView<'a> {
@@ -368,230 +312,6 @@ fn add<'a, A: Account>(
     }
 }
 
-channel! {
-    /// WhatsApp, as a linked device.
-    WhatsApp, WhatsAppSender, groups BTreeMap<WhatsAppGroup, WhatsAppGroupRules>,
-    text 4000 of 65536, history 50, media 50 MB
-    {
-        /// Show the sender that his message was read.
-        "sendReadReceipts" send_read_receipts: bool = true;
-        /// The linked number is the owner's own, who writes to himself.
-        "selfChatMode" self_chat_mode: bool = false;
-        /// Reaction to a message that will be answered.
-        "ackReaction" ack_reaction: Option<AckReaction>;
-        /// Put before every answer.
-        "messagePrefix" message_prefix: Option<String>;
-        /// Wait this long for more messages of the same sender, in milliseconds.
-        "debounceMs" debounce_ms: Int<0, 60000> = Int::new(0);
-    }
-    also {}
-    refuse { "authDir" => "the keys of the linked device are kept by the broker, not in a directory; remove the key" }
-}
-
-section! {
-    /// Reaction to a message that will be answered.
-    AckReaction {
-        /// The emoji.
-        "emoji" emoji: Option<String>;
-        /// In direct conversations.
-        "direct" direct: bool = true;
-        /// In groups.
-        "group" group: AckInGroups = AckInGroups::Mentions;
-    }
-    string "emoji";
-}
-
-choice! {
-    /// Which group messages get a reaction.
-    AckInGroups {
-        /// All that are seen.
-        Always = "always",
-        /// Those that mention the bot.
-        Mentions = "mentions",
-        /// None.
-        Never = "never",
-    }
-}
-
-channel! {
-    /// A Telegram bot.
-    Telegram, TelegramSender, groups BTreeMap<TelegramGroup, TelegramGroupRules>,
-    text 4000 of 4096, history 50, media 5 MB
-    {
-        /// The bot's token; TELEGRAM_BOT_TOKEN when unset.
-        "botToken" bot_token: Option<SecretField>;
-        /// A file that holds the token.
-        "tokenFile" token_file: Option<FilePath>;
-        /// The Bot API server.
-        "apiRoot" api_root: HttpUrl = HttpUrl::from_checked("https://api.telegram.org");
-        /// Trust @names in `allowFrom` without pairing, although names can change hands.
-        "trustNames" trust_names: bool = false;
-        /// Receive by web hook at this address instead of polling.
-        "webhookUrl" webhook_url: Option<HttpsUrl>;
-        /// What Telegram has to send along with each call.
-        "webhookSecret" webhook_secret: Option<SecretField>;
-        /// Which parts of an answer quote the message.
-        "replyToMode" reply_to_mode: ReplyTo = ReplyTo::First;
-        /// Show the answer in a draft while it is written.
-        "streamMode" stream_mode: StreamMode = StreamMode::Partial;
-        /// A proxy for this channel.
-        "proxy" proxy: Option<ProxyUrl>;
-    }
-    also {}
-    refuse {}
-}
-
-channel! {
-    /// A Discord bot.
-    Discord, DiscordSender, groups BTreeMap<DiscordPlace, DiscordGroupRules>,
-    text 2000 of 2000, history 20, media 8 MB
-    {
-        /// The bot's token; DISCORD_BOT_TOKEN when unset.
-        "token" token: Option<SecretField>;
-        /// Direct messages.
-        "dm" dm: DiscordDm;
-        /// The servers; when there is any, all others are ignored.
-        "guilds" guilds: BTreeMap<DiscordPlace, Guild>;
-        /// Privileged intents.
-        "intents" intents: Intents;
-        /// Answer other bots.
-        "allowBots" allow_bots: bool = false;
-        /// Which parts of an answer quote the message.
-        "replyToMode" reply_to_mode: ReplyTo = ReplyTo::Off;
-        /// Approval of commands by direct message.
-        "execApprovals" exec_approvals: DiscordApprovals;
-    }
-    also {}
-    refuse {}
-}
-
-group! { DiscordGroupRules, DiscordSender {} }
-
-section! {
-    /// Direct messages on Discord.
-    DiscordDm {
-        /// Take direct messages at all.
-        "enabled" enabled: bool = true;
-        /// Take messages of group conversations.
-        "groupEnabled" group_enabled: bool = false;
-        /// The group conversations; all when empty.
-        "groupChannels" group_channels: Vec<DiscordSender>;
-    }
-}
-
-section! {
-    /// Privileged intents, which have to be switched on in Discord's developer portal too.
-    Intents {
-        /// See who is online.
-        "presence" presence: bool = false;
-        /// See members come and go.
-        "guildMembers" guild_members: bool = false;
-    }
-}
-
-section! {
-    /// Approval of commands by direct message on Discord.
-    DiscordApprovals {
-        /// Ask there.
-        "enabled" enabled: bool = false;
-        /// Whom to ask.
-        "approvers" approvers: Vec<DiscordSender>;
-        /// Only for these agents.
-        "agentFilter" agent_filter: Vec<clawdbot_identity::AgentId>;
-        /// Only for sessions whose key contains one of these.
-        "sessionFilter" session_filter: Vec<String>;
-    }
-}
-
-section! {
-    /// A Discord server.
-    Guild {
-        /// Its short name.
-        "slug" slug: Option<String>;
-        /// Who is answered; everybody in a listed channel when empty.
-        "users" users: Vec<DiscordSender>;
-        /// Answer only when the bot is mentioned.
-        "requireMention" require_mention: bool = true;
-        /// What the assistant may use here.
-        "tools" tools: Option<ToolPolicy>;
-        /// The same for single senders.
-        "toolsBySender" tools_by_sender: BTreeMap<DiscordSender, ToolPolicy>;
-        /// The channels; when there is any, all others are ignored.
-        "channels" channels: BTreeMap<DiscordPlace, GuildChannel>;
-    }
-}
-
-section! {
-    /// A channel of a Discord server.
-    GuildChannel {
-        /// Listen to it.
-        "allow" allow: bool = true;
-        /// Listen to it; the same as `allow`, both have to be true.
-        "enabled" enabled: bool = true;
-        /// Who is answered here.
-        "users" users: Vec<DiscordSender>;
-        /// Answer only when the bot is mentioned.
-        "requireMention" require_mention: bool = true;
-        /// What the assistant may use here.
-        "tools" tools: Option<ToolPolicy>;
-        /// Added to the assistant's instructions here.
-        "systemPrompt" system_prompt: Option<String>;
-    }
-    refuse { "skills" => "there are no skills; remove the key" }
-}
-
-channel! {
-    /// Signal, through signal-cli.
-    Signal, SignalSender, groups BTreeMap<SignalGroup, SignalGroupRules>,
-    text 4000 of 4000, history 50, media 8 MB
-    {
-        /// The bot's own number.
-        "account" account: Option<SignalSender>;
-        /// Where signal-cli answers.
-        "httpUrl" http_url: DaemonUrl = DaemonUrl::from_checked("http://127.0.0.1:8080");
-        /// The program.
-        "cliPath" cli_path: Program = Program::from_checked("signal-cli");
-        /// Start the program.
-        "autoStart" auto_start: bool = true;
-        /// Show the sender that his message was read.
-        "sendReadReceipts" send_read_receipts: bool = false;
-    }
-    also {}
-    refuse {}
-}
-
-channel! {
-    /// iMessage, on a Mac.
-    IMessage, IMessageSender, groups BTreeMap<IMessageGroup, IMessageGroupRules>,
-    text 4000 of 65536, history 50, media 16 MB
-    {
-        /// The helper program.
-        "cliPath" cli_path: Program = Program::from_checked("imsg");
-        /// The message store.
-        "dbPath" db_path: Option<FilePath>;
-        /// How to send.
-        "service" service: MessageService = MessageService::Auto;
-        /// Fetch attachments.
-        "includeAttachments" include_attachments: bool = false;
-    }
-    also {}
-    refuse { "remoteHost" => "no other host is reached from a channel; run the gateway on the Mac, or use bluebubbles" }
-}
-
-channel! {
-    /// iMessage, through a BlueBubbles server.
-    BlueBubbles, IMessageSender, groups BTreeMap<IMessageGroup, IMessageGroupRules>,
-    text 4000 of 65536, history 50, media 8 MB
-    {
-        /// The server.
-        "serverUrl" server_url: Option<HttpUrl>;
-        /// Its password.
-        "password" password: Option<SecretField>;
-    }
-    also {}
-    refuse {}
-}
-
 /// A channel with its accounts. `base` is the account without a name; every named one inherits what it does not say
 /// itself, but never a secret.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -628,21 +348,24 @@ impl<A: Section> Shape for Channel<A> {
             let accounts = BTreeMap::new();
             return Some(Self { base, accounts });
         };
-        if let Value::Object(entries) = &mut accounts.node.value {
-            for entry in &mut entries.0 {
-                if let Value::Object(own) = &mut entry.node.value {
-                    section::normalise::<A>(own, cx);
-                    let missing = inherited
-                        .0
-                        .iter()
-                        .filter(|member| own.get(&member.key).is_none());
-                    let missing: Vec<_> = missing.cloned().collect();
-                    own.0.extend(missing);
-                }
-            }
-        }
+        let span = accounts.key_span;
         let accounts = cx.below("accounts", |cx| {
             cx.set.add(cx.path.clone(), accounts.node.span);
+            if let Value::Object(entries) = &mut accounts.node.value
+                && section::affordable(&inherited, entries.0.len(), span, cx)
+            {
+                for entry in &mut entries.0 {
+                    if let Value::Object(own) = &mut entry.node.value {
+                        cx.below(&entry.key, |cx| section::normalise::<A>(own, cx));
+                        let missing = inherited
+                            .0
+                            .iter()
+                            .filter(|member| own.get(&member.key).is_none());
+                        let missing: Vec<_> = missing.cloned().collect();
+                        own.0.extend(missing);
+                    }
+                }
+            }
             BTreeMap::decode(accounts.node, cx)
         })?;
         Some(Self { base, accounts })

@@ -346,7 +346,7 @@ fn per_session_means_scope(sandbox: &mut Object, cx: &mut Cx) {
                 old.key_span,
                 "sets `perSession` and `scope` to different things",
             );
-            problem.note = Some((other, "the other value"));
+            problem.note = Some(Box::new((other, "the other value")));
             problem.help = Some("keep `scope`".to_owned());
         }
     }
