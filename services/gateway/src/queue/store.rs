@@ -143,9 +143,10 @@ impl Store {
                 if !fresh {
                     tracing::warn!(path = %name, "the message queue was an empty file; it was set up anew");
                 }
+                // Folded into the file at once: from now on a file without our mark is not ours, whatever its log says.
                 db.execute_batch(&format!(
                     "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; \
-                     PRAGMA user_version = {VERSION}; COMMIT"
+                     PRAGMA user_version = {VERSION}; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)"
                 ))
                 .map_err(sqlite)?;
             }

@@ -303,6 +303,14 @@ async fn a_damaged_or_foreign_file_is_an_error_and_stays_as_it_is() {
 }
 
 #[test]
+fn the_mark_is_in_the_file_from_the_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let _open = Store::open(dir.path()).unwrap();
+    let bytes = std::fs::read(dir.path().join("inbox.db")).unwrap();
+    assert_eq!(bytes[68..72], *b"CLWQ");
+}
+
+#[test]
 fn an_empty_file_left_by_a_crash_at_the_very_start_is_set_up() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("inbox.db");
