@@ -46,17 +46,15 @@ pub(crate) fn markdown(rows: &[Row], root: &Spec) -> String {
         out,
         "\n## Other spellings\n\n| Written | Means |\n|---|---|"
     );
-    for (from, to) in root.also {
-        let _ = writeln!(out, "| `{from}` | `{to}` |");
+    let mut spelling = |section: &str, also: &[(&str, &str)]| {
+        for (from, to) in also {
+            let _ = writeln!(out, "| `{section}{from}` | `{section}{to}` |");
+        }
+    };
+    spelling("", root.also);
+    for row in rows.iter().filter(|row| !row.shown.ends_with(".accounts")) {
+        spelling(&format!("{}.", row.shown), row.info.also);
     }
-    let _ = writeln!(
-        out,
-        "| `channels.<channel>.dm.policy` | `channels.<channel>.dmPolicy` |"
-    );
-    let _ = writeln!(
-        out,
-        "| `channels.<channel>.dm.allowFrom` | `channels.<channel>.allowFrom` |"
-    );
     let _ = write!(
         out,
         "\n## Dangers\n\nA rule that refuses the file and can be accepted is named in `dangerous.accept`.\n\n\

@@ -133,6 +133,7 @@ pub(crate) fn info<S: Section>() -> Info {
         Some(_) => Info::new(&[Kind::Object, Kind::String], "a string or an object", ""),
     };
     info.string = S::SPEC.string;
+    info.also = S::SPEC.also;
     info.children = children.collect();
     let required = S::SPEC.keys.iter().filter(|key| key.required);
     let parts: Vec<_> = required

@@ -59,6 +59,8 @@ pub(crate) struct Info {
     pub secret: bool,
     /// For sections: the key that a plain string in place of the object stands for.
     pub string: Option<&'static str>,
+    /// For sections: other spellings, path and the path that it means.
+    pub also: &'static [(&'static str, &'static str)],
     /// What lies below, for sections, maps and arrays of sections.
     pub children: Vec<Child>,
 }
@@ -75,6 +77,7 @@ impl Info {
             example: example.into(),
             secret: false,
             string: None,
+            also: &[],
             children: Vec::new(),
         }
     }
