@@ -18,6 +18,8 @@ const PREFIX: &str = "clawdbot-stage.";
 /// The copy, and scratch folders for whoever runs what is in it. Dropping it removes all.
 pub struct Stage {
     folder: PathBuf,
+    /// The product's programs in it.
+    names: Vec<String>,
     /// Whom the unprivileged programs run as: a spare number for root, nobody else for a person.
     pub tester: Option<u32>,
 }
@@ -46,7 +48,16 @@ impl Stage {
         let folder = place.join(format!("{PREFIX}{}", std::process::id()));
         // Fails if the name is taken, by whatever.
         fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        let stage = Self { folder, tester };
+        let names = built
+            .iter()
+            .filter(|built| !built.harness)
+            .map(|built| built.target.clone())
+            .collect();
+        let stage = Self {
+            folder,
+            names,
+            tester,
+        };
         stage.fill(built)?;
         open_to_all(&stage.folder)?;
         stage.try_out()?;
@@ -116,11 +127,6 @@ impl Stage {
         }
     }
 
-    /// The folder of the product's programs.
-    pub fn programs(&self) -> PathBuf {
-        self.folder.join("bin")
-    }
-
     /// A command in the place of `built`'s package, with an environment of its own: nothing of the person who tests, no
     /// key and no configuration, gets into a test.
     pub fn command(&self, built: &Built, as_root: bool) -> Command {
@@ -151,7 +157,11 @@ impl Stage {
         command
             .env("HOME", own.join("home"))
             .env("TMPDIR", own.join("tmp"));
-        command.env("CLAWDBOT_BIN_DIR", self.programs());
+        let programs = self.folder.join("bin");
+        for name in &self.names {
+            command.env(format!("CARGO_BIN_EXE_{name}"), programs.join(name));
+        }
+        command.env("CLAWDBOT_BIN_DIR", programs);
         if !as_root {
             self.as_tester(&mut command);
         }

@@ -184,7 +184,8 @@ async fn the_confined_program_can_do_all_that_a_turn_needs() {
     std::fs::write(home.path().join("secret"), "not for the model").unwrap();
     std::os::unix::fs::symlink(home.path().join("secret"), folder.join("USER.md")).unwrap();
 
-    let program = Program::open(Path::new(env!("CARGO_BIN_EXE_clawdbot-agent"))).unwrap();
+    let built = std::env::var("CARGO_BIN_EXE_clawdbot-agent").unwrap();
+    let program = Program::open(Path::new(&built)).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mut log, log_end) = std::io::pipe().unwrap();
     let log_end = OwnedFd::from(log_end);

@@ -17,6 +17,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
+/// Where cargo or `cargo xtask test` put a program. A path that was compiled in may be closed to whoever runs the test.
+fn program(name: &str) -> String {
+    std::env::var(format!("CARGO_BIN_EXE_{name}")).unwrap()
+}
+
 struct Rig {
     state: tempfile::TempDir,
 }
@@ -51,10 +56,7 @@ impl Rig {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
-        given(
-            self.clawdbot(env!("CARGO_BIN_EXE_clawdbot"), arguments),
-            input,
-        )
+        given(self.clawdbot(&program("clawdbot"), arguments), input)
     }
 }
 
@@ -250,7 +252,7 @@ impl Person {
 fn a_person_talks_stops_an_answer_and_leaves() {
     let rig = Rig::new();
     fake::start(&rig.socket("gateway.sock"));
-    let mut person = Person::sit_down(rig.clawdbot(env!("CARGO_BIN_EXE_clawdbot"), &["chat"]));
+    let mut person = Person::sit_down(rig.clawdbot(&program("clawdbot"), &["chat"]));
     person.sees("/help lists the commands");
     person.sees("> ");
     person.types("hello\r");
@@ -288,7 +290,7 @@ fn installed(rig: &Rig, script: &str) -> PathBuf {
         .args(["-c", write, "sh"])
         .args([
             directory.as_os_str(),
-            env!("CARGO_BIN_EXE_clawdbot").as_ref(),
+            program("clawdbot").as_ref(),
             script.as_ref(),
         ])
         .status()

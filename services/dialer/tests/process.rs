@@ -38,7 +38,8 @@ impl Dialer {
         let folder = tempfile::tempdir().unwrap();
         // A copy that the ordinary user can reach, wherever the build lies.
         let program = folder.path().join("clawdbot-dialer");
-        fs::copy(env!("CARGO_BIN_EXE_clawdbot-dialer"), &program).unwrap();
+        let built = std::env::var("CARGO_BIN_EXE_clawdbot-dialer").unwrap();
+        fs::copy(built, &program).unwrap();
         let socket = |name: &str| {
             let path = folder.path().join(name);
             let listener = UnixListener::bind(&path).unwrap();

@@ -91,7 +91,8 @@ impl Rig {
         let bin = tempfile::tempdir().unwrap();
         fs::set_permissions(bin.path(), Permissions::from_mode(0o755)).unwrap();
         let launcher = bin.path().join("clawdbot-sandbox");
-        copy(Path::new(env!("CARGO_BIN_EXE_clawdbot-sandbox")), &launcher);
+        let built = std::env::var("CARGO_BIN_EXE_clawdbot-sandbox").unwrap();
+        copy(Path::new(&built), &launcher);
         Self {
             workspace: folder(),
             _bin: bin,
