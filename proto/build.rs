@@ -73,8 +73,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let out = std::env::var("OUT_DIR")?;
+    let grpc = std::env::var_os("CARGO_FEATURE_GRPC").is_some();
     tonic_prost_build::configure()
         .build_transport(false)
+        .build_client(grpc)
+        .build_server(grpc)
         .skip_debug([
             "clawdbot.v1.VerifyRequest",
             "clawdbot.v1.VerifyRequest.credential",

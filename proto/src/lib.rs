@@ -5,5 +5,5 @@ pub mod edges;
 /// Package `clawdbot.v1`: messages, `*_client` and `*_server` modules. The .proto files are the documentation.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod v1 {
-    tonic::include_proto!("clawdbot.v1");
+    include!(concat!(env!("OUT_DIR"), "/clawdbot.v1.rs"));
 }

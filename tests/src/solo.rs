@@ -52,7 +52,8 @@ impl Solo {
                 home_dir: scratch.home().to_string_lossy().into_owned(),
                 port: 0,
                 log_level: "debug".into(),
-                sandbox_require: "best-effort".into(),
+                sandbox_require: "available".into(),
+                workspaces: Vec::new(),
             }),
             None,
         );

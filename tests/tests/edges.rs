@@ -27,8 +27,8 @@ const ROLES: [&str; 13] = [
 
 /// The refusal of the edge table, which no service gives.
 fn is_refusal(status: &(i32, String)) -> bool {
-    status.0 == 7 && status.1.contains("may%20not%20call%20this")
-        || status.0 == 7 && status.1.contains("may not call this")
+    let words = ["may%20not%20call%20this", "may not call this"];
+    status.0 == 7 && words.iter().any(|word| status.1.contains(word))
 }
 
 async fn every_method_from_every_role(server: &str) {

@@ -1,4 +1,4 @@
-//! HTTP over connected sockets that the dialer handed over, and a limit on how deep JSON may nest.
+//! HTTP over connected sockets that the dialer handed over (feature `client`), and a limit on how deep JSON may nest.
 //!
 //! [`Connection::tls`] or [`Connection::plain`] takes a stream, [`Connection::send`] makes one request with it, and the
 //! [`Body`] gives the connection back when the answer was read to its end, so a caller keeps one in an `Option`:
@@ -28,17 +28,28 @@
 //! # }
 //! ```
 
+#[cfg(feature = "client")]
 mod body;
+#[cfg(feature = "client")]
 mod connection;
 mod depth;
+#[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
 mod limits;
+#[cfg(feature = "client")]
 mod tls;
+#[cfg(feature = "client")]
 mod watched;
 
+#[cfg(feature = "client")]
 pub use body::Body;
+#[cfg(feature = "client")]
 pub use connection::Connection;
 pub use depth::{DepthError, json_depth};
+#[cfg(feature = "client")]
 pub use error::HttpError;
+#[cfg(feature = "client")]
 pub use limits::Limits;
+#[cfg(feature = "client")]
 pub use tls::Tls;

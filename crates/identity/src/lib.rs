@@ -11,6 +11,7 @@ mod name;
 mod role;
 mod session;
 pub mod text;
+mod workspace;
 
 pub use error::IdError;
 pub use host::{Destination, HostName};
@@ -18,3 +19,4 @@ pub use model_ref::ModelRef;
 pub use name::{AgentId, Handle, InstanceName, MessageId, ProviderId, ToolName, TurnId};
 pub use role::{Class, Role};
 pub use session::SessionKey;
+pub use workspace::{DEFAULT_WORKSPACE, workspace};

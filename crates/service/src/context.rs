@@ -12,17 +12,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use clawdbot_identity::Role;
-use clawdbot_proto::v1::{DialerReply, DialerRequest, Snapshot};
+use clawdbot_proto::v1::{DialerReply, DialerRequest};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::edge::{Slot, Source, serve_stream};
 use crate::frames::{FrameHandler, serve_frames};
 use crate::inherit::{Inherited, Way};
-use crate::{
-    Edge, FrameClient, FrameMessage, Notifier, Router, ServeError, control, follow_config,
-};
+use crate::source::{Slot, Source};
+use crate::{FrameClient, FrameMessage, Notifier, ServeError, control};
+
+#[cfg(feature = "grpc")]
+mod grpc;
+
+#[cfg(feature = "grpc")]
+pub use grpc::serve_socket;
 
 /// Time between two signs of life.
 const WATCHDOG: Duration = Duration::from_secs(10);
@@ -60,8 +64,8 @@ struct Inner {
     incoming: Mutex<Option<mpsc::UnboundedReceiver<Incoming>>>,
     listeners: watch::Receiver<Vec<Arc<Listener>>>,
     shutdown: watch::Receiver<bool>,
-    config: OnceLock<watch::Receiver<Option<Arc<Snapshot>>>>,
-    edges: Mutex<BTreeMap<Role, Edge>>,
+    #[cfg(feature = "grpc")]
+    grpc: grpc::Grpc,
     dialer: OnceLock<FrameClient<DialerRequest, DialerReply>>,
 }
 
@@ -122,8 +126,8 @@ impl Context {
             incoming: Mutex::new(Some(incoming_rx)),
             listeners: listeners_rx,
             shutdown: shutdown_rx,
-            config: OnceLock::new(),
-            edges: Mutex::default(),
+            #[cfg(feature = "grpc")]
+            grpc: grpc::Grpc::default(),
             dialer: OnceLock::new(),
         })))
     }
@@ -132,15 +136,6 @@ impl Context {
     #[must_use]
     pub fn role(&self) -> &Role {
         &self.0.role
-    }
-
-    /// The edge on which this process calls `server`: one connection, however often it is asked for.
-    /// Calls on an edge that the table does not have end with PERMISSION_DENIED.
-    #[must_use]
-    pub fn edge(&self, server: &Role) -> Edge {
-        let mut edges = self.0.edges.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = || Edge::new(self.0.role.clone(), server.clone(), self.source(server));
-        edges.entry(server.clone()).or_insert_with(made).clone()
     }
 
     /// The frame edge on which this process calls the dialer: one connection.
@@ -168,15 +163,6 @@ impl Context {
         }
     }
 
-    /// This process's slice of the configuration, kept fresh; `None` while there is none.
-    #[must_use]
-    pub fn config(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.0
-            .config
-            .get_or_init(|| follow_config(self.edge(&Role::policy())))
-            .clone()
-    }
-
     /// The front door's listening sockets, as they come and go.
     #[must_use]
     pub fn listeners(&self) -> watch::Receiver<Vec<Arc<Listener>>> {
@@ -202,18 +188,6 @@ impl Context {
 
     fn status_line(&self, status: &str) -> String {
         format!("{} | {status}", self.0.confinement)
-    }
-
-    /// Serves all gRPC edges, present and future, until the process should end.
-    ///
-    /// # Errors
-    /// When it was called before.
-    pub async fn serve(&self, router: Router) -> Result<(), ServeError> {
-        let server = self.0.role.clone();
-        self.accept(move |role, stream| {
-            tokio::spawn(serve_stream(stream, role, server.clone(), router.clone()));
-        })
-        .await
     }
 
     /// Serves all frame edges, present and future, until the process should end.
@@ -278,7 +252,7 @@ fn adopt(stream: StdStream) -> io::Result<UnixStream> {
 
 /// Takes connections from a socket with a name. The socket's mode says who may connect; where
 /// everything belongs to one user, the peer's identity is checked as well.
-pub(crate) async fn accept_from(
+async fn accept_from(
     role: Role,
     socket: StdListener,
     one_user: bool,
@@ -307,14 +281,6 @@ pub(crate) async fn accept_from(
             }
         }
     }
-}
-
-/// Serves a socket with a name to whoever runs as this user, under the given role.
-pub async fn serve_socket(socket: StdListener, client: Role, server: Role, router: Router) {
-    let each = |role, stream| {
-        tokio::spawn(serve_stream(stream, role, server.clone(), router.clone()));
-    };
-    accept_from(client, socket, true, each).await;
 }
 
 fn is_own_user(stream: &UnixStream) -> bool {

@@ -11,9 +11,9 @@ use prost::Message as _;
 use tracing::{error, warn};
 
 use crate::context::{Feeds, Incoming, Listener};
-use crate::edge::Slot;
 use crate::frames::FrameConnection;
 use crate::inherit::Brought;
+use crate::source::Slot;
 use crate::{ServeError, log};
 
 impl Feeds {

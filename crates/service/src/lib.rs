@@ -3,9 +3,13 @@
 //! [`run`] is the one start order: descriptors, identity, files, limits, landlock, seccomp, self-test,
 //! runtime, READY. [`Context`] is what a process has afterwards: its edges, its slice of the
 //! configuration and its status line.
+//!
+//! Without the feature `grpc` there is no HTTP in here: only frames, as the dialer speaks them.
 
+mod confinement;
 mod context;
 mod control;
+#[cfg(feature = "grpc")]
 mod edge;
 mod error;
 mod frames;
@@ -14,15 +18,23 @@ pub mod log;
 mod notify;
 mod rate;
 mod run;
+mod source;
 mod start;
+#[cfg(feature = "grpc")]
 pub mod testing;
+#[cfg(feature = "grpc")]
 mod watch_config;
 
-pub use context::{Context, Listener, Shutdown, serve_socket};
+pub use confinement::confinement_json;
+#[cfg(feature = "grpc")]
+pub use context::serve_socket;
+pub use context::{Context, Listener, Shutdown};
+#[cfg(feature = "grpc")]
 pub use edge::{Caller, Edge, Handover, Router, caller, serve_stream};
 pub use error::{ServeError, StartError};
 pub use frames::{FrameClient, FrameConnection, FrameError, FrameMessage};
 pub use notify::Notifier;
 pub use run::run;
 pub use start::{Start, own_directory};
+#[cfg(feature = "grpc")]
 pub use watch_config::follow_config;

@@ -50,8 +50,8 @@ pub struct Job {
 }
 
 impl Agent {
-    pub fn new(peers: Peers, sessions: Sessions, home: PathBuf) -> Arc<Self> {
-        let workspace = Mutex::new(Workspace::new(home, peers.class()));
+    pub fn new(peers: Peers, sessions: Sessions, workspaces: Vec<PathBuf>) -> Arc<Self> {
+        let workspace = Mutex::new(Workspace::new(workspaces, peers.class()));
         Arc::new(Self {
             peers,
             sessions,

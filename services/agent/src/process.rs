@@ -1,11 +1,12 @@
 //! How the agent process begins and ends. Before the confinement it makes its folders and reads the index of its sessions;
-//! the default workspace is the only place outside the state directory that it may read later.
+//! its workspaces are the only places outside the state directory that it may read later.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clawdbot_confine::landlock::{Access, FileRule};
-use clawdbot_identity::Class;
+use clawdbot_identity::{Class, DEFAULT_WORKSPACE, workspace};
+use clawdbot_proto::v1::Setup;
 use clawdbot_proto::v1::agent_server::AgentServer;
 use clawdbot_service::{Context, Router, ServeError, Start, StartError};
 use tracing::warn;
@@ -16,7 +17,7 @@ use crate::index::Index;
 use crate::peers::Peers;
 use crate::service::Service;
 use crate::sessions::Sessions;
-use crate::workspace::{default_folder, make_folder};
+use crate::workspace::make_folder;
 use crate::world::System;
 
 /// What the agent has from before its confinement.
@@ -24,10 +25,10 @@ pub struct Prepared {
     class: Class,
     folder: PathBuf,
     index: Index,
-    home: PathBuf,
+    workspaces: Vec<PathBuf>,
 }
 
-/// Opens the state of the class and permits the default workspace for reading.
+/// Opens the state of the class and permits its workspaces for reading.
 ///
 /// # Errors
 /// When a folder cannot be made or read, or the process is started as something else than an agent.
@@ -39,21 +40,31 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     start.state(&format!("agents/{class}"))?;
     let index =
         Index::load(&folder).map_err(|error| StartError::io("cannot read the sessions", &error))?;
-    let home = PathBuf::from(&start.setup().home_dir);
-    let workspace = default_folder(&home, class);
-    match make_folder(&workspace) {
-        Ok(()) => start.allow(FileRule::path(&workspace, Access::ReadDir)),
-        Err(error) => warn!(
-            folder = %workspace.display(), %error,
-            "there is no workspace, so its files are not in the prompt; make the folder and start again"
-        ),
+    let workspaces = workspaces(start.setup(), class);
+    for folder in &workspaces {
+        match make_folder(folder) {
+            Ok(()) => start.allow(FileRule::path(folder, Access::ReadDir)),
+            Err(error) => warn!(
+                folder = %folder.display(), %error,
+                "there is no workspace, so its files are not in the prompt; make the folder and start again"
+            ),
+        }
     }
     Ok(Prepared {
         class,
         folder,
         index,
-        home,
+        workspaces,
     })
+}
+
+/// The folders that whoever started the process names, or the default.
+fn workspaces(setup: &Setup, class: Class) -> Vec<PathBuf> {
+    let named: Vec<PathBuf> = setup.workspaces.iter().map(PathBuf::from).collect();
+    if named.is_empty() {
+        return vec![workspace(DEFAULT_WORKSPACE, &setup.home_dir, class).into()];
+    }
+    named
 }
 
 /// Answers the gateway until the process should end.
@@ -65,7 +76,7 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
         class,
         folder,
         index,
-        home,
+        workspaces,
     } = prepared;
     let sessions = Sessions::new(&folder, class, index, Disk::start()?, Arc::new(System));
     let edges = context.clone();
@@ -74,7 +85,7 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
         context.config(),
         Box::new(move |role| edges.edge(role)),
     );
-    let agent = Agent::new(peers, sessions, home);
+    let agent = Agent::new(peers, sessions, workspaces);
     context.ready(&format!("{} sessions", agent.sessions.len()));
     let router = Router::new().add(AgentServer::new(Service(Arc::clone(&agent))));
     let served = context.serve(router).await;

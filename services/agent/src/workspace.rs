@@ -28,14 +28,6 @@ pub struct Part {
     pub text: String,
 }
 
-/// The workspace folder that a class has when the configuration names none.
-pub fn default_folder(home: &Path, class: Class) -> PathBuf {
-    home.join(match class {
-        Class::Main => "clawd",
-        Class::Guest => "clawd-guest",
-    })
-}
-
 /// Makes the folder, for its owner alone, if there is nothing of that name.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
@@ -47,23 +39,29 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 /// The workspaces of one class: reads bootstrap files and remembers what it has complained about.
 pub struct Workspace {
     class: Class,
-    default: PathBuf,
+    readable: Vec<PathBuf>,
     told: HashSet<PathBuf>,
 }
 
 impl Workspace {
-    pub fn new(home: PathBuf, class: Class) -> Self {
+    /// Only what lies in the readable folders is read.
+    pub fn new(readable: Vec<PathBuf>, class: Class) -> Self {
         Self {
             class,
-            default: default_folder(&home, class),
+            readable,
             told: HashSet::new(),
         }
     }
 
-    /// The folder that the configuration means; empty means the default.
+    /// The folder that the configuration means; empty means the first of the readable ones.
     pub fn folder(&self, configured: &str) -> String {
+        let default = || {
+            self.readable
+                .first()
+                .map(|folder| folder.display().to_string())
+        };
         match configured {
-            "" => self.default.display().to_string(),
+            "" => default().unwrap_or_default(),
             folder => folder.into(),
         }
     }
@@ -98,18 +96,19 @@ impl Workspace {
         parts
     }
 
-    /// The process was confined to the default folder before it knew the configuration.
+    /// The process was confined to these folders before it knew the configuration.
     fn may_read(&self, folder: &Path) -> bool {
-        folder.starts_with(&self.default)
+        self.readable
+            .iter()
+            .any(|readable| folder.starts_with(readable))
             && !folder.components().any(|part| part == Component::ParentDir)
     }
 
     fn tell_once(&mut self, folder: PathBuf) {
         if !self.told.contains(&folder) {
             warn!(
-                folder = %folder.display(), readable = %self.default.display(),
-                "this workspace is out of the agent's reach, so its files are not in the prompt; other places than the \
-                 readable folder are not there yet: put the files there and leave the workspace key out"
+                folder = %folder.display(), readable = ?self.readable,
+                "this workspace was named after the start, so its files are not in the prompt; stop clawdbot and start it again"
             );
             self.told.insert(folder);
         }
@@ -145,7 +144,13 @@ fn capped(mut text: String, max_chars: usize, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clawdbot_identity::{DEFAULT_WORKSPACE, workspace};
+
     use super::*;
+
+    fn folder_of(home: &Path, class: Class) -> PathBuf {
+        workspace(DEFAULT_WORKSPACE, home.to_str().unwrap(), class).into()
+    }
 
     fn home() -> (tempfile::TempDir, PathBuf) {
         let home = tempfile::tempdir().unwrap();
@@ -155,7 +160,7 @@ mod tests {
     }
 
     fn read(home: &Path, class: Class, max: usize) -> Vec<Part> {
-        Workspace::new(home.into(), class).read("", max)
+        Workspace::new(vec![folder_of(home, class)], class).read("", max)
     }
 
     #[test]
@@ -166,7 +171,7 @@ mod tests {
                 read(home.path(), class, 100).is_empty(),
                 "not even the folder is there"
             );
-            let folder = default_folder(home.path(), class);
+            let folder = folder_of(home.path(), class);
             make_folder(&folder).unwrap();
             for (name, _) in FILES.iter().rev() {
                 std::fs::write(folder.join(name), format!("text of {name}")).unwrap();
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_default_folder_and_what_lies_in_it_is_read() {
+    fn only_the_readable_folders_and_what_lies_in_them_are_read() {
         let (home, folder) = home();
         for place in [
             folder.clone(),
@@ -241,7 +246,7 @@ mod tests {
             make_folder(&place).unwrap();
             std::fs::write(place.join("AGENTS.md"), "x").unwrap();
         }
-        let mut workspace = Workspace::new(home.path().into(), Class::Main);
+        let mut workspace = Workspace::new(vec![folder.clone()], Class::Main);
         let mut found = |path: &Path| workspace.read(path.to_str().unwrap(), 10).len();
         assert_eq!(found(&folder), 1);
         assert_eq!(found(&folder.join("work")), 1);
@@ -253,7 +258,7 @@ mod tests {
     fn a_folder_is_made_for_its_owner_and_an_existing_one_is_left() {
         use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().unwrap();
-        let folder = default_folder(home.path(), Class::Guest);
+        let folder = folder_of(home.path(), Class::Guest);
         make_folder(&folder).unwrap();
         let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
         assert_eq!(

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use clawdbot_confine::measure::Confinement;
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
 use clawdbot_proto::v1::chat_client::ChatClient;
 use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
@@ -13,7 +12,7 @@ use clawdbot_proto::v1::{
     GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Process,
     ProcessesReply, ProcessesRequest,
 };
-use clawdbot_service::Edge;
+use clawdbot_service::{Edge, confinement_json};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Response, Status};
@@ -285,7 +284,7 @@ pub fn process_json(process: &Process) -> Value {
         "status": process.status,
         "restarts": process.restarts,
         "uptimeMs": process.uptime_ms,
-        "confinement": measured(&process.confinement),
+        "confinement": confinement_json(&process.confinement),
     })
 }
 
@@ -303,26 +302,6 @@ pub fn level(confinement: &str) -> Option<&str> {
     confinement
         .split_whitespace()
         .find_map(|word| word.strip_prefix("level="))
-}
-
-/// What a process measured, in the form in which the supervisor's events have it; null for a process that has not yet.
-fn measured(line: &str) -> Value {
-    let Some(measured) = Confinement::parse_line(line) else {
-        return Value::Null;
-    };
-    let missing = measured.missing.iter();
-    let missing: Vec<Value> = missing
-        .map(|gap| json!({ "what": gap.what, "meaning": gap.meaning }))
-        .collect();
-    json!({
-        "level": measured.level.as_str(),
-        "landlock": measured.landlock_abi,
-        "seccomp": measured.seccomp,
-        "noNewPrivs": measured.no_new_privs,
-        "dumpable": measured.dumpable,
-        "core": measured.core_limit,
-        "missing": missing,
-    })
 }
 
 /// Prints the report; exit status 1 when something is wrong.

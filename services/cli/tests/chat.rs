@@ -56,7 +56,7 @@ impl Rig {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
-        given(self.clawdbot(&program("clawdbot"), arguments), input)
+        given(self.clawdbot(program("clawdbot"), arguments), input)
     }
 }
 
@@ -252,7 +252,7 @@ impl Person {
 fn a_person_talks_stops_an_answer_and_leaves() {
     let rig = Rig::new();
     fake::start(&rig.socket("gateway.sock"));
-    let mut person = Person::sit_down(rig.clawdbot(&program("clawdbot"), &["chat"]));
+    let mut person = Person::sit_down(rig.clawdbot(program("clawdbot"), &["chat"]));
     person.sees("/help lists the commands");
     person.sees("> ");
     person.types("hello\r");

@@ -165,7 +165,7 @@ fn settings(config: &Config) -> Settings {
         verbose_default: defaults.verbose_default != config::Verbose::Off,
         log_level: log_level(config.logging.level),
         sandbox_require: match config.sandbox.require {
-            config::Require::Available => "best-effort",
+            config::Require::Available => "available",
             config::Require::Full => "full",
         },
         sandbox_mode: sandbox.mode.as_str(),

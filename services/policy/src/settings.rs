@@ -116,7 +116,7 @@ pub(crate) mod tests {
             max_concurrent: 4,
             verbose_default: false,
             log_level: "info",
-            sandbox_require: "best-effort",
+            sandbox_require: "available",
             sandbox_mode: "non-main",
             sandbox_scope: "session",
             tools: ToolRules::default(),

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use clawdbot_identity::{Class, ModelRef, Role};
+use clawdbot_identity::{Class, DEFAULT_WORKSPACE, ModelRef, Role, workspace};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::snapshot::Slice;
 
@@ -127,7 +127,11 @@ fn agent(settings: &Settings, place: &Place, class: Class) -> v1::AgentSlice {
             name: agent.name.clone(),
             fallbacks: fallbacks.filter(|other| *other != model).collect(),
             model,
-            workspace: workspace(agent.workspace.as_deref(), &place.home, class),
+            workspace: workspace(
+                agent.workspace.as_deref().unwrap_or(DEFAULT_WORKSPACE),
+                &place.home,
+                class,
+            ),
         }
     };
     v1::AgentSlice {
@@ -145,19 +149,6 @@ fn agent(settings: &Settings, place: &Place, class: Class) -> v1::AgentSlice {
         timeout_seconds: settings.timeout_seconds,
         verbose_default: settings.verbose_default,
         providers: ACTIVE.iter().map(|&provider| provider.to_owned()).collect(),
-    }
-}
-
-/// Guests work beside the owner's folder, never in it.
-fn workspace(configured: Option<&str>, home: &str, class: Class) -> String {
-    let path = configured.unwrap_or("~/clawd").trim_end_matches('/');
-    let path = match path.strip_prefix("~/") {
-        Some(rest) => format!("{}/{rest}", home.trim_end_matches('/')),
-        None => path.to_owned(),
-    };
-    match class {
-        Class::Main => path,
-        Class::Guest => format!("{path}-guest"),
     }
 }
 
@@ -243,7 +234,7 @@ mod tests {
         assert_eq!(plan.listeners, ["127.0.0.1:18789"]);
         assert_eq!(
             (plan.log_level.as_str(), plan.sandbox_require.as_str()),
-            ("info", "best-effort")
+            ("info", "available")
         );
     }
 
@@ -337,18 +328,6 @@ mod tests {
             assert_eq!(slice.agents[0].fallbacks, rest);
             assert_eq!(inactive_models(&settings), inactive);
             assert_eq!(slice.providers, ["builtin"]);
-        }
-    }
-
-    #[test]
-    fn a_guest_never_works_in_the_owners_folder() {
-        for (configured, main, guest) in [
-            (None, "/home/ann/clawd", "/home/ann/clawd-guest"),
-            (Some("~/work/"), "/home/ann/work", "/home/ann/work-guest"),
-            (Some("/srv/clawd"), "/srv/clawd", "/srv/clawd-guest"),
-        ] {
-            assert_eq!(workspace(configured, "/home/ann", Class::Main), main);
-            assert_eq!(workspace(configured, "/home/ann/", Class::Guest), guest);
         }
     }
 

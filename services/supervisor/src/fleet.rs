@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use clawdbot_confine::spawn::{Exit, Program, Signal};
-use clawdbot_identity::Role;
+use clawdbot_identity::{Role, workspace};
 use clawdbot_proto::v1::{
     Descriptor, Listeners as KeptListeners, Plan, Process, ProcessesReply, Setup, Shutdown,
     control_frame, descriptor,
@@ -179,6 +179,7 @@ impl Fleet {
         };
         let setup = Setup {
             role: role.to_string(),
+            workspaces: self.workspaces(role),
             ..self.parts.setup.clone()
         };
         let Some(program) = self.parts.programs.get(role.family()) else {
@@ -217,6 +218,17 @@ impl Fleet {
                 }
             }
         }
+    }
+
+    /// The folders that an agent may read besides its state. They come from whoever started all this,
+    /// never from a running process: a plan has no paths.
+    fn workspaces(&self, role: &Role) -> Vec<String> {
+        let setup = &self.parts.setup;
+        let Some(class) = role.class() else {
+            return Vec::new();
+        };
+        let folder = |named: &String| workspace(named, &setup.home_dir, class);
+        setup.workspaces.iter().map(folder).collect()
     }
 
     /// Gives a new process what belongs to it, and its peers their ends of the edges.
@@ -326,7 +338,7 @@ impl Fleet {
         if self.parts.setup.sandbox_require == "full" && level(confinement) != "full" {
             self.stop(Some(Refusal {
                 message: format!("sandbox.require is \"full\", but {role} reached less: {confinement}"),
-                remedy: "run a kernel with landlock and seccomp, or set sandbox.require to \"best-effort\"".into(),
+                remedy: "run a kernel with landlock and seccomp, or set sandbox.require to \"available\"".into(),
                 code: REFUSED,
             }));
         }

@@ -11,13 +11,15 @@ pub(crate) struct Options {
     pub(crate) port: u16,
     /// Whom root becomes.
     pub(crate) user: Option<String>,
+    /// Folders that agents work in, as the configuration has them; none means the default.
+    pub(crate) workspaces: Vec<String>,
     pub(crate) json: bool,
     pub(crate) color: bool,
     pub(crate) verbose: bool,
 }
 
 /// How it is called.
-pub(crate) const USAGE: &str = "usage: clawdbot-supervisor --state-dir DIR --config FILE [--port N] [--user U] [--json] [--color] [-v]\n\
+pub(crate) const USAGE: &str = "usage: clawdbot-supervisor --state-dir DIR --config FILE [--port N] [--user U] [--workspace DIR]... [--json] [--color] [-v]\n\
                                 It is started by `clawdbot up`, which checks the configuration first.";
 
 impl Options {
@@ -31,6 +33,7 @@ impl Options {
         let mut arguments = arguments.into_iter();
         let (mut state_dir, mut config) = (None, None);
         let (mut port, mut user) = (0, None);
+        let mut workspaces = Vec::new();
         let (mut json, mut color, mut verbose) = (false, false, false);
         while let Some(argument) = arguments.next() {
             let name = argument.to_string_lossy().into_owned();
@@ -48,6 +51,7 @@ impl Options {
                         format!("--port {text}: a port is a number from 1 to 65535")
                     })?;
                 }
+                "--workspace" => workspaces.push(value()?.to_string_lossy().into_owned()),
                 "--user" => user = Some(value()?.to_string_lossy().into_owned()),
                 "--json" => json = true,
                 "--color" => color = true,
@@ -67,6 +71,7 @@ impl Options {
             config,
             port,
             user,
+            workspaces,
             json,
             color,
             verbose,
@@ -85,9 +90,11 @@ mod tests {
     #[test]
     fn what_clawdbot_up_passes_is_understood() {
         let options =
-            parse("--state-dir /s --config /c --port 18789 --user bob --json -v").unwrap();
+            parse("--state-dir /s --config /c --port 18789 --user bob --workspace ~/w --json -v")
+                .unwrap();
         assert_eq!(options.port, 18789);
         assert_eq!(options.user.as_deref(), Some("bob"));
+        assert_eq!(options.workspaces, ["~/w"]);
         assert!(options.json && options.verbose && !options.color);
     }
 

@@ -117,7 +117,8 @@ fn prepare(options: &Options, started: Instant) -> Result<Prepared, Refusal> {
         home_dir: text(Path::new(&home_dir))?,
         port: u32::from(options.port),
         log_level: "info".into(),
-        sandbox_require: "best-effort".into(),
+        sandbox_require: "available".into(),
+        workspaces: options.workspaces.clone(),
     };
     Ok(Prepared {
         programs,

@@ -4,8 +4,8 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use clawdbot_confine::measure::Confinement;
 use clawdbot_identity::text::sanitize_line;
+use clawdbot_service::confinement_json;
 use serde_json::{Value, json};
 
 use crate::home::Refusal;
@@ -64,7 +64,8 @@ impl Ui {
             .processes
             .iter()
             .map(|p| {
-                let confinement = confinement(p.confinement);
+                let none = || json!({ "level": "none" });
+                let confinement = confinement_json(p.confinement).unwrap_or_else(none);
                 json!({ "role": p.role, "pid": p.pid, "confinement": confinement })
             })
             .collect();
@@ -179,27 +180,6 @@ fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The confinement line as an object.
-pub(crate) fn confinement(line: &str) -> Value {
-    let Some(measured) = Confinement::parse_line(line) else {
-        return json!({ "level": "none" });
-    };
-    let missing: Vec<Value> = measured
-        .missing
-        .iter()
-        .map(|missing| json!({ "what": missing.what, "meaning": missing.meaning }))
-        .collect();
-    json!({
-        "level": measured.level.as_str(),
-        "landlock": measured.landlock_abi,
-        "seccomp": measured.seccomp,
-        "noNewPrivs": measured.no_new_privs,
-        "dumpable": measured.dumpable,
-        "core": measured.core_limit,
-        "missing": missing,
-    })
-}
-
 /// The word after `level=`, or `none`.
 pub(crate) fn level(line: &str) -> &str {
     line.split(' ')
@@ -225,16 +205,6 @@ fn overall(processes: &[Shown<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_confinement_line_becomes_typed_fields_and_rubbish_is_no_confinement() {
-        let value = confinement("level=full landlock=7 seccomp=on nnp=on dumpable=off core=0");
-        assert_eq!(value["level"], "full");
-        assert_eq!(value["landlock"], 7);
-        assert_eq!(value["seccomp"], true);
-        assert_eq!(value["dumpable"], false);
-        assert_eq!(confinement("level=full"), json!({ "level": "none" }));
-    }
 
     #[test]
     fn one_weak_process_is_named_and_the_supervisor_does_not_count() {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::source::{Slot, Source};
+use crate::source::{Slot, Source};
 
 /// How long a call waits for its peer before it is UNAVAILABLE.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,8 +3,6 @@
 
 mod client;
 mod server;
-mod source;
 
 pub use client::{Edge, Handover};
 pub use server::{Caller, Router, caller, serve_stream};
-pub(crate) use source::{Slot, Source};

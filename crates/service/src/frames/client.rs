@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::{FrameConnection, FrameMessage};
-use crate::edge::Source;
+use crate::source::Source;
 
 /// How long a call waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);

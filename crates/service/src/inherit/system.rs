@@ -56,7 +56,8 @@ pub(super) fn take(role: Role) -> Result<Inherited, StartError> {
         home_dir: variable("CLAWDBOT_WORK_DIR", "/var/lib/clawdbot-work"),
         port: 0,
         log_level: String::from("info"),
-        sandbox_require: String::from("best-effort"),
+        sandbox_require: String::from("available"),
+        workspaces: Vec::new(),
     };
     let runtime = PathBuf::from(variable("CLAWDBOT_RUNTIME_DIR", "/run/clawdbot"));
     let notifier = Notifier::new(manager()?);

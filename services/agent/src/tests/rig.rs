@@ -253,14 +253,14 @@ impl Rig {
     /// Starts the agent on the folders as they are; the one before, if any, is gone with its edges and tasks.
     pub async fn start(&self) -> Running {
         std::fs::create_dir_all(self.folder()).unwrap();
-        let (folder, home) = (self.folder(), self.home.path().to_path_buf());
+        let (folder, workspace) = (self.folder(), self.home.path().join("clawd"));
         let (config, links) = (self.config.subscribe(), Arc::clone(&self.links));
         let edges = Box::new(move |role: &Role| -> Edge { links[role].edge() });
         let index = Index::load(&folder).unwrap();
         let disk = Disk::start().unwrap();
         let peers = Peers::new(Class::Main, config, edges);
         let sessions = Sessions::new(&folder, Class::Main, index, disk, self.world.clone());
-        let agent = Agent::new(peers, sessions, home);
+        let agent = Agent::new(peers, sessions, vec![workspace]);
         let router = Router::new().add(AgentServer::new(Service(Arc::clone(&agent))));
         let edge = testing::connect(&Role::gateway(), &Role::agent(Class::Main), router).unwrap();
         Running {

@@ -4,10 +4,14 @@
 mod beside;
 mod event;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use clawdbot_config::{Config, FilePath};
+use clawdbot_identity::DEFAULT_WORKSPACE;
 
 use crate::args::Up;
 use crate::chat::Chat;
@@ -25,13 +29,16 @@ const PORT: &str = "CLAWDBOT_GATEWAY_PORT";
 /// # Errors
 /// Exit status 78 for an invalid configuration; that of the supervisor when it runs beside a chat.
 pub fn run(up: &Up, chat: impl FnOnce() -> Chat, place: &Place, out: Out) -> Result<u8, Failure> {
-    check::load(place, out)?;
+    let loaded = check::load(place, out)?;
     let port = match up.port {
         Some(port) => Some(port),
         None => port_of(std::env::var_os(PORT))?,
     };
     let mut command = Command::new(supervisor(&std::env::current_exe()?)?);
     command.args(arguments(up, port, place, out));
+    for workspace in workspaces(&loaded.config) {
+        command.args(["--workspace", &workspace]);
+    }
     if up.chat {
         return block_on(beside::chat(command, chat(), out));
     }
@@ -68,6 +75,17 @@ fn arguments(up: &Up, port: Option<u16>, place: &Place, out: Out) -> Vec<OsStrin
         arguments.push("-v".into());
     }
     arguments
+}
+
+/// The folders that the configured agents work in. Agents learn them from here, before they are confined: nobody may
+/// widen later what they can read.
+fn workspaces(config: &Config) -> BTreeSet<String> {
+    let defaults = &config.agents.defaults.workspace;
+    let own = config.agents.list.iter().map(|agent| &agent.workspace);
+    own.chain([defaults])
+        .map(|named| named.as_ref().or(defaults.as_ref()))
+        .map(|named| named.map_or(DEFAULT_WORKSPACE, FilePath::as_str).to_owned())
+        .collect()
 }
 
 /// The port that the environment asks for. An empty variable asks for nothing.
@@ -159,6 +177,22 @@ mod tests {
         assert_eq!(
             arguments(&up, None, &place, out),
             ["--state-dir", "/s", "--config", "/c.json"]
+        );
+    }
+
+    #[test]
+    fn every_agents_folder_is_named_and_the_default_where_there_is_none() {
+        let workspaces = |text: &str| {
+            let loaded = clawdbot_config::parse("c", text.as_bytes());
+            let found = workspaces(&loaded.unwrap_or_else(|e| panic!("{}", e.first())).config);
+            found.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(workspaces("{}"), ["~/clawd"]);
+        assert_eq!(
+            workspaces(
+                "{ agents: { defaults: { workspace: '~/w' }, list: [{ id: 'a' }, { id: 'b', workspace: '/srv/b' }] } }"
+            ),
+            ["/srv/b", "~/w"]
         );
     }
 
