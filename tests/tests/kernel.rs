@@ -65,12 +65,9 @@ fn agrees(role: &str, seen: Seen, claimed: &Value) {
     if own != 0 {
         assert!(seen.descriptors().is_err(), "{role}");
     }
-    // One thread is enough, but for the gateway's database and policy's password hash.
+    // One thread works; a second one waits for the disk or computes a password hash.
     let threads: u32 = status["Threads"].parse().unwrap();
-    assert!(
-        threads <= if role == "gateway" { 2 } else { 1 },
-        "{role}: {threads} threads"
-    );
+    assert!(threads <= 2, "{role}: {threads} threads");
 }
 
 /// Root can see what a process holds: sockets without names, its own files, and nothing else.

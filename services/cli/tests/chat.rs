@@ -322,7 +322,7 @@ fn up_becomes_the_supervisor_and_passes_on_what_was_asked() {
     );
     let state = rig.state.path().display();
     let expected = format!(
-        "--state-dir {state} --config {state}/clawdbot.json --port 20001 --user somebody --json\nkept\n"
+        "--state-dir {state} --config {state}/clawdbot.json --port 20001 --user somebody --workspace ~/clawd --json\nkept\n"
     );
     assert_eq!((exit, out), (7, expected));
 }
