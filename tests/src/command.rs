@@ -86,6 +86,15 @@ impl Scratch {
         Self { directory }
     }
 
+    /// Root's scratch folder, through which the ordinary user may pass.
+    pub fn passable() -> Self {
+        let scratch = Self::new();
+        for path in [scratch.path().to_owned(), scratch.home()] {
+            rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(0o755)).unwrap();
+        }
+        scratch
+    }
+
     /// The scratch folder.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -11,19 +11,10 @@ fn nobody() -> clawdbot_confine::process::User {
     lookup_user("nobody").unwrap().unwrap()
 }
 
-/// Root's scratch folder, through which the ordinary user may pass.
-fn passable() -> Scratch {
-    let scratch = Scratch::new();
-    for path in [scratch.path().to_owned(), scratch.home()] {
-        rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(0o755)).unwrap();
-    }
-    scratch
-}
-
 #[test]
 fn every_process_has_all_ids_of_the_ordinary_user_and_no_group_of_root() {
     let user = nobody();
-    let scratch = passable();
+    let scratch = Scratch::passable();
     let product = Start::new()
         .argument("--user")
         .argument("nobody")
@@ -66,7 +57,7 @@ fn every_process_has_all_ids_of_the_ordinary_user_and_no_group_of_root() {
 #[test]
 fn a_state_directory_of_root_is_refused_with_a_remedy_that_works() {
     let user = nobody();
-    let scratch = passable();
+    let scratch = Scratch::passable();
     std::fs::create_dir(scratch.state()).unwrap();
     let refused = scratch.clawdbot(&["up", "--user", "nobody"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -84,7 +75,7 @@ fn a_state_directory_of_root_is_refused_with_a_remedy_that_works() {
 fn root_under_another_name_and_unknown_users_are_refused() {
     let _user = nobody();
     for (name, expected) in [("root", "root"), ("no-such-user", "no-such-user")] {
-        let scratch = passable();
+        let scratch = Scratch::passable();
         let refused = scratch.clawdbot(&["up", "--user", name]);
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stderr.contains(expected), "{refused:?}");
@@ -95,7 +86,7 @@ fn root_under_another_name_and_unknown_users_are_refused() {
 #[test]
 fn another_user_can_use_none_of_the_operator_sockets() {
     let user = nobody();
-    let scratch = passable();
+    let scratch = Scratch::passable();
     let product = Start::new()
         .argument("--user")
         .argument("nobody")
@@ -145,7 +136,7 @@ fn another_user_can_use_none_of_the_operator_sockets() {
 #[test]
 fn a_killed_supervisor_of_root_takes_everything_with_it() {
     let _user = nobody();
-    let scratch = passable();
+    let scratch = Scratch::passable();
     let product = Start::new()
         .argument("--user")
         .argument("nobody")

@@ -40,6 +40,6 @@ pub(crate) fn take() -> io::Result<Environment> {
         blob.push(0);
     }
     let broker = fd::memfd("environment", &blob)?;
-    process::env_clear(&[]);
+    process::env_wipe();
     Ok(Environment { broker, policy })
 }

@@ -61,7 +61,7 @@ pub(super) fn take(role: Role) -> Result<Inherited, StartError> {
     };
     let runtime = PathBuf::from(variable("CLAWDBOT_RUNTIME_DIR", "/run/clawdbot"));
     let notifier = Notifier::new(manager()?);
-    process::env_clear(&[]);
+    process::env_wipe();
     Ok(Inherited {
         role,
         setup,

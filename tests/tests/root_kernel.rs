@@ -1,0 +1,93 @@
+//! What only root can see of the processes: their descriptors, their environment, their namespaces.
+
+use clawdbot_tests::kernel::Seen;
+use clawdbot_tests::{Product, Scratch, Start, runs_as_root};
+
+fn started(scratch: &Scratch) -> Product {
+    assert!(runs_as_root(), "these tests are root's");
+    Start::new()
+        .argument("--user")
+        .argument("nobody")
+        .up(scratch)
+}
+
+/// Sockets without names, its own files, and nothing else.
+fn is_expected(role: &str, target: &str) -> bool {
+    let kinds = [
+        "socket:",
+        "pipe:",
+        "anon_inode:[event",
+        "anon_inode:inotify",
+        "anon_inode:[pidfd",
+    ];
+    let own: &[&str] = match role {
+        "policy" => &[
+            "/run",
+            "/run/lock",
+            "/audit/decisions.jsonl",
+            "/memfd:gateway-token",
+        ],
+        "gateway" => &["/queue/"],
+        "agent-main" => &["/sessions/main"],
+        "agent-guest" => &["/sessions/guest"],
+        "supervisor" => &[
+            "/run",
+            "/run/lock",
+            "/gateway.log",
+            "/memfd:environment",
+            "/clawdbot-",
+        ],
+        _ => &[],
+    };
+    kinds.iter().any(|kind| target.starts_with(kind))
+        || target == "/dev/null"
+        || own.iter().any(|own| target.contains(own))
+}
+
+#[test]
+fn no_process_holds_a_descriptor_that_is_not_its_own() {
+    let scratch = Scratch::passable();
+    let product = started(&scratch);
+    for (role, seen) in product.processes() {
+        let held = seen.descriptors().unwrap();
+        assert!(held.len() > 3, "{role}: {held:?}");
+        for target in held {
+            assert!(is_expected(&role, &target), "{role} holds {target}");
+        }
+    }
+    assert_eq!(product.stop(), Some(0));
+}
+
+#[test]
+fn no_process_has_a_variable_and_the_supervisor_has_wiped_its_own() {
+    assert!(runs_as_root(), "these tests are root's");
+    let scratch = Scratch::passable();
+    let canary = "sk-canary-0123456789abcdef0123456789";
+    let start = Start::new().argument("--user").argument("nobody");
+    let product = start.variable("ANTHROPIC_API_KEY", canary).up(&scratch);
+    let listed = scratch.clawdbot(&["credentials", "list"]).ok();
+    assert!(listed.stdout.contains("ANTHROPIC_API_KEY"), "{listed:?}");
+    for (role, seen) in product.processes() {
+        let environment = seen.environment().unwrap();
+        assert!(
+            environment.iter().all(|byte| *byte == 0),
+            "{role}: {environment:?}"
+        );
+    }
+    assert_eq!(product.stop(), Some(0));
+}
+
+/// No process claims a namespace of its own, and none has one.
+#[test]
+fn all_processes_are_in_the_namespaces_of_whoever_started_them() {
+    let scratch = Scratch::passable();
+    let product = started(&scratch);
+    for name in ["net", "mnt", "pid", "user", "ipc", "uts"] {
+        let own = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+        for (role, Seen(pid)) in product.processes() {
+            let theirs = std::fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+            assert_eq!(own, theirs, "{role} {name}");
+        }
+    }
+    assert_eq!(product.stop(), Some(0));
+}
