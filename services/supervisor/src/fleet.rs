@@ -124,6 +124,7 @@ impl Fleet {
 
     /// Starts the processes that always run, then lives until the end. The exit status.
     pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>, always: Vec<Role>) -> u8 {
+        self.parts.ui.beginning(&always);
         for role in always {
             self.start(&role);
         }

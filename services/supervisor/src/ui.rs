@@ -46,6 +46,12 @@ impl Ui {
         ));
     }
 
+    /// What is started side by side.
+    pub(crate) fn beginning(&self, roles: &[clawdbot_identity::Role]) {
+        let names: Vec<&str> = roles.iter().map(AsRef::as_ref).collect();
+        self.person(&format!("  starting {}", names.join(", ")));
+    }
+
     /// A process changed: started, ready, ended, restarting or stopped.
     pub(crate) fn process(&self, role: &str, pid: u32, state: &str, detail: &str) {
         self.event(&json!({

@@ -61,14 +61,40 @@ impl Limits {
                 },
             )?;
         }
+        if self.fsize.is_some() {
+            refuse_instead_of_kill();
+        }
         Ok(())
     }
+}
+
+/// A write beyond the file size limit is answered with an error: the signal would end a process whose
+/// log happens to be a file, without a word.
+#[allow(unsafe_code)]
+fn refuse_instead_of_kill() {
+    // SAFETY: to ignore a signal installs no handler, and no memory is passed.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::test_child::in_child;
+
+    #[test]
+    fn a_write_beyond_the_limit_is_an_error_and_not_the_end() {
+        let status = in_child(|| {
+            let limits = Limits {
+                fsize: Some(0),
+                ..Limits::NONE
+            };
+            limits.apply().unwrap();
+            let mut file = tempfile::tempfile().unwrap();
+            let refused = std::io::Write::write(&mut file, b"x").unwrap_err();
+            i32::from(refused.raw_os_error() != Some(libc::EFBIG))
+        });
+        assert_eq!(status.exit(), 0);
+    }
 
     #[test]
     fn limits_hold_on_both_sides_and_never_rise() {
