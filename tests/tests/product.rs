@@ -292,3 +292,33 @@ fn no_child_has_an_environment_or_a_key_in_its_arguments() {
     }
     assert_eq!(product.stop(), Some(0));
 }
+
+/// Agents may read the workspaces that were configured at the start, and no other, whatever a running
+/// process says later.
+#[test]
+fn a_configured_workspace_is_within_reach_and_one_that_is_named_later_is_not() {
+    let scratch = Scratch::new();
+    let configured = |folder: &str| {
+        let path = scratch.home().join(folder);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("AGENTS.md"), "be brief").unwrap();
+        scratch.configure(&format!(
+            "{{ agents: {{ defaults: {{ workspace: '~/{folder}' }} }} }}"
+        ));
+    };
+    configured("first");
+    let product = Start::new().up(&scratch);
+    scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+    assert!(
+        !product.log().contains("named after the start"),
+        "{}",
+        product.log()
+    );
+    configured("second");
+    let refused = kernel::eventually(Duration::from_secs(10), || {
+        scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+        product.log().contains("named after the start")
+    });
+    assert!(refused, "{}", product.log());
+    assert_eq!(product.stop(), Some(0));
+}
