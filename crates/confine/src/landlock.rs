@@ -3,8 +3,8 @@
 //! caller is told what the kernel really enforces.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// What may be done with a file, or beneath a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ enum Target {
 #[derive(Debug)]
 pub struct FileRule {
     target: Target,
+    // Without landlock there is nobody to tell.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     access: Access,
     optional: bool,
 }
@@ -113,13 +115,6 @@ pub enum LandlockError {
     Kernel(String),
 }
 
-fn shown(target: &Target) -> PathBuf {
-    match target {
-        Target::Path(path) => path.clone(),
-        Target::Open(_) => Path::new("an open descriptor").to_owned(),
-    }
-}
-
 #[cfg(target_os = "linux")]
 pub use linux::restrict;
 
@@ -131,6 +126,7 @@ mod linux {
         RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags,
     };
     use rustix::fs::{FileType, Mode, OFlags};
+    use std::os::fd::AsFd;
 
     /// The newest one that the rules below were written for.
     const NEWEST: ABI = ABI::V10;
@@ -148,6 +144,13 @@ mod linux {
                 Access::RemoveFiles => make_bitflags!(AccessFs::{RemoveFile}),
                 Access::Connect => make_bitflags!(AccessFs::{ResolveUnix}),
             }
+        }
+    }
+
+    fn shown(target: &Target) -> PathBuf {
+        match target {
+            Target::Path(path) => path.clone(),
+            Target::Open(_) => PathBuf::from("an open descriptor"),
         }
     }
 

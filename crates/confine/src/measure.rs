@@ -133,6 +133,7 @@ pub struct Confinement {
 }
 
 /// What was found; the level and the missing things follow from it.
+#[cfg(any(target_os = "linux", test))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub landlock_abi: u8,
@@ -151,6 +152,7 @@ pub(crate) struct Found {
 }
 
 impl Confinement {
+    #[cfg(any(target_os = "linux", test))]
     pub(crate) fn of(found: Found) -> Self {
         let Found {
             landlock_abi: abi,

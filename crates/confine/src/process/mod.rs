@@ -10,6 +10,7 @@ pub use identity::{IdentityError, assert_identity};
 pub use status::Status;
 
 use std::ffi::c_char;
+#[cfg(target_os = "linux")]
 use std::io;
 
 /// Removes every environment variable and overwrites its text where it lies: the memory that the
