@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::path::{ConfigPath, Segment};
 use crate::rules::Finding;
-use crate::schema::{self, Bind, GatewayMode, Settings};
+use crate::schema::{self, Bind, GatewayMode, ModelChoice, Settings};
 use crate::secret::{SecretField, SecretRef, SecretTable};
 use crate::shape::{Inactive, Shape};
 
@@ -87,6 +87,9 @@ impl Config {
     }
 }
 
+/// The only provider with a worker: it needs none.
+const BUILTIN: &str = "builtin";
+
 /// A configuration that loaded, with what there is to say about it.
 pub struct Loaded {
     /// The configuration.
@@ -118,6 +121,24 @@ impl Loaded {
             "gateway.bind",
             "Tailscale",
         );
+        let agents = &config.agents;
+        let named = |model: &ModelChoice| {
+            let primary = model.primary.as_ref();
+            primary.is_some_and(|model| model.provider().as_str() != BUILTIN)
+        };
+        add(
+            named(&agents.defaults.model),
+            "agents.defaults.model",
+            "model providers (the built-in guide answers)",
+        );
+        for agent in agents
+            .list
+            .iter()
+            .filter(|agent| agent.model.as_ref().is_some_and(named))
+        {
+            let path = format!("agents.list.{}.model", agent.id);
+            add(true, &path, "model providers (the built-in guide answers)");
+        }
         Self {
             config,
             findings,

@@ -150,13 +150,13 @@ fn both_spellings_with_the_same_value_are_fine() {
 #[test]
 fn what_works_is_active_and_the_rest_is_listed_once() {
     let active = "{gateway:{port:1024,bind:'lan',auth:{token:'${T}',rateLimit:{maxAttempts:3}},allowedOrigins:[],reload:{mode:'hot'}},
-        agents:{defaults:{model:'ollama/a',workspace:'~/w',timeoutSeconds:5,verboseDefault:'on',models:{'ollama/a':{alias:'a'}}},list:[{id:'a',model:'ollama/a'}]},
+        agents:{defaults:{model:'builtin/guide',workspace:'~/w',timeoutSeconds:5,verboseDefault:'on',models:{'ollama/a':{alias:'a'}}},list:[{id:'a',model:'builtin/guide'}]},
         logging:{level:'debug'},sandbox:{require:'full'},dangerous:{accept:[]}}";
     assert_eq!(load(active).inactive(), []);
     let custom = "{gateway:{bind:'custom',customBindHost:'127.0.0.1',auth:{password:'${P}'}}}";
     assert_eq!(load(custom).inactive(), []);
     let later = "{channels:{telegram:{allowFrom:[1]}},models:{providers:{a:{}}},tools:{exec:{ask:'always'}},
-        gateway:{tls:{},bind:'auto',auth:{token:'${T}',allowTailscale:false}},agents:{defaults:{sandbox:{mode:'all'},model:{fallbacks:[]}}}}";
+        gateway:{tls:{},bind:'auto',auth:{token:'${T}',allowTailscale:false}},agents:{defaults:{sandbox:{mode:'all'},model:{primary:'ollama/llama3',fallbacks:[]}},list:[{id:'b',model:'openai/gpt'}]}}";
     let mut listed: Vec<_> = load(later)
         .inactive()
         .iter()
@@ -167,7 +167,9 @@ fn what_works_is_active_and_the_rest_is_listed_once() {
         listed,
         [
             "agents.defaults.model.fallbacks: fallback models",
+            "agents.defaults.model: model providers (the built-in guide answers)",
             "agents.defaults.sandbox: the tool sandbox",
+            "agents.list.b.model: model providers (the built-in guide answers)",
             "channels: chat channels",
             "gateway.auth.allowTailscale: Tailscale",
             "gateway.bind: Tailscale",
