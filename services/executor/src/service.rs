@@ -171,13 +171,13 @@ impl Serve for Executor {
             Ok(arguments) => arguments,
             Err(why) => return Ok(Response::new(mistake(why))),
         };
-        let slot = self.recent.slot(Call {
-            caller,
+        let call = Call {
             handle: request.handle.clone(),
             id: request.call_id.clone(),
             tool: tool.name,
             arguments: arguments.canonical.clone(),
-        });
+        };
+        let slot = self.recent.slot(caller, call);
         match slot
             .get_or_try_init(|| self.call(class, &request, tool, &arguments))
             .await
