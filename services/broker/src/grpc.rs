@@ -13,7 +13,7 @@ use clawdbot_service::{Router, caller};
 use tonic::{Request, Response, Status};
 use tracing::info;
 
-use crate::store::Store;
+use crate::store::{NoLease, Store};
 
 #[derive(Clone)]
 struct Services(Arc<Mutex<Store>>);
@@ -77,7 +77,10 @@ impl Leases for Services {
                     version: lease.version,
                 }))
             }
-            Err(remedy) => Err(Status::not_found(remedy)),
+            Err(NoLease::NotLoaded) => {
+                Err(Status::unavailable("the configuration has not arrived yet"))
+            }
+            Err(NoLease::None(remedy)) => Err(Status::not_found(remedy)),
         }
     }
 }

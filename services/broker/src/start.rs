@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
+use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_secrets::environment::MAX_BLOB;
 use clawdbot_secrets::{Environment, EnvironmentError};
-use clawdbot_service::{Context, ServeError, Start, StartError};
+use clawdbot_service::{Context, ServeError, Start, StartError, own_directory};
 use zeroize::Zeroizing;
 
 use crate::grpc;
@@ -16,13 +18,17 @@ use crate::store::Store;
 /// What the process opened before its confinement.
 pub struct Prepared(Store);
 
-/// Opens STATE/credentials (for the vault, which is not there yet) and STATE/secrets, and takes the start environment.
+/// Makes STATE/credentials (for the vault, which is not there yet) and STATE/secrets, of which only the second may be
+/// touched later, and only read; takes the start environment.
 ///
 /// # Errors
 /// When a folder cannot be used as it is, or the environment is too large.
 pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
-    start.state("credentials")?;
-    let folder = start.state("secrets")?;
+    let state = Path::new(&start.setup().state_dir);
+    let folder = state.join("secrets");
+    own_directory(&state.join("credentials"))?;
+    own_directory(&folder)?;
+    start.allow(FileRule::path(&folder, Access::Read));
     let environment = match start.take_file("environment") {
         None => Environment::default(),
         Some(descriptor) => {

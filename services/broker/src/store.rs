@@ -26,6 +26,8 @@ pub(crate) struct Store {
     environment: Environment,
     folder: PathBuf,
     entries: Vec<Entry>,
+    /// The configuration has been brought at least once.
+    loaded: bool,
 }
 
 struct Entry {
@@ -41,6 +43,15 @@ enum Value {
     Missing(String),
 }
 
+/// Why there is no lease.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoLease {
+    /// What the role should get is not known yet; it may ask again.
+    NotLoaded,
+    /// There is none; how to set it, in words.
+    None(String),
+}
+
 /// A secret and what changes when it does.
 pub(crate) struct Lease<'a> {
     pub(crate) secret: &'a Secret,
@@ -54,6 +65,7 @@ impl Store {
             environment,
             folder,
             entries: Vec::new(),
+            loaded: false,
         }
     }
 
@@ -86,6 +98,7 @@ impl Store {
             }
         }
         self.entries = taken;
+        self.loaded = true;
         problems
     }
 
@@ -134,11 +147,15 @@ impl Store {
             .collect()
     }
 
-    /// The one secret of a role.
+    /// The one secret of a role. Until the configuration has arrived there is none: the role's variable may not be the
+    /// secret that the configuration means.
     ///
     /// # Errors
-    /// How to set it, in words.
-    pub(crate) fn lease(&self, role: &Role) -> Result<Lease<'_>, String> {
+    /// While nothing was loaded, and how to set what is missing.
+    pub(crate) fn lease(&self, role: &Role) -> Result<Lease<'_>, NoLease> {
+        if !self.loaded {
+            return Err(NoLease::NotLoaded);
+        }
         let secret = match self.entries.iter().find(|entry| entry.owner == *role) {
             // What the configuration says counts, also when it cannot be had: another key than the one that was meant
             // would be worse than none.
@@ -146,7 +163,7 @@ impl Store {
                 value: Value::Missing(why),
                 path,
                 ..
-            }) => return Err(format!("{path}: {why}")),
+            }) => return Err(NoLease::None(format!("{path}: {why}"))),
             Some(Entry {
                 value: Value::Held(secret),
                 ..
@@ -157,7 +174,7 @@ impl Store {
             }) => self.environment.get(name),
             None => well_known(role).find_map(|name| self.environment.get(name)),
         };
-        let secret = secret.ok_or_else(|| remedy(role))?;
+        let secret = secret.ok_or_else(|| NoLease::None(remedy(role)))?;
         Ok(Lease {
             secret,
             version: version(role, secret),

@@ -24,9 +24,12 @@ fn store(environment: &str) -> Store {
 struct Bench(Router);
 
 impl Bench {
+    /// A broker to which a configuration without secrets has been brought.
     fn new(environment: &str) -> Self {
         captured();
-        Self(router(store(environment)))
+        let mut store = store(environment);
+        store.load(vec![]);
+        Self(router(store))
     }
 
     fn edge(&self, client: &str) -> Edge {
@@ -137,6 +140,19 @@ async fn a_literal_reaches_its_owner_and_nobody_else() {
             "{other}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_lease_before_the_configuration_may_be_asked_for_again() {
+    let bench = Bench(router(store(&format!("OPENAI_API_KEY={CANARY}"))));
+    let refused = bench.lease("model-openai").await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::Unavailable, "the configuration has not arrived yet")
+    );
+    let literal = v1::secret_entry::Source::Literal("other".into());
+    bench.load("models.providers.openai.apiKey", literal).await;
+    assert_eq!(bench.lease("model-openai").await.unwrap(), b"other");
 }
 
 #[tokio::test]

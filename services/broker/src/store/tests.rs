@@ -8,7 +8,14 @@ struct Bench {
     store: Store,
 }
 
+/// A store to which a configuration without secrets has been brought.
 fn bench(environment: &[u8]) -> Bench {
+    let mut bench = unloaded(environment);
+    bench.store.load(vec![]);
+    bench
+}
+
+fn unloaded(environment: &[u8]) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let environment = Environment::parse(environment.to_vec().into(), Store::wants).unwrap();
     Bench {
@@ -42,7 +49,10 @@ fn role(text: &str) -> Role {
 
 /// What a role leases, or why it gets nothing.
 fn leased(store: &Store, who: &str) -> Result<String, String> {
-    let lease = store.lease(&role(who))?;
+    let lease = store.lease(&role(who)).map_err(|why| match why {
+        NoLease::NotLoaded => "not loaded".to_owned(),
+        NoLease::None(why) => why,
+    })?;
     Ok(lease
         .secret
         .expose(|bytes| String::from_utf8(bytes.to_vec()).unwrap()))
@@ -55,6 +65,20 @@ fn version_of(store: &Store, who: &str) -> u64 {
 const EVERYTHING: &[u8] =
     b"ANTHROPIC_API_KEY=a\0OPENAI_API_KEY=o\0OLLAMA_API_KEY=l\0TELEGRAM_BOT_TOKEN=t\0\
     DISCORD_BOT_TOKEN=d\0CLAWDBOT_GATEWAY_TOKEN=g\0PATH=/bin\0MY_KEY=m";
+
+#[test]
+fn nothing_is_leased_before_the_configuration_has_arrived() {
+    let mut bench = unloaded(EVERYTHING);
+    for who in ["model-openai", "channel-telegram", "model-builtin"] {
+        assert_eq!(
+            bench.store.lease(&role(who)).err(),
+            Some(NoLease::NotLoaded),
+            "{who}"
+        );
+    }
+    bench.store.load(vec![]);
+    assert_eq!(leased(&bench.store, "model-openai").as_deref(), Ok("o"));
+}
 
 #[test]
 fn every_role_leases_its_own_secret_and_no_other() {
