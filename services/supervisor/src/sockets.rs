@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use clawdbot_proto::edges::EDGES;
 use clawdbot_service::own_directory;
 
 use crate::home::Refusal;
+
+/// Shorter paths, in bytes, fit into a socket address on every system.
+const DIRECT: usize = 100;
 
 /// The directory of the sockets, kept open.
 pub(crate) struct RunDirectory {
@@ -47,13 +50,30 @@ impl RunDirectory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let bound = if path.as_os_str().len() < 100 {
+        let bound = if path.as_os_str().len() < DIRECT {
             UnixListener::bind(&path)?
         } else {
-            UnixListener::bind(format!("/proc/self/fd/{}/{name}", self.open.as_raw_fd()))?
+            self.bind_through_descriptor(&name)?
         };
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         Ok(bound)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn bind_through_descriptor(&self, name: &str) -> io::Result<UnixListener> {
+        use std::os::fd::AsRawFd as _;
+        UnixListener::bind(format!("/proc/self/fd/{}/{name}", self.open.as_raw_fd()))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn bind_through_descriptor(&self, _name: &str) -> io::Result<UnixListener> {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "a socket's path has at most {} bytes here; choose a shorter state directory",
+                DIRECT - 1
+            ),
+        ))
     }
 
     /// Removes all sockets.
