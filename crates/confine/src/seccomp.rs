@@ -19,6 +19,9 @@ pub enum SeccompError {
         /// What the compiler says.
         reason: String,
     },
+    /// The kernel has filters and refuses this one; the process must end.
+    #[error("the kernel refuses the filter: {0}")]
+    Refused(String),
     /// A part of the filter is in force and the rest was refused; the process must end.
     #[error("the kernel took only a part of the filter: {0}")]
     Incomplete(String),
@@ -82,16 +85,29 @@ mod linux {
     /// False when the kernel has no filters.
     ///
     /// # Errors
-    /// [`SeccompError::Incomplete`]: the process must end.
+    /// [`SeccompError::Refused`] and [`SeccompError::Incomplete`]: the process must end.
     pub fn apply(compiled: &Compiled) -> Result<bool, SeccompError> {
         for (index, program) in compiled.programs.iter().enumerate() {
             match seccompiler::apply_filter(program) {
                 Ok(()) => {}
-                Err(_) if index == 0 => return Ok(false),
+                Err(error) if index == 0 => return missing(&error),
                 Err(error) => return Err(SeccompError::Incomplete(error.to_string())),
             }
         }
         Ok(true)
+    }
+
+    /// What the answer to the first program says: a kernel without the call answers ENOSYS, one without
+    /// filters EINVAL. Anything else, such as no memory, is no reason to run without.
+    pub(super) fn missing(error: &seccompiler::Error) -> Result<bool, SeccompError> {
+        match error {
+            seccompiler::Error::Seccomp(answer)
+                if matches!(answer.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) =>
+            {
+                Ok(false)
+            }
+            other => Err(SeccompError::Refused(other.to_string())),
+        }
     }
 
     type Rules = BTreeMap<i64, Vec<SeccompRule>>;

@@ -275,7 +275,8 @@ fn sockets_are_made_by_the_dialer_alone_and_only_plain_ones() {
         ),
         (libc::AF_INET, libc::SOCK_SEQPACKET, 0, KILLED, EPERM, EPERM),
         (libc::AF_UNIX, stream, 0, EPERM, EPERM, ALLOWED),
-        (libc::AF_UNIX, datagram, 0, EPERM, EPERM, ALLOWED),
+        (libc::AF_UNIX, datagram, 0, EPERM, EPERM, KILLED),
+        (libc::AF_UNIX, libc::SOCK_SEQPACKET, 0, EPERM, EPERM, KILLED),
         (libc::AF_NETLINK, libc::SOCK_RAW, 0, EPERM, EPERM, EPERM),
         (libc::AF_VSOCK, stream, 0, EPERM, EPERM, EPERM),
         (libc::AF_PACKET, libc::SOCK_RAW, 0, EPERM, EPERM, EPERM),
@@ -298,6 +299,78 @@ fn sockets_are_made_by_the_dialer_alone_and_only_plain_ones() {
                 "{profile} {mode:?}: {family} {kind} {protocol}"
             );
         }
+    }
+}
+
+#[test]
+fn pairs_are_streams_which_cannot_be_aimed_anew() {
+    const KILLED: Result<i32, i32> = Err(libc::SIGSYS);
+    // An address that cannot be written to: what the filter lets through gets the kernel's EFAULT.
+    const REACHED: Result<i32, i32> = Ok(libc::EFAULT);
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let rows = [
+        (libc::AF_UNIX, libc::SOCK_STREAM, 0, REACHED),
+        (libc::AF_UNIX, libc::SOCK_STREAM | flags, 0, REACHED),
+        (libc::AF_UNIX, libc::SOCK_STREAM | flags, 1, KILLED),
+        (libc::AF_UNIX, libc::SOCK_DGRAM, 0, KILLED),
+        (libc::AF_UNIX, libc::SOCK_DGRAM | flags, 0, KILLED),
+        (libc::AF_UNIX, libc::SOCK_RAW, 0, KILLED),
+        (libc::AF_UNIX, libc::SOCK_SEQPACKET | flags, 0, KILLED),
+        (libc::AF_INET, libc::SOCK_STREAM, 0, KILLED),
+    ];
+    let wide = |value: i32| u64::from(value.unsigned_abs());
+    for profile in ["dialer", "model", "policy"] {
+        for mode in MODES {
+            for (family, kind, protocol, expected) in rows {
+                let args = [wide(family), wide(kind), wide(protocol), ANY, 0, 0];
+                assert_eq!(
+                    under_filter(named(profile), mode, libc::SYS_socketpair, args),
+                    expected,
+                    "{profile} {mode:?}: {family} {kind} {protocol}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn no_process_changes_the_mode_of_a_file() {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    for profile in ["gateway", "agent", "policy", "broker"] {
+        for mode in [0o600, 0o644, 0o4755] {
+            let ended = in_child(|| {
+                let file = tempfile::tempfile().unwrap();
+                let change = || file.set_permissions(Permissions::from_mode(mode));
+                change().unwrap(); // The control.
+                apply(&compile(named(profile), Mode::Single).unwrap()).unwrap();
+                change().unwrap_err().raw_os_error().unwrap_or(0)
+            });
+            assert_eq!(ended, Ended::Exit(libc::EPERM), "{profile} {mode:o}");
+        }
+    }
+}
+
+#[test]
+fn only_a_kernel_without_filters_excuses_a_process_without_one() {
+    let answer = |errno| {
+        let error = std::io::Error::from_raw_os_error(errno);
+        linux::missing(&seccompiler::Error::Seccomp(error))
+    };
+    for errno in [libc::ENOSYS, libc::EINVAL] {
+        assert!(matches!(answer(errno), Ok(false)), "{errno}");
+    }
+    for errno in [libc::ENOMEM, libc::EACCES, libc::EPERM, libc::EFAULT] {
+        let refused = matches!(answer(errno), Err(SeccompError::Refused(_)));
+        assert!(refused, "{errno}");
+    }
+    let others = [
+        seccompiler::Error::EmptyFilter,
+        seccompiler::Error::ThreadSync(1),
+        seccompiler::Error::Prctl(std::io::Error::from_raw_os_error(libc::EINVAL)),
+    ];
+    for error in others {
+        assert!(linux::missing(&error).is_err(), "{error}");
     }
 }
 
