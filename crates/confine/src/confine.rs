@@ -39,6 +39,15 @@ pub enum ConfineError {
     Untestable,
 }
 
+impl ConfineError {
+    /// Whether another start may fare better with the same configuration and the same kernel: a file
+    /// that a rule names was not there, as while somebody replaces it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Files(LandlockError::Missing { .. }))
+    }
+}
+
 fn step(step: &'static str, result: io::Result<()>) -> Result<(), ConfineError> {
     result.map_err(|source| ConfineError::Step { step, source })
 }

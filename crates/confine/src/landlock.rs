@@ -94,6 +94,12 @@ pub struct LandlockStatus {
 /// Why the rules could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum LandlockError {
+    /// A rule's path does not exist; it may have been there a moment ago.
+    #[error("cannot permit {path}: there is no such file; create it or take the rule out")]
+    Missing {
+        /// The rule's path.
+        path: PathBuf,
+    },
     /// A rule's path cannot be opened.
     #[error("cannot permit {path}: {source}; create it or take the rule out")]
     Path {
@@ -113,6 +119,15 @@ pub enum LandlockError {
     /// The kernel refused a rule or the whole.
     #[error("the kernel refuses the file rules: {0}")]
     Kernel(String),
+}
+
+impl LandlockError {
+    fn opening(path: PathBuf, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { path },
+            _ => Self::Path { path, source },
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -187,12 +202,7 @@ mod linux {
             let fd = match opened {
                 Ok(fd) => fd,
                 Err(error) if rule.optional && error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => {
-                    return Err(LandlockError::Path {
-                        path: shown(&rule.target),
-                        source,
-                    });
-                }
+                Err(error) => return Err(LandlockError::opening(shown(&rule.target), error)),
             };
             let stat = rustix::fs::fstat(&fd).map_err(|error| LandlockError::Path {
                 path: shown(&rule.target),
@@ -236,10 +246,8 @@ mod linux {
 pub fn restrict(rules: &[FileRule], _connect_tcp: bool) -> Result<LandlockStatus, LandlockError> {
     for rule in rules {
         if let (Target::Path(path), false) = (&rule.target, rule.optional) {
-            std::fs::symlink_metadata(path).map_err(|source| LandlockError::Path {
-                path: path.clone(),
-                source,
-            })?;
+            std::fs::symlink_metadata(path)
+                .map_err(|error| LandlockError::opening(path.clone(), error))?;
         }
     }
     Ok(LandlockStatus::default())

@@ -94,6 +94,11 @@ fn a_missing_path_is_named_unless_it_may_be_missing() {
             error.to_string().contains(&gone.display().to_string()),
             "{error}"
         );
+        let attempt_again = |error| crate::ConfineError::Files(error).is_transient();
+        assert!(attempt_again(error));
+        let below_a_file = FileRule::path(inside.join("kept/x"), Access::Read).if_present();
+        let error = restrict(&[below_a_file], false).unwrap_err();
+        assert!(!attempt_again(error));
         let file = FileRule::path(inside.join("kept"), Access::ReadWriteDir);
         assert!(matches!(
             restrict(&[file], false),
