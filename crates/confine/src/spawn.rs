@@ -217,16 +217,25 @@ pub fn spawn(
     ));
     let mut child = Child {
         pid,
-        pidfd: open_pidfd(pid)?,
+        pidfd: None,
         exit: None,
     };
     let mut errno = [0; 4];
-    match read_report(report, &mut errno)? {
+    let reported = open_pidfd(pid).and_then(|pidfd| {
+        child.pidfd = pidfd;
+        read_report(report, &mut errno)
+    });
+    match reported {
         // The pipe closed by exec: the program runs (or the child was killed: `try_wait` tells).
-        0 => Ok(child),
-        _ => {
+        Ok(0) => Ok(child),
+        Ok(_) => {
             child.wait()?;
             Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
+        }
+        Err(error) => {
+            // Nobody else will know of the child. The first error is the one to tell.
+            let _ended = child.kill(Signal::KILL).and_then(|()| child.wait());
+            Err(error)
         }
     }
 }

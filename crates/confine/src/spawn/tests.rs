@@ -137,6 +137,37 @@ fn children_die_with_their_parent() {
     assert_eq!(ours.read(&mut [0]).unwrap(), 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_that_cannot_be_watched_is_an_error_and_is_ended_and_reaped() {
+    use crate::test_child::in_child;
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    let attempt = |call| {
+        in_child(|| {
+            let answer = SeccompAction::Errno(libc::EMFILE.unsigned_abs());
+            let arch = std::env::consts::ARCH.try_into().unwrap();
+            let rules = [(call, Vec::new())].into_iter().collect();
+            let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch).unwrap();
+            seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+            let (_ours, theirs) = UnixStream::pair().unwrap();
+            let script = ["sh", "-c", "while :; do read line <&3; done"];
+            let started = spawn(&shell(), &script, theirs.into(), stderr(), Leash::Control);
+            let reaped = rustix::process::wait(WaitOptions::NOHANG);
+            match (started, reaped) {
+                (Err(error), Err(rustix::io::Errno::CHILD)) => error.raw_os_error().unwrap(),
+                (Ok(mut child), Ok(None)) => {
+                    child.kill(Signal::KILL).unwrap();
+                    child.wait().unwrap();
+                    0
+                }
+                other => panic!("{other:?}"),
+            }
+        })
+    };
+    assert_eq!(attempt(libc::SYS_pidfd_open).exit(), libc::EMFILE);
+    assert_eq!(attempt(libc::SYS_reboot).exit(), 0, "the control");
+}
+
 #[test]
 fn a_program_runs_through_its_descriptor_when_its_path_is_gone() {
     let folder = tempfile::tempdir().unwrap();
