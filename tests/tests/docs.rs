@@ -58,6 +58,23 @@ fn the_generated_pages_are_current() {
     );
 }
 
+#[test]
+fn the_configuration_in_the_readme_works_and_has_nothing_to_warn_of() {
+    let readme = include_str!("../../README.md");
+    let blocks: Vec<&str> = readme
+        .split("```json5\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let loaded = clawdbot_config::parse("README.md", block.as_bytes())
+            .unwrap_or_else(|error| panic!("{}", error.render(false)));
+        assert!(loaded.findings.is_empty(), "{:?}", loaded.findings);
+        assert!(loaded.inactive().is_empty(), "{:?}", loaded.inactive());
+    }
+}
+
 fn processes() -> String {
     let mut page = String::from(
         "# Processes\n\n\

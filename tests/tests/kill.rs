@@ -199,3 +199,28 @@ async fn what_was_accepted_before_the_supervisor_died_is_answered_by_the_next_st
     );
     assert_eq!(product.stop(), Some(0));
 }
+
+/// A process that cannot start for a while is tried again, and everything that belongs to it is still
+/// there when it can.
+#[tokio::test]
+async fn policy_that_cannot_start_for_a_while_finds_its_socket_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new();
+    let mut product = Start::new().up(&scratch);
+    let record = scratch.state().join("audit/decisions.jsonl");
+    let mode = |mode| std::fs::set_permissions(&record, std::fs::Permissions::from_mode(mode));
+    mode(0o000).unwrap();
+    product.process("policy").signal(Signal::KILL);
+    for _ in 0..3 {
+        product.event_where("process", |e| {
+            e["role"] == "policy" && e["state"] == "ended"
+        });
+    }
+    mode(0o600).unwrap();
+    product.event_where("process", |e| {
+        e["role"] == "policy" && e["state"] == "ready"
+    });
+    scratch.clawdbot(&["token"]).ok();
+    scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+    assert_eq!(product.stop(), Some(0));
+}

@@ -322,3 +322,67 @@ fn a_configured_workspace_is_within_reach_and_one_that_is_named_later_is_not() {
     assert!(refused, "{}", product.log());
     assert_eq!(product.stop(), Some(0));
 }
+
+/// Clients that hang up at once make the gateway give up calls; that must not cost it the connection.
+#[test]
+fn a_flood_of_clients_that_hang_up_does_not_cut_the_gateway_off_from_policy() {
+    use std::io::Write as _;
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nCookie: clawdbot_session=junk\r\n\r\n",
+        product.port
+    );
+    for _ in 0..3 {
+        let clients: Vec<_> = (0..60)
+            .filter_map(|_| {
+                let mut client = std::net::TcpStream::connect(("127.0.0.1", product.port)).ok()?;
+                client.write_all(request.as_bytes()).ok()?;
+                Some(client)
+            })
+            .collect();
+        assert!(clients.len() > 30, "{}", clients.len());
+        drop(clients);
+    }
+    scratch
+        .clawdbot(&["chat", "--message", "still there?"])
+        .ok();
+    assert_eq!(product.stop(), Some(0));
+}
+
+/// Nobody reads the output: a terminal that was stopped, a pipe that is full.
+#[test]
+fn a_screen_that_nobody_reads_holds_up_nothing() {
+    let scratch = Scratch::new();
+    let mut command = scratch.program("clawdbot");
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    command.args(["up", "--json", "--port", &free.port().to_string()]);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As small as a pipe can be: it is full after a few events.
+    let screen = child.stdout.take().unwrap();
+    let small = rustix::pipe::fcntl_setpipe_size(&screen, 4096);
+    assert!(small.is_ok(), "{small:?}");
+    let gateway = || scratch.clawdbot(&["status"]).code == Some(0);
+    assert!(kernel::eventually(Duration::from_secs(10), gateway));
+    for _ in 0..12 {
+        let status = scratch.clawdbot(&["status", "--json"]).json();
+        let all = status["processes"].as_array().unwrap();
+        let dialer = all
+            .iter()
+            .find(|process| process["role"] == "dialer")
+            .unwrap();
+        Seen(u32::try_from(dialer["pid"].as_u64().unwrap()).unwrap()).signal(Signal::KILL);
+        assert!(kernel::eventually(Duration::from_secs(10), gateway));
+    }
+    let began = std::time::Instant::now();
+    Seen(child.id()).signal(Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    assert!(began.elapsed() < Duration::from_secs(2));
+    drop(screen);
+}

@@ -1,13 +1,13 @@
 //! What a running process has: its edges, its slice of the configuration, its status line, and the
 //! news that it should end.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::frames::{FrameHandler, serve_frames};
 use crate::inherit::{Inherited, Way};
-use crate::source::{Slot, Source};
+use crate::source::{Slots, Source};
 use crate::{FrameClient, FrameMessage, Notifier, ServeError, control};
 
 #[cfg(feature = "grpc")]
@@ -71,7 +71,7 @@ struct Inner {
 
 /// Where other processes are found.
 pub(crate) enum Peers {
-    Handed(Arc<Mutex<BTreeMap<Role, Arc<Slot>>>>),
+    Handed(Arc<Slots>),
     Sockets(PathBuf),
 }
 
@@ -83,10 +83,11 @@ pub(crate) enum Incoming {
 
 /// The ends of [`Context`]'s channels that the control task holds.
 pub(crate) struct Feeds {
-    pub(crate) slots: Arc<Mutex<BTreeMap<Role, Arc<Slot>>>>,
+    pub(crate) slots: Arc<Slots>,
     pub(crate) incoming: mpsc::UnboundedSender<Incoming>,
     pub(crate) listeners: watch::Sender<Vec<Arc<Listener>>>,
     pub(crate) shutdown: watch::Sender<bool>,
+    pub(crate) orphaned: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -95,12 +96,13 @@ impl Context {
         let (incoming, incoming_rx) = mpsc::unbounded_channel();
         let (listeners, listeners_rx) = watch::channel(Vec::new());
         let (shutdown, shutdown_rx) = watch::channel(false);
-        let slots = Arc::new(Mutex::new(BTreeMap::new()));
+        let slots = Arc::new(Slots::new(inherited.notifier.clone()));
         let feeds = Feeds {
             slots: Arc::clone(&slots),
             incoming,
             listeners,
             shutdown,
+            orphaned: inherited.orphaned,
         };
         feeds.give(inherited.brought)?;
         let peers = match inherited.way {
@@ -148,13 +150,7 @@ impl Context {
 
     fn source(&self, server: &Role) -> Source {
         match &self.0.peers {
-            Peers::Handed(slots) => {
-                let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-                let slot = slots
-                    .entry(server.clone())
-                    .or_insert_with(|| Arc::new(Slot::new()));
-                Source::Handed(Arc::clone(slot))
-            }
+            Peers::Handed(slots) => Source::Handed(slots.of(server)),
             Peers::Sockets(directory) => Source::path(
                 directory
                     .join(server.as_str())

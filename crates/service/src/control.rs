@@ -1,9 +1,9 @@
 //! The control descriptor of a running process: new ends of edges after a peer's restart, new
 //! listeners, the end. When the supervisor dies, the descriptor closes and the process ends too.
 
-use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use clawdbot_confine::frame::FrameReader;
 use clawdbot_proto::v1::{ControlFrame, control_frame};
@@ -13,18 +13,13 @@ use tracing::{error, warn};
 use crate::context::{Feeds, Incoming, Listener};
 use crate::frames::FrameConnection;
 use crate::inherit::Brought;
-use crate::source::Slot;
 use crate::{ServeError, log};
 
 impl Feeds {
     /// Passes descriptors on to whoever waits for them.
     pub(crate) fn give(&self, brought: Brought) -> Result<(), ServeError> {
         for (role, stream) in brought.calls {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots
-                .entry(role)
-                .or_insert_with(|| Arc::new(Slot::new()))
-                .hand_over(stream);
+            self.slots.of(&role).hand_over(stream);
         }
         // The receiver is gone only when the process ends.
         for (role, stream) in brought.serves {
@@ -56,37 +51,47 @@ impl Feeds {
 
 pub(crate) async fn follow(stream: UnixStream, reader: FrameReader, feeds: Feeds) {
     match FrameConnection::resume(stream, reader) {
-        Ok(connection) => {
-            while let Some(frame) = next(&connection).await {
-                match frame {
-                    (control_frame::Frame::Descriptor(what), Some(fd)) => {
-                        let mut brought = Brought {
-                            files: BTreeMap::new(),
-                            ..Brought::default()
-                        };
-                        let given = brought
-                            .add(what, fd)
-                            .map_err(|error| ServeError::from(error.to_string()))
-                            .and_then(|()| feeds.give(brought));
-                        if let Err(error) = given {
-                            warn!(%error, "a descriptor from the supervisor cannot be used");
-                        }
-                    }
-                    (control_frame::Frame::Listeners(kept), None) => {
-                        feeds.keep_only(&kept.addresses)
-                    }
-                    (control_frame::Frame::LogLevel(level), None) => log::set_level(&level),
-                    (control_frame::Frame::Shutdown(_), None) => break,
-                    _ => {
-                        error!("the supervisor sent a frame out of order");
-                        break;
-                    }
-                }
-            }
-        }
+        Ok(connection) => while obey(next(&connection).await, &feeds) {},
         Err(error) => error!(%error, "the control descriptor cannot be read"),
     }
     let _nobody_waits = feeds.shutdown.send(true);
+}
+
+/// Does what a frame says; `false` at the end.
+fn obey(
+    frame: Option<(control_frame::Frame, Option<std::os::fd::OwnedFd>)>,
+    feeds: &Feeds,
+) -> bool {
+    match frame {
+        Some((control_frame::Frame::Descriptor(what), Some(fd))) => {
+            let mut brought = Brought::default();
+            let given = brought
+                .add(what, fd)
+                .map_err(|error| ServeError::from(error.to_string()))
+                .and_then(|()| feeds.give(brought));
+            if let Err(error) = given {
+                warn!(%error, "a descriptor from the supervisor cannot be used");
+            }
+            true
+        }
+        Some((control_frame::Frame::Listeners(kept), None)) => {
+            feeds.keep_only(&kept.addresses);
+            true
+        }
+        Some((control_frame::Frame::LogLevel(level), None)) => {
+            log::set_level(&level);
+            true
+        }
+        Some((control_frame::Frame::Shutdown(_), None)) => false,
+        Some(_) => {
+            error!("the supervisor sent a frame out of order");
+            false
+        }
+        None => {
+            feeds.orphaned.store(true, Ordering::Relaxed);
+            false
+        }
+    }
 }
 
 async fn next(

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use clawdbot_confine::ConfineError;
+
 /// Exit status of a process whose confinement or configuration is not acceptable; it is not restarted.
 pub(crate) const EXIT_CONFIG: u8 = 78;
 
@@ -29,6 +31,14 @@ impl StartError {
         Self {
             message: format!("{what}: {error}"),
             code: 1,
+        }
+    }
+
+    /// No acceptable confinement: exit status 78, or 1 where another try may find it possible.
+    pub(crate) fn confinement(error: ConfineError) -> Self {
+        Self {
+            message: format!("confinement: {error}"),
+            code: if error.is_transient() { 1 } else { EXIT_CONFIG },
         }
     }
 

@@ -19,6 +19,10 @@ static ROLE: OnceLock<String> = OnceLock::new();
 const INFO: u8 = 3;
 const LEVELS: [&str; 6] = ["silent", "error", "warn", "info", "debug", "trace"];
 
+/// The target of records: events that are written whatever the level, even at "silent". For what
+/// must be accounted for afterwards, such as `info!(target: log::RECORD, ...)` for a connection.
+pub const RECORD: &str = "clawdbot::record";
+
 /// Sends this process's log lines to its error stream, under the name of `role`. Later calls change nothing.
 pub fn start(role: &str) {
     if ROLE.set(role.to_owned()).is_ok() {
@@ -27,7 +31,7 @@ pub fn start(role: &str) {
     }
 }
 
-/// Shows lines of `level` and above: silent, error, warn, info, debug or trace. Other words change nothing.
+/// Shows lines of `level` and above, and records: silent, error, warn, info, debug or trace. Other words change nothing.
 pub fn set_level(level: &str) {
     if let Some(number) = LEVELS.iter().position(|known| *known == level) {
         LEVEL.store(u8::try_from(number).unwrap_or(INFO), Ordering::Relaxed);
@@ -57,6 +61,10 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("clawdbot")
 }
 
+fn is_shown(metadata: &Metadata<'_>, level: u8) -> bool {
+    metadata.target() == RECORD || (is_ours(metadata) && number(*metadata.level()) <= level)
+}
+
 impl Subscriber for Lines {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if metadata.is_event() && is_ours(metadata) {
@@ -67,7 +75,7 @@ impl Subscriber for Lines {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        is_ours(metadata) && number(*metadata.level()) <= LEVEL.load(Ordering::Relaxed)
+        is_shown(metadata, LEVEL.load(Ordering::Relaxed))
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -147,6 +155,55 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+
+    /// Whether the event of `say` is shown at each of the levels, from "silent" to "trace".
+    fn shown(say: fn()) -> [bool; 6] {
+        struct Rule(u8, std::sync::Arc<AtomicU8>);
+        impl Subscriber for Rule {
+            fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+                // Asked anew every time: several subscribers see one callsite here.
+                match is_ours(metadata) {
+                    true => Interest::sometimes(),
+                    false => Interest::never(),
+                }
+            }
+            fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+                is_shown(metadata, self.0)
+            }
+            fn new_span(&self, _: &Attributes<'_>) -> Id {
+                Id::from_u64(1)
+            }
+            fn record(&self, _: &Id, _: &Record<'_>) {}
+            fn record_follows_from(&self, _: &Id, _: &Id) {}
+            fn event(&self, _: &Event<'_>) {
+                self.1.fetch_add(1, Ordering::Relaxed);
+            }
+            fn enter(&self, _: &Id) {}
+            fn exit(&self, _: &Id) {}
+        }
+        [0, 1, 2, 3, 4, 5].map(|level| {
+            let seen = std::sync::Arc::new(AtomicU8::new(0));
+            let rule = Rule(level, std::sync::Arc::clone(&seen));
+            tracing::subscriber::with_default(rule, say);
+            seen.load(Ordering::Relaxed) == 1
+        })
+    }
+
+    #[test]
+    fn a_record_is_written_at_every_level_and_other_lines_at_their_own() {
+        assert_eq!(shown(|| tracing::info!(target: RECORD, "dial")), [true; 6]);
+        assert_eq!(
+            shown(|| tracing::info!("dial")),
+            [false, false, false, true, true, true]
+        );
+        assert_eq!(
+            shown(|| tracing::error!("dial")),
+            [false, true, true, true, true, true]
+        );
+        // A library does not become ours by a similar name.
+        let others = || tracing::info!(target: "hyper::clawdbot::record", "dial");
+        assert_eq!(shown(others), [false; 6]);
+    }
 
     #[test]
     fn a_line_is_one_json_object_with_its_fields_whatever_they_hold() {

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clawdbot_confine::frame;
+use clawdbot_identity::Role;
 use clawdbot_proto::v1::{ChildFrame, child_frame};
 use prost::Message as _;
 
@@ -45,10 +46,21 @@ impl Notifier {
         self.send("STOPPING=1");
     }
 
+    /// The connection to a server ended without the server's end.
+    pub(crate) fn edge_lost(&self, server: &Role) {
+        let target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Target::Control(stream) = &*target {
+            let frame = child_frame::Frame::EdgeLost(server.to_string());
+            if let Err(error) = send_frame(stream, frame) {
+                tracing::debug!(%error, "a notification did not arrive");
+            }
+        }
+    }
+
     fn send(&self, lines: &str) {
         let target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = match &*target {
-            Target::Control(stream) => send_frame(stream, lines),
+            Target::Control(stream) => send_frame(stream, child_frame::Frame::Notify(lines.into())),
             Target::Manager(socket) => socket.send(lines.as_bytes()).map(drop),
             Target::Nobody => Ok(()),
         };
@@ -59,10 +71,8 @@ impl Notifier {
     }
 }
 
-fn send_frame(stream: impl AsFd, lines: &str) -> io::Result<()> {
-    let frame = ChildFrame {
-        frame: Some(child_frame::Frame::Notify(lines.into())),
-    };
+fn send_frame(stream: impl AsFd, frame: child_frame::Frame) -> io::Result<()> {
+    let frame = ChildFrame { frame: Some(frame) };
     frame::send(stream, &frame.encode_to_vec(), &[])
 }
 

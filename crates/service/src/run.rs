@@ -16,6 +16,8 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clawdbot_confine::landlock::{Access, FileRule};
@@ -65,6 +67,7 @@ struct Started<P> {
 /// that was killed cannot, and holds the lock of the state directory until that is done.
 struct Tidy {
     run: OwnedFd,
+    orphaned: Arc<AtomicBool>,
     _lock: Option<OwnedFd>,
 }
 
@@ -75,6 +78,7 @@ impl Tidy {
         start.allow(FileRule::path(&path, Access::RemoveFiles));
         Some(Self {
             run,
+            orphaned: Arc::clone(&start.inherited.orphaned),
             _lock: start.take_file("lock"),
         })
     }
@@ -82,6 +86,10 @@ impl Tidy {
 
 impl Drop for Tidy {
     fn drop(&mut self) {
+        // While the supervisor lives, it needs them for the next start of this process.
+        if !self.orphaned.load(Ordering::Relaxed) {
+            return;
+        }
         for edge in EDGES.iter().filter(|edge| edge.client == "operator") {
             // The supervisor may have done it already.
             let _gone = unlinkat(&self.run, format!("{}.sock", edge.server), AtFlags::empty());
@@ -103,6 +111,10 @@ fn start<P>(
     let mut start = Start::new(inherited);
     let tidy = Tidy::take(&mut start);
     let outcome = prepare(&mut start).and_then(|prepared| {
+        if let Way::Sockets(directory) = &start.inherited.way {
+            let rule = FileRule::path(directory, Access::Connect).if_present();
+            start.allow(rule);
+        }
         let mode = if in_system_mode {
             Mode::System
         } else {
@@ -128,8 +140,8 @@ fn confine(program: &str, mode: Mode, start: &mut Start) -> Result<Confinement, 
     let profile = profile(program)
         .ok_or_else(|| StartError::config(format!("there is no confinement profile {program}")))?;
     let rules = std::mem::take(&mut start.rules);
-    let confinement = clawdbot_confine::confine(profile, mode, &rules)
-        .map_err(|error| StartError::config(format!("confinement: {error}")))?;
+    let confinement =
+        clawdbot_confine::confine(profile, mode, &rules).map_err(StartError::confinement)?;
     if start.setup().sandbox_require == "full" && !confinement.is_full() {
         return Err(StartError::config(format!(
             "sandbox.require is \"full\", but this kernel gives less: {}",

@@ -1,19 +1,54 @@
 //! Where the streams of an edge come from: handed over by the supervisor, again after each restart of
 //! the peer, or connected to by path where a service manager made the sockets.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use clawdbot_identity::Role;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
+
+use crate::Notifier;
 
 /// Holds the newest stream that the supervisor handed over and nobody has taken yet.
 pub(crate) struct Slot {
     next: Mutex<Option<StdStream>>,
     arrived: Notify,
     generation: watch::Sender<u64>,
+    /// Asks for another stream.
+    lost: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// The slots of a process, one for each server that it calls.
+pub(crate) struct Slots {
+    known: Mutex<BTreeMap<Role, Arc<Slot>>>,
+    notifier: Notifier,
+}
+
+impl Slots {
+    pub(crate) fn new(notifier: Notifier) -> Self {
+        Self {
+            known: Mutex::default(),
+            notifier,
+        }
+    }
+
+    /// The slot of a server. When its stream ends, the supervisor is asked for another.
+    pub(crate) fn of(&self, server: &Role) -> Arc<Slot> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || {
+            let (notifier, name) = (self.notifier.clone(), server.clone());
+            let lost: Box<dyn Fn() + Send + Sync> = Box::new(move || notifier.edge_lost(&name));
+            Arc::new(Slot {
+                lost: Some(lost),
+                ..Slot::new()
+            })
+        };
+        Arc::clone(known.entry(server.clone()).or_insert_with(made))
+    }
 }
 
 impl Slot {
@@ -22,6 +57,7 @@ impl Slot {
             next: Mutex::new(None),
             arrived: Notify::new(),
             generation: watch::Sender::new(0),
+            lost: None,
         }
     }
 
@@ -42,7 +78,7 @@ impl Slot {
 
 /// Where the next stream to a peer comes from.
 pub(crate) enum Source {
-    Handed(std::sync::Arc<Slot>),
+    Handed(Arc<Slot>),
     Path {
         path: PathBuf,
         generation: watch::Sender<u64>,
@@ -86,10 +122,17 @@ impl Source {
         }
     }
 
-    /// The connection ended. Where streams are handed over, the next one says so itself.
+    /// The connection ended. Where streams are handed over, the next one is here already if the peer
+    /// was started anew; else it is asked for.
     pub(crate) fn ended(&self) {
-        if let Self::Path { generation, .. } = self {
-            generation.send_modify(|n| *n += 1);
+        match self {
+            Self::Handed(slot) => {
+                let next = slot.next.lock().unwrap_or_else(PoisonError::into_inner);
+                if let (None, Some(lost)) = (next.as_ref(), &slot.lost) {
+                    lost();
+                }
+            }
+            Self::Path { generation, .. } => generation.send_modify(|n| *n += 1),
         }
     }
 }

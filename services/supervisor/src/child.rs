@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use clawdbot_confine::spawn::{Child, Leash, Program, spawn};
+use clawdbot_confine::spawn::{Child, Leash, Program, Signal, spawn};
 use clawdbot_identity::Role;
 use clawdbot_proto::v1::{
     ChildFrame, ControlFrame, Descriptor, Setup, SetupDone, child_frame, control_frame,
@@ -52,17 +52,25 @@ impl Started {
         } else {
             Leash::Parent
         };
-        let child = spawn(program, &argv, theirs.into(), log_end.into(), leash)?;
-
+        // Whatever can fail comes before the start.
         let connection = std::sync::Arc::new(FrameConnection::new(ours)?);
+        let log = pipe::Receiver::from_owned_fd(log.into())?;
+        let child = spawn(program, &argv, theirs.into(), log_end.into(), leash)?;
         let (outgoing, queue) = mpsc::unbounded_channel();
         tokio::spawn(write_frames(std::sync::Arc::clone(&connection), queue));
         tokio::spawn(read_frames(connection, run.clone(), events.clone()));
-        let log = pipe::Receiver::from_owned_fd(log.into())?;
         tokio::spawn(read_log(log, run, child.pid(), events.clone()));
         let started = Self { child, outgoing };
         started.send(control_frame::Frame::Setup(setup), None);
         Ok(started)
+    }
+
+    /// Ends a process that did not get what it needs.
+    pub(crate) fn abandon(mut self) {
+        if self.child.kill(Signal::KILL).is_ok() {
+            // It ends at once; what it says about it is of no use.
+            let _exit = self.child.wait();
+        }
     }
 
     /// Hands over a descriptor.
@@ -107,14 +115,12 @@ async fn read_frames(
         let message = ChildFrame::decode(frame.payload.as_slice())
             .ok()
             .and_then(|m| m.frame);
-        let Some(child_frame::Frame::Notify(lines)) = message else {
-            continue;
+        let event = match message {
+            Some(child_frame::Frame::Notify(lines)) => Event::Notified(run.clone(), lines),
+            Some(child_frame::Frame::EdgeLost(server)) => Event::EdgeLost(run.clone(), server),
+            None => continue,
         };
-        if events
-            .send(Event::Notified(run.clone(), lines))
-            .await
-            .is_err()
-        {
+        if events.send(event).await.is_err() {
             return;
         }
     }

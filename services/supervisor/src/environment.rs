@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 
 use clawdbot_confine::{fd, process};
 use zeroize::Zeroizing;
@@ -22,24 +21,56 @@ pub(crate) struct Environment {
     pub(crate) policy: Vec<(&'static str, OwnedFd)>,
 }
 
-/// Takes the environment of this process and leaves none behind.
+/// Takes the environment of this process and leaves none behind: no copy but the memory files.
 pub(crate) fn take() -> io::Result<Environment> {
-    let mut blob = Zeroizing::new(Vec::new());
-    let mut policy = Vec::new();
-    for (name, value) in std::env::vars_os() {
-        let value = Zeroizing::new(value.as_bytes().to_vec());
-        if let Some((_, file)) = OF_POLICY.iter().find(|(variable, _)| name == *variable) {
-            if !value.is_empty() {
-                policy.push((*file, fd::memfd(file, &value)?));
+    let mut size = 0;
+    process::env_visit(|entry| size += entry.len() + 1);
+    // Large enough at once: a buffer that grows leaves its contents behind.
+    let mut blob = Zeroizing::new(Vec::with_capacity(size));
+    let mut policy = Ok(Vec::new());
+    process::env_visit(|entry| match of_policy(entry) {
+        Some((file, value)) => {
+            if let (false, Ok(files)) = (value.is_empty(), &mut policy) {
+                match fd::memfd(file, value) {
+                    Ok(fd) => files.push((file, fd)),
+                    Err(error) => policy = Err(error),
+                }
             }
-            continue;
         }
-        blob.extend_from_slice(name.as_bytes());
-        blob.push(b'=');
-        blob.extend_from_slice(&value);
-        blob.push(0);
-    }
+        None => {
+            blob.extend_from_slice(entry);
+            blob.push(0);
+        }
+    });
     let broker = fd::memfd("environment", &blob)?;
     process::env_wipe();
-    Ok(Environment { broker, policy })
+    Ok(Environment {
+        broker,
+        policy: policy?,
+    })
+}
+
+/// The name of the descriptor that carries a variable of policy, and its value.
+fn of_policy(entry: &[u8]) -> Option<(&'static str, &[u8])> {
+    OF_POLICY.iter().find_map(|(variable, file)| {
+        let value = entry
+            .strip_prefix(variable.as_bytes())?
+            .strip_prefix(b"=")?;
+        Some((*file, value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_gateways_own_credentials_go_to_policy() {
+        assert_eq!(
+            of_policy(b"CLAWDBOT_GATEWAY_TOKEN=a=b"),
+            Some(("gateway-token", b"a=b".as_slice()))
+        );
+        assert_eq!(of_policy(b"CLAWDBOT_GATEWAY_TOKEN_2=x"), None);
+        assert_eq!(of_policy(b"ANTHROPIC_API_KEY=x"), None);
+    }
 }

@@ -31,6 +31,12 @@ use crate::wiring::{Wire, wires};
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long processes may take to end in good order.
 const FAREWELL: Duration = Duration::from_millis(1500);
+/// How long a killed process may take to be gone before nobody waits for it.
+const GONE: Duration = Duration::from_secs(2);
+/// A loop that wakes this much too late was not running: its children were not silent.
+const LATE: Duration = Duration::from_secs(5);
+/// Edges of one process that are mended before it is taken for broken.
+const MENDED: u32 = 64;
 /// Exit status when a process refuses to run.
 const REFUSED: u8 = 78;
 
@@ -47,6 +53,8 @@ pub(crate) enum Event {
     Notified(Run, String),
     /// A line on the error stream.
     Logged(Run, u32, Vec<u8>),
+    /// The connection of a process to this server ended while both live.
+    EdgeLost(Run, String),
     /// Some child ended.
     ChildEnded,
     /// Policy has a new plan.
@@ -93,8 +101,8 @@ struct Member {
     running: Option<Running>,
     /// When to start it again.
     due: Option<Instant>,
-    /// The plan does not name it any more.
-    unwanted: bool,
+    /// Since when the plan does not name it any more.
+    unwanted: Option<Instant>,
     confinement: String,
     status: String,
 }
@@ -104,6 +112,8 @@ struct Running {
     generation: u64,
     since: Instant,
     heard: Instant,
+    /// Edges of it that were mended.
+    mended: u32,
 }
 
 impl Fleet {
@@ -129,7 +139,7 @@ impl Fleet {
             self.start(&role);
         }
         loop {
-            if self.stopping.is_some() && self.members.values().all(|m| m.running.is_none()) {
+            if self.has_stopped(Instant::now()) {
                 break;
             }
             let wake = self.next_deadline();
@@ -137,6 +147,10 @@ impl Fleet {
                 event = events.recv() => event,
                 () = sleep_until(wake) => None,
             };
+            let now = Instant::now();
+            if wake.is_some_and(|wake| now > wake + LATE) {
+                self.excuse(now);
+            }
             if let Some(event) = event {
                 self.react(event);
             }
@@ -160,6 +174,7 @@ impl Fleet {
         match event {
             Event::Notified(run, lines) => self.notified(&run, &lines),
             Event::Logged(run, pid, bytes) => self.logged(&run, pid, &bytes),
+            Event::EdgeLost(run, server) => self.mend(&run, &server),
             Event::ChildEnded => self.reap(),
             Event::Planned(plan) => self.follow(&plan),
             Event::Asked(answer) => {
@@ -189,11 +204,19 @@ impl Fleet {
                 .alarm(&format!("there is no program for {role}"));
             return;
         };
-        let started = Started::new(program, run, setup, &self.events).and_then(|started| {
-            self.equip(role, &started)?;
-            started.done();
-            Ok(started)
-        });
+        let started =
+            Started::new(program, run, setup, &self.events).and_then(|started| {
+                match self.equip(role, &started) {
+                    Ok(()) => {
+                        started.done();
+                        Ok(started)
+                    }
+                    Err(error) => {
+                        started.abandon();
+                        Err(error)
+                    }
+                }
+            });
         let now = Instant::now();
         let member = self.members.entry(role.clone()).or_default();
         member.due = None;
@@ -208,6 +231,7 @@ impl Fleet {
                     generation,
                     since: now,
                     heard: now,
+                    mended: 0,
                 });
             }
             Err(error) => {
@@ -271,6 +295,49 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// Makes a new connection in the place of one that ended while both processes live. A process whose
+    /// connections keep ending is started anew.
+    fn mend(&mut self, run: &Run, server: &str) {
+        let Ok(server) = Role::parse(server) else {
+            return;
+        };
+        let ready = |member: &Member| member.running.is_some() && member.life.ready.is_some();
+        if !self.members.get(&server).is_some_and(ready) {
+            // Its next start brings new connections.
+            return;
+        }
+        let Some(running) = self.running(run).and_then(|member| member.running.as_mut()) else {
+            return;
+        };
+        running.mended += 1;
+        if running.mended > MENDED {
+            let _gone = running.started.child.kill(Signal::KILL);
+            return;
+        }
+        let role = &run.role;
+        let wire = wires(role, [&server].into_iter())
+            .into_iter()
+            .find(|wire| wire.client == *role);
+        let mended =
+            wire.map(
+                |wire| match self.members.get(role).and_then(|m| m.running.as_ref()) {
+                    Some(client) => self.connect(role, &client.started, &wire),
+                    None => Ok(()),
+                },
+            );
+        match mended {
+            Some(Ok(())) => self.note(
+                "warn",
+                &format!("{role} lost its connection to {server} and has a new one"),
+            ),
+            Some(Err(error)) => self.note(
+                "error",
+                &format!("{role} has no connection to {server}: {error}"),
+            ),
+            None => {}
+        }
     }
 
     /// The files of a process, by the name it knows them under.
@@ -351,7 +418,7 @@ impl Fleet {
             && self
                 .members
                 .values()
-                .all(|m| m.unwanted || m.life.ready.is_some());
+                .all(|m| m.unwanted.is_some() || m.life.ready.is_some());
         if self.announced || !up || self.stopping.is_some() {
             return;
         }
@@ -431,8 +498,8 @@ impl Fleet {
         let Some(member) = self.members.get_mut(role) else {
             return;
         };
-        if self.stopping.is_some() || member.unwanted {
-            if member.unwanted {
+        if self.stopping.is_some() || member.unwanted.is_some() {
+            if member.unwanted.is_some() {
                 self.members.remove(role);
             }
             self.parts.ui.process(role.as_str(), pid, "stopped", &how);
@@ -488,7 +555,9 @@ impl Fleet {
     // ---- time ------------------------------------------------------------------------------------
 
     fn next_deadline(&self) -> Option<Instant> {
-        let farewell = self.stopping.map(|since| since + FAREWELL);
+        // Past it, killed processes are waited for in small steps.
+        let soon = Instant::now() + Duration::from_millis(100);
+        let farewell = self.stopping.map(|since| (since + FAREWELL).max(soon));
         let members = self.members.values().filter_map(|member| {
             member.due.or(member
                 .running
@@ -496,6 +565,20 @@ impl Fleet {
                 .map(|running| running.heard + SILENCE))
         });
         members.chain(farewell).min()
+    }
+
+    /// Whether all have ended, or were killed and do not go.
+    fn has_stopped(&self, now: Instant) -> bool {
+        self.stopping.is_some_and(|since| {
+            self.members.values().all(|m| m.running.is_none()) || now > since + FAREWELL + GONE
+        })
+    }
+
+    /// This process was stopped or the machine slept: what the children said meanwhile is yet unread.
+    fn excuse(&mut self, now: Instant) {
+        for running in self.members.values_mut().filter_map(|m| m.running.as_mut()) {
+            running.heard = now;
+        }
     }
 
     fn keep_time(&mut self, now: Instant) {
@@ -508,6 +591,11 @@ impl Fleet {
         for (role, member) in &mut self.members {
             if member.due.is_some_and(|due| now >= due) {
                 due.push(role.clone());
+            }
+            if let (Some(since), Some(running)) = (member.unwanted, &member.running)
+                && now >= since + FAREWELL
+            {
+                let _gone = running.started.child.kill(Signal::KILL);
             }
             if let Some(running) = &mut member.running
                 && now >= running.heard + SILENCE
@@ -565,17 +653,19 @@ impl Fleet {
             .iter()
             .filter_map(|name| Role::parse(name).ok())
             .collect();
+        let now = Instant::now();
         for (role, member) in &mut self.members {
             let by_plan = role.name().is_some();
-            member.unwanted = by_plan && !planned.contains(role);
-            if let (true, Some(running)) = (member.unwanted, &member.running) {
+            let unwanted = by_plan && !planned.contains(role);
+            member.unwanted = unwanted.then(|| member.unwanted.unwrap_or(now));
+            if let (true, Some(running)) = (unwanted, &member.running) {
                 running
                     .started
                     .send(control_frame::Frame::Shutdown(Shutdown {}), None);
             }
         }
         self.members
-            .retain(|_, member| !member.unwanted || member.running.is_some());
+            .retain(|_, member| member.unwanted.is_none() || member.running.is_some());
         for role in planned {
             if !self.members.contains_key(&role) {
                 self.start(&role);
@@ -587,7 +677,7 @@ impl Fleet {
         let fresh = match self.listeners.follow(planned) {
             Ok(fresh) => fresh,
             Err(occupied) if self.planned => {
-                let message = format!("{occupied}; the old address stays in use");
+                let message = format!("{occupied}; see gateway.bind and gateway.port");
                 self.parts.ui.alarm(&message);
                 self.note("error", &message);
                 return;
@@ -678,7 +768,7 @@ impl Member {
 
     fn state(&self) -> &'static str {
         match (&self.running, self.life.ready) {
-            (Some(_), _) if self.unwanted => "stopping",
+            (Some(_), _) if self.unwanted.is_some() => "stopping",
             (Some(_), Some(_)) => "ready",
             (Some(_), None) => "starting",
             (None, _) => "waiting",

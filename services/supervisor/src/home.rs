@@ -4,13 +4,13 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
 };
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clawdbot_confine::process::{self, User};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::options::Options;
 
@@ -96,7 +96,7 @@ fn make_for(directory: &Path, user: &User) -> Result<(), Refusal> {
         .mode(0o700)
         .create(directory)
     {
-        Ok(()) => chown(directory, Some(user.uid), Some(user.gid))
+        Ok(()) => give(directory, user)
             .map_err(|e| Refusal::io(&format!("cannot give {shown} to {}", user.name), &e, "")),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let found = fs::symlink_metadata(directory)
@@ -121,6 +121,18 @@ fn make_for(directory: &Path, user: &User) -> Result<(), Refusal> {
             "make its parent directory, or choose another --state-dir",
         )),
     }
+}
+
+/// Gives a directory that was just made to its user. It is looked at through a descriptor: whoever may
+/// write to its parent could have put another one in its place.
+fn give(directory: &Path, user: &User) -> io::Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let open = rustix::fs::open(directory, flags, Mode::empty())?;
+    let found = rustix::fs::fstat(&open)?;
+    if found.st_uid != 0 || found.st_mode & 0o077 != 0 {
+        return Err(io::Error::other("somebody changed it meanwhile"));
+    }
+    fchown(&open, Some(user.uid), Some(user.gid))
 }
 
 /// Where workspaces lie when there is no home directory: beside the state, since the state is no place

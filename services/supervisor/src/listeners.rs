@@ -22,7 +22,7 @@ impl Listeners {
     /// plan does not name any more. If one cannot be bound, the old ones stay.
     pub(crate) fn follow(&mut self, planned: &[String]) -> Result<Vec<SocketAddr>, Occupied> {
         let mut fresh = BTreeMap::new();
-        let mut named = Vec::new();
+        let (mut named, mut wanted) = (Vec::new(), Vec::new());
         for text in planned {
             let occupied = |error| Occupied {
                 address: text.clone(),
@@ -33,13 +33,41 @@ impl Listeners {
                 .map_err(|_| occupied(io::ErrorKind::InvalidInput.into()))?;
             named.push(address);
             if !self.0.contains_key(&address) {
-                fresh.insert(address, TcpListener::bind(address).map_err(occupied)?);
+                wanted.push(address);
             }
+        }
+        for address in wanted {
+            let occupied = |error| Occupied {
+                address: address.to_string(),
+                error,
+            };
+            let bound = TcpListener::bind(address);
+            let bound = match bound {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    self.make_way(address, &named);
+                    TcpListener::bind(address)
+                }
+                bound => bound,
+            };
+            fresh.insert(address, bound.map_err(occupied)?);
         }
         let new = fresh.keys().copied().collect();
         self.0.retain(|address, _| named.contains(address));
         self.0.extend(fresh);
         Ok(new)
+    }
+
+    /// Ends those of our own sockets that are in the way of an address: the same port, and not planned
+    /// any more. Ended for everybody who holds them, since an owner who narrows the address means it.
+    fn make_way(&mut self, address: SocketAddr, named: &[SocketAddr]) {
+        self.0.retain(|old, socket| {
+            let stays = old.port() != address.port() || named.contains(old);
+            if !stays {
+                // One that is closed already is as good.
+                let _closed = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
+            }
+            stays
+        });
     }
 
     /// All sockets.
@@ -64,6 +92,29 @@ impl Listeners {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_narrowed_address_takes_the_place_of_the_wide_one_on_the_same_port() {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        // Both on the loopback network: all of it cannot be listened on, two of its addresses can.
+        let wide = format!("[::ffff:127.0.0.1]:{port}");
+        let narrow = format!("127.0.0.1:{port}");
+        let mut listeners = Listeners::default();
+        listeners.follow(std::slice::from_ref(&wide)).unwrap();
+        let held_elsewhere: Vec<_> = listeners
+            .iter()
+            .map(|(_, socket)| socket.try_clone().unwrap())
+            .collect();
+        listeners.follow(std::slice::from_ref(&narrow)).unwrap();
+        assert_eq!(listeners.addresses(), [narrow.clone()]);
+        std::net::TcpStream::connect(narrow).unwrap();
+        assert!(held_elsewhere.iter().all(|socket| socket.accept().is_err()));
+    }
 
     #[test]
     fn an_occupied_address_leaves_the_old_socket_in_place() {

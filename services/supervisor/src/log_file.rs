@@ -60,6 +60,10 @@ impl LogFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
+        // A try that failed half-way has moved it aside already.
+        if !self.path.exists() {
+            return self.begin();
+        }
         for number in (1..KEPT).rev() {
             let from = numbered(&self.path, number);
             if from.exists() {
@@ -67,6 +71,10 @@ impl LogFile {
             }
         }
         fs::rename(&self.path, numbered(&self.path, 1))?;
+        self.begin()
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
         self.file = create(&self.path)?;
         self.size = 0;
         Ok(())

@@ -20,7 +20,7 @@ use crate::home::{self, Refusal};
 use crate::log_file::LogFile;
 use crate::options::Options;
 use crate::sockets::{RunDirectory, servers};
-use crate::ui::Ui;
+use crate::ui::{Screen, Ui};
 use crate::{environment, operator};
 
 /// News that may wait; a process that writes faster than the log waits for it.
@@ -34,6 +34,7 @@ pub fn main() -> ExitCode {
         Ok(options) => options,
         Err(message) => {
             let ui = Ui {
+                screen: None,
                 json: false,
                 color: false,
                 verbose: false,
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         }
     };
     let ui = Ui {
+        screen: None,
         json: options.json,
         color: options.color,
         verbose: options.verbose,
@@ -178,7 +180,8 @@ fn open_programs() -> Result<BTreeMap<String, Program>, Refusal> {
 }
 
 impl Prepared {
-    fn run(self, ui: Ui) -> ExitCode {
+    fn run(self, mut ui: Ui) -> ExitCode {
+        ui.screen = Some(Screen::start());
         log::start("supervisor");
         log::set_level("silent");
         let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -244,12 +247,9 @@ fn always() -> Vec<Role> {
 }
 
 fn follow_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-        SignalKind::child(),
-    ] {
+    let stop = [SignalKind::interrupt(), SignalKind::terminate()];
+    let hangup = (!hangup_is_ignored()).then(SignalKind::hangup);
+    for kind in stop.into_iter().chain(hangup).chain([SignalKind::child()]) {
         let mut arrivals = signal(kind)?;
         let events = events.clone();
         tokio::spawn(async move {
@@ -266,6 +266,14 @@ fn follow_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
         });
     }
     Ok(())
+}
+
+/// Started with `nohup`, for example: whoever did it wants it to go on after the logout.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 async fn follow_plan(edge: Edge, events: mpsc::Sender<Event>) {

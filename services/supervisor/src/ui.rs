@@ -2,7 +2,9 @@
 //! child could use to paint the terminal.
 
 use std::io::{self, Write as _};
-use std::time::Duration;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::confinement_json;
@@ -11,8 +13,15 @@ use serde_json::{Value, json};
 use crate::home::Refusal;
 use crate::log_file::Line;
 
+/// Lines that wait for a screen that does not take them; more are lost.
+const WAITING: usize = 256;
+/// How long the last lines may take.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 /// Where and how to show things.
 pub(crate) struct Ui {
+    /// Set once the work has begun: from then on a screen that is held must not hold it.
+    pub(crate) screen: Option<Screen>,
     pub(crate) json: bool,
     pub(crate) color: bool,
     pub(crate) verbose: bool,
@@ -159,10 +168,11 @@ impl Ui {
         }
     }
 
-    /// A screen that went away does not end the work.
     fn line(&self, line: &str) {
-        let mut out = io::stdout().lock();
-        let _lost = writeln!(out, "{line}").and_then(|()| out.flush());
+        match &self.screen {
+            Some(screen) => screen.show(line),
+            None => print(line),
+        }
     }
 
     fn bold(&self, text: &str) -> String {
@@ -178,6 +188,50 @@ impl Ui {
             format!("\x1b[2m{text}\x1b[0m")
         } else {
             text.into()
+        }
+    }
+}
+
+/// A screen that went away does not end the work.
+fn print(line: &str) {
+    let mut out = io::stdout().lock();
+    let _lost = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Writes lines in a thread of its own: a terminal that was stopped, or a pipe that nobody reads, holds
+/// up nobody else.
+pub(crate) struct Screen {
+    lines: Option<SyncSender<String>>,
+    thread: JoinHandle<()>,
+}
+
+impl Screen {
+    pub(crate) fn start() -> Self {
+        let (lines, waiting) = sync_channel::<String>(WAITING);
+        let thread = std::thread::spawn(move || {
+            for line in waiting {
+                print(&line);
+            }
+        });
+        Self {
+            lines: Some(lines),
+            thread,
+        }
+    }
+
+    fn show(&self, line: &str) {
+        if let Some(lines) = &self.lines {
+            let _full = lines.try_send(line.to_owned());
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.lines = None;
+        let deadline = Instant::now() + LAST_LINES;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use clawdbot_identity::Role;
 use clawdbot_proto::edges::{self, Method, Retry};
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -26,6 +26,13 @@ use crate::source::{Slot, Source};
 
 /// How long a call waits for its peer before it is UNAVAILABLE.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an answer that is no stream may take once the call was sent.
+const REPLY: Duration = Duration::from_secs(60);
+/// Longest answer that is no stream, bytes: what tonic's clients take.
+const LONGEST: usize = (4 << 20) + 5;
+/// Servers in a row that a call is tried at.
+const TRIES: usize = 8;
 
 /// One edge from this process to a server. Cheap to clone; all clones share the connection.
 #[derive(Clone)]
@@ -36,7 +43,7 @@ struct Inner {
     server: Role,
     source: Source,
     patience: Duration,
-    current: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
+    current: Mutex<Option<Current>>,
 }
 
 /// Where an edge gets its streams from.
@@ -49,14 +56,20 @@ impl Handover {
     }
 }
 
+/// The connection in use; the number tells it from those before.
+struct Current {
+    number: u64,
+    sender: http2::SendRequest<Full<Bytes>>,
+}
+
 /// Why one try of a call did not bring an answer.
 enum Lost {
     /// The request never left.
     Unsent,
     /// The request may have been seen.
     Cut,
-    /// No peer to talk to.
-    NoPeer(Status),
+    /// No peer to talk to, or no answer that can be used.
+    Hopeless(Status),
 }
 
 impl Edge {
@@ -107,21 +120,24 @@ impl Inner {
         let stream = match self.source.newer() {
             Some(stream) => stream,
             None => {
-                if let Some(open) = current.as_ref().filter(|open| !open.is_closed()) {
-                    return Ok(open.clone());
+                if let Some(open) = current.as_ref().filter(|open| !open.sender.is_closed()) {
+                    return Ok(open.sender.clone());
                 }
                 self.source.next().await
             }
         };
         let stream = stream.map_err(|error| self.unavailable(&error.to_string()))?;
-        let sender = self.handshake(stream).await?;
-        *current = Some(sender.clone());
-        Ok(sender)
+        let number = current.as_ref().map_or(0, |before| before.number + 1);
+        let sender = self.handshake(stream, number).await?;
+        let used = sender.clone();
+        *current = Some(Current { number, sender });
+        Ok(used)
     }
 
     async fn handshake(
         self: &Arc<Self>,
         stream: UnixStream,
+        number: u64,
     ) -> Result<http2::SendRequest<Full<Bytes>>, Status> {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .handshake(TokioIo::new(stream))
@@ -131,7 +147,13 @@ impl Inner {
         tokio::spawn(async move {
             // How it ended does not matter: calls in flight learn it by themselves.
             let _ended = connection.await;
-            if let Some(inner) = inner.upgrade() {
+            let Some(inner) = inner.upgrade() else { return };
+            // One that was replaced ends because of that.
+            let current = inner.current.lock().await;
+            if current
+                .as_ref()
+                .is_some_and(|current| current.number == number)
+            {
                 inner.source.ended();
             }
         });
@@ -142,26 +164,49 @@ impl Inner {
         self: &Arc<Self>,
         method: &'static Method,
         request: Request<Full<Bytes>>,
-        deadline: Instant,
     ) -> Result<Response<Body>, Lost> {
-        let mut sender = timeout_at(deadline, self.connection())
+        let mut sender = timeout(self.patience, self.connection())
             .await
-            .map_err(|_| Lost::NoPeer(self.unavailable("no answer to the call for a connection")))?
-            .map_err(Lost::NoPeer)?;
-        let response = sender.send_request(request).await.map_err(|error| {
-            if error.is_canceled() {
-                Lost::Unsent
-            } else {
-                Lost::Cut
-            }
-        })?;
-        let (head, body) = response.into_parts();
-        let body = if method.streams {
-            self.live(body)
-        } else {
-            collected(body).await?
+            .map_err(|_| Lost::Hopeless(self.unavailable("nobody is at the other end")))?
+            .map_err(Lost::Hopeless)?;
+        let sent = async {
+            let response = sender.send_request(request).await;
+            response.map_err(|error| {
+                if error.is_canceled() {
+                    Lost::Unsent
+                } else {
+                    Lost::Cut
+                }
+            })
         };
-        Ok(Response::from_parts(head, body))
+        if method.streams {
+            let (head, body) = sent.await?.into_parts();
+            return Ok(Response::from_parts(head, self.live(body)));
+        }
+        let whole = async {
+            let (head, body) = sent.await?.into_parts();
+            Ok(Response::from_parts(head, self.whole(body).await?))
+        };
+        timeout(REPLY, whole).await.unwrap_or_else(|_| {
+            let late = format!(
+                "{} did not answer within {} s",
+                self.server,
+                REPLY.as_secs()
+            );
+            Err(Lost::Hopeless(Status::deadline_exceeded(late)))
+        })
+    }
+
+    /// The whole answer of a call that is no stream, so that a lost half of it can be asked for again.
+    async fn whole(&self, body: Incoming) -> Result<Body, Lost> {
+        match Limited::new(body, LONGEST).collect().await {
+            Ok(whole) => Ok(Body::new(whole.map_err(|never| match never {}))),
+            Err(error) if error.is::<LengthLimitError>() => {
+                let long = format!("{} gave an answer above {LONGEST} bytes", self.server);
+                Err(Lost::Hopeless(Status::out_of_range(long)))
+            }
+            Err(_) => Err(Lost::Cut),
+        }
     }
 
     /// A stream whose server dies ends with UNAVAILABLE.
@@ -190,29 +235,21 @@ impl Inner {
             .build()
             .map_err(|error| Status::internal(error.to_string()))?;
         let body = body.collect().await?.to_bytes();
-        let deadline = Instant::now() + self.patience;
-        loop {
+        for _ in 0..TRIES {
             let mut request = Request::new(Full::new(body.clone()));
             *request.method_mut() = http::Method::POST;
             *request.uri_mut() = uri.clone();
             *request.headers_mut() = head.headers.clone();
-            let again = match self.attempt(method, request, deadline).await {
+            match self.attempt(method, request).await {
                 Ok(response) => return Ok(response),
-                Err(Lost::NoPeer(status)) => return Err(status),
-                Err(Lost::Unsent) => true,
-                Err(Lost::Cut) => method.retry != Retry::No,
-            };
-            if !again || Instant::now() >= deadline {
-                return Err(self.unavailable("it ended before its answer did"));
+                Err(Lost::Hopeless(status)) => return Err(status),
+                Err(Lost::Unsent) => {}
+                Err(Lost::Cut) if method.retry != Retry::No => {}
+                Err(Lost::Cut) => break,
             }
         }
+        Err(self.unavailable("it ended before its answer did"))
     }
-}
-
-/// The whole answer of a call that is no stream, so that a lost half of it can be asked for again.
-async fn collected(body: Incoming) -> Result<Body, Lost> {
-    let whole = body.collect().await.map_err(|_| Lost::Cut)?;
-    Ok(Body::new(whole.map_err(|never| match never {})))
 }
 
 impl tower_service::Service<Request<Body>> for Edge {

@@ -167,6 +167,8 @@ pub async fn serve_stream(stream: UnixStream, client: Role, server: Role, router
     // How it ended does not matter: the peer is another process that may die at any time.
     let _ended = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(MAX_STREAMS)
+        // A peer that gives calls up is no attacker: its own client may have hung up on it.
+        .max_pending_accept_reset_streams(2 * MAX_STREAMS as usize)
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }

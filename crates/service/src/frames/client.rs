@@ -12,7 +12,7 @@ use clawdbot_confine::frame::FrameReader;
 use clawdbot_identity::Role;
 use clawdbot_proto::edges::{self, Retry};
 use tokio::sync::{Mutex, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::{FrameConnection, FrameMessage};
@@ -20,6 +20,9 @@ use crate::source::Source;
 
 /// How long a call waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Servers in a row that a call is tried at.
+const TRIES: usize = 8;
 
 /// Why a call brought no reply.
 #[derive(Debug, thiserror::Error)]
@@ -105,19 +108,19 @@ impl<Req: FrameMessage, Rep: FrameMessage> FrameClient<Req, Rep> {
         let inner = &self.inner;
         let row = edges::method(inner.client.as_str(), inner.server.as_str(), request.row())
             .ok_or_else(|| FrameError::NotPermitted(inner.client.clone(), inner.server.clone()))?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        for _ in 0..TRIES {
             request.set_id(inner.next_id.fetch_add(1, Ordering::Relaxed));
-            let live = timeout_at(deadline, inner.connection())
+            let live = timeout(PATIENCE, inner.connection())
                 .await
                 .map_err(|_| FrameError::Unavailable(inner.server.clone()))??;
             if let Some(reply) = live.ask(&request).await? {
                 return Ok(reply);
             }
-            if row.retry == Retry::No || Instant::now() >= deadline {
-                return Err(FrameError::Unavailable(inner.server.clone()));
+            if row.retry == Retry::No {
+                break;
             }
         }
+        Err(FrameError::Unavailable(inner.server.clone()))
     }
 }
 
@@ -154,6 +157,10 @@ impl<Rep: FrameMessage> Live<Rep> {
             Some(waiting) => waiting.insert(request.id(), sender),
             None => return Ok(None),
         };
+        let _waits = Waits {
+            live: self,
+            id: request.id(),
+        };
         match self
             .connection
             .send(&request.encode_to_vec(), Vec::new())
@@ -168,6 +175,25 @@ impl<Rep: FrameMessage> Live<Rep> {
 
     fn lock(&self) -> MutexGuard<'_, Waiting<Rep>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that waits; one that is given up leaves nothing behind.
+struct Waits<'a, Rep> {
+    live: &'a Live<Rep>,
+    id: u64,
+}
+
+impl<Rep> Drop for Waits<'_, Rep> {
+    fn drop(&mut self) {
+        let mut waiting = self
+            .live
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = waiting.as_mut() {
+            waiting.remove(&self.id);
+        }
     }
 }
 
@@ -195,5 +221,10 @@ async fn read_replies<Rep: FrameMessage>(live: Live<Rep>, inner: Arc<Inner<Rep>>
         }
     }
     *live.lock() = None;
-    inner.source.ended();
+    // One that was replaced ends because of that.
+    let current = inner.live.lock().await;
+    let is_current = |current: &Live<Rep>| Arc::ptr_eq(&current.waiting, &live.waiting);
+    if current.as_ref().is_some_and(is_current) {
+        inner.source.ended();
+    }
 }

@@ -1,5 +1,5 @@
 //! The answering side of a frame edge. Whatever the table does not permit ends the connection: there is
-//! no honest client that sends it.
+//! no honest client that sends it. Requests above the rate wait.
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,6 @@ use clawdbot_identity::Role;
 use clawdbot_proto::edges;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tracing::warn;
 
 use super::{FrameConnection, FrameMessage};
@@ -52,10 +51,7 @@ pub(crate) async fn serve_frames<Req: FrameMessage, Rep: FrameMessage>(
             warn!(%client, row = request.row(), "ended a frame edge after a request that the edge table does not permit");
             return;
         };
-        if !rates.spend(row, Instant::now()) {
-            warn!(%client, row = row.path, "ended a frame edge after more requests than its rate");
-            return;
-        }
+        rates.wait(row).await;
         if !frame.fds.is_empty() {
             warn!(%client, row = row.path, "ended a frame edge after a request with descriptors");
             return;

@@ -10,6 +10,8 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clawdbot_confine::frame::FrameReader;
 use clawdbot_identity::Role;
@@ -28,6 +30,8 @@ pub(crate) struct Inherited {
     pub(crate) setup: Setup,
     pub(crate) notifier: Notifier,
     pub(crate) way: Way,
+    /// Set when the supervisor is gone.
+    pub(crate) orphaned: Arc<AtomicBool>,
     pub(crate) brought: Brought,
 }
 

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use clawdbot_confine::fd;
 use clawdbot_confine::frame::{FrameReader, Progress};
@@ -38,6 +39,7 @@ pub(super) fn take(role: Role) -> Result<Inherited, StartError> {
         setup,
         notifier,
         way: Way::Control { stream, reader },
+        orphaned: Arc::default(),
         brought,
     })
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clawdbot_confine::{fd, process};
 use clawdbot_identity::Role;
@@ -67,6 +68,7 @@ pub(super) fn take(role: Role) -> Result<Inherited, StartError> {
         setup,
         notifier,
         way: Way::Sockets(runtime),
+        orphaned: Arc::default(),
         brought,
     })
 }
