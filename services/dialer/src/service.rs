@@ -26,9 +26,9 @@ pub struct Prepared {
 /// None; a file that is missing is none to read.
 pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     for path in [RESOLV_CONF, HOSTS] {
-        // The permission goes to the file behind the link.
+        // The permission goes to the file behind the link, which may be replaced at any moment.
         if let Ok(file) = std::fs::canonicalize(path) {
-            start.allow(FileRule::path(&file, Access::Read));
+            start.allow(FileRule::path(&file, Access::Read).if_present());
         }
     }
     let resolver = Resolver::new(
