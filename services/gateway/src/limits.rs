@@ -63,7 +63,15 @@ pub const WRITE: Duration = Duration::from_secs(20);
 pub const TICK: Duration = Duration::from_secs(30);
 /// Between two partial answers of one turn on a WebSocket connection.
 pub const DELTA: Duration = Duration::from_millis(150);
-/// Sources whose lockout is remembered.
+/// Wrong visit keys that one source may show, and within what time.
+pub const KEY_TRIES: (u32, Duration) = (20, Duration::from_secs(60));
+/// Credentials and keys about which policy is asked at the same time.
+pub const QUESTIONS: usize = 128;
+/// How long an open WebSocket connection waits to hear whether its key is still right.
+pub const RECHECK: Duration = Duration::from_secs(5);
+/// Checks in a row for which policy may be away before an open WebSocket connection ends.
+pub const RECHECKS_MISSED: u32 = 2;
+/// Sources whose lockout, or whose wrong keys, are remembered.
 pub const LOCKOUTS: usize = 1024;
 /// Turns of others that a WebSocket connection follows at the same time.
 pub const FOLLOWED: usize = 64;

@@ -38,6 +38,14 @@ pub struct FakePolicy {
     pub redeemed: AtomicBool,
     pub limited: AtomicBool,
     pub refuses_admission: AtomicBool,
+    /// Keys are not judged, as in a fault.
+    pub faulty: AtomicBool,
+    /// How often a key was judged.
+    pub key_checks: AtomicU32,
+    /// Tokens are judged once this is no longer true.
+    pub held: watch::Sender<bool>,
+    /// How often a token was judged to the end.
+    pub judged: watch::Sender<u32>,
     pub sources: Mutex<Vec<String>>,
     next: AtomicU32,
 }
@@ -89,6 +97,9 @@ impl Access for PolicyService {
         use v1::verify_request::Credential;
         let request = request.into_inner();
         self.0.sources.lock().unwrap().push(request.source);
+        let mut held = self.0.held.subscribe();
+        held.wait_for(|held| !held).await.unwrap();
+        self.0.judged.send_modify(|times| *times += 1);
         let right = match request.credential {
             Some(Credential::Token(token)) => token == TOKEN,
             Some(Credential::Password(password)) => password == PASSWORD,
@@ -101,6 +112,10 @@ impl Access for PolicyService {
         &self,
         request: Request<v1::CheckKeyRequest>,
     ) -> Result<Response<v1::VerifyReply>, Status> {
+        self.0.key_checks.fetch_add(1, Ordering::Relaxed);
+        if self.0.faulty.load(Ordering::Relaxed) {
+            return Err(Status::internal("a bug"));
+        }
         let key = request.into_inner().key;
         let known = self.0.keys.lock().unwrap().contains(&key);
         Ok(Response::new(match known {

@@ -2,7 +2,7 @@
 //! credential is remembered here, so a key that policy ends is over at the next request.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::access_client::AccessClient;
@@ -11,11 +11,14 @@ use clawdbot_proto::v1::verify_request::Credential;
 use clawdbot_service::Edge;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 
+use super::key_tries::KeyTries;
 use super::lockouts::Lockouts;
 use crate::desk::Decided;
+use crate::limits;
 
 /// Name of the cookie that holds a visit key.
 pub const COOKIE_NAME: &str = "clawdbot_session";
@@ -24,10 +27,13 @@ const CREDENTIAL_BYTES: usize = 4096;
 /// Longest visit key, bytes; the edge takes requests of at most 1024.
 const KEY_BYTES: usize = 1000;
 
-/// Asks policy.
+/// Asks policy. Clones share it.
+#[derive(Clone)]
 pub struct Access {
     policy: Edge,
-    lockouts: Mutex<Lockouts>,
+    lockouts: Arc<Mutex<Lockouts>>,
+    tries: Arc<Mutex<KeyTries>>,
+    asking: Arc<Semaphore>,
 }
 
 impl Access {
@@ -35,7 +41,9 @@ impl Access {
     pub fn new(policy: Edge) -> Self {
         Self {
             policy,
-            lockouts: Mutex::default(),
+            lockouts: Arc::default(),
+            tries: Arc::default(),
+            asking: Arc::new(Semaphore::new(limits::QUESTIONS)),
         }
     }
 
@@ -62,22 +70,43 @@ impl Access {
             credential: Some(credential),
             source: source(peer),
         };
-        let reply = self.client().verify(request).await?;
-        self.noted(peer, decided(reply.into_inner())?)
+        let access = self.clone();
+        self.ask(async move {
+            let reply = access.client().verify(request).await?;
+            access.noted(peer, decided(reply.into_inner())?)
+        })
+        .await
     }
 
-    /// Judges a visit key.
+    /// Judges a visit key that a peer shows. Wrong ones are counted against its source.
     ///
     /// # Errors
     /// When policy cannot be reached.
-    pub async fn check(&self, key: &str) -> Result<Decided<v1::Visit>, Status> {
+    pub async fn check(&self, key: &str, peer: IpAddr) -> Result<Decided<v1::Visit>, Status> {
+        if let Err(wait) = lock(&self.tries).begin(peer, Instant::now()) {
+            return Ok(Err(too_many(wait)));
+        }
+        let checked = self.recheck(key).await;
+        if !matches!(checked, Ok(Err(_))) {
+            lock(&self.tries).forgive(peer);
+        }
+        checked
+    }
+
+    /// Judges a visit key that was right before.
+    ///
+    /// # Errors
+    /// When policy cannot be reached.
+    pub async fn recheck(&self, key: &str) -> Result<Decided<v1::Visit>, Status> {
         if key.is_empty() || key.len() > KEY_BYTES {
             return Ok(Err(refusal("auth.malformed", "The session is not known.")));
         }
         let request = v1::CheckKeyRequest {
             key: key.to_owned(),
         };
-        decided(self.client().check_key(request).await?.into_inner())
+        let mut client = self.client();
+        self.ask(async move { decided(client.check_key(request).await?.into_inner()) })
+            .await
     }
 
     /// Trades a one-time code for a visit.
@@ -92,27 +121,39 @@ impl Access {
             code: code.to_owned(),
             source: source(peer),
         };
-        let reply = self.client().redeem(request).await?;
-        self.noted(peer, decided(reply.into_inner())?)
+        let access = self.clone();
+        self.ask(async move {
+            let reply = access.client().redeem(request).await?;
+            access.noted(peer, decided(reply.into_inner())?)
+        })
+        .await
+    }
+
+    /// Asks in a task of its own, to which it makes no difference that the client hangs up: every call that is given up
+    /// resets a stream, and whoever makes this process reset enough of them ends the edge for everybody. What policy said
+    /// is noted there, too.
+    async fn ask(
+        &self,
+        question: impl Future<Output = Result<Decided<v1::Visit>, Status>> + Send + 'static,
+    ) -> Result<Decided<v1::Visit>, Status> {
+        let early = |_| Status::internal("the question to policy ended early");
+        let asking = Arc::clone(&self.asking).acquire_owned().await;
+        let place = asking.map_err(|_| Status::internal("policy is no longer asked"))?;
+        let asked = tokio::spawn(async move {
+            let _place = place;
+            let late = |_| Status::deadline_exceeded("policy takes too long");
+            timeout(limits::REQUEST, question).await.map_err(late)?
+        });
+        asked.await.map_err(early)?
     }
 
     fn client(&self) -> AccessClient<Edge> {
         AccessClient::new(self.policy.clone())
     }
 
-    fn lockouts(&self) -> MutexGuard<'_, Lockouts> {
-        self.lockouts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn locked_out(&self, peer: IpAddr) -> Option<v1::Refusal> {
-        let wait = self.lockouts().wait(peer.to_canonical(), Instant::now());
-        (wait > 0).then(|| v1::Refusal {
-            retry_after_seconds: wait,
-            ..refusal(
-                "auth.rate_limited",
-                &format!("Too many wrong tries; wait {wait} seconds."),
-            )
-        })
+        let wait = lock(&self.lockouts).wait(peer, Instant::now());
+        (wait > 0).then(|| too_many(wait))
     }
 
     fn noted(
@@ -124,9 +165,23 @@ impl Access {
             && refusal.retry_after_seconds > 0
         {
             let (seconds, now) = (refusal.retry_after_seconds, Instant::now());
-            self.lockouts().remember(peer.to_canonical(), seconds, now);
+            lock(&self.lockouts).remember(peer, seconds, now);
         }
         Ok(decision)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn too_many(wait: u32) -> v1::Refusal {
+    v1::Refusal {
+        retry_after_seconds: wait,
+        ..refusal(
+            "auth.rate_limited",
+            &format!("Too many wrong tries; wait {wait} seconds."),
+        )
     }
 }
 

@@ -103,7 +103,7 @@ impl Drop for Place {
 }
 
 /// What counts as one source: this machine under all its loopback addresses, an IPv4 address, an IPv6 /64.
-fn source(peer: IpAddr) -> IpAddr {
+pub fn source(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         ip if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),

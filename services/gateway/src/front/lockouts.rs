@@ -7,30 +7,31 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::census::source;
 use crate::limits;
 
-/// The sources, as many as are remembered. One that is not is simply asked about again.
+/// The sources, as the census counts them, as many as are remembered. One that is not is simply asked about again.
 #[derive(Default)]
 pub struct Lockouts(HashMap<IpAddr, Instant>);
 
 impl Lockouts {
     /// How long a source still has to wait, in whole seconds; zero when it may try.
-    pub fn wait(&self, source: IpAddr, now: Instant) -> u32 {
+    pub fn wait(&self, peer: IpAddr, now: Instant) -> u32 {
         let left = self
             .0
-            .get(&source)
+            .get(&source(peer))
             .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
     }
 
     /// Remembers what policy said.
-    pub fn remember(&mut self, source: IpAddr, seconds: u32, now: Instant) {
+    pub fn remember(&mut self, peer: IpAddr, seconds: u32, now: Instant) {
         if self.0.len() >= limits::LOCKOUTS {
             self.0.retain(|_, until| *until > now);
         }
         if self.0.len() < limits::LOCKOUTS {
             self.0
-                .insert(source, now + Duration::from_secs(seconds.into()));
+                .insert(source(peer), now + Duration::from_secs(seconds.into()));
         }
     }
 }
@@ -54,6 +55,22 @@ mod tests {
         );
         assert_eq!(lockouts.wait(guesser, now + Duration::from_secs(300)), 0);
         assert_eq!(lockouts.wait(other, now), 0);
+    }
+
+    #[test]
+    fn another_address_of_the_same_source_waits_too() {
+        let mut lockouts = Lockouts::default();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let now = Instant::now();
+        lockouts.remember(ip("2001:db8::1"), 60, now);
+        lockouts.remember(ip("::ffff:192.0.2.1"), 60, now);
+        for (peer, wait) in [
+            ("2001:db8::ffff:2", 60),
+            ("2001:db8:0:1::1", 0),
+            ("192.0.2.1", 60),
+        ] {
+            assert_eq!(lockouts.wait(ip(peer), now), wait, "{peer}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod body;
 mod census;
 mod connection;
 mod guard;
+mod key_tries;
 mod lockouts;
 mod login;
 mod metered;

@@ -225,7 +225,7 @@ async fn session_key(
     let Some(key) = access::cookie_key(headers) else {
         return Ok(None);
     };
-    let checked = front.0.access.check(&key);
+    let checked = front.0.access.check(&key, connection.peer.ip());
     match checked
         .await
         .map_err(|status| reply::unreachable(&status))?
@@ -234,6 +234,7 @@ async fn session_key(
             connection.authenticated();
             Ok(Some(key))
         }
+        Err(refusal) if refusal.retry_after_seconds > 0 => Err(reply::refused(&refusal)),
         Err(_) => Ok(None),
     }
 }

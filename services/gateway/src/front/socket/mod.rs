@@ -6,8 +6,6 @@ mod follow;
 mod methods;
 mod wire;
 
-use std::time::Duration;
-
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -16,11 +14,12 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
+use tonic::{Code, Status};
 
 use super::Front;
 use super::connection::{Connection, Upgrade};
 use super::metered::{Metered, TOO_MUCH};
-use crate::desk::Visitor;
+use crate::desk::{Decided, Visitor};
 use crate::{clock, limits};
 use connect::Scopes;
 use follow::Followed;
@@ -236,6 +235,7 @@ async fn talk(
     let mut ticks = interval_at(Instant::now() + limits::TICK, limits::TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = 0;
+    let mut missed = 0;
     loop {
         tokio::select! {
             () = front.over() => {
@@ -247,7 +247,7 @@ async fn talk(
                 let Some(text) = text? else { continue };
                 let (id, result) = match wire::request(&text) {
                     Ok(request) => {
-                        still_welcome(front, visit).await?;
+                        still_welcome(front, visit, &mut missed).await?;
                         let result =
                             methods::call(front, visit, &mut followed, &request.method, request.params).await;
                         (request.id, result)
@@ -261,7 +261,7 @@ async fn talk(
             }
             log = news.recv(), if visit.scopes.read => match log {
                 Ok(log) if follow::is_operators(&log) && followed.has_room(&log) => {
-                    still_welcome(front, visit).await?;
+                    still_welcome(front, visit, &mut missed).await?;
                     followed.add(front, log);
                 }
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
@@ -272,7 +272,7 @@ async fn talk(
                 if silent > 2 {
                     return Err(Close(CloseCode::Policy, "no sign of life").into());
                 }
-                still_welcome(front, visit).await?;
+                still_welcome(front, visit, &mut missed).await?;
                 line.event("tick", json!({ "ts": clock::now_ms() })).await?;
                 line.send(Message::Ping(Default::default())).await?;
             }
@@ -280,11 +280,67 @@ async fn talk(
     }
 }
 
-/// A rotated token ends what it opened. While policy is away nothing new can be done, but nothing is ended.
-async fn still_welcome(front: &Front, visit: &Visit) -> Result<(), End> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    match timeout(PATIENCE, front.0.access.check(&visit.key)).await {
-        Ok(Ok(Err(_))) => Err(Close(CloseCode::Policy, "the session has ended").into()),
-        _ => Ok(()),
+/// A rotated token ends what it opened.
+async fn still_welcome(front: &Front, visit: &Visit, missed: &mut u32) -> Result<(), End> {
+    let checked = timeout(limits::RECHECK, front.0.access.recheck(&visit.key)).await;
+    let late = |_| Err(Status::deadline_exceeded("policy takes too long"));
+    Ok(welcome(checked.unwrap_or_else(late), missed)?)
+}
+
+/// What a check means for the connection. While policy is away nothing new can be done; for a few checks in a row nothing
+/// is ended either. Every other fault ends it: whoever can keep policy from answering must not keep a session open.
+fn welcome<T>(checked: Result<Decided<T>, Status>, missed: &mut u32) -> Result<(), Close> {
+    match checked {
+        Ok(Ok(_)) => {
+            *missed = 0;
+            Ok(())
+        }
+        Ok(Err(_)) => Err(Close(CloseCode::Policy, "the session has ended")),
+        Err(status) if status.code() == Code::Unavailable && *missed < limits::RECHECKS_MISSED => {
+            *missed += 1;
+            Ok(())
+        }
+        Err(_) => Err(Close(CloseCode::Again, "the session cannot be checked")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdbot_proto::v1;
+
+    use super::*;
+
+    /// The codes with which a connection ends at each of some checks in a row; 0 when it stays.
+    fn codes(checks: Vec<Result<Decided<()>, Status>>) -> Vec<u16> {
+        let mut missed = 0;
+        let code = |checked| {
+            welcome(checked, &mut missed)
+                .err()
+                .map_or(0, |end| end.0.into())
+        };
+        checks.into_iter().map(code).collect()
+    }
+
+    fn away() -> Result<Decided<()>, Status> {
+        Err(Status::unavailable("restarting"))
+    }
+
+    #[test]
+    fn policy_may_be_away_for_two_checks_in_a_row_only() {
+        assert_eq!(codes(vec![away(), away(), away()]), [0, 0, 1013]);
+        let between = vec![away(), away(), Ok(Ok(())), away(), away(), away()];
+        assert_eq!(codes(between), [0, 0, 0, 0, 0, 1013]);
+    }
+
+    #[test]
+    fn every_other_fault_and_a_refusal_end_at_once() {
+        for status in [
+            Status::deadline_exceeded(""),
+            Status::resource_exhausted(""),
+            Status::internal(""),
+        ] {
+            assert_eq!(codes(vec![Err(status)]), [1013]);
+        }
+        assert_eq!(codes(vec![Ok(Err(v1::Refusal::default()))]), [1008]);
     }
 }

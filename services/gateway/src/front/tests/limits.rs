@@ -1,6 +1,7 @@
 //! What a stranger can make the front door do, which is little and bounded. Clocks are stopped once the state under
 //! test is reached, so that waiting costs nothing.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Client, ask, bearer};
@@ -183,4 +184,44 @@ async fn a_stop_says_goodbye_to_open_connections() {
     assert_eq!(client.ask("GET /healthz", "", "").await.status, 200);
     world.over.send_replace(true);
     assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn junk_cookies_are_refused_here_after_a_while_and_right_ones_used_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    world.policy.keys.lock().unwrap().insert("right".into());
+    let cookie = |key: &str| format!("cookie: clawdbot_session={key}\r\n");
+    for _ in 0..2 * limits::KEY_TRIES.0 {
+        assert_eq!(ask(&world, "GET /", &cookie("right"), "").await.status, 200);
+    }
+    for _ in 0..limits::KEY_TRIES.0 {
+        assert_eq!(ask(&world, "GET /", &cookie("junk"), "").await.status, 401);
+    }
+    let asked = world.policy.key_checks.load(Ordering::Relaxed);
+    let answer = ask(&world, "GET /", &cookie("junk"), "").await;
+    assert_eq!(answer.status, 429);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(world.policy.key_checks.load(Ordering::Relaxed), asked);
+    assert_eq!(ask(&world, "GET /", &bearer(), "").await.status, 200);
+}
+
+#[tokio::test]
+async fn policy_answers_to_the_end_although_the_client_has_hung_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    world.policy.held.send_replace(true);
+    let mut judged = world.policy.judged.subscribe();
+    let mut client = Client::new(&world).await;
+    client.send("GET /", &bearer(), "").await;
+    while world.policy.sources.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    // The front door has let go of the connection, and of its question with it.
+    while world.front.status().connections > 0 {
+        tokio::task::yield_now().await;
+    }
+    world.policy.held.send_replace(false);
+    judged.wait_for(|times| *times == 1).await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! The gateway protocol: with a real WebSocket client where it is used as meant, with bytes where it is not.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -551,6 +553,16 @@ async fn a_key_that_ends_ends_its_connections() {
     assert_eq!(answer["close"], 1008, "{answer}");
     tokio::time::pause();
     assert_eq!(sleeps.closes().await.0, 1008);
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_checked_opens_nothing_any_more() {
+    let (_dir, world) = world().await;
+    let mut socket = Socket::connected(&world).await;
+    assert_eq!(socket.ask("health", json!({})).await["ok"], true);
+    world.policy.faulty.store(true, Ordering::Relaxed);
+    let answer = socket.ask("health", json!({})).await;
+    assert_eq!(answer["close"], 1013, "{answer}");
 }
 
 #[tokio::test]
