@@ -23,6 +23,7 @@ mod record;
 mod reload;
 mod rules;
 mod seal;
+mod series;
 mod settings;
 mod slices;
 mod start;

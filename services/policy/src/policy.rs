@@ -18,6 +18,7 @@ use crate::door::{Door, no_config};
 use crate::keep::Keep;
 use crate::record::{Decision, Record};
 use crate::seal::Sealer;
+use crate::series::{Counted, Series};
 use crate::settings::Settings;
 use crate::slices::{self, Place};
 
@@ -83,6 +84,7 @@ pub(crate) struct Policy {
     master: Zeroizing<[u8; 32]>,
     start: StartCredentials,
     record: Mutex<Record>,
+    series: Mutex<Series>,
     door: Mutex<Door>,
     in_force: watch::Sender<Option<Arc<InForce>>>,
     trouble: Mutex<Option<Trouble>>,
@@ -102,6 +104,7 @@ impl Policy {
             master: parts.master,
             start: parts.start,
             record: Mutex::new(parts.record),
+            series: Mutex::default(),
             door: Mutex::default(),
             in_force: watch::Sender::new(None),
             trouble: Mutex::default(),
@@ -143,7 +146,7 @@ impl Policy {
         self.started.elapsed()
     }
 
-    /// Writes a decision down.
+    /// Writes a decision down, or counts it as one more of a series of refusals.
     ///
     /// # Errors
     /// The refusal, or `audit.unavailable` for a permission that cannot be written down.
@@ -152,31 +155,47 @@ impl Policy {
         decision: Decision<'_>,
         outcome: Result<T, Denied>,
     ) -> Result<T, Denied> {
-        let refused = outcome.as_ref().err().map(|denied| denied.rule);
-        let written = lock(&self.record).write(
-            unix_ms(),
-            &Decision {
-                refused,
-                ..decision
-            },
-        );
-        match written {
-            Ok(None) => outcome,
-            Ok(Some(full)) => {
-                // Syncing eight megabytes takes long on a slow disk; nobody waits for it.
-                tokio::task::spawn_blocking(move || {
-                    if let Err(error) = full.sync_data() {
-                        error!(%error, "a full decision record could not be synced");
-                    }
-                });
-                outcome
-            }
+        let decision = Decision {
+            refused: outcome.as_ref().err().map(|denied| denied.rule),
+            ..decision
+        };
+        self.write_counts();
+        if lock(&self.series).counts(&decision, self.now()) {
+            return outcome;
+        }
+        match self.write(&decision) {
+            Ok(()) => outcome,
             Err(_) => outcome.and_then(|_| {
                 Err(Denied::new(
                     "audit.unavailable",
                     "the decision record cannot be written, so nothing is permitted; see the log",
                 ))
             }),
+        }
+    }
+
+    fn write(&self, decision: &Decision<'_>) -> io::Result<()> {
+        if let Some(full) = lock(&self.record).write(unix_ms(), decision)? {
+            // Syncing eight megabytes takes long on a slow disk; nobody waits for it.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = full.sync_data() {
+                    error!(%error, "a full decision record could not be synced");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes down how often was refused what is counted, when its minute is over.
+    pub(crate) fn write_counts(&self) {
+        let over = lock(&self.series).over(self.now());
+        self.write_all(&over);
+    }
+
+    fn write_all(&self, counts: &[Counted]) {
+        for counted in counts {
+            // Like any refusal it stands without its line; the record has said that it cannot be written.
+            let _ = self.write(&counted.decision());
         }
     }
 
@@ -282,8 +301,10 @@ impl Policy {
         }
     }
 
-    /// Makes the decision record safe against a power cut.
-    pub(crate) fn sync(&self) {
+    /// Ends the decision record: what is still counted is written, and all of it made safe against a power cut.
+    pub(crate) fn end_record(&self) {
+        let counts = lock(&self.series).all();
+        self.write_all(&counts);
         if let Err(error) = lock(&self.record).sync() {
             error!(%error, "the decision record could not be synced");
         }

@@ -1,4 +1,5 @@
-//! The decision record: one JSON line for each request that policy decided, in STATE/audit/decisions.jsonl.
+//! The decision record: one JSON line for each request that policy decided, in STATE/audit/decisions.jsonl. Repeated
+//! refusals at the front door share one (`series`).
 //!
 //! A line is in the file before its decision is answered, and a permission whose line cannot be written is withdrawn. So
 //! the write is a plain one on this thread (a few microseconds into the page cache), not a queue that a crash would lose.
@@ -38,6 +39,8 @@ pub struct Decision<'a> {
     pub subject: &'a str,
     /// Id of the message, call or request.
     pub id: &'a str,
+    /// So many more like the last one with this rule and source; zero for a decision of its own.
+    pub count: u32,
 }
 
 impl Decision<'_> {
@@ -66,6 +69,9 @@ impl Decision<'_> {
                     Value::from(&text[..text.floor_char_boundary(MAX_TEXT)]),
                 );
             }
+        }
+        if self.count > 0 {
+            line.insert("count".to_owned(), self.count.into());
         }
         let mut line = Value::Object(line).to_string();
         line.push('\n');

@@ -1,11 +1,13 @@
 //! The life of the process: what it opens before its confinement, and what it does afterwards.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_identity::Role;
@@ -25,6 +27,9 @@ use crate::{grpc, push};
 
 /// Longest token or password that is taken from the environment, bytes.
 const MAX_START_SECRET: usize = 4096;
+
+/// How often is looked for refusals whose count is due.
+const COUNTS: Duration = Duration::from_secs(10);
 
 /// What the process opened before its confinement.
 pub struct Prepared {
@@ -138,11 +143,21 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     let result = tokio::select! {
         result = ctx.serve(grpc::router(Arc::clone(&policy))) => result,
         never = reload::follow(&policy, &broker, watch, before, outcome, said) => match never {},
+        never = keep_counts(&policy) => match never {},
         never = push::keep("broker", policy.in_force(), broker.generation(),
             async |current| push::to_broker(&broker, current).await) => match never {},
         never = push::keep("dialer", policy.in_force(), dialer.generation(),
             async |current| push::to_dialer(&dialer, current).await) => match never {},
     };
-    policy.sync();
+    policy.end_record();
     result
+}
+
+/// Decisions write down what was counted before them; this is for when none comes.
+async fn keep_counts(policy: &Policy) -> Infallible {
+    let mut times = tokio::time::interval(COUNTS);
+    loop {
+        times.tick().await;
+        policy.write_counts();
+    }
 }

@@ -209,6 +209,26 @@ async fn no_credential_reaches_a_log_line_a_record_or_an_error() {
 }
 
 #[tokio::test]
+async fn a_flood_of_refusals_leaves_the_record_to_everything_else() {
+    let bench = Bench::new("{}").await;
+    let lines = || bench.decisions().len();
+    for _ in 0..50 {
+        verify(&bench, token("wrong")).await.err().unwrap();
+    }
+    assert_eq!(lines(), 2, "one mismatch, one lockout");
+    for expected in [3, 4] {
+        assert!(admit(&bench, SOCKET, "main").await.is_ok());
+        assert_eq!(lines(), expected);
+    }
+    bench.policy.end_record();
+    let counts = bench.decisions()[4..]
+        .iter()
+        .map(|line| line["count"].as_u64().unwrap())
+        .sum::<u64>();
+    assert_eq!((lines(), counts), (6, 48));
+}
+
+#[tokio::test]
 async fn what_cannot_be_written_down_is_not_permitted() {
     let bench = Bench::new("{}").await;
     assert!(admit(&bench, SOCKET, "main").await.is_ok());
