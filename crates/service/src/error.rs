@@ -71,3 +71,24 @@ impl From<io::Error> for ServeError {
         Self(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clawdbot_confine::landlock::LandlockError;
+
+    #[test]
+    fn a_file_that_was_gone_is_worth_another_start_and_no_confinement_is_not() {
+        let gone = LandlockError::Missing {
+            path: "/gone".into(),
+        };
+        let error = StartError::confinement(ConfineError::Files(gone));
+        assert_eq!(error.code(), 1);
+        assert!(error.to_string().contains("/gone"), "{error}");
+        let kernel = LandlockError::Kernel("no".into());
+        let lasting = [ConfineError::Files(kernel), ConfineError::Untestable];
+        for error in lasting {
+            assert_eq!(StartError::confinement(error).code(), EXIT_CONFIG);
+        }
+    }
+}
