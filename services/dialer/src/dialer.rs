@@ -1,5 +1,5 @@
 //! One request from start to end: the caller's right, its list, the name, the addresses, the socket.
-//! A refusal is an answer; every dial leaves one line in the log, whatever came of it.
+//! A refusal is an answer; every dial and every refusal leaves one record, whatever the log's level.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use clawdbot_identity::{Destination, Role};
 use clawdbot_proto::v1::dialer_reply::Outcome;
 use clawdbot_proto::v1::{self, dialer_request};
+use clawdbot_service::log::RECORD;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::dial::{self, Failure, Patience};
 use crate::handover::{Lock, hand_over};
@@ -21,6 +22,9 @@ use crate::work::{RELAYS_PER_ROLE, Work};
 
 /// How long a dial waits for policy's first push, which is on its way when everything starts at once.
 const FIRST_PUSH: Duration = Duration::from_secs(2);
+
+/// Characters of a refused host in a record; no host name is longer.
+const SHOWN_HOST: usize = 253;
 
 /// What one process has to go by.
 #[derive(Debug, Clone, Copy)]
@@ -158,27 +162,20 @@ impl Dialer {
     }
 
     async fn dial(&self, role: &Role, dial: &v1::Dial) -> (Outcome, Vec<OwnedFd>) {
-        if !rules::may_dial(role) {
-            return (
-                refused(role, &Refusal::new("dial.role", "this role does not dial")),
-                Vec::new(),
-            );
-        }
-        let dest = match rules::destination(&dial.host, dial.port) {
-            Ok(dest) => dest,
-            Err(refusal) => return (refused(role, &refusal), Vec::new()),
-        };
         let began = Instant::now();
-        let result = self.reach(role, &dest).await;
-        let ms = began.elapsed().as_millis();
-        let (host, port) = (dest.host(), dest.port());
+        let (host, result) = match admitted(role, dial) {
+            Ok(dest) => (dest.host().to_string(), self.reach(role, &dest).await),
+            Err(refusal) => (shown(&dial.host), Err(refusal.into())),
+        };
+        let port = dial.port;
+        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match result {
             Ok(Reached {
                 socket,
                 peer,
                 relayed,
             }) => {
-                info!(%role, %host, port, %peer, result = "connected", relayed, ms, "dial");
+                info!(target: RECORD, caller = %role, host, port, %peer, result = "connected", relayed, ms, "dial");
                 (
                     Outcome::Connected(v1::Connected {
                         peer: peer.to_string(),
@@ -187,7 +184,7 @@ impl Dialer {
                 )
             }
             Err(Ended::Failed { class, message }) => {
-                info!(%role, %host, port, result = class, error = %message, ms, "dial");
+                info!(target: RECORD, caller = %role, host, port, result = class, error = %message, ms, "dial");
                 (
                     Outcome::Failed(v1::DialFailed {
                         class: class.into(),
@@ -197,7 +194,7 @@ impl Dialer {
                 )
             }
             Err(Ended::Refused(Refusal { rule, message })) => {
-                warn!(%role, %host, port, result = rule, reason = %message, ms, "dial");
+                info!(target: RECORD, caller = %role, host, port, result = rule, reason = %message, ms, "dial");
                 (
                     Outcome::Refused(v1::DialRefused {
                         rule: rule.into(),
@@ -260,8 +257,22 @@ impl Dialer {
     }
 }
 
+/// What can be decided without a list.
+fn admitted(role: &Role, dial: &v1::Dial) -> Result<Destination, Refusal> {
+    if !rules::may_dial(role) {
+        return Err(Refusal::new("dial.role", "this role does not dial"));
+    }
+    rules::destination(&dial.host, dial.port)
+}
+
+/// As much of a text that is no host name as a record has room for.
+fn shown(host: &str) -> String {
+    host.chars().take(SHOWN_HOST).collect()
+}
+
+/// A refusal of what is no dial.
 fn refused(role: &Role, Refusal { rule, message }: &Refusal) -> Outcome {
-    warn!(%role, result = rule, reason = %message, "refused");
+    info!(target: RECORD, caller = %role, result = rule, reason = %message, "refused");
     Outcome::Refused(v1::DialRefused {
         rule: (*rule).into(),
         message: message.clone(),

@@ -1,8 +1,14 @@
 //! Whole requests: a fake name server, real loopback servers, and what each role is answered.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 use crate::fakes::{FakeDns, honest, ips};
@@ -145,6 +151,87 @@ async fn the_dialer_keeps_no_copy_of_what_it_hands_over() {
     drop(fds);
     let read = tokio::task::spawn_blocking(move || theirs.read(&mut [0]).unwrap());
     assert_eq!(read.await.unwrap(), 0, "the peer sees the end");
+}
+
+/// Keeps the fields of all records.
+#[derive(Clone, Default)]
+struct Records(Arc<Mutex<Vec<BTreeMap<String, String>>>>);
+
+struct Fields(BTreeMap<String, String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name().into(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().into(), value.into());
+    }
+}
+
+impl Subscriber for Records {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == RECORD
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields(BTreeMap::new());
+        event.record(&mut fields);
+        self.0.lock().unwrap().push(fields.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn every_dial_and_every_refusal_leaves_one_record() {
+    let records = Records::default();
+    let _here = tracing::subscriber::set_default(records.clone());
+    let rig = rig(|| ips(&["127.0.0.1"])).await;
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed_port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let allowed = [
+        ("api.example", rig.port, true),
+        ("api.example", closed_port, true),
+    ];
+    rig.push(&allowed).await;
+    let long = "x y".repeat(1000);
+    let attempts = [
+        ("model-x", "api.example", rig.port),
+        ("model-x", "api.example", closed_port),
+        ("model-x", "evil.example", rig.port),
+        ("gateway", "api.example", rig.port),
+        ("model-x", long.as_str(), rig.port),
+    ];
+    for (who, host, port) in attempts {
+        let result = outcome(&rig.dialer, who, dial(host, port)).await;
+        let mut written = std::mem::take(&mut *records.0.lock().unwrap());
+        let record = written.pop().unwrap();
+        assert_eq!(written, [], "one record");
+        assert_eq!(
+            (&record["caller"], &record["result"]),
+            (&who.into(), &result)
+        );
+        assert_eq!(record["port"], port.to_string());
+        assert!(host.starts_with(&record["host"]) && record["host"].len() <= 253);
+        assert!(record["ms"].parse::<u64>().is_ok());
+        let peer = (result == "connected").then(|| format!("127.0.0.1:{port}"));
+        assert_eq!(record.get("peer"), peer.as_ref());
+    }
+    let wider = push("model-x", &[("evil.example", 443, true)]);
+    let refused = outcome(&rig.dialer, "model-x", wider).await;
+    assert_eq!(records.0.lock().unwrap()[0]["result"], refused);
 }
 
 #[tokio::test]
