@@ -151,11 +151,11 @@ mod elsewhere {
 pub use elsewhere::{die_with_parent, no_new_privs, not_dumpable, set_name};
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use crate::test_child::in_child;
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn no_variable_stays_not_even_its_text() {
         let status = in_child(|| {
@@ -176,7 +176,6 @@ mod tests {
         assert_eq!(status.exit(), 0);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_that_is_not_dumpable_hides_its_environment() {
         let status = in_child(|| {
@@ -189,7 +188,6 @@ mod tests {
         assert_eq!(status.exit(), 0);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_parent_that_is_gone_is_noticed() {
         let parent = std::process::id();

@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream as StdTcpStream};
 use std::os::unix::net::UnixStream as StdUnix;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -81,7 +80,10 @@ async fn a_connection_that_breaks_ends_the_relay_at_once() {
 }
 
 /// Whether a connection that was aimed elsewhere comes about.
+#[cfg(target_os = "linux")]
 fn re_aimed(socket: &OwnedFd, to: SocketAddr) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     if rustix::net::connect_unspec(socket).is_err() {
         return false;
     }
