@@ -351,6 +351,7 @@ fn a_flood_of_clients_that_hang_up_does_not_cut_the_gateway_off_from_policy() {
 }
 
 /// Nobody reads the output: a terminal that was stopped, a pipe that is full.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_screen_that_nobody_reads_holds_up_nothing() {
     let scratch = Scratch::new();
