@@ -79,6 +79,34 @@ impl Start {
         command
     }
 
+    /// Starts with a small pipe for its output that nobody ever reads.
+    #[cfg(target_os = "linux")]
+    pub fn begin_unread(self, scratch: &Scratch) -> Product {
+        let (kept, output) = std::io::pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&kept, 4096).unwrap();
+        let mut command = self.command(scratch);
+        let child = command
+            .stdout(output)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Kept open by a channel that lives as long as the product.
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            let _kept = kept;
+            while sender.send(Value::Null).is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Product {
+            child,
+            events,
+            ready: Value::Null,
+            state: scratch.state(),
+            port: self.port,
+        }
+    }
+
     /// Starts and does not wait.
     pub fn begin(self, scratch: &Scratch) -> Product {
         let mut child = self.command(scratch).spawn().unwrap();

@@ -355,35 +355,30 @@ fn a_flood_of_clients_that_hang_up_does_not_cut_the_gateway_off_from_policy() {
 #[test]
 fn a_screen_that_nobody_reads_holds_up_nothing() {
     let scratch = Scratch::new();
-    let mut command = scratch.program("clawdbot");
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    command.args(["up", "--json", "--port", &free.port().to_string()]);
-    let mut child = command
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    // As small as a pipe can be: it is full after a few events.
-    let screen = child.stdout.take().unwrap();
-    let small = rustix::pipe::fcntl_setpipe_size(&screen, 4096);
-    assert!(small.is_ok(), "{small:?}");
-    let gateway = || scratch.clawdbot(&["status"]).code == Some(0);
-    assert!(kernel::eventually(Duration::from_secs(10), gateway));
-    for _ in 0..12 {
-        let status = scratch.clawdbot(&["status", "--json"]).json();
-        let all = status["processes"].as_array().unwrap();
+    let mut product = Start::new().begin_unread(&scratch);
+    let status = || scratch.clawdbot(&["status", "--json"]);
+    let dialer = || {
+        let all = status().json()["processes"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let dialer = all
-            .iter()
-            .find(|process| process["role"] == "dialer")
-            .unwrap();
-        Seen(u32::try_from(dialer["pid"].as_u64().unwrap()).unwrap()).signal(Signal::KILL);
-        assert!(kernel::eventually(Duration::from_secs(10), gateway));
+            .into_iter()
+            .find(|p| p["role"] == "dialer" && p["state"] == "ready")?;
+        u32::try_from(dialer["pid"].as_u64()?).ok().map(Seen)
+    };
+    // Each death is an event or more; the pipe is as small as a pipe can be.
+    for _ in 0..12 {
+        let killed = kernel::eventually(Duration::from_secs(10), || {
+            dialer().is_some_and(|dialer| {
+                dialer.signal(Signal::KILL);
+                true
+            })
+        });
+        assert!(killed, "{}", product.log());
     }
     let began = std::time::Instant::now();
-    Seen(child.id()).signal(Signal::TERM);
-    assert!(child.wait().unwrap().success());
+    product.supervisor().signal(Signal::TERM);
+    assert_eq!(product.wait(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(2));
-    drop(screen);
 }
