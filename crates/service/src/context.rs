@@ -260,19 +260,19 @@ async fn accept_from(
     let socket = match bound {
         Ok(socket) => socket,
         Err(error) => {
-            warn!(%role, %error, "a socket cannot be served");
+            warn!(client = %role, %error, "a socket cannot be served");
             return;
         }
     };
     loop {
         match socket.accept().await {
             Ok((stream, _)) if one_user && !is_own_user(&stream) => {
-                warn!(%role, "refused a connection of another user");
+                warn!(client = %role, "refused a connection of another user");
             }
             Ok((stream, _)) => each(role.clone(), stream),
             Err(error) => {
                 // Out of descriptors, for example: others end first, then there is room again.
-                warn!(%role, %error, "a connection was not accepted");
+                warn!(client = %role, %error, "a connection was not accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -71,7 +71,7 @@ impl Leases for Services {
         let store = self.store();
         match store.lease(&role) {
             Ok(lease) => {
-                info!(%role, "leased a secret to its owner");
+                info!(client = %role, "leased a secret to its owner");
                 Ok(Response::new(v1::LeaseReply {
                     secret: lease.secret.expose(<[u8]>::to_vec),
                     version: lease.version,
