@@ -245,7 +245,7 @@ fn files_outside_can_be_neither_read_nor_written() {
             format!("echo x > {}", home.path().join("new").display()),
             "",
         ),
-        ("cat /etc/hosts > /dev/null".into(), ""),
+        ("cat /etc/profile > /dev/null".into(), ""),
         ("ls / > /dev/null".into(), ""),
         ("cat /proc/self/status > /dev/null".into(), ""),
     ];
