@@ -112,6 +112,22 @@ impl Solo {
         }
     }
 
+    /// The next server whose connection the process says it lost.
+    #[track_caller]
+    pub fn edge_lost(&mut self) -> String {
+        loop {
+            match self.reader.read_from(&self.control).unwrap() {
+                Progress::Frame(frame) => {
+                    let message = ChildFrame::decode(frame.payload.as_slice()).unwrap();
+                    if let Some(child_frame::Frame::EdgeLost(server)) = message.frame {
+                        return server;
+                    }
+                }
+                Progress::Closed => panic!("the process ended: {:?}", self.child.wait()),
+            }
+        }
+    }
+
     /// What the process wrote so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -228,3 +228,25 @@ async fn the_dialer_ends_the_connection_of_whoever_asks_what_the_table_does_not_
     }
     assert!(kernel::Seen(process.pid()).lives());
 }
+
+/// A connection that ends while both processes live is asked for anew, and the new one is used.
+#[test]
+fn a_process_asks_for_another_connection_when_one_ends_and_uses_it() {
+    use std::io::Read as _;
+    let scratch = Scratch::new();
+    let mut process = Solo::start("executor", &scratch);
+    let mut policy = process.calls("policy");
+    process.done();
+    for _ in 0..3 {
+        policy
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let mut preface = [0; 14];
+        policy.read_exact(&mut preface).unwrap();
+        assert_eq!(&preface, b"PRI * HTTP/2.0");
+        drop(policy);
+        assert_eq!(process.edge_lost(), "policy");
+        policy = process.calls("policy");
+    }
+    assert!(kernel::Seen(process.pid()).lives());
+}
