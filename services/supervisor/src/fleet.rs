@@ -303,6 +303,11 @@ impl Fleet {
         let Ok(server) = Role::parse(server) else {
             return;
         };
+        // The connection may have ended because its server did, a moment ago.
+        self.reap();
+        if self.stopping.is_some() {
+            return;
+        }
         let ready = |member: &Member| member.running.is_some() && member.life.ready.is_some();
         if !self.members.get(&server).is_some_and(ready) {
             // Its next start brings new connections.
