@@ -94,6 +94,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             "clawdbot.v1.SecretEntry",
             "clawdbot.v1.SecretEntry.source",
             "clawdbot.v1.LeaseReply",
+            "clawdbot.v1.LeasedSecret",
+            "clawdbot.v1.LeasedHeader",
+            "clawdbot.v1.PutCredentialRequest",
+            "clawdbot.v1.KeyringRequest",
+            "clawdbot.v1.KeyringReply",
+            "clawdbot.v1.KeyringReply.outcome",
             "clawdbot.v1.SandboxRequest",
             "clawdbot.v1.SandboxVariable",
         ])
@@ -115,6 +121,7 @@ fn tables(known: &BTreeSet<String>, streams: &BTreeSet<String>) -> Result<String
         let starts = match p.starts.as_str() {
             "always" => "Always",
             "plan" => "Plan",
+            "demand" => "Demand",
             "self" => "Itself",
             "person" => "Person",
             other => return Err(format!("edges.toml: {}: starts = {other:?}", p.role).into()),

@@ -7,6 +7,8 @@ pub enum Starts {
     Always,
     /// Runs when policy's plan names the instance.
     Plan,
+    /// Runs for one request of another process.
+    Demand,
     /// Starts the others.
     Itself,
     /// Started by a person.

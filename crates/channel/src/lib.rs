@@ -1,0 +1,1 @@
+//! What all channel workers share: delivery, the in-flight journal, rendering.

@@ -1,0 +1,1 @@
+//! The helper that fetches the vault key.
