@@ -274,6 +274,7 @@ impl Desk {
             way: Some(visitor.way()),
             session: wanted.name.clone(),
             message_id: message_id.to_owned(),
+            agent: String::new(),
         };
         let reply = AccessClient::new(self.policy.clone())
             .admit_operator(request)

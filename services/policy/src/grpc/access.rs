@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clawdbot_identity::{MessageId, SessionKey};
+use clawdbot_identity::{AgentId, MessageId, SessionKey};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::access_server::Access;
 use clawdbot_service::caller;
@@ -97,6 +97,7 @@ impl Access for Services {
             way,
             session,
             message_id,
+            agent,
         } = request.into_inner();
         let message = MessageId::parse(&message_id).map_err(invalid)?;
         let way = match way {
@@ -108,15 +109,24 @@ impl Access for Services {
             Some(way) => way,
         };
         let current = self.0.current();
-        let agent = current
-            .as_ref()
-            .ok()
-            .map(|current| current.settings.default_agent.clone());
-        let agent = agent.unwrap_or_else(clawdbot_identity::AgentId::main);
+        let agent = match (agent.as_str(), &current) {
+            ("", Ok(current)) => current.settings.default_agent.clone(),
+            ("", Err(_)) => AgentId::main(),
+            (named, _) => AgentId::parse(named).map_err(invalid)?,
+        };
         let session = SessionKey::operator(&agent, &session).map_err(invalid)?;
-        let outcome = current.and_then(|_| match &way {
-            Way::OperatorSocket(_) => Ok(()),
-            Way::Key(key) => check_key(&self.0, key).map(drop),
+        let outcome = current.and_then(|current| {
+            match &way {
+                Way::OperatorSocket(_) => {}
+                Way::Key(key) => drop(check_key(&self.0, key)?),
+            }
+            match current.settings.agents.iter().any(|row| row.id == agent) {
+                true => Ok(()),
+                false => Err(Denied::new(
+                    "agent.unknown",
+                    "the configuration has no such agent; see agents.list",
+                )),
+            }
         });
         let decision = Decision {
             request: "admit",

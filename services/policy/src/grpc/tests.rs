@@ -49,6 +49,7 @@ async fn admit(
         way: Some(way),
         session: session.to_owned(),
         message_id: "m-1".to_owned(),
+        agent: String::new(),
     };
     let reply = AccessClient::new(bench.edge("gateway"))
         .admit_operator(request)

@@ -91,6 +91,32 @@ async fn the_operator_is_the_owner_in_sessions_of_class_main() {
 }
 
 #[tokio::test]
+async fn a_named_agent_must_be_one_of_the_configuration() {
+    let bench = Bench::new("{agents: {list: [{id: 'work'}, {id: 'home'}]}}").await;
+    for (agent, expected) in [
+        ("", "agent:work:notes"),
+        ("home", "agent:home:notes"),
+        ("main", "agent.unknown"),
+    ] {
+        let request = v1::AdmitOperatorRequest {
+            way: Some(SOCKET),
+            session: "notes".to_owned(),
+            message_id: "m-1".to_owned(),
+            agent: agent.to_owned(),
+        };
+        let reply = AccessClient::new(bench.edge("gateway"))
+            .admit_operator(request)
+            .await
+            .unwrap();
+        let found = match reply.into_inner().outcome.unwrap() {
+            v1::admit_reply::Outcome::Admission(admission) => admission.session_key,
+            v1::admit_reply::Outcome::Refusal(refusal) => refusal.rule,
+        };
+        assert_eq!(found, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_way_name_or_id_is_no_admission() {
     use v1::admit_operator_request::Way;
     let bench = Bench::new("{}").await;
@@ -113,6 +139,7 @@ async fn a_wrong_way_name_or_id_is_no_admission() {
             way,
             session: session.to_owned(),
             message_id: id.to_owned(),
+            agent: String::new(),
         };
         let status = AccessClient::new(bench.edge("gateway"))
             .admit_operator(request)
