@@ -335,10 +335,12 @@ fn mend(path: &FilePath) -> io::Result<Option<Thread>> {
 fn history(path: &FilePath, limit: usize) -> io::Result<Vec<v1::HistoryEntry>> {
     let mut shown = Path::default();
     transcript::for_each(path, |entry| {
+        let turn_id = entry.turn.as_ref().map_or("", |turn| turn.as_str());
         let line = |role: &str, text: &str| v1::HistoryEntry {
             role: role.into(),
             text: text.into(),
             at_ms: entry.at_ms,
+            turn_id: turn_id.into(),
         };
         let lines = match &entry.item {
             Item::User { text } => vec![line("user", text)],

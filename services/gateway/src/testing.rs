@@ -295,6 +295,7 @@ impl Agent for AgentService {
             role: "user".into(),
             text: request.into_inner().handle,
             at_ms: 7,
+            turn_id: "t".into(),
         };
         Ok(Response::new(v1::HistoryReply {
             entries: vec![entry],
