@@ -147,9 +147,15 @@ impl Connection {
         Ok(request.map(Full::new))
     }
 
+    /// Whether the server has not ended the connection, as far as is known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.sender.is_closed() && !self.driver.0.is_finished()
+    }
+
     /// Waits until another request can be sent; no when the server ended the connection.
     pub(crate) async fn is_ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok() && !self.driver.0.is_finished()
+        self.sender.ready().await.is_ok() && self.is_open()
     }
 }
 

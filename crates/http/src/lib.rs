@@ -1,33 +1,27 @@
 //! HTTP over connected sockets that the dialer handed over (feature `client`), and a limit on how deep JSON may nest.
 //!
-//! [`Connection::tls`] or [`Connection::plain`] takes a stream, [`Connection::send`] makes one request with it, and the
-//! [`Body`] gives the connection back when the answer was read to its end, so a caller keeps one in an `Option`:
+//! [`Socket::adopt`] takes the descriptor, [`Connection::tls`] or [`Connection::plain`] the stream, [`Connection::send`]
+//! makes one request with it, and the [`Body`] gives the connection back when the answer was read to its end. A [`Pool`]
+//! keeps connections for the next request:
 //!
 //! ```no_run
 //! # use bytes::Bytes;
-//! # use clawdbot_http::{Connection, HttpError, Limits};
+//! # use clawdbot_http::{Connection, HttpError, Limits, Pool};
 //! # async fn fresh() -> Result<Connection, HttpError> { Err(HttpError::Closed) }
-//! # async fn ask(kept: &mut Option<Connection>, request: http::Request<Bytes>) -> Result<(), HttpError> {
-//! let limits = Limits::default();
-//! let reused = match kept.take() {
-//!     Some(connection) => match connection.send(request.clone(), &limits).await {
-//!         Err(HttpError::Stale) => None, // the server had hung up meanwhile: once more on a fresh socket
-//!         answer => Some(answer?),
-//!     },
-//!     None => None,
-//! };
-//! let mut answer = match reused {
-//!     Some(answer) => answer,
-//!     None => fresh().await?.send(request, &limits).await?,
-//! };
+//! # async fn ask(pool: &Pool, request: http::Request<Bytes>) -> Result<(), HttpError> {
+//! let mut answer = pool.send(request, &Limits::default(), fresh).await?;
 //! while let Some(piece) = answer.body_mut().next().await {
 //!     let _: Bytes = piece?;
 //! }
-//! *kept = answer.into_body().into_connection().await;
+//! if let Some(connection) = answer.into_body().into_connection().await {
+//!     pool.give(connection);
+//! }
 //! # Ok(())
 //! # }
 //! ```
 
+#[cfg(feature = "client")]
+mod base_url;
 #[cfg(feature = "client")]
 mod body;
 #[cfg(feature = "client")]
@@ -38,10 +32,16 @@ mod error;
 #[cfg(feature = "client")]
 mod limits;
 #[cfg(feature = "client")]
+mod pool;
+#[cfg(feature = "client")]
+mod socket;
+#[cfg(feature = "client")]
 mod tls;
 #[cfg(feature = "client")]
 mod watched;
 
+#[cfg(feature = "client")]
+pub use base_url::{BaseUrl, BaseUrlError};
 #[cfg(feature = "client")]
 pub use body::Body;
 #[cfg(feature = "client")]
@@ -51,5 +51,9 @@ pub use depth::{DepthError, json_depth};
 pub use error::HttpError;
 #[cfg(feature = "client")]
 pub use limits::Limits;
+#[cfg(feature = "client")]
+pub use pool::Pool;
+#[cfg(feature = "client")]
+pub use socket::Socket;
 #[cfg(feature = "client")]
 pub use tls::Tls;

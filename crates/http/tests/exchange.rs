@@ -7,7 +7,7 @@ mod peer;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clawdbot_http::{Connection, HttpError, Limits};
+use clawdbot_http::{Connection, HttpError, Limits, Pool};
 use clawdbot_identity::Destination;
 use http::{Method, Request};
 use peer::{Peer, Then, get};
@@ -368,4 +368,57 @@ async fn silence_is_an_error_at_each_stage() {
         matches!(error, HttpError::TotalTimeout { seconds: 20 }),
         "{error:?}"
     );
+}
+
+async fn through(pool: &Pool, peer: &Peer) -> Result<Vec<u8>, HttpError> {
+    let fresh = || async { Ok::<_, HttpError>(peer.connect().await) };
+    let mut answer = pool.send(get("/"), &Limits::default(), fresh).await?;
+    let body = answer.body_mut().read_all(10).await?;
+    if let Some(connection) = answer.into_body().into_connection().await {
+        pool.give(connection);
+    }
+    Ok(body)
+}
+
+#[tokio::test]
+async fn a_pool_uses_a_waiting_connection_and_replaces_one_that_died_without_an_error() {
+    // Each connection answers once; the second request on it is read and left without an answer.
+    let mut peer = Peer::new([OK], Then::Ignore).await;
+    let pool = Pool::new();
+    assert_eq!(through(&pool, &peer).await.unwrap(), b"ok");
+    assert_eq!(pool.len(), 1);
+    assert_eq!(through(&pool, &peer).await.unwrap(), b"ok");
+    peer.closed().await;
+    peer.seen().await;
+    peer.seen().await;
+}
+
+#[tokio::test]
+async fn a_fresh_connection_that_dies_is_an_error_even_from_a_pool() {
+    let peer = Peer::new(Vec::<Vec<u8>>::new(), Then::Ignore).await;
+    let error = through(&Pool::new(), &peer).await.unwrap_err();
+    assert!(matches!(error, HttpError::Closed), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_wait_for_a_limited_time_and_in_a_limited_number() {
+    let pool = Pool::new();
+    let destination = Destination::parse("a.example:80").unwrap();
+    let mut far_ends = Vec::new();
+    for _ in 0..20 {
+        let (near, far) = tokio::io::duplex(64);
+        far_ends.push(far);
+        pool.give(Connection::plain(near, &destination).await.unwrap());
+    }
+    assert_eq!(pool.len(), 16);
+    tokio::time::sleep(Duration::from_secs(29)).await; // of the paused clock
+    assert_eq!(pool.len(), 16);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(pool.is_empty());
+    let (near, far) = tokio::io::duplex(64);
+    far_ends.push(far);
+    pool.give(Connection::plain(near, &destination).await.unwrap());
+    assert_eq!(pool.len(), 1);
+    pool.clear();
+    assert!(pool.is_empty());
 }
