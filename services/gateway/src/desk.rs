@@ -12,6 +12,7 @@ use clawdbot_proto::v1::agent_client::AgentClient;
 use clawdbot_service::Edge;
 use tonic::Status;
 
+pub use crate::queue::Question;
 use crate::queue::{Message, Outcome, QueueError, RowId, Source};
 use crate::turn_log::TurnLog;
 use crate::turns::{Agents, Taken, Turns};
@@ -23,6 +24,8 @@ pub enum Visitor {
     Operator,
     /// Whoever showed a token, password or login code: the visit key that policy gave for it.
     Web(String),
+    /// The same over the HTTP interfaces for programs. Their message ids are apart from those of the web chat.
+    Api(String),
 }
 
 impl Visitor {
@@ -30,13 +33,14 @@ impl Visitor {
         match self {
             Self::Operator => Source::Operator,
             Self::Web(_) => Source::Web,
+            Self::Api(_) => Source::Api,
         }
     }
 
     fn way(&self) -> Way {
         match self {
             Self::Operator => Way::OperatorSocket(true),
-            Self::Web(key) => Way::Key(key.clone()),
+            Self::Web(key) | Self::Api(key) => Way::Key(key.clone()),
         }
     }
 }
@@ -44,7 +48,7 @@ impl Visitor {
 /// Which session a visitor means.
 pub struct Wanted {
     name: String,
-    key: Option<SessionKey>,
+    agent: Option<AgentId>,
 }
 
 impl Wanted {
@@ -57,8 +61,17 @@ impl Wanted {
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         Ok(Self {
             name: name.to_owned(),
-            key: None,
+            agent: None,
         })
+    }
+
+    /// The same session of another agent than the default one.
+    #[must_use]
+    pub fn of_agent(self, agent: AgentId) -> Self {
+        Self {
+            agent: Some(agent),
+            ..self
+        }
     }
 
     /// By name, or by the whole key of a session that has a name.
@@ -70,10 +83,7 @@ impl Wanted {
             return Self::named(text);
         }
         let key = SessionKey::parse(text).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        Ok(Self {
-            key: Some(key.clone()),
-            ..Self::named(key.rest())?
-        })
+        Ok(Self::named(key.rest())?.of_agent(key.agent().clone()))
     }
 }
 
@@ -127,7 +137,7 @@ impl Desk {
         &self.turns
     }
 
-    /// Takes a message.
+    /// Takes a message; a text alone is a question as well.
     ///
     /// # Errors
     /// INVALID_ARGUMENT when the request breaks a rule or its id belongs to another message; RESOURCE_EXHAUSTED when
@@ -138,16 +148,18 @@ impl Desk {
         visitor: &Visitor,
         wanted: Wanted,
         message_id: &str,
-        text: String,
+        question: impl Into<Question>,
     ) -> Result<Decided<Sent>, Status> {
+        let question = question.into();
         let message_id =
             MessageId::parse(message_id).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        check_text(&text)?;
+        check_text(&question.text)?;
+        check_extra(&question.extra_system)?;
         let session = match self.admit(visitor, &wanted, message_id.as_str()).await? {
             Ok(session) => session,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if is_stop(&text) {
+        if is_stop(&question.text) {
             let stopped = self.turns.stop(&session.key, None).await;
             return Ok(Ok(Sent::Stopped(stopped)));
         }
@@ -162,7 +174,7 @@ impl Desk {
             session_key: session.key,
             class: session.class,
             handle: session.handle,
-            text,
+            question,
         };
         let taken = self.turns.take(message).await.map_err(|e| match e {
             QueueError::DiskFull => Status::resource_exhausted(e.to_string()),
@@ -274,7 +286,10 @@ impl Desk {
             way: Some(visitor.way()),
             session: wanted.name.clone(),
             message_id: message_id.to_owned(),
-            agent: String::new(),
+            agent: wanted
+                .agent
+                .as_ref()
+                .map_or_else(String::new, AgentId::to_string),
         };
         let reply = AccessClient::new(self.policy.clone())
             .admit_operator(request)
@@ -282,15 +297,7 @@ impl Desk {
             .into_inner();
         match reply.outcome {
             Some(Admittance::Refusal(refusal)) => Ok(Err(refusal)),
-            Some(Admittance::Admission(admission)) => {
-                let session = admitted(&admission)?;
-                match wanted.key.as_ref().is_none_or(|key| *key == session.key) {
-                    true => Ok(Ok(session)),
-                    false => Err(Status::invalid_argument(
-                        "only the default agent's sessions can be reached by their keys yet",
-                    )),
-                }
-            }
+            Some(Admittance::Admission(admission)) => Ok(Ok(admitted(&admission)?)),
             None => Err(odd("an outcome that is not known here")),
         }
     }
@@ -334,6 +341,20 @@ fn check_text(text: &str) -> Result<(), Status> {
             limits::TEXT_BYTES
         ),
         _ if text.contains('\0') => "a message must not contain the NUL character".into(),
+        _ => return Ok(()),
+    };
+    Err(Status::invalid_argument(rule))
+}
+
+fn check_extra(text: &str) -> Result<(), Status> {
+    let rule = match text.len() {
+        length if length > limits::TEXT_BYTES => format!(
+            "system and developer texts have at most {} bytes of UTF-8 together, these have {length}",
+            limits::TEXT_BYTES
+        ),
+        _ if text.contains('\0') => {
+            "system and developer texts must not contain the NUL character".into()
+        }
         _ => return Ok(()),
     };
     Err(Status::invalid_argument(rule))

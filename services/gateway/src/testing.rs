@@ -47,6 +47,8 @@ pub struct FakePolicy {
     /// How often a token was judged to the end.
     pub judged: watch::Sender<u32>,
     pub sources: Mutex<Vec<String>>,
+    /// How often a channel's handle was judged.
+    pub presented: AtomicU32,
     next: AtomicU32,
 }
 
@@ -149,13 +151,47 @@ impl Access for PolicyService {
             Some(Way::Key(key)) => self.0.keys.lock().unwrap().contains(key),
             None => false,
         };
-        let outcome = match known && !self.0.refuses_admission.load(Ordering::Relaxed) {
+        let agent = ["", "main", "home"].contains(&request.agent.as_str());
+        let refused = !agent || self.0.refuses_admission.load(Ordering::Relaxed);
+        let outcome = match known && !refused {
             true => v1::admit_reply::Outcome::Admission(v1::Admission {
                 handle: format!("handle-{}", request.session),
                 class: v1::Class::Main.into(),
-                session_key: format!("agent:main:{}", request.session),
+                session_key: match request.agent.as_str() {
+                    "" => format!("agent:main:{}", request.session),
+                    agent => format!("agent:{agent}:{}", request.session),
+                },
             }),
+            false if !agent => v1::admit_reply::Outcome::Refusal(refusal("agent.unknown", 0)),
             false => v1::admit_reply::Outcome::Refusal(refusal("config.none", 0)),
+        };
+        Ok(Response::new(v1::AdmitReply {
+            outcome: Some(outcome),
+        }))
+    }
+
+    /// `handle-owner` is the owner's, `handle-NAME` a guest's; everything else is refused.
+    async fn present(
+        &self,
+        request: Request<v1::PresentRequest>,
+    ) -> Result<Response<v1::AdmitReply>, Status> {
+        let request = request.into_inner();
+        self.0.presented.fetch_add(1, Ordering::Relaxed);
+        if self.0.faulty.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("away"));
+        }
+        let (class, rest) = match request.handle.strip_prefix("handle-") {
+            Some("owner") => (v1::Class::Main, Some("main".to_owned())),
+            Some(name) => (v1::Class::Guest, Some(format!("telegram:dm:{name}"))),
+            None => (v1::Class::Guest, None),
+        };
+        let outcome = match rest.filter(|_| request.channel == "channel-telegram") {
+            Some(rest) => v1::admit_reply::Outcome::Admission(v1::Admission {
+                handle: request.handle,
+                class: class.into(),
+                session_key: format!("agent:main:{rest}"),
+            }),
+            None => v1::admit_reply::Outcome::Refusal(refusal("handle.unknown", 0)),
         };
         Ok(Response::new(v1::AdmitReply {
             outcome: Some(outcome),
@@ -170,6 +206,10 @@ pub struct FakeAgent {
     pub asked: watch::Sender<Vec<String>>,
     /// Texts in the order in which they were worked on, each once.
     pub worked: Mutex<Vec<String>>,
+    /// What was asked last.
+    pub last: Mutex<Option<v1::RunRequest>>,
+    /// Message ids that were put into running turns, with their texts.
+    pub steered: watch::Sender<Vec<(String, String)>>,
     pub released: watch::Sender<bool>,
     cancelled: watch::Sender<HashSet<String>>,
     answered: Mutex<HashMap<String, Event>>,
@@ -181,6 +221,8 @@ impl FakeAgent {
             class,
             asked: watch::Sender::default(),
             worked: Mutex::default(),
+            last: Mutex::default(),
+            steered: watch::Sender::default(),
             released: watch::Sender::default(),
             cancelled: watch::Sender::default(),
             answered: Mutex::default(),
@@ -220,11 +262,14 @@ impl Agent for AgentService {
         &self,
         request: Request<v1::RunRequest>,
     ) -> Result<Response<Self::RunStream>, Status> {
+        let request = request.into_inner();
+        *self.0.last.lock().unwrap() = Some(request.clone());
         let v1::RunRequest {
             turn_id,
             handle,
             text,
-        } = request.into_inner();
+            ..
+        } = request;
         assert!(handle.starts_with("handle-"));
         let agent = Arc::clone(&self.0);
         agent.asked.send_modify(|ids| ids.push(turn_id.clone()));
@@ -249,7 +294,9 @@ impl Agent for AgentService {
                     usage: Some(v1::Usage {
                         input_tokens: 1,
                         output_tokens: 2,
+                        ..Default::default()
                     }),
+                    ..Default::default()
                 })
             };
             if text == "hold" {
@@ -261,7 +308,15 @@ impl Agent for AgentService {
                     _ = cancelled.wait_for(|ids| ids.contains(&turn_id)) => true,
                 };
                 let end = match stopped {
-                    false => answer("half done"),
+                    false => match answer("half done") {
+                        Event::Answer(mut end) => {
+                            let steered = agent.steered.borrow();
+                            let absorbed = steered.iter().filter(|(_, text)| text != "late");
+                            end.absorbed = absorbed.map(|(id, _)| id.clone()).collect();
+                            Event::Answer(end)
+                        }
+                        other => other,
+                    },
                     true => Event::Failed(v1::Failed {
                         code: "turn.stopped".into(),
                         message: "Stopped, in the agent's own words.".into(),
@@ -285,6 +340,21 @@ impl Agent for AgentService {
             ids.insert(id);
         });
         Ok(Response::new(v1::CancelReply { cancelled: true }))
+    }
+
+    async fn steer(
+        &self,
+        request: Request<v1::SteerRequest>,
+    ) -> Result<Response<v1::SteerReply>, Status> {
+        let v1::SteerRequest {
+            message_id, text, ..
+        } = request.into_inner();
+        self.0.steered.send_modify(|all| {
+            if all.iter().all(|(id, _)| *id != message_id) {
+                all.push((message_id, text));
+            }
+        });
+        Ok(Response::new(v1::SteerReply { taken: true }))
     }
 
     async fn history(

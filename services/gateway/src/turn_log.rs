@@ -214,7 +214,7 @@ mod tests {
     use clawdbot_identity::{Class, MessageId, SessionKey, TurnId};
 
     use super::*;
-    use crate::queue::RowId;
+    use crate::queue::{RowId, Source};
 
     fn log() -> TurnLog {
         TurnLog::new(Waiting {
@@ -223,6 +223,7 @@ mod tests {
             turn_id: TurnId::parse("t1").unwrap(),
             session_key: SessionKey::parse("agent:main:main").unwrap(),
             class: Class::Main,
+            source: Source::Operator,
         })
     }
 

@@ -90,6 +90,7 @@ impl Front {
             running: number(running),
             connections: self.0.census.open(),
             uptime_ms: u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ..Default::default()
         }
     }
 

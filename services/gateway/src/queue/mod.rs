@@ -1,6 +1,7 @@
 //! The durable inbox and outbox. A message is accepted when its row is on the disk, and settled when its answer is:
 //! both survive a kill at any instant. A damaged file is an error for a person to look at, never made anew silently.
 
+mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ pub enum Source {
     Operator,
     /// A WebSocket connection.
     Web,
+    /// The HTTP interfaces for other programs.
+    Api,
 }
 
 impl Source {
@@ -31,9 +34,26 @@ impl Source {
         match self {
             Self::Operator => "operator",
             Self::Web => "web",
+            Self::Api => "api",
         }
     }
+
+    /// Takes the word in the table.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(word: &str) -> Result<Self, UnknownSource> {
+        [Self::Operator, Self::Web, Self::Api]
+            .into_iter()
+            .find(|source| source.as_str() == word)
+            .ok_or(UnknownSource)
+    }
 }
+
+/// A word that is no source.
+#[derive(Debug, thiserror::Error)]
+#[error("a source that is not known here")]
+pub struct UnknownSource;
 
 /// A message that was admitted and asks to be accepted. It has no Debug: nobody's words belong in a log.
 pub struct Message {
@@ -51,8 +71,28 @@ pub struct Message {
     pub class: Class,
     /// What the agent shows to policy.
     pub handle: Handle,
-    /// What was said.
+    /// What was asked.
+    pub question: Question,
+}
+
+/// What somebody asks. It has no Debug either.
+#[derive(Clone, Default)]
+pub struct Question {
+    /// What was said: 1 byte to 256 KiB without NUL.
     pub text: String,
+    /// Added to the system prompt of this turn alone: at most 256 KiB without NUL, may be empty.
+    pub extra_system: String,
+    /// What the client wants of the model; wins over the configuration's.
+    pub parameters: v1::Parameters,
+}
+
+impl From<String> for Question {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            ..Self::default()
+        }
+    }
 }
 
 /// A row that is accepted and not yet settled.
@@ -68,6 +108,8 @@ pub struct Waiting {
     pub session_key: SessionKey,
     /// Which agent answers.
     pub class: Class,
+    /// The door.
+    pub source: Source,
 }
 
 /// The end of a message.

@@ -8,47 +8,18 @@ use std::path::Path;
 
 use clawdbot_identity::{Class, Handle, MessageId, SessionKey, TurnId};
 use prost::Message as _;
+use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 
-use super::{Acceptance, Message, OpenError, Outcome, QueueError, RowId, Waiting};
+use super::schema::{FROM_1, FROM_1_ROWS, TABLES, VERSION};
+use super::{
+    Acceptance, Message, OpenError, Outcome, Question, QueueError, RowId, Source, Waiting,
+};
 use crate::limits;
 
 /// "CLWQ", so that another program's database is not taken for ours.
 const APPLICATION: i32 = 0x434c_5751;
-const VERSION: i32 = 1;
-
-// A settled row keeps only the digest of its text: enough to know the message again, and nothing more to lose.
-const SCHEMA: &str = "
-    CREATE TABLE inbox (
-        id          INTEGER PRIMARY KEY AUTOINCREMENT,
-        source      TEXT NOT NULL,
-        message_id  TEXT NOT NULL,
-        turn_id     TEXT NOT NULL UNIQUE,
-        session     TEXT NOT NULL,
-        session_key TEXT NOT NULL,
-        class       TEXT NOT NULL,
-        handle      TEXT NOT NULL,
-        text        TEXT NOT NULL,
-        digest      BLOB NOT NULL,
-        state       TEXT NOT NULL CHECK (state IN ('queued', 'answered', 'failed')),
-        created_ms  INTEGER NOT NULL,
-        settled_ms  INTEGER,
-        UNIQUE (source, message_id)
-    ) STRICT;
-    CREATE INDEX inbox_queued ON inbox (session_key) WHERE state = 'queued';
-    CREATE INDEX inbox_settled ON inbox (settled_ms) WHERE settled_ms IS NOT NULL;
-    CREATE TABLE outbox (
-        id          INTEGER PRIMARY KEY AUTOINCREMENT,
-        inbox_id    INTEGER NOT NULL UNIQUE REFERENCES inbox (id) ON DELETE CASCADE,
-        session_key TEXT NOT NULL,
-        body        BLOB NOT NULL,
-        delivered   INTEGER NOT NULL DEFAULT 0,
-        created_ms  INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX outbox_order ON outbox (session_key, id) WHERE delivered = 0;
-";
-
 impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
@@ -103,7 +74,7 @@ impl Store {
             "fullfsync = ON",
             "temp_store = MEMORY",
             "mmap_size = 0",
-            "foreign_keys = ON",
+            "foreign_keys = OFF",
             "trusted_schema = OFF",
             "cell_size_check = ON",
             "secure_delete = FAST",
@@ -128,7 +99,7 @@ impl Store {
             .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
             .map_err(sqlite)?;
         match (application, version) {
-            (APPLICATION, VERSION) => {
+            (APPLICATION, 1 | VERSION) => {
                 let verdict: String = db
                     .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
                     .map_err(sqlite)?;
@@ -138,6 +109,13 @@ impl Store {
                         reason: verdict,
                     });
                 }
+                if version == 1 {
+                    db.execute_batch(&format!(
+                        "BEGIN IMMEDIATE; {FROM_1} {TABLES} {FROM_1_ROWS} PRAGMA user_version = {VERSION}; COMMIT"
+                    ))
+                    .map_err(sqlite)?;
+                    tracing::info!(path = %name, "the message queue was brought to the format of this version");
+                }
             }
             (0, 0) if tables == 0 => {
                 if !fresh {
@@ -145,7 +123,7 @@ impl Store {
                 }
                 // Folded into the file at once: from now on a file without our mark is not ours, whatever its log says.
                 db.execute_batch(&format!(
-                    "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; \
+                    "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; \
                      PRAGMA user_version = {VERSION}; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)"
                 ))
                 .map_err(sqlite)?;
@@ -155,6 +133,8 @@ impl Store {
             }
             _ => return foreign("is not a message queue of this program".into()),
         }
+        db.execute_batch("PRAGMA foreign_keys = ON")
+            .map_err(sqlite)?;
         Ok(Self { db })
     }
 }
@@ -189,8 +169,14 @@ fn create(path: &Path, dir: &Path) -> std::io::Result<bool> {
     }
 }
 
-fn digest(text: &str) -> Vec<u8> {
-    Sha256::digest(text.as_bytes()).to_vec()
+fn digest(question: &Question) -> Vec<u8> {
+    let mut digest = Sha256::new_with_prefix(question.text.as_bytes());
+    if !question.extra_system.is_empty() {
+        // A text holds no NUL, so nothing else has this digest.
+        digest.update(b"\0");
+        digest.update(question.extra_system.as_bytes());
+    }
+    digest.finalize().to_vec()
 }
 
 /// Accepts a message, or tells why not. Nothing is certain before the transaction is committed.
@@ -213,8 +199,9 @@ pub(super) fn accept(
         return Ok(Acceptance::Backlog { session });
     }
     db.prepare_cached(
-        "INSERT INTO inbox (source, message_id, turn_id, session, session_key, class, handle, text, digest, state, \
-         created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'queued', ?10)",
+        "INSERT INTO inbox (source, account, message_id, turn_id, session, session_key, class, handle, text, \
+         extra_system, parameters, digest, address, lane, sender, reply_to, state, created_ms) \
+         VALUES (?1, '', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, x'', '', '', '', 'queued', ?12)",
     )?
     .execute(params![
         message.source.as_str(),
@@ -224,8 +211,10 @@ pub(super) fn accept(
         key,
         message.class.as_str(),
         message.handle.as_str(),
-        message.text,
-        digest(&message.text),
+        message.question.text,
+        message.question.extra_system,
+        message.question.parameters.encode_to_vec(),
+        digest(&message.question),
         millis(now_ms),
     ])?;
     Ok(Acceptance::New(Waiting {
@@ -234,6 +223,7 @@ pub(super) fn accept(
         turn_id: message.turn_id.clone(),
         session_key: message.session_key.clone(),
         class: message.class,
+        source: message.source,
     }))
 }
 
@@ -241,17 +231,17 @@ pub(super) fn accept(
 fn known(db: &Connection, message: &Message) -> Result<Option<Acceptance>, QueueError> {
     let found = db
         .prepare_cached(
-            "SELECT id, message_id, turn_id, session_key, class, state = 'queued', session = ?3 AND digest = ?4 \
-             FROM inbox WHERE source = ?1 AND message_id = ?2",
+            "SELECT id, message_id, turn_id, session_key, class, source, state = 'queued', session = ?3 AND digest = ?4 \
+             FROM inbox WHERE source = ?1 AND account = '' AND message_id = ?2",
         )?
         .query_row(
             params![
                 message.source.as_str(),
                 message.message_id.as_str(),
                 message.session,
-                digest(&message.text),
+                digest(&message.question),
             ],
-            |r| Ok((waiting(r)?, r.get::<_, bool>(5)?, r.get::<_, bool>(6)?)),
+            |r| Ok((waiting(r)?, r.get::<_, bool>(6)?, r.get::<_, bool>(7)?)),
         )
         .optional()?;
     Ok(match found {
@@ -265,9 +255,7 @@ fn known(db: &Connection, message: &Message) -> Result<Option<Acceptance>, Queue
 /// The stored end of a message.
 pub(super) fn outcome(db: &Connection, row: RowId) -> Result<Option<Outcome>, QueueError> {
     let stored = db
-        .prepare_cached(
-            "SELECT state, body FROM inbox JOIN outbox ON inbox_id = inbox.id WHERE inbox.id = ?1",
-        )?
+        .prepare_cached("SELECT state, body FROM inbox WHERE id = ?1 AND body IS NOT NULL")?
         .query_row([row.0], |r| {
             Ok((r.get::<_, String>(0)?, r.get::<_, Vec<u8>>(1)?))
         })
@@ -297,30 +285,38 @@ pub(super) fn settle(
     };
     let changed = db
         .prepare_cached(
-            "UPDATE inbox SET state = ?2, settled_ms = ?3, handle = '', text = '' WHERE id = ?1 AND state = 'queued'",
+            "UPDATE inbox SET state = ?2, body = ?3, settled_ms = ?4, handle = '', text = '', extra_system = '', \
+             parameters = x'' WHERE id = ?1 AND state = 'queued'",
         )?
-        .execute(params![row.0, state, millis(now_ms)])?;
+        .execute(params![row.0, state, body, millis(now_ms)])?;
     if changed == 0 {
         return outcome(db, row)?
             .ok_or_else(|| QueueError::Database(format!("there is no row {}", row.0)));
     }
-    db.prepare_cached(
-        "INSERT INTO outbox (inbox_id, session_key, body, created_ms) \
-         SELECT id, session_key, ?2, ?3 FROM inbox WHERE id = ?1",
-    )?
-    .execute(params![row.0, body, millis(now_ms)])?;
     Ok(end.clone())
 }
 
-/// Handle and text of a row that is not settled.
+/// Handle and question of a row that is not settled.
 pub(super) fn question(
     db: &Connection,
     row: RowId,
-) -> Result<Option<(Handle, String)>, QueueError> {
+) -> Result<Option<(Handle, Question)>, QueueError> {
     Ok(db
-        .prepare_cached("SELECT handle, text FROM inbox WHERE id = ?1 AND state = 'queued'")?
+        .prepare_cached(
+            "SELECT handle, text, extra_system, parameters FROM inbox WHERE id = ?1 AND state = 'queued'",
+        )?
         .query_row([row.0], |r| {
-            Ok((parsed(r, 0, Handle::parse)?, r.get::<_, String>(1)?))
+            let parameters = r.get::<_, Vec<u8>>(3)?;
+            Ok((
+                parsed(r, 0, Handle::parse)?,
+                Question {
+                    text: r.get(1)?,
+                    extra_system: r.get(2)?,
+                    parameters: prost::Message::decode(parameters.as_slice()).map_err(|e| {
+                        rusqlite::Error::FromSqlConversionFailure(3, Type::Blob, Box::new(e))
+                    })?,
+                },
+            ))
         })
         .optional()?)
 }
@@ -328,7 +324,7 @@ pub(super) fn question(
 /// All rows that are not settled, in the order in which they were accepted.
 pub(super) fn pending(db: &Connection) -> Result<Vec<Waiting>, QueueError> {
     let mut statement = db.prepare(
-        "SELECT id, message_id, turn_id, session_key, class FROM inbox WHERE state = 'queued' ORDER BY id",
+        "SELECT id, message_id, turn_id, session_key, class, source FROM inbox WHERE state = 'queued' ORDER BY id",
     )?;
     let rows = statement.query_map([], waiting)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -336,7 +332,7 @@ pub(super) fn pending(db: &Connection) -> Result<Vec<Waiting>, QueueError> {
 
 /// Notes that the end of a message reached a client.
 pub(super) fn delivered(db: &Connection, row: RowId) -> Result<(), QueueError> {
-    db.prepare_cached("UPDATE outbox SET delivered = 1 WHERE inbox_id = ?1")?
+    db.prepare_cached("UPDATE inbox SET delivered = 1 WHERE id = ?1")?
         .execute([row.0])?;
     Ok(())
 }
@@ -360,16 +356,16 @@ fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
         turn_id: parsed(row, 2, TurnId::parse)?,
         session_key: parsed(row, 3, SessionKey::parse)?,
         class: parsed(row, 4, Class::parse)?,
+        source: parsed(row, 5, Source::parse)?,
     })
 }
 
-fn parsed<T>(
+fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     row: &Row<'_>,
     column: usize,
-    parse: fn(&str) -> Result<T, clawdbot_identity::IdError>,
+    parse: fn(&str) -> Result<T, E>,
 ) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
-    parse(&text).map_err(|e| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e))
-    })
+    parse(&text)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
 }

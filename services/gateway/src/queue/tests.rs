@@ -19,7 +19,7 @@ fn message(id: &str, session: &str, text: &str) -> Message {
         session_key: SessionKey::parse(&format!("agent:main:{session}")).unwrap(),
         class: Class::Main,
         handle: Handle::parse("handle").unwrap(),
-        text: text.into(),
+        question: String::from(text).into(),
     }
 }
 
@@ -27,7 +27,7 @@ fn answer(text: &str) -> Outcome {
     Outcome::Answered(v1::Answer {
         text: text.into(),
         model: "builtin/guide".into(),
-        usage: None,
+        ..Default::default()
     })
 }
 
@@ -71,8 +71,8 @@ async fn what_was_accepted_is_there_after_a_crash_in_order() {
     let copy = crash(dir.path());
     let queue = open(copy.path());
     assert_eq!(queue.pending().await.unwrap(), [first.clone(), third]);
-    let (handle, text) = queue.question(first.row).await.unwrap().unwrap();
-    assert_eq!((handle.as_str(), text.as_str()), ("handle", "one"));
+    let (handle, question) = queue.question(first.row).await.unwrap().unwrap();
+    assert_eq!((handle.as_str(), question.text.as_str()), ("handle", "one"));
     assert_eq!(
         queue.outcome(second.row).await.unwrap(),
         Some(answer("done"))
@@ -96,7 +96,7 @@ async fn an_answer_and_its_state_are_one_change() {
         queue.settle(row, failed("late"), NOW).await.unwrap(),
         answer("first")
     );
-    assert_eq!(queue.question(row).await.unwrap(), None);
+    assert!(queue.question(row).await.unwrap().is_none());
     assert_eq!(queue.pending().await.unwrap(), []);
     assert!(queue.settle(RowId(99), answer("x"), NOW).await.is_err());
 }
@@ -222,7 +222,7 @@ async fn a_delivery_note_is_written_with_what_comes_next() {
     let store = Store::open(copy.path()).unwrap();
     let noted: i64 = store
         .db
-        .query_row("SELECT delivered FROM outbox", [], |r| r.get(0))
+        .query_row("SELECT delivered FROM inbox", [], |r| r.get(0))
         .unwrap();
     assert_eq!(noted, 1);
 }
@@ -280,7 +280,7 @@ async fn a_damaged_or_foreign_file_is_an_error_and_stays_as_it_is() {
     let mut torn = good.clone();
     torn[4096..12288].fill(0x5a);
     let mut newer = good.clone();
-    newer[60..64].copy_from_slice(&2_u32.to_be_bytes());
+    newer[60..64].copy_from_slice(&3_u32.to_be_bytes());
     let mut other = good.clone();
     other[68..72].copy_from_slice(&7_u32.to_be_bytes());
     for (bytes, word) in [
@@ -317,4 +317,75 @@ fn an_empty_file_left_by_a_crash_at_the_very_start_is_set_up() {
     std::fs::write(&path, b"").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert!(Store::open(dir.path()).is_ok());
+}
+
+/// The tables of format 1, as they were.
+const FORMAT_1: &str = "
+    CREATE TABLE inbox (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message_id TEXT NOT NULL,
+        turn_id TEXT NOT NULL UNIQUE, session TEXT NOT NULL, session_key TEXT NOT NULL, class TEXT NOT NULL,
+        handle TEXT NOT NULL, text TEXT NOT NULL, digest BLOB NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'answered', 'failed')), created_ms INTEGER NOT NULL,
+        settled_ms INTEGER, UNIQUE (source, message_id)) STRICT;
+    CREATE INDEX inbox_queued ON inbox (session_key) WHERE state = 'queued';
+    CREATE INDEX inbox_settled ON inbox (settled_ms) WHERE settled_ms IS NOT NULL;
+    CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT,
+        inbox_id INTEGER NOT NULL UNIQUE REFERENCES inbox (id) ON DELETE CASCADE, session_key TEXT NOT NULL,
+        body BLOB NOT NULL, delivered INTEGER NOT NULL DEFAULT 0, created_ms INTEGER NOT NULL) STRICT;
+    CREATE INDEX outbox_order ON outbox (session_key, id) WHERE delivered = 0;
+    PRAGMA application_id = 1129076561; PRAGMA user_version = 1;
+";
+
+#[tokio::test]
+async fn a_queue_of_the_format_before_is_taken_over_with_everything_in_it() {
+    use prost::Message as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inbox.db");
+    {
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.execute_batch(FORMAT_1).unwrap();
+        let digest = |text: &str| <sha2::Sha256 as sha2::Digest>::digest(text).to_vec();
+        for (id, name, text, state) in [
+            (3, "a", "one", "queued"),
+            (4, "b", "", "answered"),
+            (9, "c", "", "answered"),
+        ] {
+            db.execute(
+                "INSERT INTO inbox VALUES (?1, 'operator', ?2, ?3, 'main', 'agent:main:main', 'main', 'handle', ?4, ?5, \
+                 ?6, 1, iif(?6 = 'queued', NULL, 2))",
+                rusqlite::params![id, name, format!("turn-{name}"), text, digest(match name { "a" => "one", _ => "two" }), state],
+            )
+            .unwrap();
+        }
+        let Outcome::Answered(body) = answer("done") else {
+            panic!()
+        };
+        db.execute(
+            "INSERT INTO outbox VALUES (1, 4, 'agent:main:main', ?1, 0, 2)",
+            [body.encode_to_vec()],
+        )
+        .unwrap();
+        db.execute("DELETE FROM inbox WHERE id = 9", []).unwrap();
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for _ in 0..2 {
+        let queue = open(dir.path());
+        let pending = queue.pending().await.unwrap();
+        assert_eq!(
+            (pending.len(), pending[0].row, pending[0].turn_id.as_str()),
+            (1, RowId(3), "turn-a")
+        );
+        let again = |m| queue.accept(m, NOW);
+        assert!(matches!(
+            again(message("a", "main", "one")).await.unwrap(),
+            Acceptance::Known(_)
+        ));
+        assert_eq!(
+            again(message("b", "main", "two")).await.unwrap(),
+            Acceptance::Settled(RowId(4), answer("done"))
+        );
+        drop(queue);
+    }
+    let queue = open(dir.path());
+    let row = accept(&queue, message("new", "main", "x")).await.row;
+    assert_eq!(row, RowId(10), "a number never comes twice");
 }

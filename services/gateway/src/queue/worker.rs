@@ -5,7 +5,7 @@ use clawdbot_identity::Handle;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Acceptance, Message, Outcome, QueueError, RowId, Store, Waiting, store};
+use super::{Acceptance, Message, Outcome, Question, QueueError, RowId, Store, Waiting, store};
 
 /// Jobs that may wait for the thread; a caller beyond that waits too.
 const WAITING_JOBS: usize = 256;
@@ -100,11 +100,11 @@ impl Queue {
             .await
     }
 
-    /// Handle and text of a row; `None` when it is settled.
+    /// Handle and question of a row; `None` when it is settled.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn question(&self, row: RowId) -> Result<Option<(Handle, String)>, QueueError> {
+    pub async fn question(&self, row: RowId) -> Result<Option<(Handle, Question)>, QueueError> {
         self.ask(move |db| store::question(db, row)).await
     }
 

@@ -68,13 +68,16 @@ impl Turns {
     pub(super) async fn obtain(&self, log: &Arc<TurnLog>) -> Option<Outcome> {
         let row = log.turn.row;
         let queue = &self.0.queue;
-        let Some((handle, text)) = insist(|| queue.question(row)).await? else {
+        let Some((handle, question)) = insist(|| queue.question(row)).await? else {
             return insist(|| queue.outcome(row)).await?;
         };
         let request = v1::RunRequest {
             turn_id: log.turn.turn_id.to_string(),
             handle: handle.as_str().to_owned(),
-            text,
+            text: question.text,
+            extra_system: question.extra_system,
+            source: log.turn.source.as_str().to_owned(),
+            parameters: Some(question.parameters),
         };
         let agent = self.0.agents.of(log.turn.class);
         let mut back_off = BackOff::new();

@@ -5,6 +5,8 @@ use clawdbot_proto::v1;
 use clawdbot_proto::v1::chat_event::Event;
 use tonic::{Code, Status, Streaming};
 
+use crate::desk::{Question, Sent, Visitor, Wanted};
+use crate::queue::Outcome;
 use crate::testing::{FakeAgent, World};
 
 type Events = Streaming<v1::ChatEvent>;
@@ -69,6 +71,57 @@ async fn a_message_is_accepted_streamed_and_answered() {
     assert_eq!((again.0, said(&again.2)), (Some(true), "hello"));
     assert_eq!(*world.agent.worked.lock().unwrap(), ["hello"]);
     assert_eq!(world.front.status().pending, 0);
+}
+
+#[tokio::test]
+async fn what_a_program_asks_for_reaches_the_agent_and_its_ids_are_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    finish(send(&world, "m1", "one").await).await;
+    world.policy.keys.lock().unwrap().insert("key".into());
+    let question = Question {
+        text: "two".into(),
+        extra_system: "Be brief.".into(),
+        parameters: v1::Parameters {
+            temperature: Some(0.5),
+            ..Default::default()
+        },
+    };
+    let visitor = Visitor::Api("key".into());
+    let sent = || {
+        let wanted = Wanted::named("openai-user-ann").unwrap();
+        world
+            .front
+            .desk()
+            .send(&visitor, wanted, "m1", question.clone())
+    };
+    let Ok(Sent::Running { log, known, .. }) = sent().await.unwrap() else {
+        panic!("not accepted")
+    };
+    assert!(!known);
+    log.ended().await.unwrap();
+    let asked = world.agent.last.lock().unwrap().clone().unwrap();
+    assert_eq!(
+        (asked.source.as_str(), asked.extra_system.as_str()),
+        ("api", "Be brief.")
+    );
+    assert_eq!(asked.parameters.unwrap().temperature, Some(0.5));
+    assert!(matches!(
+        sent().await.unwrap(),
+        Ok(Sent::Settled(_, _, Outcome::Answered(_)))
+    ));
+    let other = Question {
+        extra_system: String::new(),
+        ..question.clone()
+    };
+    let wanted = Wanted::named("openai-user-ann").unwrap();
+    let status = world
+        .front
+        .desk()
+        .send(&visitor, wanted, "m1", other)
+        .await
+        .err();
+    assert_eq!(status.unwrap().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]

@@ -491,7 +491,7 @@ async fn requests_are_closed_objects_and_a_bad_one_leaves_the_connection_open() 
         (
             "chat.send",
             json!({ "sessionKey": "agent:work:main", "message": "x", "idempotencyKey": "i" }),
-            "default agent",
+            "agent.unknown",
         ),
         (
             "chat.send",
