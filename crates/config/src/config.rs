@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::path::{ConfigPath, Segment};
 use crate::rules::Finding;
-use crate::schema::{self, Bind, GatewayMode, ModelChoice, Settings};
+use crate::schema::{
+    self, AuthKind, Bind, CompactionMode, GatewayMode, ModelChoice, PeerKind, Settings,
+};
 use crate::secret::{SecretField, SecretRef, SecretTable};
 use crate::shape::{Inactive, Shape};
 
@@ -87,9 +89,6 @@ impl Config {
     }
 }
 
-/// The only provider with a worker: it needs none.
-const BUILTIN: &str = "builtin";
-
 /// A configuration that loaded, with what there is to say about it.
 pub struct Loaded {
     /// The configuration.
@@ -122,22 +121,45 @@ impl Loaded {
             "Tailscale",
         );
         let agents = &config.agents;
-        let named = |model: &ModelChoice| {
-            let primary = model.primary.as_ref();
-            primary.is_some_and(|model| model.provider().as_str() != BUILTIN)
+        let nobody = |model: &ModelChoice| {
+            let mut all = model.primary.iter().chain(&model.fallbacks);
+            all.any(|model| !config.models.answers(model.provider()))
         };
+        const UNKNOWN: &str = "a provider without an address (models.providers.<id>.baseUrl)";
         add(
-            named(&agents.defaults.model),
+            nobody(&agents.defaults.model),
             "agents.defaults.model",
-            "model providers (the built-in guide answers)",
+            UNKNOWN,
         );
         for agent in agents
             .list
             .iter()
-            .filter(|agent| agent.model.as_ref().is_some_and(named))
+            .filter(|agent| agent.model.as_ref().is_some_and(nobody))
         {
             let path = format!("agents.list.{}.model", agent.id);
-            add(true, &path, "model providers (the built-in guide answers)");
+            add(true, &path, UNKNOWN);
+        }
+        add(
+            agents.defaults.compaction.mode == CompactionMode::Safeguard,
+            "agents.defaults.compaction.mode",
+            "summaries in pieces",
+        );
+        for (id, _) in config
+            .auth
+            .profiles
+            .iter()
+            .filter(|(_, profile)| profile.mode == AuthKind::OAuth)
+        {
+            let path = format!("auth.profiles.{}.mode", id.as_str());
+            add(true, &path, "log-in at the provider");
+        }
+        for (index, _) in config
+            .bindings
+            .iter()
+            .enumerate()
+            .filter(|(_, binding)| matches!(&binding.r#match.peer, Some(peer) if peer.kind == PeerKind::Channel))
+        {
+            add(true, &format!("bindings[{index}].match.peer"), "Discord");
         }
         Self {
             config,

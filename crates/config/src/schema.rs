@@ -42,29 +42,29 @@ section! {
         /// The front door: address, port, log-in.
         "gateway" gateway: Gateway;
         /// The chat channels; a channel that is not named does not run.
-        "channels" channels: Channels, later "chat channels";
+        "channels" channels: Channels;
         /// The assistants: model, workspace, sandbox.
         "agents" agents: Agents;
         /// How sure the confinement of our own processes has to be.
         "sandbox" sandbox: Confinement;
         /// Model providers.
-        "models" models: Models, later "model providers";
+        "models" models: Models;
         /// How conversations are kept apart, reset and kept.
         "session" session: Session, later "session settings";
         /// What the assistant may use.
         "tools" tools: Tools, later "tools";
         /// Commands in a chat, and who the owner is.
-        "commands" commands: Commands, later "chat commands";
+        "commands" commands: Commands;
         /// How messages are collected and answered.
-        "messages" messages: Messages, later "message settings";
+        "messages" messages: Messages;
         /// Approval of senders.
-        "pairing" pairing: Pairing, later "pairing";
+        "pairing" pairing: Pairing;
         /// Approval of commands.
         "approvals" approvals: Approvals, later "approvals";
         /// Which agent answers whom; the first match counts.
-        "bindings" bindings: Vec<Binding>, later "bindings";
+        "bindings" bindings: Vec<Binding>;
         /// Log-in profiles of the model providers; no secrets.
-        "auth" auth: Auth, later "log-in profiles";
+        "auth" auth: Auth;
         /// Logs.
         "logging" logging: Logging;
         /// Timed jobs.

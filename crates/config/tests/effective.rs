@@ -149,14 +149,20 @@ fn both_spellings_with_the_same_value_are_fine() {
 
 #[test]
 fn what_works_is_active_and_the_rest_is_listed_once() {
-    let active = "{gateway:{port:1024,bind:'lan',auth:{token:'${T}',rateLimit:{maxAttempts:3}},allowedOrigins:[],reload:{mode:'hot'}},
-        agents:{defaults:{model:'builtin/guide',workspace:'~/w',timeoutSeconds:5,verboseDefault:'on',models:{'ollama/a':{alias:'a'}}},list:[{id:'a',model:'builtin/guide'}]},
+    let active = "{gateway:{port:1024,bind:'lan',http:{endpoints:{chatCompletions:{enabled:true}}},auth:{token:'${T}',rateLimit:{maxAttempts:3}},allowedOrigins:[],reload:{mode:'hot'}},
+        agents:{defaults:{model:'builtin/guide',workspace:'~/w',timeoutSeconds:5,verboseDefault:'on',models:{'ollama/a':{alias:'a',params:{temperature:0.5}}},
+            compaction:{reserveTokens:1},contextPruning:{mode:'cache-ttl'},thinkingDefault:'low',maxConcurrent:2},
+            list:[{id:'a',model:{primary:'anthropic/claude-x',fallbacks:['ollama/llama3']}}]},
+        channels:{telegram:{botToken:'${B}',allowFrom:[1],groups:{'-1':{requireMention:false,topics:{'3':{enabled:false}}}},accounts:{work:{}}}},
+        models:{providers:{box:{baseUrl:'http://127.0.0.1:1/v1',api:'openai-completions',models:[{id:'x'}]}}},auth:{order:{anthropic:['anthropic:a']}},
+        messages:{queue:{mode:'followup'},inbound:{debounceMs:5},responsePrefix:'>'},pairing:{approvalTtl:'30d'},
+        commands:{ownerAllowFrom:['telegram:1']},bindings:[{agentId:'a',match:{channel:'telegram'}}],
         logging:{level:'debug'},sandbox:{require:'full'},dangerous:{accept:[]}}";
     assert_eq!(load(active).inactive(), []);
     let custom = "{gateway:{bind:'custom',customBindHost:'127.0.0.1',auth:{password:'${P}'}}}";
     assert_eq!(load(custom).inactive(), []);
-    let later = "{channels:{telegram:{allowFrom:[1]}},models:{providers:{a:{}}},tools:{exec:{ask:'always'}},
-        gateway:{tls:{},bind:'auto',auth:{token:'${T}',allowTailscale:false}},agents:{defaults:{sandbox:{mode:'all'},model:{primary:'ollama/llama3',fallbacks:[]}},list:[{id:'b',model:'openai/gpt'}]}}";
+    let later = "{channels:{telegram:{proxy:'socks5://127.0.0.1:1',accounts:{a:{historyLimit:1}}},signal:{historyLimit:1}},models:{providers:{a:{}}},tools:{exec:{ask:'always'}},
+        gateway:{tls:{},bind:'auto',auth:{token:'${T}',allowTailscale:false}},agents:{defaults:{sandbox:{mode:'all'},model:{primary:'ollama/llama3',fallbacks:['a/x']}},list:[{id:'b',model:'openia/gpt'}]}}";
     let mut listed: Vec<_> = load(later)
         .inactive()
         .iter()
@@ -166,15 +172,16 @@ fn what_works_is_active_and_the_rest_is_listed_once() {
     assert_eq!(
         listed,
         [
-            "agents.defaults.model.fallbacks: fallback models",
-            "agents.defaults.model: model providers (the built-in guide answers)",
+            "agents.defaults.model: a provider without an address (models.providers.<id>.baseUrl)",
             "agents.defaults.sandbox: the tool sandbox",
-            "agents.list.b.model: model providers (the built-in guide answers)",
-            "channels: chat channels",
+            "agents.list.b.model: a provider without an address (models.providers.<id>.baseUrl)",
+            "channels.signal: Signal",
+            "channels.telegram.accounts.a.historyLimit: group history",
+            "channels.telegram.accounts.a.proxy: proxies",
+            "channels.telegram.proxy: proxies",
             "gateway.auth.allowTailscale: Tailscale",
             "gateway.bind: Tailscale",
             "gateway.tls: TLS on the listener",
-            "models: model providers",
             "tools: tools",
         ]
     );

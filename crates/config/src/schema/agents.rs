@@ -47,6 +47,30 @@ choice! {
 }
 
 choice! {
+    /// How a summary is made.
+    CompactionMode {
+        /// In one piece.
+        Default = "default",
+        /// In several pieces, for very long conversations.
+        Safeguard = "safeguard",
+    }
+}
+
+choice! {
+    /// When old tool results are left out.
+    PruningMode {
+        /// Never.
+        Off = "off",
+        /// After a pause, when the provider's prompt cache has ended anyway.
+        CacheTtl = "cache-ttl",
+    }
+    refuse {
+        "adaptive" => "write \"cache-ttl\"",
+        "aggressive" => "write \"cache-ttl\"",
+    }
+}
+
+choice! {
     /// A kind of conversation.
     PeerKind {
         /// A direct conversation.
@@ -160,13 +184,17 @@ section! {
         /// Longest turn in seconds.
         "timeoutSeconds" timeout_seconds: Int<1, 86400> = Int::new(600);
         /// Turns at the same time.
-        "maxConcurrent" max_concurrent: Int<1, 64> = Int::new(4), later "parallel turns";
+        "maxConcurrent" max_concurrent: Int<1, 64> = Int::new(4);
         /// How much of its tool calls the assistant shows.
         "verboseDefault" verbose_default: Verbose = Verbose::Off;
         /// How much the model thinks.
-        "thinkingDefault" thinking_default: Option<Thinking>, later "thinking levels";
-        /// Size of the model's window in tokens; the provider's figure when unset.
-        "contextTokens" context_tokens: Option<Int<1000, 100000000>>, later "context limits";
+        "thinkingDefault" thinking_default: Option<Thinking>;
+        /// Size of the model's window in tokens; what is known of the model when unset.
+        "contextTokens" context_tokens: Option<Int<1000, 100000000>>;
+        /// When the older part of a conversation becomes a summary.
+        "compaction" compaction: Compaction;
+        /// Old tool results that the model is not shown again.
+        "contextPruning" context_pruning: ContextPruning;
         /// What may be spent, checked before each call.
         "budget" budget: Budget, later "budgets";
         /// Waking up without being asked.
@@ -186,7 +214,7 @@ section! {
         /// The model as `provider/model`.
         "primary" primary: Option<ModelRef>;
         /// What to try next.
-        "fallbacks" fallbacks: Vec<ModelRef>, later "fallback models";
+        "fallbacks" fallbacks: Vec<ModelRef>;
     }
     string "primary";
 }
@@ -196,8 +224,66 @@ section! {
     ModelEntry {
         /// Its short name.
         "alias" alias: Option<String>;
-        /// Parameters that go to the provider unchanged.
-        "params" params: Ignored, later "model parameters";
+        /// What is asked of it with every call.
+        "params" params: ModelParams;
+    }
+}
+
+section! {
+    /// Parameters of a model; what is not said is left to its provider.
+    ModelParams {
+        /// How freely it chooses its words.
+        "temperature" temperature: Option<Amount>;
+        /// The part of the likely words that it chooses from.
+        "topP" top_p: Option<Amount>;
+        /// Its longest answer in tokens.
+        "maxTokens" max_tokens: Option<Int<1, 10000000>>;
+        /// How much it thinks; `thinkingDefault` when unset.
+        "thinking" thinking: Option<Thinking>;
+        /// How long its provider keeps a prompt ready.
+        "cacheControlTtl" cache_control_ttl: Ignored, later "prompt cache settings";
+    }
+}
+
+section! {
+    /// When the older part of a conversation becomes a summary.
+    Compaction {
+        /// Do it at all.
+        "enabled" enabled: bool = true;
+        /// How the summary is made.
+        "mode" mode: CompactionMode = CompactionMode::Default;
+        /// Tokens of the window that stay free.
+        "reserveTokens" reserve_tokens: Int<0, 10000000> = Int::new(16384);
+        /// The same, as the least that any setting gives.
+        "reserveTokensFloor" reserve_tokens_floor: Int<0, 10000000> = Int::new(20000);
+        /// Tokens of the newest part that stay as they are.
+        "keepRecentTokens" keep_recent_tokens: Int<0, 10000000> = Int::new(20000);
+        /// A turn before the summary in which notes are kept.
+        "memoryFlush" memory_flush: Ignored, later "notes before a summary";
+    }
+}
+
+section! {
+    /// Old tool results that the model is not shown again; the transcript keeps them.
+    ContextPruning {
+        /// When it begins.
+        "mode" mode: PruningMode = PruningMode::Off;
+        /// Idle time after which it begins.
+        "ttl" ttl: TimeSpan = TimeSpan::seconds(300);
+        /// Newest answers whose results stay.
+        "keepLastAssistants" keep_last_assistants: Int<0, 1000> = Int::new(3);
+        /// Part of the window from which results are shortened.
+        "softTrimRatio" soft_trim_ratio: Ignored, later "shortened tool results";
+        /// Part of the window from which results are left out.
+        "hardClearRatio" hard_clear_ratio: Ignored, later "shortened tool results";
+        /// Least characters of results that make it worth while.
+        "minPrunableToolChars" min_prunable_tool_chars: Ignored, later "shortened tool results";
+        /// How results are shortened.
+        "softTrim" soft_trim: Ignored, later "shortened tool results";
+        /// What stands in place of a result.
+        "hardClear" hard_clear: Ignored, later "shortened tool results";
+        /// Which tools' results it is about.
+        "tools" tools: Ignored, later "pruning by tool";
     }
 }
 
@@ -289,7 +375,7 @@ section! {
         /// One conversation.
         "peer" peer: Option<Peer>;
         /// A Discord server.
-        "guildId" guild_id: Option<String>;
+        "guildId" guild_id: Option<String>, later "Discord";
     }
     refuse { "teamId" => "Slack is not supported; remove the key" }
 }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::gateway::{host, is_loopback, url};
 use super::services::{BlueBubbles, Discord, IMessage, Signal, Telegram, WhatsApp};
 use super::tools::ToolPolicy;
-use crate::json5::{Node, Object, Value};
+use crate::json5::{Member, Node, Object, Value};
 use crate::section::{self, Section, overlay, section};
 use crate::senders::*;
 use crate::shape::{Child, Cx, Info, Shape, Step};
@@ -105,17 +105,17 @@ section! {
         /// What holds for channels that say nothing else.
         "defaults" defaults: ChannelDefaults;
         /// WhatsApp, as a linked device.
-        "whatsapp" whatsapp: Option<Channel<WhatsApp>>;
+        "whatsapp" whatsapp: Option<Channel<WhatsApp>>, later "WhatsApp";
         /// A Telegram bot.
         "telegram" telegram: Option<Channel<Telegram>>;
         /// A Discord bot.
-        "discord" discord: Option<Channel<Discord>>;
+        "discord" discord: Option<Channel<Discord>>, later "Discord";
         /// Signal, through signal-cli.
-        "signal" signal: Option<Channel<Signal>>;
+        "signal" signal: Option<Channel<Signal>>, later "Signal";
         /// iMessage, on a Mac.
-        "imessage" imessage: Option<Channel<IMessage>>;
+        "imessage" imessage: Option<Channel<IMessage>>, later "iMessage";
         /// iMessage, through a BlueBubbles server.
-        "bluebubbles" bluebubbles: Option<Channel<BlueBubbles>>;
+        "bluebubbles" bluebubbles: Option<Channel<BlueBubbles>>, later "BlueBubbles";
     }
     refuse {
         "slack" => "Slack is not supported; the channels are whatsapp, telegram, discord, signal, imessage and bluebubbles",
@@ -156,16 +156,17 @@ macro_rules! group {
             $group {
                 /// Listen to it.
                 "enabled" enabled: bool = true;
-                /// Answer only when the bot is mentioned.
+                /// Answer only when the bot is mentioned or answered. What a group does not say is as in `*`, what a topic does
+                /// not say as in its group.
                 "requireMention" require_mention: bool = true;
                 /// What the assistant may use here.
-                "tools" tools: Option<ToolPolicy>;
+                "tools" tools: Option<ToolPolicy>, later "tools";
                 /// The same for single senders.
-                "toolsBySender" tools_by_sender: BTreeMap<$sender, ToolPolicy>;
+                "toolsBySender" tools_by_sender: BTreeMap<$sender, ToolPolicy>, later "tools";
                 /// Who is answered here; `groupAllowFrom` when empty.
                 "allowFrom" allow_from: Vec<$sender>;
                 /// Added to the assistant's instructions here.
-                "systemPrompt" system_prompt: Option<String>;
+                "systemPrompt" system_prompt: Option<String>, later "instructions for single groups";
                 $($more)*
             }
             refuse { "skills" => "there are no skills; remove the key" }
@@ -207,21 +208,22 @@ macro_rules! channel {
                 /// Where a long answer is split.
                 "chunkMode" chunk_mode: ChunkMode = ChunkMode::Length;
                 /// Skipped group messages that the next answer sees.
-                "historyLimit" history_limit: Int<0, 1000> = Int::new($history);
+                "historyLimit" history_limit: Int<0, 1000> = Int::new($history), later "group history";
                 /// Turns of a direct conversation that the assistant sees; all when unset.
-                "dmHistoryLimit" dm_history_limit: Option<Int<0, 10000>>;
+                "dmHistoryLimit" dm_history_limit: Option<Int<0, 10000>>, later "history limits";
                 /// Largest file that is fetched, in MB.
-                "mediaMaxMb" media_max_mb: Int<1, 2000> = Int::new($media);
+                "mediaMaxMb" media_max_mb: Int<1, 2000> = Int::new($media), later "files";
                 /// Send an answer in blocks while it is written.
-                "blockStreaming" block_streaming: bool = false;
+                "blockStreaming" block_streaming: bool = false, later "block streaming";
                 /// Tries to deliver a message.
                 "retry" retry: Retry;
                 /// Let chat commands of this channel change the configuration.
-                "configWrites" config_writes: bool = false;
+                "configWrites" config_writes: bool = false, later "configuration by chat command";
                 $($more)*
             }
             also { "dm.policy" => "dmPolicy", "dm.allowFrom" => "allowFrom", $($also)* }
             refuse { $($refuse)* }
+            before spread_mention_gate;
         }
 
         impl Account for $name {
@@ -401,6 +403,41 @@ fn heritage<A: Section>(object: &Object) -> Object {
     };
     let open = object.0.iter().filter(|member| !secret(&member.key));
     Object(open.cloned().collect())
+}
+
+/// `requireMention` of the group `*` goes to every group, and that of a group to its topics, that have none of their own.
+pub(super) fn spread_mention_gate(channel: &mut Object, _: &mut Cx) {
+    let Some(groups) = channel.object_mut("groups") else {
+        return;
+    };
+    let everywhere = groups
+        .object_mut("*")
+        .and_then(|group| gate(group))
+        .map(|gate| Object(vec![gate]));
+    for member in &mut groups.0 {
+        let Value::Object(group) = &mut member.node.value else {
+            continue;
+        };
+        if let Some(everywhere) = &everywhere {
+            overlay(everywhere, group);
+        }
+        let Some(gate) = gate(group).map(|gate| Object(vec![gate])) else {
+            continue;
+        };
+        for topic in group
+            .object_mut("topics")
+            .into_iter()
+            .flat_map(|topics| &mut topics.0)
+        {
+            if let Value::Object(topic) = &mut topic.node.value {
+                overlay(&gate, topic);
+            }
+        }
+    }
+}
+
+fn gate(group: &Object) -> Option<Member> {
+    group.get("requireMention").cloned()
 }
 
 /// `channels.defaults.groupPolicy` goes to every channel that has none of its own.

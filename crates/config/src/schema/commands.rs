@@ -57,9 +57,9 @@ section! {
     /// Commands in a chat, and who the owner is.
     Commands {
         /// Read commands in messages.
-        "text" text: bool = true;
+        "text" text: bool = true, later "switching chat commands off";
         /// Offer them in the chat program's own menu.
-        "native" native: AutoBool = AutoBool::Auto;
+        "native" native: AutoBool = AutoBool::Auto, later "command menus";
         /// Not supported; only `false` is accepted.
         "config" config: bool = false;
         /// Not supported; only `false` is accepted.
@@ -67,7 +67,7 @@ section! {
         /// Not supported; only `false` is accepted.
         "debug" debug: bool = false;
         /// Let the owner restart processes from a chat.
-        "restart" restart: bool = false;
+        "restart" restart: bool = false, later "restarts from a chat";
         /// Only those who may write may use commands; it cannot be switched off.
         "useAccessGroups" use_access_groups: bool = true;
         /// The owner, as CHANNEL:IDENTITY. When unset: the only entry of a channel's `allowFrom`, if it is a stable id.

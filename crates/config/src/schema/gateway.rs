@@ -232,7 +232,7 @@ section! {
         /// What a changed file does.
         "reload" reload: Reload;
         /// HTTP interfaces for other programs.
-        "http" http: Http, later "HTTP interfaces";
+        "http" http: Http;
     }
     also { "controlUi.allowedOrigins" => "allowedOrigins" }
     refuse {
@@ -340,7 +340,7 @@ section! {
         /// `/v1/responses`.
         "responses" responses: Endpoint;
         /// `/tools/invoke`; commands, sessions, cron and the gateway itself stay out of reach.
-        "toolsInvoke" tools_invoke: Endpoint;
+        "toolsInvoke" tools_invoke: Endpoint, later "tool calls over HTTP";
     }
 }
 

@@ -28,11 +28,23 @@ choice! {
         OpenAiResponses = "openai-responses",
         /// Anthropic's messages.
         AnthropicMessages = "anthropic-messages",
+        /// Ollama's own.
+        Ollama = "ollama",
     }
     refuse {
         "google-generative-ai" => "this protocol is not supported; Google's models also answer to \"openai-completions\"",
         "github-copilot" => "this protocol is not supported",
         "bedrock-converse-stream" => "this protocol is not supported",
+    }
+}
+
+choice! {
+    /// The version of Anthropic's protocol that a server is asked for.
+    ApiVersion {
+        /// The one that every server knows.
+        V20230601 = "2023-06-01",
+        /// The one that takes no sampling parameters.
+        V20261021 = "2026-10-21",
     }
 }
 
@@ -125,12 +137,15 @@ section! {
 section! {
     /// A provider.
     Provider {
-        /// Its server; the well-known one when unset.
+        /// Its server; the provider's own when unset.
         "baseUrl" base_url: Option<HttpUrl>;
         /// Its key.
         "apiKey" api_key: Option<SecretField>;
-        /// Its protocol; that of the well-known server when unset.
+        /// Its protocol. When unset: the provider's own, and at a `baseUrl` that is not the provider's `openai-completions`,
+        /// but for `anthropic` and `ollama`.
         "api" api: Option<Api>;
+        /// The version of the protocol `anthropic-messages`.
+        "apiVersion" api_version: ApiVersion = ApiVersion::V20230601;
         /// Headers that go along with every call.
         "headers" headers: BTreeMap<HeaderName, SecretField>;
         /// Its models, where the server does not list them.
@@ -145,16 +160,16 @@ section! {
         @required "id" id: String;
         /// What people see.
         "name" name: Option<String>;
-        /// It thinks before it answers.
-        "reasoning" reasoning: bool = false;
+        /// It thinks before it answers; what is known of the model when unset.
+        "reasoning" reasoning: Option<bool>;
         /// What it takes.
-        "input" input: Vec<Input> = vec![Input::Text];
-        /// What it costs.
-        "cost" cost: Cost;
-        /// Its window in tokens.
-        "contextWindow" context_window: Int<1, 100000000> = Int::new(200000);
-        /// Its longest answer in tokens.
-        "maxTokens" max_tokens: Int<1, 10000000> = Int::new(8192);
+        "input" input: Vec<Input> = vec![Input::Text], later "images";
+        /// What it costs; what is known of the model when unset.
+        "cost" cost: Option<Cost>;
+        /// Its window in tokens; what is known of the model when unset.
+        "contextWindow" context_window: Option<Int<1, 100000000>>;
+        /// Its longest answer in tokens; what is known of the model when unset.
+        "maxTokens" max_tokens: Option<Int<1, 10000000>>;
     }
 }
 

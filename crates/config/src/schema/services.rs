@@ -127,21 +127,21 @@ channel! {
         /// The bot's token; TELEGRAM_BOT_TOKEN when unset.
         "botToken" bot_token: Option<SecretField>;
         /// A file that holds the token.
-        "tokenFile" token_file: Option<FilePath>;
+        "tokenFile" token_file: Option<FilePath>, later "token files";
         /// The Bot API server.
         "apiRoot" api_root: HttpUrl = HttpUrl::from_checked("https://api.telegram.org");
         /// Trust @names in `allowFrom` without pairing, although names can change hands.
         "trustNames" trust_names: bool = false;
         /// Receive by web hook at this address instead of polling.
-        "webhookUrl" webhook_url: Option<HttpsUrl>;
+        "webhookUrl" webhook_url: Option<HttpsUrl>, later "Telegram web hooks";
         /// What Telegram has to send along with each call.
-        "webhookSecret" webhook_secret: Option<SecretField>;
+        "webhookSecret" webhook_secret: Option<SecretField>, later "Telegram web hooks";
         /// Which parts of an answer quote the message.
         "replyToMode" reply_to_mode: ReplyTo = ReplyTo::First;
         /// Show the answer in a draft while it is written.
         "streamMode" stream_mode: StreamMode = StreamMode::Partial;
         /// A proxy for this channel.
-        "proxy" proxy: Option<ProxyUrl>;
+        "proxy" proxy: Option<ProxyUrl>, later "proxies";
     }
     also {}
     refuse {}

@@ -228,13 +228,13 @@ section! {
         /// Messages that come shortly after one another.
         "inbound" inbound: Inbound;
         /// Groups.
-        "groupChat" group_chat: GroupChat;
+        "groupChat" group_chat: GroupChat, later "mention patterns and group history";
         /// Put before every answer.
         "responsePrefix" response_prefix: Option<String>;
         /// Reaction to a message that will be answered.
-        "ackReaction" ack_reaction: Option<String>;
+        "ackReaction" ack_reaction: Option<String>, later "reactions";
         /// Which messages get it.
-        "ackReactionScope" ack_reaction_scope: AckScope = AckScope::GroupMentions;
+        "ackReactionScope" ack_reaction_scope: AckScope = AckScope::GroupMentions, later "reactions";
     }
     refuse { "tts" => "answers are not spoken; remove the key" }
 }

@@ -207,7 +207,7 @@ fn the_reference_names_every_key_and_every_rule() {
         );
     }
     assert!(reference.contains("| `gateway.port` | an integer from 1 to 65535 | `18789` | TCP port of HTTP and WebSocket. | yes |"));
-    assert!(reference.contains("| not yet (chat channels) |"));
+    assert!(reference.contains("| not yet (Discord) |"));
     for (written, means) in [
         ("agent", "agents.defaults"),
         ("channels.signal.dm.policy", "channels.signal.dmPolicy"),
