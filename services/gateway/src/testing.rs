@@ -199,7 +199,8 @@ impl Access for PolicyService {
     }
 }
 
-/// An agent that does what the text says: `hold` and `break` wait for `released`, everything else is said back.
+/// An agent that does what the text says: `hold` and `break` wait for `released`, `tool` calls one, everything else is
+/// said back.
 pub struct FakeAgent {
     class: Class,
     /// Turn ids, each time one is asked for.
@@ -249,6 +250,23 @@ impl FakeAgent {
 }
 
 struct AgentService(Arc<FakeAgent>);
+
+fn tool_call() -> [Event; 2] {
+    let (call_id, tool) = ("call-1".to_owned(), "exec".to_owned());
+    [
+        Event::ToolStarted(v1::ToolStarted {
+            call_id: call_id.clone(),
+            tool: tool.clone(),
+            summary: "ls".into(),
+        }),
+        Event::ToolFinished(v1::ToolFinished {
+            call_id,
+            tool,
+            is_error: true,
+            summary: "no such place".into(),
+        }),
+    ]
+}
 
 fn delta(text: &str) -> Event {
     Event::Delta(v1::TextDelta { text: text.into() })
@@ -325,6 +343,11 @@ impl Agent for AgentService {
                 send(agent.answer(&turn_id, &text, end)).await;
             } else {
                 send(delta(&text)).await;
+                if text == "tool" {
+                    for event in tool_call() {
+                        send(event).await;
+                    }
+                }
                 send(agent.answer(&turn_id, &text, answer(&text))).await;
             }
         });

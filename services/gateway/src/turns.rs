@@ -215,6 +215,13 @@ impl Turns {
         self.0.news.subscribe()
     }
 
+    /// Every turn that is not settled, the oldest first.
+    pub fn open(&self) -> Vec<Arc<TurnLog>> {
+        let mut logs: Vec<_> = self.board().logs.values().map(Arc::clone).collect();
+        logs.sort_by_key(|log| log.turn.row);
+        logs
+    }
+
     /// Notes that a client has the end of a row.
     pub fn delivered(&self, row: RowId) {
         self.0.queue.delivered(row);

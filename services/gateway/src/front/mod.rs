@@ -2,6 +2,7 @@
 //! it can make this process keep or wait for is bounded by `limits`.
 
 mod access;
+mod assets;
 mod body;
 mod census;
 mod connection;

@@ -1,27 +1,16 @@
-//! The few pages there are: readable on a phone, in light and dark, with a keyboard, and without scripts. Nothing in
+//! The pages before the chat: readable on a phone, in light and dark, with a keyboard, and without scripts. Nothing in
 //! them comes from another server, and nothing from a stranger gets in unescaped.
 
-use clawdbot_proto::v1;
-
-/// The one style; its hash is in the content security policy.
-pub const STYLE: &str = "\
-:root{color-scheme:light dark}\
-body{font:1.05rem/1.6 system-ui,sans-serif;max-width:36rem;margin:10vh auto 2rem;padding:0 1.25rem;\
-color:CanvasText;background:Canvas}\
-h1{font-size:1.6rem;line-height:1.25}\
-code{font:.95em ui-monospace,monospace;border:1px solid GrayText;border-radius:.3em;padding:.1em .4em;\
-white-space:nowrap}\
-button{font:inherit;color:inherit;background:transparent;border:2px solid currentColor;border-radius:.5em;\
-padding:.6em 1.6em;min-height:3rem;cursor:pointer}\
-button:focus-visible{outline:3px solid Highlight;outline-offset:2px}";
+use super::assets;
 
 fn page(title: &str, body: &str) -> String {
+    let style = assets::style();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"robots\" content=\"noindex\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>{title}</h1>\n{body}</main>\n</body>\n</html>\n"
+         <title>{title}</title>\n<link rel=\"stylesheet\" href=\"{style}\">\n</head>\n\
+         <body class=\"door\">\n<main>\n<h1>{title}</h1>\n{body}</main>\n</body>\n</html>\n"
     )
 }
 
@@ -29,32 +18,31 @@ const HOW_TO_OPEN: &str = "<p>On the machine where Clawdbot runs, type this in a
     <p><code>clawdbot open</code></p>\n\
     <p>It prints a link that signs this browser in. A link works once, for one minute.</p>\n";
 
-/// For whoever is not signed in.
-pub fn stranger() -> String {
-    page(
-        "Clawdbot is running",
-        &format!("<p>This browser is not signed in.</p>\n{HOW_TO_OPEN}"),
-    )
-}
-
-/// For whoever is signed in.
-pub fn home(status: &v1::GatewayStatus) -> String {
-    let state = match (status.pending, status.running) {
-        (0, _) => "Nothing is waiting for an answer.".to_owned(),
-        (1, _) => "1 message is waiting for its answer.".to_owned(),
-        (pending, running) => {
-            format!(
-                "{pending} messages are waiting for their answers, {running} of them are being answered."
-            )
-        }
+/// For whoever is not signed in: what the configuration asks for (`auth_mode`), and why the last try did not work.
+pub fn stranger(auth_mode: &str, wrong: Option<&str>) -> String {
+    let (label, hint) = match auth_mode {
+        "password" => ("Password", "The one that the gateway was given."),
+        _ => ("Token", "<code>clawdbot token</code> shows it."),
+    };
+    let wrong = wrong.map_or(String::new(), |why| {
+        format!(
+            "<p class=\"bad\" id=\"wrong\" role=\"alert\">{}</p>\n",
+            escaped(why)
+        )
+    });
+    let described = match wrong.is_empty() {
+        true => "hint",
+        false => "wrong hint",
     };
     page(
-        "You are signed in",
+        "Sign in to Clawdbot",
         &format!(
-            "<p>Clawdbot is running. {state}</p>\n\
-             <p>Chatting in the browser is not there yet. In a terminal, type:</p>\n\
-             <p><code>clawdbot chat</code></p>\n\
-             <form method=\"post\" action=\"/logout\"><button>Sign out</button></form>\n"
+            "{HOW_TO_OPEN}<hr>\n<form method=\"post\" action=\"/login\">\n\
+             <label for=\"password\">{label}</label>\n{wrong}\
+             <input id=\"password\" name=\"password\" type=\"password\" required autocomplete=\"current-password\" \
+             aria-describedby=\"{described}\">\n\
+             <p class=\"hint\" id=\"hint\">{hint}</p>\n\
+             <button class=\"main\">Sign in</button>\n</form>\n"
         ),
     )
 }
@@ -67,7 +55,7 @@ pub fn login(code: &str) -> String {
         &format!(
             "<p>This signs this browser in as the operator of the assistant on this machine.</p>\n\
              <form method=\"post\" action=\"/login\"><input type=\"hidden\" name=\"code\" value=\"{code}\">\
-             <button autofocus>Sign in</button></form>\n"
+             <button class=\"main\" autofocus>Sign in</button></form>\n"
         ),
     )
 }
@@ -119,18 +107,30 @@ mod tests {
     }
 
     #[test]
-    fn pages_load_nothing() {
+    fn pages_load_nothing_but_our_style() {
         for html in [
-            stranger(),
-            home(&v1::GatewayStatus::default()),
+            stranger("token", None),
+            stranger("password", Some("x")),
             login("c"),
             no_login("x"),
         ] {
+            let link = format!("<link rel=\"stylesheet\" href=\"{}\">", assets::style());
+            let rest = html.replacen(&link, "", 1);
+            assert_ne!(rest, html);
             for word in [
-                "http:", "https:", "//", "src=", "url(", "@import", "<script", "<link",
+                "http:", "https:", "//", "src=", "url(", "@import", "<script", "<link", "<style",
+                "style=",
             ] {
-                assert!(!html.contains(word), "{word}");
+                assert!(!rest.contains(word), "{word}");
             }
         }
+    }
+
+    #[test]
+    fn the_form_asks_for_what_the_configuration_says() {
+        assert!(stranger("token", None).contains(">Token<"));
+        assert!(stranger("password", None).contains(">Password<"));
+        let html = stranger("token", Some("no <b>"));
+        assert!(html.contains("role=\"alert\">no &lt;b&gt;<"));
     }
 }

@@ -1,29 +1,25 @@
 //! Answers of the front door: few kinds, all with the same headers, none kept by a cache or shown in a foreign frame.
 
-use std::sync::LazyLock;
-
-use base64::Engine as _;
 use bytes::Bytes;
 use clawdbot_proto::v1;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tonic::Status;
 
-use super::pages;
+use super::assets::{self, Asset};
 
 /// An answer.
 pub type Reply = Response<Full<Bytes>>;
 
-static CONTENT_SECURITY: LazyLock<String> = LazyLock::new(|| {
-    let hash = Sha256::digest(pages::STYLE.as_bytes());
-    let hash = base64::engine::general_purpose::STANDARD.encode(hash);
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
-});
+/// What a page may do: look like ours and send a form to us.
+const PAGE_RULES: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
+    frame-ancestors 'none'";
+/// What the chat may do besides: run our scripts, talk to us, show its own small pictures. No text becomes markup.
+const CHAT_RULES: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// A line of text.
 pub fn plain(status: StatusCode, text: &str) -> Reply {
@@ -33,6 +29,32 @@ pub fn plain(status: StatusCode, text: &str) -> Reply {
 /// A page.
 pub fn page(status: StatusCode, html: String) -> Reply {
     with_body(status, "text/html; charset=utf-8", html)
+}
+
+/// The chat page.
+pub fn chat() -> Reply {
+    let mut reply = page(StatusCode::OK, assets::chat().to_owned());
+    set(&mut reply, header::CONTENT_SECURITY_POLICY, CHAT_RULES);
+    reply
+}
+
+/// A file of the chat page: for ever under the address of its content, else asked for again each time. `known` is what
+/// the browser says it has.
+pub fn asset(asset: &'static Asset, exact: bool, known: Option<&str>) -> Reply {
+    let tag = format!("\"{}\"", asset.hash);
+    let same = known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag));
+    let (status, text) = match same {
+        true => (StatusCode::NOT_MODIFIED, ""),
+        false => (StatusCode::OK, asset.text.as_str()),
+    };
+    let mut reply = with_body(status, asset.kind, text);
+    let keep = match exact {
+        true => "public, max-age=31536000, immutable",
+        false => "no-cache",
+    };
+    set(&mut reply, header::CACHE_CONTROL, keep);
+    set(&mut reply, header::ETAG, &tag);
+    reply
 }
 
 /// A JSON text.
@@ -62,8 +84,8 @@ pub fn set(reply: &mut Reply, name: HeaderName, value: &str) {
     }
 }
 
-fn with_body(status: StatusCode, kind: &'static str, body: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(body)));
+fn with_body(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
     for (name, value) in [
         (header::CONTENT_TYPE, kind),
@@ -71,7 +93,7 @@ fn with_body(status: StatusCode, kind: &'static str, body: String) -> Reply {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // Not no-referrer: under it a browser says `Origin: null` when it posts our own login form.
         (header::REFERRER_POLICY, "same-origin"),
-        (header::CONTENT_SECURITY_POLICY, &CONTENT_SECURITY),
+        (header::CONTENT_SECURITY_POLICY, PAGE_RULES),
         (
             HeaderName::from_static("cross-origin-resource-policy"),
             "same-origin",

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection::{Connection, Upgrade};
 use super::reply::{self, Reply};
-use super::{Front, access, body, guard, login, pages};
+use super::{Front, access, assets, body, guard, login, pages};
 use crate::limits;
 
 /// Path, and what it may be asked with.
@@ -25,6 +25,9 @@ const ROUTES: &[(&str, &[Method])] = &[
     ("/logout", &[Method::POST]),
     ("/ws", &[Method::GET]),
 ];
+
+/// What the files of the chat page may be asked with. They are no secret.
+const ASSET_METHODS: &[Method] = &[Method::GET, Method::HEAD];
 
 /// Names under which people put credentials into addresses, where logs and histories keep them.
 const CREDENTIAL_PARAMETERS: &[&str] = &["token", "password", "access_token", "auth", "key"];
@@ -55,7 +58,12 @@ async fn route(
         ));
     }
     let path = request.uri().path().to_owned();
-    let Some((_, methods)) = ROUTES.iter().find(|(known, _)| *known == path) else {
+    let asset = assets::at(&path);
+    let route = ROUTES.iter().find(|(known, _)| *known == path);
+    let Some(methods) = asset
+        .map(|_| ASSET_METHODS)
+        .or(route.map(|(_, methods)| *methods))
+    else {
         return Err(reply::plain(StatusCode::NOT_FOUND, "Not Found"));
     };
     if !methods.contains(request.method()) {
@@ -63,6 +71,11 @@ async fn route(
         let allow: Vec<_> = methods.iter().map(Method::as_str).collect();
         reply::set(&mut reply, header::ALLOW, &allow.join(", "));
         return Err(reply);
+    }
+    if let Some(asset) = asset {
+        let exact = asset.is_exact(request.uri().query());
+        let known = single(request.headers(), header::IF_NONE_MATCH);
+        return Ok(reply::asset(asset, exact, known));
     }
     if path == "/healthz" {
         return Ok(health(slice.is_some()));
@@ -84,7 +97,7 @@ async fn route(
         ("/" | "/ws", _) => websocket(front, connection, &slice, &request).await,
         ("/login", &Method::POST) => {
             let secure = origin.is_some_and(|origin| origin.starts_with("https://"));
-            login::log_in(front, connection, request, secure).await
+            login::log_in(front, connection, request, &slice.auth_mode, secure).await
         }
         ("/login", _) => Ok(login::ask(request.uri().query().unwrap_or(""))),
         _ => {
@@ -177,9 +190,10 @@ async fn home(
         None => session_key(front, connection, headers).await?,
     };
     Ok(match key {
-        Some(_) => reply::page(StatusCode::OK, pages::home(&front.status())),
+        Some(_) => reply::chat(),
         None => {
-            let mut reply = reply::page(StatusCode::UNAUTHORIZED, pages::stranger());
+            let page = pages::stranger(&slice.auth_mode, None);
+            let mut reply = reply::page(StatusCode::UNAUTHORIZED, page);
             reply::set(&mut reply, header::WWW_AUTHENTICATE, "Bearer");
             reply
         }

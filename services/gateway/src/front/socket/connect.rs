@@ -270,7 +270,7 @@ pub fn hello(front: &Front) -> Value {
         },
         "features": {
             "methods": methods::names(),
-            "events": ["connect.challenge", "chat", "tick", "shutdown"],
+            "events": ["connect.challenge", "chat", "agent", "health", "tick", "shutdown"],
         },
         "snapshot": {
             "presence": [],

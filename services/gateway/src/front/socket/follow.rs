@@ -1,4 +1,4 @@
-//! Turns as `chat` events. A delta carries the whole text so far, so that a client which missed some, or saw an answer
+//! Turns as events: `chat` for the text and the end, `agent` for tool calls. A delta carries the whole text so far, so that a client which missed some, or saw an answer
 //! begin again, is right after the next one; between two of them there is a pause, so that long answers stay cheap.
 
 use std::collections::VecDeque;
@@ -6,6 +6,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use clawdbot_identity::{Class, SessionKey};
+use clawdbot_proto::v1;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -25,11 +26,14 @@ pub fn is_operators(log: &TurnLog) -> bool {
     log.turn.class == Class::Main
 }
 
+/// Name and payload.
+type Event = (&'static str, Value);
+
 /// The turns that one connection follows.
 #[derive(Default)]
 pub struct Followed {
-    running: FuturesUnordered<BoxFuture<'static, Option<(Follower, Value)>>>,
-    ready: VecDeque<Value>,
+    running: FuturesUnordered<BoxFuture<'static, Option<(Follower, Event)>>>,
+    ready: VecDeque<Event>,
     seen: VecDeque<RowId>,
 }
 
@@ -50,7 +54,7 @@ impl Followed {
         }
         let follower = Follower {
             front: front.clone(),
-            events: Events::new(&log.turn.session_key, log.turn.message_id.as_str()),
+            events: Events::of(&log),
             reader: log.read(),
             log,
             text: String::new(),
@@ -70,11 +74,11 @@ impl Followed {
     ) {
         front.desk().turns().delivered(row);
         self.ready
-            .push_back(Events::new(session, run_id).end(outcome));
+            .push_back(Events::new(session, run_id, None).end(outcome));
     }
 
-    /// The next `chat` event; waits for it. Nothing is lost when the future is dropped.
-    pub async fn next(&mut self) -> Value {
+    /// The next event; waits for it. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Event {
         loop {
             if let Some(ready) = self.ready.pop_front() {
                 return ready;
@@ -103,30 +107,29 @@ struct Follower {
 }
 
 impl Follower {
-    async fn next(mut self) -> Option<(Self, Value)> {
+    async fn next(mut self) -> Option<(Self, Event)> {
         tokio::select! {
             () = sleep_until(self.next_delta) => {}
             _ = self.log.ended() => {}
         }
-        loop {
-            let event = match self.reader.next().await? {
-                Step::Text(more) => {
-                    self.text.push_str(&more);
-                    self.next_delta = Instant::now() + limits::DELTA;
-                    self.events.delta(&self.text)
-                }
-                Step::Restarted => {
-                    self.text.clear();
-                    continue;
-                }
-                Step::Started(_) | Step::Finished(_) => continue,
-                Step::End(outcome) => {
-                    self.front.desk().turns().delivered(self.log.turn.row);
-                    self.events.end(outcome)
-                }
-            };
-            return Some((self, event));
-        }
+        let event = match self.reader.next().await? {
+            Step::Text(more) => {
+                self.text.push_str(&more);
+                self.next_delta = Instant::now() + limits::DELTA;
+                self.events.delta(&self.text)
+            }
+            Step::Restarted => {
+                self.text.clear();
+                self.events.delta("")
+            }
+            Step::Started(tool) => self.events.tool_started(&tool),
+            Step::Finished(tool) => self.events.tool_finished(&tool),
+            Step::End(outcome) => {
+                self.front.desk().turns().delivered(self.log.turn.row);
+                self.events.end(outcome)
+            }
+        };
+        Some((self, event))
     }
 }
 
@@ -134,36 +137,41 @@ impl Follower {
 struct Events {
     session: String,
     run_id: String,
+    turn_id: Option<String>,
     seq: u64,
     over: bool,
 }
 
 impl Events {
-    fn new(session: &SessionKey, run_id: &str) -> Self {
+    fn of(log: &TurnLog) -> Self {
+        let turn_id = log.turn.turn_id.as_str().to_owned();
+        let run_id = log.turn.message_id.as_str();
+        Self::new(&log.turn.session_key, run_id, Some(turn_id))
+    }
+
+    fn new(session: &SessionKey, run_id: &str, turn_id: Option<String>) -> Self {
         Self {
             session: session.to_string(),
             run_id: run_id.to_owned(),
+            turn_id,
             seq: 0,
             over: false,
         }
     }
 
-    fn delta(&mut self, text: &str) -> Value {
-        let mut event = self.event("delta");
-        event["message"] = message(text);
-        event
+    fn delta(&mut self, text: &str) -> Event {
+        self.chat("delta", |event| event["message"] = message(text))
     }
 
-    fn end(&mut self, outcome: Outcome) -> Value {
+    fn end(&mut self, outcome: Outcome) -> Event {
         self.over = true;
         if outcome.was_stopped() {
-            return self.event("aborted");
+            return self.chat("aborted", |_| {});
         }
         match outcome {
-            Outcome::Answered(answer) => {
-                let mut event = self.event("final");
+            Outcome::Answered(answer) => self.chat("final", |event| {
                 event["message"] = message(&answer.text);
-                event["stopReason"] = "stop".into();
+                event["stopReason"] = if answer.cut { "length" } else { "stop" }.into();
                 if let Some(usage) = answer.usage {
                     event["usage"] = json!({
                         "input": usage.input_tokens,
@@ -171,24 +179,58 @@ impl Events {
                         "totalTokens": usage.input_tokens.saturating_add(usage.output_tokens),
                     });
                 }
-                event
-            }
-            Outcome::Failed(failed) => {
-                let mut event = self.event("error");
+            }),
+            Outcome::Failed(failed) => self.chat("error", |event| {
                 event["errorMessage"] = failed.message.into();
-                event
-            }
+            }),
         }
     }
 
-    fn event(&mut self, state: &str) -> Value {
+    fn tool_started(&mut self, tool: &v1::ToolStarted) -> Event {
+        self.tool(json!({
+            "phase": "start",
+            "toolCallId": tool.call_id,
+            "name": tool.tool,
+            "meta": tool.summary,
+        }))
+    }
+
+    fn tool_finished(&mut self, tool: &v1::ToolFinished) -> Event {
+        self.tool(json!({
+            "phase": "result",
+            "toolCallId": tool.call_id,
+            "name": tool.tool,
+            "meta": tool.summary,
+            "isError": tool.is_error,
+        }))
+    }
+
+    fn chat(&mut self, state: &str, fill: impl FnOnce(&mut Value)) -> Event {
+        let mut event = self.event();
+        event["state"] = state.into();
+        fill(&mut event);
+        ("chat", event)
+    }
+
+    fn tool(&mut self, data: Value) -> Event {
+        let mut event = self.event();
+        event["stream"] = "tool".into();
+        event["ts"] = clock::now_ms().into();
+        event["data"] = data;
+        ("agent", event)
+    }
+
+    fn event(&mut self) -> Value {
         self.seq += 1;
-        json!({
+        let mut event = json!({
             "runId": self.run_id,
             "sessionKey": self.session,
             "seq": self.seq,
-            "state": state,
-        })
+        });
+        if let Some(turn_id) = &self.turn_id {
+            event["turnId"] = turn_id.as_str().into();
+        }
+        event
     }
 }
 

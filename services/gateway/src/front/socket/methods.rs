@@ -169,9 +169,10 @@ async fn send(
             json!({ "runId": run_id, "status": "ok" })
         }
         Sent::Running { log, known, .. } => {
-            followed.add(front, log);
             let status = if known { "in_flight" } else { "started" };
-            json!({ "runId": run_id, "status": status })
+            let turn_id = log.turn.turn_id.as_str().to_owned();
+            followed.add(front, log);
+            json!({ "runId": run_id, "status": status, "turnId": turn_id })
         }
     })
 }
@@ -190,6 +191,7 @@ async fn history(front: &Front, visit: &Visit, params: ChatHistory) -> Result<Va
                 "role": entry.role,
                 "content": [{ "type": "text", "text": entry.text }],
                 "timestamp": entry.at_ms,
+                "turnId": entry.turn_id,
             })
         })
         .collect();

@@ -232,6 +232,13 @@ async fn talk(
 ) -> Result<std::convert::Infallible, End> {
     let mut news = front.desk().turns().news();
     let mut followed = Followed::default();
+    if visit.scopes.read {
+        for log in front.desk().turns().open() {
+            if follow::is_operators(&log) && followed.has_room(&log) {
+                followed.add(front, log);
+            }
+        }
+    }
     let mut ticks = interval_at(Instant::now() + limits::TICK, limits::TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = 0;
@@ -256,8 +263,8 @@ async fn talk(
                 };
                 line.reply(&id, result).await?;
             }
-            payload = followed.next() => {
-                line.event("chat", payload).await?;
+            (name, payload) = followed.next() => {
+                line.event(name, payload).await?;
             }
             log = news.recv(), if visit.scopes.read => match log {
                 Ok(log) if follow::is_operators(&log) && followed.has_room(&log) => {

@@ -247,6 +247,110 @@ async fn a_login_link_is_used_up_by_the_button_and_not_by_looking_at_it() {
 }
 
 #[tokio::test]
+async fn a_token_or_password_signs_a_browser_in_by_the_form() {
+    let (_dir, world) = world().await;
+    let right = format!("password={TOKEN}");
+    let answer = ask(&world, "POST /login", FORM, &right).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
+    let cookie = answer.header("set-cookie").unwrap().split(';').next();
+    let cookie = format!("cookie: {}\r\n", cookie.unwrap());
+    assert_eq!(ask(&world, "GET /", &cookie, "").await.status, 200);
+
+    let answer = ask(&world, "POST /login", FORM, "password=%3Cwrong").await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (401, None));
+    assert!(answer.body.contains("type=\"password\"") && answer.body.contains("role=\"alert\""));
+    assert!(!answer.body.contains("wrong<") && !answer.body.contains("<wrong"));
+
+    world
+        .config
+        .send_replace(snapshot(|slice| slice.auth_mode = "password".into()));
+    let word = PASSWORD.replace(' ', "+").replace('é', "%C3%A9");
+    let answer = ask(&world, "POST /login", FORM, &format!("password={word}")).await;
+    assert_eq!(answer.status, 303);
+    assert_eq!(ask(&world, "POST /login", FORM, &right).await.status, 401);
+
+    world.policy.limited.store(true, Ordering::Relaxed);
+    let answer = ask(&world, "POST /login", FORM, "password=x").await;
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (429, Some("300"))
+    );
+}
+
+#[tokio::test]
+async fn files_of_the_page_are_kept_under_the_address_of_their_content_only() {
+    let (_dir, world) = world().await;
+    let page = ask(&world, "GET /", &bearer(), "").await;
+    let address = page
+        .body
+        .split('"')
+        .find(|part| part.starts_with("/assets/app.js?v="));
+    let address = address.unwrap();
+    // They are no secret: the sign-in page needs one, too.
+    let kept = ask(&world, &format!("GET {address}"), "", "").await;
+    assert_eq!(kept.status, 200);
+    assert_eq!(
+        kept.header("content-type"),
+        Some("text/javascript; charset=utf-8")
+    );
+    assert!(kept.header("cache-control").unwrap().contains("immutable"));
+    let tag = kept.header("etag").unwrap();
+    for line in [
+        "GET /assets/app.js",
+        "GET /assets/app.js?v=0123456789abcdef",
+    ] {
+        let fresh = ask(&world, line, "", "").await;
+        assert_eq!(fresh.header("cache-control"), Some("no-cache"), "{line}");
+        assert_eq!((fresh.header("etag"), &fresh.body), (Some(tag), &kept.body));
+        let headers = format!("if-none-match: {tag}\r\n");
+        let same = ask(&world, line, &headers, "").await;
+        assert_eq!((same.status, same.body.as_str()), (304, ""));
+    }
+    assert_eq!(
+        ask(&world, "GET /assets/other.js", "", "").await.status,
+        404
+    );
+    assert_eq!(ask(&world, "POST /assets/app.js", "", "").await.status, 405);
+    world.config.send_replace(None);
+    assert_eq!(
+        ask(&world, "GET /assets/style.css", "", "").await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn the_chat_runs_our_scripts_only_and_turns_no_text_into_markup() {
+    let (_dir, world) = world().await;
+    let page = ask(&world, "GET /", &bearer(), "").await;
+    let policy = page.header("content-security-policy").unwrap();
+    for rule in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data:",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ] {
+        assert!(
+            policy.split("; ").any(|own| own == rule),
+            "{rule}: {policy}"
+        );
+    }
+    assert!(!policy.contains("unsafe") && !policy.contains("http"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    let door = ask(&world, "GET /", "", "").await;
+    assert!(
+        !door
+            .header("content-security-policy")
+            .unwrap()
+            .contains("script-src")
+    );
+}
+
+#[tokio::test]
 async fn a_cookie_given_through_an_https_proxy_is_for_https_only() {
     let (_dir, world) = world().await;
     let headers = format!("{FORM}origin: https://chat.example.org\r\n");

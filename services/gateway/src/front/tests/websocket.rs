@@ -378,9 +378,10 @@ async fn a_message_is_answered_with_events_and_again_from_memory() {
     let (_dir, world) = world().await;
     let mut socket = Socket::connected(&world).await;
     let answer = socket.send_chat("run-1", "hello").await;
+    let turn = answer["payload"]["turnId"].clone();
     assert_eq!(
         answer["payload"],
-        json!({ "runId": "run-1", "status": "started" })
+        json!({ "runId": "run-1", "status": "started", "turnId": turn })
     );
     let mut states = Vec::new();
     let last = loop {
@@ -389,6 +390,7 @@ async fn a_message_is_answered_with_events_and_again_from_memory() {
             (&event["runId"], &event["sessionKey"]),
             (&json!("run-1"), &json!("agent:main:main"))
         );
+        assert_eq!(event["turnId"], turn);
         assert_eq!(event["message"]["content"][0]["text"], "hello");
         states.push(event["state"].as_str().unwrap().to_owned());
         if event["state"] == "final" {
@@ -422,6 +424,50 @@ async fn every_operator_sees_the_turns_of_the_others() {
     assert_eq!(answer["error"]["message"], "missing scope: operator.read");
     let answer = read_only.send_chat("run-2", "hello").await;
     assert_eq!(answer["error"]["message"], "missing scope: operator.write");
+}
+
+#[tokio::test]
+async fn who_comes_back_is_told_of_the_turns_that_still_run() {
+    let (_dir, world) = world().await;
+    let mut socket = Socket::connected(&world).await;
+    socket.send_chat("run-1", "hold").await;
+    socket.event("chat").await;
+    drop(socket);
+    let mut back = Socket::connected(&world).await;
+    let event = back.event("chat").await;
+    assert_eq!(
+        (&event["runId"], &event["state"]),
+        (&json!("run-1"), &json!("delta"))
+    );
+    // Asking again changes nothing: each event comes once.
+    let answer = back.send_chat("run-1", "hold").await;
+    assert_eq!(answer["payload"]["status"], "in_flight");
+    assert_eq!(answer["payload"]["turnId"], event["turnId"]);
+    world.agent.released.send_replace(true);
+    let last = back.event("chat").await;
+    assert_eq!((&last["state"], &last["seq"]), (&json!("final"), &json!(2)));
+}
+
+#[tokio::test]
+async fn tool_calls_are_told_between_the_texts() {
+    let (_dir, world) = world().await;
+    let mut socket = Socket::connected(&world).await;
+    socket.send_chat("run-1", "tool").await;
+    assert_eq!(socket.event("chat").await["state"], "delta");
+    let began = socket.event("agent").await;
+    assert_eq!(
+        (&began["runId"], &began["stream"]),
+        (&json!("run-1"), &json!("tool"))
+    );
+    assert_eq!(
+        began["data"],
+        json!({ "phase": "start", "toolCallId": "call-1", "name": "exec", "meta": "ls" })
+    );
+    let ended = socket.event("agent").await;
+    assert_eq!(ended["data"]["phase"], "result");
+    assert_eq!(ended["data"]["isError"], true);
+    assert_eq!(ended["data"]["meta"], "no such place");
+    assert_eq!(socket.event("chat").await["state"], "final");
 }
 
 #[tokio::test]
