@@ -3,6 +3,7 @@
 
 mod command;
 pub mod kernel;
+pub mod peers;
 mod product;
 pub mod solo;
 

