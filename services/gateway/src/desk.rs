@@ -46,6 +46,7 @@ impl Visitor {
 }
 
 /// Which session a visitor means.
+#[derive(Clone)]
 pub struct Wanted {
     name: String,
     agent: Option<AgentId>,

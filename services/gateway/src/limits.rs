@@ -38,6 +38,12 @@ pub const AUTHENTICATE: Duration = Duration::from_secs(10);
 pub const HEAD: Duration = Duration::from_secs(10);
 /// From the end of a request head to the end of its answer.
 pub const REQUEST: Duration = Duration::from_secs(30);
+/// A connection whose agent has said nothing for so long is given up; turns have limits of their own, which are shorter.
+pub const TURN: Duration = Duration::from_secs(6 * 3600);
+/// Between two signs of life in a streamed answer; so long its head waits for the first words.
+pub const STILL_HERE: Duration = Duration::from_secs(15);
+/// Right API keys that are remembered by their digests, and for how long.
+pub const BEARERS: (usize, Duration) = (32, Duration::from_secs(600));
 /// Between two requests of an authenticated connection.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Request line and headers, bytes.

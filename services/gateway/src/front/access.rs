@@ -151,7 +151,8 @@ impl Access {
         AccessClient::new(self.policy.clone())
     }
 
-    fn locked_out(&self, peer: IpAddr) -> Option<v1::Refusal> {
+    /// The refusal of a source that policy locked out, for as long as it said.
+    pub fn locked_out(&self, peer: IpAddr) -> Option<v1::Refusal> {
         let wait = lock(&self.lockouts).wait(peer, Instant::now());
         (wait > 0).then(|| too_many(wait))
     }

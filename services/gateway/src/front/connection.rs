@@ -48,6 +48,16 @@ impl Connection {
         self.pulse.get().stranger_until()
     }
 
+    /// The answer takes as long as an agent takes.
+    pub fn working(&self) {
+        self.pulse.get().work(Instant::now());
+    }
+
+    /// The clockwork, for an answer that comes bit by bit.
+    pub fn pulse(&self) -> SharedPulse {
+        self.pulse.clone()
+    }
+
     /// The answer to this request will be followed by WebSocket frames.
     pub fn upgrade(&self, upgrade: Upgrade) {
         *self.upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade);

@@ -71,7 +71,9 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.pulse.get().wrote(Instant::now());
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -79,7 +81,9 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.pulse.get().wrote(Instant::now());
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

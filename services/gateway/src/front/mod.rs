@@ -2,6 +2,7 @@
 //! it can make this process keep or wait for is bounded by `limits`.
 
 mod access;
+mod api;
 mod assets;
 mod body;
 mod census;
@@ -34,6 +35,7 @@ use tracing::{info, warn};
 
 use crate::desk::Desk;
 use access::Access;
+use api::Keys;
 use census::Census;
 
 /// The front door. Clones share it.
@@ -44,6 +46,7 @@ struct Inner {
     desk: Desk,
     access: Access,
     census: Census,
+    keys: Keys,
     feeds: Feeds,
     started: Instant,
 }
@@ -65,6 +68,7 @@ impl Front {
             desk,
             access: Access::new(policy),
             census: Census::default(),
+            keys: Keys::default(),
             feeds,
             started: Instant::now(),
         }))

@@ -18,6 +18,12 @@ enum Phase {
     Handling,
     /// An answer is going out.
     Answering,
+    /// An agent works on the answer.
+    Working,
+    /// A part of a stream is going out.
+    Streaming,
+    /// A stream goes on and there is nothing to send just now.
+    Quiet,
 }
 
 /// The clockwork of one connection.
@@ -61,10 +67,32 @@ impl Pulse {
         self.enter(Phase::Answering, now);
     }
 
+    /// The answer takes as long as an agent takes.
+    pub fn work(&mut self, now: Instant) {
+        self.enter(Phase::Working, now);
+    }
+
+    /// The next part of a stream is known.
+    pub fn stream(&mut self, now: Instant) {
+        // What is still on its way does not win time.
+        if self.phase != Phase::Streaming {
+            self.enter(Phase::Streaming, now);
+        }
+    }
+
+    /// The peer has taken some bytes.
+    pub fn wrote(&mut self, now: Instant) {
+        if self.phase == Phase::Streaming {
+            self.since = now;
+        }
+    }
+
     /// All that there was to send was sent.
     pub fn flushed(&mut self, now: Instant) {
-        if self.phase == Phase::Answering {
-            self.enter(Phase::Idle, now);
+        match self.phase {
+            Phase::Answering => self.enter(Phase::Idle, now),
+            Phase::Streaming => self.enter(Phase::Quiet, now),
+            _ => {}
         }
     }
 
@@ -84,6 +112,8 @@ impl Pulse {
             Phase::Idle => limits::KEEP_ALIVE,
             Phase::Head => limits::HEAD,
             Phase::Handling | Phase::Answering => limits::REQUEST,
+            Phase::Working | Phase::Quiet => limits::TURN,
+            Phase::Streaming => limits::WRITE,
         };
         let own = self.since + patience;
         match self.authenticated {
@@ -94,7 +124,10 @@ impl Pulse {
 
     /// Whether an answer has begun to go out, so that another one would be read as a part of it.
     pub fn is_answering(&self) -> bool {
-        self.phase == Phase::Answering
+        matches!(
+            self.phase,
+            Phase::Answering | Phase::Streaming | Phase::Quiet
+        )
     }
 
     fn enter(&mut self, phase: Phase, now: Instant) {
@@ -143,5 +176,29 @@ mod tests {
         pulse.flushed(start + 9 * SECOND);
         assert_eq!(pulse.deadline(), start + 9 * SECOND + limits::KEEP_ALIVE);
         assert!(pulse.received(usize::MAX, start));
+    }
+
+    #[test]
+    fn a_stream_may_be_silent_and_a_peer_that_takes_nothing_is_dropped() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(start);
+        pulse.authenticate();
+        pulse.request(start);
+        pulse.work(start);
+        assert_eq!(pulse.deadline(), start + limits::TURN);
+        assert!(!pulse.is_answering());
+        pulse.stream(start + SECOND);
+        assert!(pulse.is_answering());
+        pulse.flushed(start + SECOND);
+        assert_eq!(pulse.deadline(), start + SECOND + limits::TURN);
+        // More to send wins no time, bytes that were taken do.
+        pulse.stream(start + 2 * SECOND);
+        pulse.stream(start + 3 * SECOND);
+        assert_eq!(pulse.deadline(), start + 2 * SECOND + limits::WRITE);
+        pulse.wrote(start + 4 * SECOND);
+        assert_eq!(pulse.deadline(), start + 4 * SECOND + limits::WRITE);
+        pulse.answer(start + 5 * SECOND);
+        pulse.flushed(start + 6 * SECOND);
+        assert_eq!(pulse.deadline(), start + 6 * SECOND + limits::KEEP_ALIVE);
     }
 }

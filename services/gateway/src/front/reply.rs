@@ -4,14 +4,17 @@ use bytes::Bytes;
 use clawdbot_proto::v1;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use tokio::net::TcpStream;
 use tonic::Status;
 
+use super::api::Events;
 use super::assets::{self, Asset};
 
 /// An answer.
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<Body>;
+/// Its body: all there is, or what comes bit by bit.
+pub type Body = Either<Full<Bytes>, Events>;
 
 /// What a page may do: look like ours and send a form to us.
 const PAGE_RULES: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
@@ -62,6 +65,20 @@ pub fn json(status: StatusCode, value: &serde_json::Value) -> Reply {
     with_body(status, "application/json", value.to_string())
 }
 
+/// A JSON text that is written already.
+pub fn json_text(text: String) -> Reply {
+    with_body(StatusCode::OK, "application/json", text)
+}
+
+/// Server-sent events. Proxies that would collect them first are told not to.
+pub fn events(events: Events) -> Reply {
+    let mut reply = with_body(StatusCode::OK, "text/event-stream; charset=utf-8", "");
+    *reply.body_mut() = Either::Right(events);
+    let name = HeaderName::from_static("x-accel-buffering");
+    set(&mut reply, name, "no");
+    reply
+}
+
 /// An error for programs, in the form that API clients know.
 pub fn error(status: StatusCode, kind: &str, message: &str) -> Reply {
     json(
@@ -85,7 +102,7 @@ pub fn set(reply: &mut Reply, name: HeaderName, value: &str) {
 }
 
 fn with_body(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let mut reply = Response::new(Either::Left(Full::new(body.into())));
     *reply.status_mut() = status;
     for (name, value) in [
         (header::CONTENT_TYPE, kind),

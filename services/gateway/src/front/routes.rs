@@ -8,13 +8,13 @@
 use clawdbot_proto::v1;
 use http::header::{self, HeaderMap};
 use http::{Method, Request, StatusCode, Version};
-use http_body_util::Full;
+use http_body_util::Either;
 use hyper::body::Incoming;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection::{Connection, Upgrade};
 use super::reply::{self, Reply};
-use super::{Front, access, assets, body, guard, login, pages};
+use super::{Front, access, api, assets, body, guard, login, pages};
 use crate::limits;
 
 /// Path, and what it may be asked with.
@@ -47,6 +47,9 @@ async fn route(
 ) -> Result<Reply, Reply> {
     let slice = front.slice();
     let host = check_host(slice.as_ref(), connection, &request)?;
+    if request.uri().path().starts_with(api::PREFIX) {
+        return Ok(api::answer(front, connection, slice.as_ref(), &host, request).await);
+    }
     if body::is_too_large(&request, limits::BODY_BYTES) {
         return Err(body::too_large(limits::BODY_BYTES));
     }
@@ -135,7 +138,7 @@ fn check_host<B>(
 }
 
 /// The Origin header, if a page of that origin may act here.
-fn check_origin<B>(
+pub fn check_origin<B>(
     slice: &v1::GatewaySlice,
     request: &Request<B>,
     host: &str,
@@ -162,7 +165,8 @@ fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     }
 }
 
-fn has_credential_parameter(query: &str) -> bool {
+/// Whether a query carries a credential.
+pub fn has_credential_parameter(query: &str) -> bool {
     query.split('&').any(|pair| {
         let name = pair.split('=').next().unwrap_or("");
         CREDENTIAL_PARAMETERS
@@ -300,7 +304,7 @@ async fn websocket(
         None => session_key(front, connection, headers).await?,
     };
     connection.upgrade(Upgrade { key });
-    let mut reply = Reply::new(Full::default());
+    let mut reply = Reply::new(Either::Left(Default::default()));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     reply::set(&mut reply, header::UPGRADE, "websocket");
     reply::set(&mut reply, header::CONNECTION, "upgrade");
