@@ -1,7 +1,7 @@
 //! Foreign programs that `cargo xtask test --full` has installed: where they are, how to start one, and how a test says
 //! that they are not there.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -132,6 +132,26 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         Self { child, port }
+    }
+
+    /// Waits until a path is answered with 200: some servers listen before they are ready.
+    #[track_caller]
+    pub fn healthy(self, path: &str) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.answers(path) {
+            assert!(Instant::now() < deadline, "{path} is not answered with 200");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self
+    }
+
+    fn answers(&self, path: &str) -> bool {
+        let mut answer = [0; 12];
+        let asked = TcpStream::connect(("127.0.0.1", self.port)).and_then(|mut stream| {
+            stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+            stream.read_exact(&mut answer)
+        });
+        asked.is_ok() && answer.ends_with(b" 200")
     }
 
     /// Its address as a base URL.
