@@ -21,8 +21,8 @@ const state = {
   pending: new Map(stored("pending", [])),
   /** Run ids that this connection has handed over, or is handing over. */
   handed: new Set(),
-  /** Turns of others whose question was looked for. */
-  sought: new WeakSet(),
+  /** Turns of others whose question was looked for → the state in which they were then. */
+  sought: new WeakMap(),
   /** What keys of our sessions begin with, once known. */
   prefix: null,
   sessions: [],
@@ -88,11 +88,11 @@ function told(event, payload) {
   const name = nameOf(payload.sessionKey);
   if (name === null) return;
   const known = conversation(name);
-  const turn = event === "chat" ? known.chat(payload) : known.tool(payload);
+  const turn = event === "chat" ? known.chat(payload) : known.agent(payload);
   if (!isUnfinished(turn)) ended(name, turn, payload.runId);
-  // Somebody else asked: the question is in the transcript.
-  if (turn.question === null && name === state.session && !state.sought.has(turn)) {
-    state.sought.add(turn);
+  // Somebody else asked: the question is in the transcript, or will be when the turn runs.
+  if (turn.question === null && name === state.session && state.sought.get(turn) !== turn.state) {
+    state.sought.set(turn, turn.state);
     loadHistory();
   }
   update();

@@ -74,9 +74,11 @@ export class Conversation {
     return found;
   }
 
-  /** An `agent` event about a tool call. Returns its turn. */
-  tool(event) {
+  /** An `agent` event: a turn is there, or calls a tool. Returns its turn. */
+  agent(event) {
     const found = this.#of(event);
+    if (found.state === "open") found.state = "waiting";
+    if (event.stream !== "tool") return found;
     const { toolCallId: id, name, meta: summary, phase, isError } = event.data;
     const known = found.tools.find((tool) => tool.id === id);
     if (phase === "start") {

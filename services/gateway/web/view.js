@@ -10,7 +10,7 @@ const STATE = {
   waiting: "Waiting for an answer",
   running: "",
   done: "",
-  open: "",
+  open: "No answer is recorded.",
   stopped: "Stopped.",
   failed: "",
 };

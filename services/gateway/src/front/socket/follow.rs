@@ -1,5 +1,6 @@
-//! Turns as events: `chat` for the text and the end, `agent` for tool calls. A delta carries the whole text so far, so that a client which missed some, or saw an answer
-//! begin again, is right after the next one; between two of them there is a pause, so that long answers stay cheap.
+//! Turns as events: `chat` for text and end, `agent` for the turn's being there and for tool calls. A delta carries the
+//! whole text so far, so that a client which missed some, or saw an answer begin again, is right after the next one;
+//! between two of them there is a pause, so that long answers stay cheap.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -57,6 +58,7 @@ impl Followed {
             events: Events::of(&log),
             reader: log.read(),
             log,
+            told: false,
             text: String::new(),
             next_delta: Instant::now(),
         };
@@ -102,12 +104,17 @@ struct Follower {
     log: Arc<TurnLog>,
     reader: Reader,
     events: Events,
+    told: bool,
     text: String,
     next_delta: Instant,
 }
 
 impl Follower {
     async fn next(mut self) -> Option<(Self, Event)> {
+        if !std::mem::replace(&mut self.told, true) {
+            let event = self.events.there();
+            return Some((self, event));
+        }
         tokio::select! {
             () = sleep_until(self.next_delta) => {}
             _ = self.log.ended() => {}
@@ -186,23 +193,34 @@ impl Events {
         }
     }
 
+    /// The turn is there, whether it runs already or waits.
+    fn there(&mut self) -> Event {
+        self.agent("lifecycle", json!({ "phase": "start" }))
+    }
+
     fn tool_started(&mut self, tool: &v1::ToolStarted) -> Event {
-        self.tool(json!({
-            "phase": "start",
-            "toolCallId": tool.call_id,
-            "name": tool.tool,
-            "meta": tool.summary,
-        }))
+        self.agent(
+            "tool",
+            json!({
+                "phase": "start",
+                "toolCallId": tool.call_id,
+                "name": tool.tool,
+                "meta": tool.summary,
+            }),
+        )
     }
 
     fn tool_finished(&mut self, tool: &v1::ToolFinished) -> Event {
-        self.tool(json!({
-            "phase": "result",
-            "toolCallId": tool.call_id,
-            "name": tool.tool,
-            "meta": tool.summary,
-            "isError": tool.is_error,
-        }))
+        self.agent(
+            "tool",
+            json!({
+                "phase": "result",
+                "toolCallId": tool.call_id,
+                "name": tool.tool,
+                "meta": tool.summary,
+                "isError": tool.is_error,
+            }),
+        )
     }
 
     fn chat(&mut self, state: &str, fill: impl FnOnce(&mut Value)) -> Event {
@@ -212,9 +230,9 @@ impl Events {
         ("chat", event)
     }
 
-    fn tool(&mut self, data: Value) -> Event {
+    fn agent(&mut self, stream: &str, data: Value) -> Event {
         let mut event = self.event();
-        event["stream"] = "tool".into();
+        event["stream"] = stream.into();
         event["ts"] = clock::now_ms().into();
         event["data"] = data;
         ("agent", event)

@@ -434,6 +434,7 @@ async fn who_comes_back_is_told_of_the_turns_that_still_run() {
     socket.event("chat").await;
     drop(socket);
     let mut back = Socket::connected(&world).await;
+    assert_eq!(back.event("agent").await["data"]["phase"], "start");
     let event = back.event("chat").await;
     assert_eq!(
         (&event["runId"], &event["state"]),
@@ -445,7 +446,7 @@ async fn who_comes_back_is_told_of_the_turns_that_still_run() {
     assert_eq!(answer["payload"]["turnId"], event["turnId"]);
     world.agent.released.send_replace(true);
     let last = back.event("chat").await;
-    assert_eq!((&last["state"], &last["seq"]), (&json!("final"), &json!(2)));
+    assert_eq!((&last["state"], &last["seq"]), (&json!("final"), &json!(3)));
 }
 
 #[tokio::test]
@@ -453,6 +454,11 @@ async fn tool_calls_are_told_between_the_texts() {
     let (_dir, world) = world().await;
     let mut socket = Socket::connected(&world).await;
     socket.send_chat("run-1", "tool").await;
+    let there = socket.event("agent").await;
+    assert_eq!(
+        (&there["stream"], &there["seq"]),
+        (&json!("lifecycle"), &json!(1))
+    );
     assert_eq!(socket.event("chat").await["state"], "delta");
     let began = socket.event("agent").await;
     assert_eq!(
