@@ -1,32 +1,86 @@
-//! Whose a secret is: one table from config path, and one from well-known environment name, to the one role that may have it.
-//! A path or name without a row belongs to nobody and is refused; nobody can claim a secret by asking for it.
+//! Whose a secret is and what for: one table from config path, and one from well-known environment name, to the one role
+//! that may have it. A path or name without a row belongs to nobody and is refused; nobody can claim a secret by asking
+//! for it.
 
 use clawdbot_identity::Role;
 
-/// Config path and owner. `<id>` is one segment that the owner's name repeats, `*` any one segment.
-pub const PATHS: &[(&str, &str)] = &[
-    ("models.providers.<id>.apiKey", "model-<id>"),
-    ("models.providers.<id>.headers.*", "model-<id>"),
-    ("channels.telegram.botToken", "channel-telegram"),
-    ("channels.telegram.accounts.*.botToken", "channel-telegram"),
-    ("channels.telegram.webhookSecret", "channel-telegram"),
+/// The profile of a secret that nobody named.
+pub const DEFAULT_PROFILE: &str = "default";
+
+/// What a secret is to its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    /// What it logs in with, by the name of the profile or account; [`DEFAULT_PROFILE`] unless named.
+    Login(String),
+    /// A header that goes along with every call, by its name.
+    Header(String),
+    /// Something that no process uses yet.
+    Later,
+}
+
+/// A column of [`PATHS`]: what becomes a [`Use`] once the path's own words are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The owner's one unnamed login.
+    Login,
+    /// A login that the segment `*` names.
+    NamedLogin,
+    /// A header that the segment `*` names.
+    Header,
+    /// Something that no process uses yet.
+    Later,
+}
+
+/// Config path, owner, and what it is for. `<id>` is one segment that the owner's name repeats, `*` any one segment.
+pub const PATHS: &[(&str, &str, Kind)] = &[
+    ("models.providers.<id>.apiKey", "model-<id>", Kind::Login),
+    (
+        "models.providers.<id>.headers.*",
+        "model-<id>",
+        Kind::Header,
+    ),
+    (
+        "channels.telegram.botToken",
+        "channel-telegram",
+        Kind::Login,
+    ),
+    (
+        "channels.telegram.accounts.*.botToken",
+        "channel-telegram",
+        Kind::NamedLogin,
+    ),
+    (
+        "channels.telegram.webhookSecret",
+        "channel-telegram",
+        Kind::Later,
+    ),
     (
         "channels.telegram.accounts.*.webhookSecret",
         "channel-telegram",
+        Kind::Later,
     ),
-    ("channels.discord.token", "channel-discord"),
-    ("channels.discord.accounts.*.token", "channel-discord"),
-    ("channels.bluebubbles.password", "channel-bluebubbles"),
+    ("channels.discord.token", "channel-discord", Kind::Login),
+    (
+        "channels.discord.accounts.*.token",
+        "channel-discord",
+        Kind::NamedLogin,
+    ),
+    (
+        "channels.bluebubbles.password",
+        "channel-bluebubbles",
+        Kind::Login,
+    ),
     (
         "channels.bluebubbles.accounts.*.password",
         "channel-bluebubbles",
+        Kind::NamedLogin,
     ),
     // What outsiders present to us: policy verifies it and nobody else has to know it.
-    ("gateway.auth.*", "policy"),
-    ("hooks.token", "policy"),
+    ("gateway.auth.*", "policy", Kind::Later),
+    ("hooks.token", "policy", Kind::Later),
     // What the command line presents to a gateway elsewhere; no process of this machine needs it.
-    ("gateway.remote.token", "operator"),
-    ("gateway.remote.password", "operator"),
+    ("gateway.remote.token", "operator", Kind::Later),
+    ("gateway.remote.password", "operator", Kind::Later),
 ];
 
 /// Environment name and owner. A final `*` stands for any rest of the name.
@@ -49,9 +103,34 @@ pub const NAMES: &[(&str, &str)] = &[
 /// The owner of the secret at a config path such as `models.providers.ollama.apiKey`, written as the config crate writes
 /// it: a key that is not one plain word stands in brackets, `channels.discord.accounts["my bot"].token`.
 pub fn of_path(path: &str) -> Option<Role> {
-    PATHS.iter().find_map(|(pattern, owner)| {
-        let id = match_path(pattern, path)?;
-        Role::parse(&owner.replace("<id>", id)).ok()
+    place(path).map(|(owner, _)| owner)
+}
+
+/// As [`of_path`], with what the secret is for.
+pub fn place(path: &str) -> Option<(Role, Use)> {
+    PATHS.iter().find_map(|(pattern, owner, kind)| {
+        let found = match_path(pattern, path)?;
+        let owner = Role::parse(&owner.replace("<id>", found.id)).ok()?;
+        let what = match kind {
+            Kind::Login => Use::Login(DEFAULT_PROFILE.to_owned()),
+            Kind::NamedLogin => Use::Login(plain(found.any)),
+            Kind::Header => Use::Header(plain(found.any)),
+            Kind::Later => Use::Later,
+        };
+        Some((owner, what))
+    })
+}
+
+/// Where the configuration holds a role's unnamed login. `None` means that the role logs in nowhere, so that nothing is
+/// kept for it.
+pub fn login_path(role: &Role) -> Option<String> {
+    PATHS.iter().find_map(|(pattern, owner, kind)| {
+        let id = match owner.strip_suffix("<id>") {
+            Some(family) => role.as_str().strip_prefix(family)?,
+            None if *owner == role.as_str() => "",
+            None => return None,
+        };
+        (*kind == Kind::Login).then(|| pattern.replace("<id>", id))
     })
 }
 
@@ -68,20 +147,46 @@ pub fn of_name(name: &str) -> Option<Role> {
         .and_then(|(_, owner)| Role::parse(owner).ok())
 }
 
-/// The segment that `<id>` stands for (empty without one), or nothing when the path does not fit.
-fn match_path<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let (mut id, mut rest) = ("", Some(path));
+/// The segments that `<id>` and `*` stand for; empty without one.
+#[derive(Default)]
+struct Found<'a> {
+    id: &'a str,
+    any: &'a str,
+}
+
+/// What the marks of a pattern stand for, or nothing when the path does not fit.
+fn match_path<'a>(pattern: &str, path: &'a str) -> Option<Found<'a>> {
+    let (mut found, mut rest) = (Found::default(), Some(path));
     for wanted in pattern.split('.') {
         let segment;
         (segment, rest) = first_segment(rest?)?;
         match wanted {
-            "<id>" => id = segment,
-            "*" => {}
+            "<id>" => found.id = segment,
+            "*" => found.any = segment,
             _ if wanted == segment => {}
             _ => return None,
         }
     }
-    rest.is_none().then_some(id)
+    rest.is_none().then_some(found)
+}
+
+/// The key that a segment stands for: one in brackets loses them and its escapes.
+fn plain(segment: &str) -> String {
+    let quoted = segment
+        .strip_prefix("[\"")
+        .and_then(|rest| rest.strip_suffix("\"]"));
+    let Some(quoted) = quoted else {
+        return segment.to_owned();
+    };
+    let mut key = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => key.extend(chars.next()),
+            _ => key.push(c),
+        }
+    }
+    key
 }
 
 /// The first segment of a path, and the rest if there is one. A segment in brackets keeps them, so that it equals no
@@ -122,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_path_row_gives_its_owner_and_only_for_that_path() {
-        for (pattern, expected) in PATHS {
+        for (pattern, expected, _) in PATHS {
             let path = pattern.replace("<id>", "my-llm").replace('*', "work");
             assert_eq!(
                 owner(of_path(&path)),
@@ -171,6 +276,46 @@ mod tests {
     }
 
     #[test]
+    fn a_login_is_named_by_its_account_and_a_header_by_its_key() {
+        let login = |name: &str| Some(Use::Login(name.to_owned()));
+        for (path, expected) in [
+            ("models.providers.openai.apiKey", login("default")),
+            ("channels.telegram.botToken", login("default")),
+            ("channels.telegram.accounts.work.botToken", login("work")),
+            (
+                r#"channels.discord.accounts["my \"b\\t\""].token"#,
+                login(r#"my "b\t""#),
+            ),
+            (
+                "models.providers.openai.headers.x-api-version",
+                Some(Use::Header("x-api-version".to_owned())),
+            ),
+            ("channels.telegram.webhookSecret", Some(Use::Later)),
+            ("gateway.auth.token", Some(Use::Later)),
+            ("nonsense", None),
+        ] {
+            assert_eq!(place(path).map(|(_, what)| what), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_who_logs_in_somewhere_has_a_place_for_a_login() {
+        for (role, expected) in [
+            ("model-my-llm", Some("models.providers.my-llm.apiKey")),
+            ("channel-telegram", Some("channels.telegram.botToken")),
+            ("channel-discord", Some("channels.discord.token")),
+            ("channel-bluebubbles", Some("channels.bluebubbles.password")),
+            ("channel-signal", None),
+            ("policy", None),
+            ("operator", None),
+            ("agent-main", None),
+        ] {
+            let found = login_path(&Role::parse(role).unwrap());
+            assert_eq!(found.as_deref(), expected, "{role}");
+        }
+    }
+
+    #[test]
     fn every_name_row_gives_its_owner_and_only_for_that_name() {
         for (pattern, expected) in NAMES {
             let name = pattern.replace('*', "TOKEN");
@@ -188,7 +333,8 @@ mod tests {
     #[test]
     fn a_secret_never_belongs_to_a_process_that_needs_none() {
         let named = |name: &str| name.replace("<id>", "x");
-        for (row, owner) in PATHS.iter().chain(NAMES) {
+        let paths = PATHS.iter().map(|(row, owner, _)| (row, owner));
+        for (row, owner) in paths.chain(NAMES.iter().map(|(row, owner)| (row, owner))) {
             let role = Role::parse(&named(owner)).expect(row);
             assert!(
                 ["model", "channel", "policy", "operator"].contains(&role.family()),

@@ -67,6 +67,7 @@ struct Inner {
     #[cfg(feature = "grpc")]
     grpc: grpc::Grpc,
     dialer: OnceLock<FrameClient<DialerRequest, DialerReply>>,
+    keyring: tokio::sync::Mutex<mpsc::UnboundedReceiver<StdStream>>,
 }
 
 /// Where other processes are found.
@@ -87,6 +88,7 @@ pub(crate) struct Feeds {
     pub(crate) incoming: mpsc::UnboundedSender<Incoming>,
     pub(crate) listeners: watch::Sender<Vec<Arc<Listener>>>,
     pub(crate) shutdown: watch::Sender<bool>,
+    pub(crate) keyring: mpsc::UnboundedSender<StdStream>,
     pub(crate) orphaned: Arc<AtomicBool>,
 }
 
@@ -96,12 +98,14 @@ impl Context {
         let (incoming, incoming_rx) = mpsc::unbounded_channel();
         let (listeners, listeners_rx) = watch::channel(Vec::new());
         let (shutdown, shutdown_rx) = watch::channel(false);
+        let (keyring, keyring_rx) = mpsc::unbounded_channel();
         let slots = Arc::new(Slots::new(inherited.notifier.clone()));
         let feeds = Feeds {
             slots: Arc::clone(&slots),
             incoming,
             listeners,
             shutdown,
+            keyring,
             orphaned: inherited.orphaned,
         };
         feeds.give(inherited.brought)?;
@@ -131,6 +135,7 @@ impl Context {
             #[cfg(feature = "grpc")]
             grpc: grpc::Grpc::default(),
             dialer: OnceLock::new(),
+            keyring: tokio::sync::Mutex::new(keyring_rx),
         })))
     }
 
@@ -157,6 +162,27 @@ impl Context {
                     .join(format!("{}.sock", self.0.role)),
             ),
         }
+    }
+
+    /// A connection to a helper that can reach the user's keyring, started for this one request. Only the broker's
+    /// wish is heard. One call at a time; how long to wait is the caller's business.
+    ///
+    /// # Errors
+    /// When nobody here can start one: the service manager cannot.
+    pub async fn keyring(&self) -> io::Result<StdStream> {
+        let mut helpers = self.0.keyring.lock().await;
+        // One that came too late for its caller.
+        while helpers.try_recv().is_ok() {}
+        let unsupported = |error: io::Error| match error.kind() {
+            io::ErrorKind::Unsupported => io::Error::new(
+                io::ErrorKind::Unsupported,
+                "there is no keyring where the service manager starts the processes",
+            ),
+            _ => error,
+        };
+        self.0.notifier.keyring().map_err(unsupported)?;
+        let arrived = helpers.recv().await;
+        arrived.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     /// The front door's listening sockets, as they come and go.

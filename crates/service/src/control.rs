@@ -15,9 +15,15 @@ use crate::frames::FrameConnection;
 use crate::inherit::Brought;
 use crate::{ServeError, log};
 
+/// The name of the descriptor that leads to a helper; the only file that comes after the start.
+const KEYRING: &str = "keyring";
+
 impl Feeds {
     /// Passes descriptors on to whoever waits for them.
-    pub(crate) fn give(&self, brought: Brought) -> Result<(), ServeError> {
+    pub(crate) fn give(&self, mut brought: Brought) -> Result<(), ServeError> {
+        if let Some(helper) = brought.files.remove(KEYRING) {
+            let _over = self.keyring.send(UnixStream::from(helper));
+        }
         for (role, stream) in brought.calls {
             self.slots.of(&role).hand_over(stream);
         }

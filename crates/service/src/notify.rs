@@ -48,12 +48,26 @@ impl Notifier {
 
     /// The connection to a server ended without the server's end.
     pub(crate) fn edge_lost(&self, server: &Role) {
+        let frame = child_frame::Frame::EdgeLost(server.to_string());
+        if let Err(error) = self.ask(frame) {
+            tracing::debug!(%error, "a notification did not arrive");
+        }
+    }
+
+    /// A helper that can reach the keyring is wanted.
+    ///
+    /// # Errors
+    /// When there is no supervisor that could start one.
+    pub(crate) fn keyring(&self) -> io::Result<()> {
+        self.ask(child_frame::Frame::Keyring(true))
+    }
+
+    /// Asks the supervisor for something.
+    fn ask(&self, frame: child_frame::Frame) -> io::Result<()> {
         let target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Target::Control(stream) = &*target {
-            let frame = child_frame::Frame::EdgeLost(server.to_string());
-            if let Err(error) = send_frame(stream, frame) {
-                tracing::debug!(%error, "a notification did not arrive");
-            }
+        match &*target {
+            Target::Control(stream) => send_frame(stream, frame),
+            Target::Manager(_) | Target::Nobody => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -3,35 +3,32 @@
 //! A literal on its way in and a lease on its way out lie for a moment in buffers of the codec and the socket, which are
 //! not wiped; everything that is kept is in locked memory. Descriptors in place of bytes would close that.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::Arc;
 
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::broker_operator_server::{BrokerOperator, BrokerOperatorServer};
 use clawdbot_proto::v1::credentials_server::{Credentials, CredentialsServer};
 use clawdbot_proto::v1::leases_server::{Leases, LeasesServer};
 use clawdbot_service::{Router, caller};
+use futures_util::Stream;
+use futures_util::stream::unfold;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
-use crate::store::{NoLease, Store};
+use crate::keeper::{Keeper, Refused, Wish};
+use crate::store::{Named, NoLease};
 
 #[derive(Clone)]
-struct Services(Arc<Mutex<Store>>);
+struct Services(Arc<Keeper>);
 
 /// What the broker answers on its edges.
-pub(crate) fn router(store: Store) -> Router {
-    let services = Services(Arc::new(Mutex::new(store)));
+pub(crate) fn router(keeper: Arc<Keeper>) -> Router {
+    let services = Services(keeper);
     Router::new()
         .add(CredentialsServer::new(services.clone()))
         .add(LeasesServer::new(services.clone()))
         .add(BrokerOperatorServer::new(services))
-}
-
-impl Services {
-    fn store(&self) -> MutexGuard<'_, Store> {
-        // A panic ends the process, so a poisoned lock is never seen.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[tonic::async_trait]
@@ -42,7 +39,8 @@ impl Credentials for Services {
     ) -> Result<Response<v1::LoadReply>, Status> {
         let v1::LoadRequest { revision, entries } = request.into_inner();
         let count = entries.len();
-        let problems = self.store().load(entries);
+        let problems = self.0.store().load(entries);
+        self.0.announce();
         info!(
             revision,
             secrets = count,
@@ -56,7 +54,7 @@ impl Credentials for Services {
         &self,
         request: Request<v1::HasNamesRequest>,
     ) -> Result<Response<v1::HasNamesReply>, Status> {
-        let set = self.store().set_names(request.into_inner().names);
+        let set = self.0.store().set_names(request.into_inner().names);
         Ok(Response::new(v1::HasNamesReply { set }))
     }
 }
@@ -68,13 +66,25 @@ impl Leases for Services {
         request: Request<v1::LeaseRequest>,
     ) -> Result<Response<v1::LeaseReply>, Status> {
         let role = caller(&request)?;
-        let store = self.store();
-        match store.lease(&role) {
+        if self.0.store().needs_the_vault(&role) {
+            self.0.open(Wish::Worker).await;
+        }
+        let leased = self.0.store().lease(&role);
+        match leased {
             Ok(lease) => {
                 info!(client = %role, "leased a secret to its owner");
+                let secret = |(profile, secret): Named| v1::LeasedSecret {
+                    profile,
+                    secret: secret.to_vec(),
+                };
+                let header = |(name, value): Named| v1::LeasedHeader {
+                    name,
+                    value: value.to_vec(),
+                };
                 Ok(Response::new(v1::LeaseReply {
-                    secret: lease.secret.expose(<[u8]>::to_vec),
+                    secrets: lease.secrets.into_iter().map(secret).collect(),
                     version: lease.version,
+                    headers: lease.headers.into_iter().map(header).collect(),
                 }))
             }
             Err(NoLease::NotLoaded) => {
@@ -82,6 +92,32 @@ impl Leases for Services {
             }
             Err(NoLease::None(remedy)) => Err(Status::not_found(remedy)),
         }
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::LeaseVersion, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchLeaseRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let role = caller(&request)?;
+        let mut changes = self.0.changes();
+        changes.mark_changed();
+        let start = (Arc::clone(&self.0), role, changes, None);
+        let versions = unfold(start, async |(keeper, role, mut changes, last)| {
+            loop {
+                changes.changed().await.ok()?;
+                let version = {
+                    let store = keeper.store();
+                    store.is_loaded().then(|| store.version(&role))
+                };
+                if let Some(version) = version.filter(|version| Some(*version) != last) {
+                    let news = v1::LeaseVersion { version };
+                    return Some((Ok(news), (keeper, role, changes, Some(version))));
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(versions)))
     }
 }
 
@@ -91,9 +127,35 @@ impl BrokerOperator for Services {
         &self,
         _: Request<v1::ListCredentialsRequest>,
     ) -> Result<Response<v1::ListCredentialsReply>, Status> {
+        self.0.open(Wish::Person).await;
+        let store = self.0.store();
         Ok(Response::new(v1::ListCredentialsReply {
-            credentials: self.store().list(),
+            credentials: store.list(),
+            vault: Some(store.vault.describe()),
         }))
+    }
+
+    async fn put(
+        &self,
+        request: Request<v1::PutCredentialRequest>,
+    ) -> Result<Response<v1::PutCredentialReply>, Status> {
+        let done = self.0.put(request.into_inner()).await;
+        done.map(Response::new).map_err(refusal)
+    }
+
+    async fn remove(
+        &self,
+        request: Request<v1::RemoveCredentialRequest>,
+    ) -> Result<Response<v1::RemoveCredentialReply>, Status> {
+        let done = self.0.remove(request.into_inner()).await;
+        done.map(Response::new).map_err(refusal)
+    }
+}
+
+fn refusal(refused: Refused) -> Status {
+    match refused {
+        Refused::Request(why) => Status::invalid_argument(why),
+        Refused::State(why) => Status::failed_precondition(why),
     }
 }
 

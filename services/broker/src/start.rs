@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_secrets::environment::MAX_BLOB;
@@ -13,20 +14,22 @@ use clawdbot_service::{Context, ServeError, Start, StartError, own_directory};
 use zeroize::Zeroizing;
 
 use crate::grpc;
+use crate::keeper::Keeper;
+use crate::keyring::Helpers;
 use crate::store::Store;
+use crate::vault::Vault;
 
 /// What the process opened before its confinement.
 pub struct Prepared(Store);
 
-/// Makes STATE/credentials (for the vault, which is not there yet) and STATE/secrets, of which only the second may be
-/// touched later, and only read; takes the start environment.
+/// Makes STATE/credentials, where the vault lies, and STATE/secrets, which is only read; takes the start environment.
+/// The vault's key is not asked for before somebody needs it.
 ///
 /// # Errors
 /// When a folder cannot be used as it is, or the environment is too large.
 pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     let state = Path::new(&start.setup().state_dir);
     let folder = state.join("secrets");
-    own_directory(&state.join("credentials"))?;
     own_directory(&folder)?;
     start.allow(FileRule::path(&folder, Access::Read));
     let environment = match start.take_file("environment") {
@@ -42,7 +45,8 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
             })?
         }
     };
-    Ok(Prepared(Store::new(environment, folder)))
+    let vault = Vault::load(&start.state("credentials")?);
+    Ok(Prepared(Store::new(environment, folder, vault)))
 }
 
 /// The whole file from its beginning, wherever its writer left the position. One byte more than permitted tells too much.
@@ -61,8 +65,22 @@ fn read_all(descriptor: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
 /// # Errors
 /// When the edges cannot be served.
 pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
-    ctx.ready("holding the start environment");
-    ctx.serve(grpc::router(prepared.0)).await
+    let status = match prepared.0.vault.trouble() {
+        Some(why) => why.to_owned(),
+        None => "holding credentials".to_owned(),
+    };
+    let helpers: Helpers = {
+        let ctx = ctx.clone();
+        Arc::new(move || {
+            let ctx = ctx.clone();
+            Box::pin(async move { ctx.keyring().await })
+        })
+    };
+    let keeper = Keeper::new(prepared.0, helpers, |bytes| {
+        getrandom::fill(bytes).map_err(io::Error::from)
+    });
+    ctx.ready(&status);
+    ctx.serve(grpc::router(keeper)).await
 }
 
 #[cfg(test)]

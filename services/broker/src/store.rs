@@ -1,25 +1,22 @@
-//! What the broker holds: the start environment and what the configuration says. One role has one secret, and which one
-//! follows from the owner tables: the setting that the configuration gives, else the role's well-known variable.
+//! What the broker holds: the start environment, what the configuration says, and the vault. Whose a secret is follows
+//! from the owner tables; for one profile of one role the configuration wins over the vault and the vault over the role's
+//! well-known variable. What wins and cannot be had is not replaced by what it wins over.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clawdbot_identity::Role;
 use clawdbot_proto::v1;
+use clawdbot_secrets::owner::{DEFAULT_PROFILE, Use};
 use clawdbot_secrets::{Environment, Secret, owner};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::files;
-
-/// The one setting of each family that its workers can lease.
-const LEASED: &[(&str, &str)] = &[
-    ("model", "models.providers.NAME.apiKey"),
-    ("channel-telegram", "channels.telegram.botToken"),
-    ("channel-discord", "channels.discord.token"),
-];
+use crate::vault::{Record, Vault};
 
 /// Sources that are known and not there yet.
-const LATER: &[&str] = &["keyring", "systemd", "vault"];
+const LATER: &[&str] = &["keyring", "systemd"];
 
 /// Everything the broker holds.
 pub(crate) struct Store {
@@ -28,20 +25,35 @@ pub(crate) struct Store {
     entries: Vec<Entry>,
     /// The configuration has been brought at least once.
     loaded: bool,
+    pub(crate) vault: Vault,
 }
 
 struct Entry {
     path: String,
     owner: Role,
+    what: Use,
     value: Value,
 }
 
 enum Value {
     Held(Secret),
     Variable(String),
+    /// The record of the owner's profile of this name.
+    Vault(String),
     /// It cannot be had, in words.
     Missing(String),
 }
+
+/// Where the secret of one profile comes from.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    Config(&'a Entry),
+    Vault(&'a Record),
+    Environment(&'static str, &'a Secret),
+}
+
+/// Profiles in the order in which they are tried: the unnamed one, then by name.
+type Rank<'a> = (bool, &'a str);
 
 /// Why there is no lease.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,20 +64,25 @@ pub(crate) enum NoLease {
     None(String),
 }
 
-/// A secret and what changes when it does.
-pub(crate) struct Lease<'a> {
-    pub(crate) secret: &'a Secret,
+/// A name, and what is secret of it.
+pub(crate) type Named = (String, Zeroizing<Vec<u8>>);
+
+/// What a role gets, and what changes when anything of it does.
+pub(crate) struct Lease {
+    pub(crate) secrets: Vec<Named>,
+    pub(crate) headers: Vec<Named>,
     pub(crate) version: u64,
 }
 
 impl Store {
     /// `folder` is STATE/secrets.
-    pub(crate) fn new(environment: Environment, folder: PathBuf) -> Self {
+    pub(crate) fn new(environment: Environment, folder: PathBuf, vault: Vault) -> Self {
         Self {
             environment,
             folder,
             entries: Vec::new(),
             loaded: false,
+            vault,
         }
     }
 
@@ -81,25 +98,27 @@ impl Store {
         let mut taken = Vec::new();
         for entry in entries {
             let path = entry.config_path.clone();
-            match self.take(entry) {
+            let problem = match self.take(entry) {
                 Ok(entry) => {
-                    if let Value::Missing(message) = &entry.value {
-                        problems.push(v1::SecretProblem {
-                            config_path: path,
-                            message: message.clone(),
-                        });
-                    }
+                    let problem = self.missing(&entry);
                     taken.push(entry);
+                    problem
                 }
-                Err(message) => problems.push(v1::SecretProblem {
-                    config_path: path,
-                    message,
-                }),
-            }
+                Err(message) => Some(message),
+            };
+            problems.extend(problem.map(|message| v1::SecretProblem {
+                config_path: path,
+                message,
+            }));
         }
         self.entries = taken;
         self.loaded = true;
         problems
+    }
+
+    /// Whether the configuration has been brought.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded
     }
 
     /// What is refused is not kept.
@@ -115,8 +134,9 @@ impl Store {
             Some(Source::Reference(reference)) => Err(reference),
             None => return Err("it has no value".to_owned()),
         };
-        let owner = owner::of_path(&path).ok_or("no process may have a secret of this name")?;
-        if leased_path(&owner).as_deref() != Some(path.as_str()) {
+        let (owner, what) =
+            owner::place(&path).ok_or("no process may have a secret of this name")?;
+        if what == Use::Later {
             return Err("this secret is not used yet, so it is not kept".to_owned());
         }
         let value = match source {
@@ -130,13 +150,34 @@ impl Store {
                     "{id} is not set in the environment that started Clawdbot"
                 )),
                 "file" => files::read(&self.folder, &id).map_or_else(Value::Missing, Value::Held),
+                "vault" => Value::Vault(id),
                 later if LATER.contains(&later) => Value::Missing(format!(
-                    "secrets cannot come from the {later} yet; use \"env\" or \"file\""
+                    "secrets cannot come from the {later} yet; use \"env\", \"file\" or \"vault\""
                 )),
                 _ => return Err("its source is unknown".to_owned()),
             },
         };
-        Ok(Entry { path, owner, value })
+        Ok(Entry {
+            path,
+            owner,
+            what,
+            value,
+        })
+    }
+
+    /// Why an entry has no value.
+    fn missing(&self, entry: &Entry) -> Option<String> {
+        match &entry.value {
+            Value::Missing(why) => Some(why.clone()),
+            Value::Vault(id) if self.vault.record(entry.owner.as_str(), id).is_none() => {
+                Some(format!(
+                    "the vault has no profile {id:?} of {}; `clawdbot login {} --profile NAME` makes one",
+                    entry.owner,
+                    login_flag(&entry.owner)
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// Those of the names that are set.
@@ -147,67 +188,266 @@ impl Store {
             .collect()
     }
 
-    /// The one secret of a role. Until the configuration has arrived there is none: the role's variable may not be the
-    /// secret that the configuration means.
+    /// Where each profile of a role comes from.
+    fn origins<'a>(&'a self, role: &'a Role) -> BTreeMap<Rank<'a>, Origin<'a>> {
+        let rank = |profile: &'a str| (profile != DEFAULT_PROFILE, profile);
+        let variable = well_known(role)
+            .find_map(|name| Some(Origin::Environment(name, self.environment.get(name)?)))
+            .map(|origin| (rank(DEFAULT_PROFILE), origin));
+        let own = || self.entries.iter().filter(|entry| entry.owner == *role);
+        // A record that the configuration puts under another name is not given twice.
+        let named = |profile: &str| {
+            own().any(|entry| matches!(&entry.value, Value::Vault(id) if id == profile))
+        };
+        let records = self
+            .vault
+            .records()
+            .iter()
+            .filter(|record| record.owner == role.as_str() && !named(&record.profile))
+            .map(|record| (rank(&record.profile), Origin::Vault(record)));
+        // Of two settings for one profile the first counts.
+        let configured = self
+            .entries
+            .iter()
+            .rev()
+            .filter(|entry| entry.owner == *role)
+            .filter_map(|entry| match &entry.what {
+                Use::Login(profile) => Some((rank(profile), Origin::Config(entry))),
+                _ => None,
+            });
+        let mut origins = BTreeMap::new();
+        origins.extend(variable);
+        origins.extend(records);
+        origins.extend(configured);
+        origins
+    }
+
+    /// The headers of a role, each by its name.
+    fn headers<'a>(&'a self, role: &'a Role) -> impl Iterator<Item = (&'a str, Origin<'a>)> {
+        let own = self
+            .entries
+            .iter()
+            .filter(move |entry| entry.owner == *role);
+        own.filter_map(|entry| match &entry.what {
+            Use::Header(name) => Some((name.as_str(), Origin::Config(entry))),
+            _ => None,
+        })
+    }
+
+    /// Whether something of the role's lease is in the vault, which needs its key.
+    pub(crate) fn needs_the_vault(&self, role: &Role) -> bool {
+        let origins = self.origins(role);
+        let all = origins.into_values();
+        self.vault.waits_for().is_some()
+            && all
+                .chain(self.headers(role).map(|(_, origin)| origin))
+                .any(|origin| match origin {
+                    Origin::Vault(_) => true,
+                    Origin::Config(entry) => matches!(entry.value, Value::Vault(_)),
+                    Origin::Environment(..) => false,
+                })
+    }
+
+    /// The secrets of a role. Until the configuration has arrived there are none: the role's variable may not be the
+    /// secret that the configuration means. A profile that cannot be had is left out as long as another one can.
     ///
     /// # Errors
     /// While nothing was loaded, and how to set what is missing.
-    pub(crate) fn lease(&self, role: &Role) -> Result<Lease<'_>, NoLease> {
+    pub(crate) fn lease(&self, role: &Role) -> Result<Lease, NoLease> {
         if !self.loaded {
             return Err(NoLease::NotLoaded);
         }
-        let secret = match self.entries.iter().find(|entry| entry.owner == *role) {
-            // What the configuration says counts, also when it cannot be had: another key than the one that was meant
-            // would be worse than none.
-            Some(Entry {
-                value: Value::Missing(why),
-                path,
-                ..
-            }) => return Err(NoLease::None(format!("{path}: {why}"))),
-            Some(Entry {
-                value: Value::Held(secret),
-                ..
-            }) => Some(secret),
-            Some(Entry {
-                value: Value::Variable(name),
-                ..
-            }) => self.environment.get(name),
-            None => well_known(role).find_map(|name| self.environment.get(name)),
-        };
-        let secret = secret.ok_or_else(|| NoLease::None(remedy(role)))?;
+        let mut secrets = Vec::new();
+        let mut trouble = None;
+        for ((_, profile), origin) in self.origins(role) {
+            match self.reveal(origin) {
+                Ok(secret) => secrets.push((profile.to_owned(), secret)),
+                Err(why) => trouble = trouble.or(Some(why)),
+            }
+        }
+        let headers: Vec<Named> = self
+            .headers(role)
+            .map(|(name, origin)| Ok((name.to_owned(), self.reveal(origin)?)))
+            .collect::<Result<_, _>>()
+            .map_err(NoLease::None)?;
+        if secrets.is_empty() && (headers.is_empty() || trouble.is_some()) {
+            return Err(NoLease::None(trouble.unwrap_or_else(|| remedy(role))));
+        }
         Ok(Lease {
-            secret,
-            version: version(role, secret),
+            secrets,
+            headers,
+            version: self.version(role),
+        })
+    }
+
+    fn reveal(&self, origin: Origin<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
+        let copy = |secret: &Secret| secret.expose(|bytes| Zeroizing::new(bytes.to_vec()));
+        match origin {
+            Origin::Environment(_, secret) => Ok(copy(secret)),
+            Origin::Vault(record) => self.vault.reveal(record),
+            Origin::Config(entry) => match &entry.value {
+                Value::Held(secret) => Ok(copy(secret)),
+                Value::Variable(name) => self
+                    .environment
+                    .get(name)
+                    .map(copy)
+                    .ok_or_else(|| format!("{name} is not set")),
+                Value::Vault(id) => match self.vault.record(entry.owner.as_str(), id) {
+                    Some(record) => self.vault.reveal(record),
+                    None => Err(self.missing(entry).unwrap_or_default()),
+                },
+                Value::Missing(why) => Err(why.clone()),
+            }
+            .map_err(|why| format!("{}: {why}", entry.path)),
+        }
+    }
+
+    /// Follows from the secrets themselves, so that it changes with them and with nothing else, over restarts too. What
+    /// the vault holds is known by its nonce, which needs no key. Zero when there is nothing to lease.
+    pub(crate) fn version(&self, role: &Role) -> u64 {
+        let mut digest = Sha256::new();
+        digest.update(b"lease\0");
+        digest.update(role.as_str());
+        digest.update(b"\0");
+        let mut found = false;
+        let logins = self.origins(role).into_iter();
+        let logins = logins.map(|((_, profile), origin)| ("login", profile, origin));
+        let headers = self.headers(role);
+        for (kind, name, origin) in
+            logins.chain(headers.map(|(name, origin)| ("header", name, origin)))
+        {
+            for text in [kind, name] {
+                digest.update((text.len() as u64).to_be_bytes());
+                digest.update(text);
+            }
+            found |= self.fingerprint(origin, &mut digest);
+        }
+        let digest = digest.finalize();
+        let version = digest
+            .iter()
+            .take(8)
+            .fold(0, |version, byte| version << 8 | u64::from(*byte));
+        match found {
+            true => version.max(1),
+            false => 0,
+        }
+    }
+
+    /// Digests what a secret is, if it can be had.
+    fn fingerprint(&self, origin: Origin<'_>, digest: &mut Sha256) -> bool {
+        let mut add = |kind: &str, bytes: &[u8]| {
+            digest.update(kind);
+            digest.update((bytes.len() as u64).to_be_bytes());
+            digest.update(bytes);
+        };
+        let record = match origin {
+            Origin::Environment(_, secret) => {
+                secret.expose(|bytes| add("plain", bytes));
+                return true;
+            }
+            Origin::Vault(record) => Some(record),
+            Origin::Config(entry) => match &entry.value {
+                Value::Vault(id) => self.vault.record(entry.owner.as_str(), id),
+                Value::Held(secret) => {
+                    secret.expose(|bytes| add("plain", bytes));
+                    return true;
+                }
+                Value::Variable(name) => {
+                    let secret = self.environment.get(name);
+                    return secret
+                        .map(|secret| secret.expose(|bytes| add("plain", bytes)))
+                        .is_some();
+                }
+                Value::Missing(_) => None,
+            },
+        };
+        let record = record.filter(|_| self.vault.trouble().is_none());
+        record
+            .map(|record| add("record", record.fingerprint()))
+            .is_some()
+    }
+
+    /// The setting that wins over the vault's record of a profile.
+    pub(crate) fn shadowed_by(&self, role: &Role, profile: &str) -> Option<String> {
+        let rank = (profile != DEFAULT_PROFILE, profile);
+        match self.origins(role).get(&rank)? {
+            Origin::Config(entry) => match &entry.value {
+                Value::Vault(id) if id == profile => None,
+                _ => Some(entry.path.clone()),
+            },
+            _ => None,
+        }
+    }
+
+    /// Where the secret of a profile comes from: config, vault or environment.
+    pub(crate) fn source_of(&self, role: &Role, profile: &str) -> Option<&'static str> {
+        let rank = (profile != DEFAULT_PROFILE, profile);
+        self.origins(role).get(&rank).map(|origin| match origin {
+            Origin::Config(_) => "config",
+            Origin::Vault(_) => "vault",
+            Origin::Environment(..) => "environment",
         })
     }
 
     /// What is held or wanted, without values.
     pub(crate) fn list(&self) -> Vec<v1::Credential> {
-        let configured = self.entries.iter().map(|entry| v1::Credential {
-            owner: entry.owner.to_string(),
-            source: "config".to_owned(),
-            name: entry.path.clone(),
-            present: !matches!(entry.value, Value::Missing(_)),
+        let configured = self.entries.iter().map(|entry| {
+            let profile = match &entry.what {
+                Use::Login(profile) => profile.clone(),
+                _ => String::new(),
+            };
+            v1::Credential {
+                source: "config".to_owned(),
+                name: entry.path.clone(),
+                present: self.missing(entry).is_none(),
+                in_use: self.gives(&entry.owner, &profile, |origin| match origin {
+                    Origin::Config(used) => std::ptr::eq(*used, entry),
+                    _ => false,
+                }) || matches!(entry.what, Use::Header(_)),
+                owner: entry.owner.to_string(),
+                profile,
+            }
+        });
+        let records = self.vault.records().iter().filter_map(|record| {
+            let owner = Role::parse(&record.owner).ok()?;
+            let by_name = self.entries.iter().any(|entry| {
+                entry.owner == owner
+                    && matches!(&entry.value, Value::Vault(id) if *id == record.profile)
+            });
+            Some(v1::Credential {
+                source: "vault".to_owned(),
+                name: record.profile.clone(),
+                present: true,
+                in_use: by_name
+                    || self.gives(&owner, &record.profile, |origin| {
+                        matches!(origin, Origin::Vault(_))
+                    }),
+                owner: record.owner.clone(),
+                profile: record.profile.clone(),
+            })
         });
         let environment = self.environment.names().filter_map(|name| {
+            let owner = owner::of_name(name)?;
             Some(v1::Credential {
-                owner: owner::of_name(name)?.to_string(),
                 source: "environment".to_owned(),
                 name: name.to_owned(),
                 present: true,
+                in_use: self.gives(
+                    &owner,
+                    DEFAULT_PROFILE,
+                    |origin| matches!(origin, Origin::Environment(used, _) if *used == name),
+                ),
+                owner: owner.to_string(),
+                profile: DEFAULT_PROFILE.to_owned(),
             })
         });
-        configured.chain(environment).collect()
+        configured.chain(records).chain(environment).collect()
     }
-}
 
-/// The setting that a role leases.
-fn leased_path(role: &Role) -> Option<String> {
-    let row = LEASED
-        .iter()
-        .find(|(who, _)| *who == role.as_str() || *who == role.family())?;
-    let name = role.name()?;
-    Some(row.1.replace("NAME", name.as_str()))
+    fn gives(&self, role: &Role, profile: &str, by: impl Fn(&Origin<'_>) -> bool) -> bool {
+        let rank = (profile != DEFAULT_PROFILE, profile);
+        self.origins(role).get(&rank).is_some_and(by)
+    }
 }
 
 /// The well-known variables of a role, in the order in which they count.
@@ -219,32 +459,33 @@ fn well_known(role: &Role) -> impl Iterator<Item = &'static str> {
         .filter(move |name| owner::of_name(name).as_ref() == Some(&role))
 }
 
-fn remedy(role: &Role) -> String {
-    let path = leased_path(role);
-    let names: Vec<_> = well_known(role).collect();
-    match (names.first(), path) {
-        (Some(name), Some(path)) => format!(
-            "there is no secret for {role}: set {name} in the environment that starts Clawdbot, or {path} in the configuration"
-        ),
-        (None, Some(path)) => {
-            format!("there is no secret for {role}: set {path} in the configuration")
-        }
-        (_, None) => format!("{role} needs no secret"),
-    }
+/// How a role is named on the command line.
+fn login_flag(role: &Role) -> String {
+    let flag = match role.family() {
+        "channel" => "--channel",
+        _ => "--provider",
+    };
+    let name = role.name();
+    format!(
+        "{flag} {}",
+        name.as_ref().map_or("NAME", |name| name.as_str())
+    )
 }
 
-/// Follows from the secret itself, so that it changes with it and with nothing else, over restarts too.
-fn version(role: &Role, secret: &Secret) -> u64 {
-    let mut digest = Sha256::new();
-    digest.update(b"lease\0");
-    digest.update(role.as_str());
-    digest.update(b"\0");
-    secret.expose(|bytes| digest.update(bytes));
-    let digest = digest.finalize();
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |version, byte| version << 8 | u64::from(*byte))
+fn remedy(role: &Role) -> String {
+    let Some(path) = owner::login_path(role) else {
+        return format!("{role} needs no secret");
+    };
+    let login = format!(
+        "there is no secret for {role}: store one with `clawdbot login {}`",
+        login_flag(role)
+    );
+    match well_known(role).next() {
+        Some(name) => format!(
+            "{login}, or set {name} in the environment that starts Clawdbot or {path} in the configuration"
+        ),
+        None => format!("{login}, or set {path} in the configuration"),
+    }
 }
 
 #[cfg(test)]

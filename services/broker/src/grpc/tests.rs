@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::{Mutex as StdMutex, OnceLock};
 
 use clawdbot_identity::Role;
@@ -12,13 +13,18 @@ use tracing::field::{Field, Visit};
 use tracing::span;
 
 use super::*;
+use crate::keeper::tests::{Keyring, keeper, put};
+use crate::store::Store;
+use crate::vault::Vault;
 
 const CANARY: &str = "sk-canary-7f3a";
 
-fn store(environment: &str) -> Store {
+fn unloaded(environment: &str) -> Router {
     let environment =
         Environment::parse(environment.as_bytes().to_vec().into(), Store::wants).unwrap();
-    Store::new(environment, std::path::PathBuf::from("/nonexistent"))
+    let nowhere = Path::new("/nonexistent");
+    let store = Store::new(environment, nowhere.to_owned(), Vault::load(nowhere));
+    router(Keeper::new(store, Keyring::default().helpers(), |_| Ok(())))
 }
 
 struct Bench(Router);
@@ -27,9 +33,26 @@ impl Bench {
     /// A broker to which a configuration without secrets has been brought.
     fn new(environment: &str) -> Self {
         captured();
-        let mut store = store(environment);
-        store.load(vec![]);
-        Self(router(store))
+        let nowhere = Path::new("/nonexistent");
+        Self(router(keeper(nowhere, &Keyring::default(), environment)))
+    }
+
+    /// One with a vault in `folder`.
+    fn with_vault(folder: &Path, keyring: &Keyring) -> Self {
+        captured();
+        Self(router(keeper(folder, keyring, "")))
+    }
+
+    async fn put(&self, owner: &str, secret: &str) -> Result<v1::PutCredentialReply, Status> {
+        let mut operator = BrokerOperatorClient::new(self.edge("operator"));
+        let reply = operator.put(put(owner, "", secret)).await?;
+        Ok(reply.into_inner())
+    }
+
+    async fn watch(&self, role: &str) -> tonic::Streaming<v1::LeaseVersion> {
+        let mut leases = LeasesClient::new(self.edge(role));
+        let watching = leases.watch(v1::WatchLeaseRequest {}).await;
+        watching.unwrap().into_inner()
     }
 
     fn edge(&self, client: &str) -> Edge {
@@ -58,7 +81,7 @@ impl Bench {
         let reply = LeasesClient::new(self.edge(role))
             .lease(v1::LeaseRequest {})
             .await?;
-        Ok(reply.into_inner().secret)
+        Ok(reply.into_inner().secrets.remove(0).secret)
     }
 }
 
@@ -144,7 +167,7 @@ async fn a_literal_reaches_its_owner_and_nobody_else() {
 
 #[tokio::test]
 async fn a_lease_before_the_configuration_may_be_asked_for_again() {
-    let bench = Bench(router(store(&format!("OPENAI_API_KEY={CANARY}"))));
+    let bench = Bench(unloaded(&format!("OPENAI_API_KEY={CANARY}")));
     let refused = bench.lease("model-openai").await.unwrap_err();
     assert_eq!(
         (refused.code(), refused.message()),
@@ -196,10 +219,118 @@ async fn no_credential_is_ever_logged() {
     bench.load("no.such.path", literal()).await;
     bench.lease("model-openai").await.unwrap();
     bench.lease("model-ollama").await.unwrap_err();
+    let folder = tempfile::tempdir().unwrap();
+    let vault = Bench::with_vault(folder.path(), &Keyring::default());
+    vault.put("model-groq", CANARY).await.unwrap();
+    vault.put("policy", CANARY).await.unwrap_err();
     let text = captured().lock().unwrap().clone();
     assert!(
-        text.contains("leased a secret to its owner"),
+        text.contains("leased a secret to its owner") && text.contains("stored a credential"),
         "the capture works: {text}"
     );
     assert!(!text.contains(CANARY), "{text}");
+}
+
+#[tokio::test]
+async fn a_credential_reaches_its_owner_at_once_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::with_vault(folder.path(), &Keyring::default());
+    let (mut telegram, mut model) = (
+        bench.watch("channel-telegram").await,
+        bench.watch("model-anthropic").await,
+    );
+    let next = async |watch: &mut tonic::Streaming<v1::LeaseVersion>| {
+        watch.message().await.unwrap().unwrap().version
+    };
+    assert_eq!((next(&mut telegram).await, next(&mut model).await), (0, 0));
+
+    let stored = bench.put("model-anthropic", CANARY).await.unwrap();
+    assert_eq!(next(&mut model).await, stored.version);
+    assert_eq!(
+        bench.lease("model-anthropic").await.unwrap(),
+        CANARY.as_bytes()
+    );
+    let refused = bench.lease("channel-telegram").await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+
+    let stored = bench.put("channel-telegram", "123:token").await.unwrap();
+    assert_eq!(next(&mut telegram).await, stored.version);
+    let newer = bench.put("model-anthropic", "sk-newer").await.unwrap();
+    assert!(newer.replaced);
+    assert_eq!(next(&mut model).await, newer.version);
+    assert_eq!(bench.lease("model-anthropic").await.unwrap(), b"sk-newer");
+
+    let mut operator = BrokerOperatorClient::new(bench.edge("operator"));
+    let request = v1::RemoveCredentialRequest {
+        owner: "model-anthropic".to_owned(),
+        profile: "default".to_owned(),
+    };
+    let removed = operator.remove(request).await.unwrap().into_inner();
+    assert!(removed.removed);
+    assert_eq!(next(&mut model).await, 0);
+    let list = operator.list(v1::ListCredentialsRequest {}).await.unwrap();
+    let list = list.into_inner();
+    assert_eq!(list.vault.unwrap().state, "open");
+    assert_eq!(list.credentials.len(), 1);
+}
+
+#[tokio::test]
+async fn only_the_operator_stores_and_removes() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::with_vault(folder.path(), &Keyring::default());
+    for other in ["model-anthropic", "channel-telegram", "gateway", "policy"] {
+        let mut client = BrokerOperatorClient::new(bench.edge(other));
+        let refused = client.put(put("model-anthropic", "", "x")).await;
+        assert_eq!(
+            refused.unwrap_err().code(),
+            Code::PermissionDenied,
+            "{other}"
+        );
+    }
+    let refused = bench.put("policy", "x").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    bench.put("model-anthropic", "x").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_waits_for_the_configuration() {
+    let bench = Bench(unloaded(&format!("OPENAI_API_KEY={CANARY}")));
+    let mut watch = bench.watch("model-openai").await;
+    let literal = v1::secret_entry::Source::Literal("other".into());
+    let (first, _) = tokio::join!(
+        watch.message(),
+        bench.load("models.providers.openai.apiKey", literal)
+    );
+    let lease = LeasesClient::new(bench.edge("model-openai"))
+        .lease(v1::LeaseRequest {})
+        .await
+        .unwrap();
+    assert_eq!(first.unwrap().unwrap().version, lease.into_inner().version);
+}
+
+#[tokio::test]
+async fn a_locked_keyring_is_told_to_who_asks_and_hurts_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::default();
+    let first = Bench::with_vault(folder.path(), &keyring);
+    first.put("model-anthropic", CANARY).await.unwrap();
+    keyring.locked(Some("unlock the keyring"));
+    let bench = Bench::with_vault(folder.path(), &keyring);
+    let literal = v1::secret_entry::Source::Literal("o".into());
+    bench.load("models.providers.openai.apiKey", literal).await;
+    let refused = bench.lease("model-anthropic").await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::NotFound, "unlock the keyring")
+    );
+    assert_eq!(bench.lease("model-openai").await.unwrap(), b"o");
+    let refused = bench.put("model-groq", "x").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    keyring.locked(None);
+    let mut operator = BrokerOperatorClient::new(bench.edge("operator"));
+    operator.list(v1::ListCredentialsRequest {}).await.unwrap();
+    assert_eq!(
+        bench.lease("model-anthropic").await.unwrap(),
+        CANARY.as_bytes()
+    );
 }

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::vault::{Edit, Header, KeySource, Random};
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -19,7 +20,11 @@ fn unloaded(environment: &[u8]) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let environment = Environment::parse(environment.to_vec().into(), Store::wants).unwrap();
     Bench {
-        store: Store::new(environment, folder.path().to_owned()),
+        store: Store::new(
+            environment,
+            folder.path().to_owned(),
+            Vault::load(&folder.path().join("credentials")),
+        ),
         folder,
     }
 }
@@ -47,19 +52,56 @@ fn role(text: &str) -> Role {
     Role::parse(text).unwrap()
 }
 
-/// What a role leases, or why it gets nothing.
+/// The first secret that a role leases, or why it gets nothing.
 fn leased(store: &Store, who: &str) -> Result<String, String> {
+    Ok(all(store, who)?.remove(0).1)
+}
+
+/// All that a role leases, by profile.
+fn all(store: &Store, who: &str) -> Result<Vec<(String, String)>, String> {
     let lease = store.lease(&role(who)).map_err(|why| match why {
         NoLease::NotLoaded => "not loaded".to_owned(),
         NoLease::None(why) => why,
     })?;
-    Ok(lease
-        .secret
-        .expose(|bytes| String::from_utf8(bytes.to_vec()).unwrap()))
+    assert_eq!(lease.version, store.version(&role(who)));
+    Ok(texts(&lease.secrets))
+}
+
+fn texts(named: &[Named]) -> Vec<(String, String)> {
+    named
+        .iter()
+        .map(|(name, secret)| {
+            let secret = String::from_utf8(secret.to_vec()).unwrap();
+            (name.clone(), secret)
+        })
+        .collect()
+}
+
+/// Puts secrets into a vault of the bench, made with a key that it then has.
+fn with_vault(bench: &mut Bench, secrets: &[(&str, &str, &str)]) {
+    let random: Random = |bytes| getrandom::fill(bytes).map_err(std::io::Error::from);
+    let secret = |text: &str| Secret::new(text.as_bytes().to_vec().into()).unwrap();
+    std::fs::create_dir_all(bench.store.vault.folder()).unwrap();
+    for (owner, profile, text) in secrets {
+        let vault = &mut bench.store.vault;
+        let (at, text) = ((*owner, *profile), secret(text));
+        let change = if vault.is_absent() {
+            let header = Header {
+                source: KeySource::File,
+                id: [1; 16],
+            };
+            let key = Secret::new(vec![1; 32].into()).unwrap();
+            vault.found(header, key, at, &text, random).unwrap()
+        } else {
+            vault.edit(at, &Edit::Put(&text), random).unwrap().0
+        };
+        change.write().unwrap();
+        vault.commit(change);
+    }
 }
 
 fn version_of(store: &Store, who: &str) -> u64 {
-    store.lease(&role(who)).ok().unwrap().version
+    store.version(&role(who))
 }
 
 const EVERYTHING: &[u8] =
@@ -137,7 +179,7 @@ fn a_configured_secret_that_cannot_be_had_is_not_replaced_by_another() {
         (("file", "none"), "does not exist"),
         (("keyring", "x"), "keyring yet"),
         (("systemd", "x"), "systemd yet"),
-        (("vault", "x"), "vault yet"),
+        (("vault", "x"), "login --provider openai"),
     ] {
         let mut bench = bench(EVERYTHING);
         let problems = bench.store.load(vec![reference(
@@ -166,8 +208,8 @@ fn secrets_of_nobody_of_policy_and_of_later_features_are_refused_and_not_kept() 
         "gateway.auth.token",
         "hooks.token",
         "gateway.remote.password",
-        "models.providers.openai.headers.x",
-        "channels.telegram.accounts.work.botToken",
+        "channels.telegram.webhookSecret",
+        "channels.telegram.accounts.work.webhookSecret",
         "channels.whatsapp.token",
         "nonsense",
         "",
@@ -246,12 +288,23 @@ fn who_has_no_secret_is_told_how_to_set_it() {
     for (who, parts) in [
         (
             "model-anthropic",
-            &["ANTHROPIC_API_KEY", "models.providers.anthropic.apiKey"][..],
+            &[
+                "ANTHROPIC_API_KEY",
+                "models.providers.anthropic.apiKey",
+                "clawdbot login --provider anthropic",
+            ][..],
         ),
-        ("model-my-llm", &["models.providers.my-llm.apiKey"]),
+        (
+            "model-my-llm",
+            &["models.providers.my-llm.apiKey", "--provider my-llm"],
+        ),
         (
             "channel-telegram",
-            &["TELEGRAM_BOT_TOKEN", "channels.telegram.botToken"],
+            &[
+                "TELEGRAM_BOT_TOKEN",
+                "channels.telegram.botToken",
+                "--channel telegram",
+            ],
         ),
         ("channel-signal", &["needs no secret"]),
     ] {
@@ -292,4 +345,163 @@ fn names_are_told_and_values_are_not() {
     assert_eq!(row("CLAWDBOT_GATEWAY_TOKEN"), None);
     assert_eq!(row("PATH"), None);
     assert!(!format!("{list:?}").contains("canary"));
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    { expected.iter() }
+        .map(|(name, secret)| ((*name).to_owned(), (*secret).to_owned()))
+        .collect()
+}
+
+#[test]
+fn for_each_profile_the_configuration_wins_over_the_vault_and_the_vault_over_the_variable() {
+    let mut bench = bench(EVERYTHING);
+    let telegram = |store: &Store| all(store, "channel-telegram").unwrap();
+    assert_eq!(telegram(&bench.store), pairs(&[("default", "t")]));
+    with_vault(
+        &mut bench,
+        &[
+            ("channel-telegram", "zoo", "vz"),
+            ("channel-telegram", "default", "vd"),
+            ("channel-telegram", "home", "vh"),
+            ("model-anthropic", "default", "va"),
+        ],
+    );
+    assert_eq!(
+        telegram(&bench.store),
+        pairs(&[("default", "vd"), ("home", "vh"), ("zoo", "vz")])
+    );
+    let shadow = |store: &Store, profile| store.shadowed_by(&role("channel-telegram"), profile);
+    assert_eq!(shadow(&bench.store, "home"), None);
+    bench.store.load(vec![
+        literal("channels.telegram.botToken", "cd"),
+        literal("channels.telegram.accounts.home.botToken", "ch"),
+        literal("channels.telegram.accounts.extra.botToken", "ce"),
+    ]);
+    assert_eq!(
+        telegram(&bench.store),
+        pairs(&[
+            ("default", "cd"),
+            ("extra", "ce"),
+            ("home", "ch"),
+            ("zoo", "vz")
+        ])
+    );
+    assert_eq!(
+        shadow(&bench.store, "home").as_deref(),
+        Some("channels.telegram.accounts.home.botToken")
+    );
+    assert_eq!(shadow(&bench.store, "zoo"), None);
+    let source = |profile| bench.store.source_of(&role("channel-telegram"), profile);
+    assert_eq!(
+        (source("zoo"), source("home")),
+        (Some("vault"), Some("config"))
+    );
+    assert_eq!(source("nobody"), None);
+    assert_eq!(leased(&bench.store, "model-anthropic").as_deref(), Ok("va"));
+
+    let list = bench.store.list();
+    let used = |source: &str, owner: &str, profile: &str| {
+        list.iter()
+            .find(|c| c.source == source && c.owner == owner && c.profile == profile)
+            .map(|c| c.in_use)
+    };
+    for (source, owner, profile, expected) in [
+        ("config", "channel-telegram", "default", Some(true)),
+        ("vault", "channel-telegram", "default", Some(false)),
+        ("environment", "channel-telegram", "default", Some(false)),
+        ("config", "channel-telegram", "home", Some(true)),
+        ("vault", "channel-telegram", "home", Some(false)),
+        ("vault", "channel-telegram", "zoo", Some(true)),
+        ("vault", "model-anthropic", "default", Some(true)),
+        ("environment", "model-anthropic", "default", Some(false)),
+        ("environment", "model-openai", "default", Some(true)),
+    ] {
+        assert_eq!(
+            used(source, owner, profile),
+            expected,
+            "{source} {owner} {profile}"
+        );
+    }
+}
+
+#[test]
+fn a_profile_that_cannot_be_had_is_left_out_and_others_are_given() {
+    let mut bench = bench(EVERYTHING);
+    bench.store.load(vec![
+        reference("channels.telegram.botToken", "env", "NOT_SET"),
+        literal("channels.telegram.accounts.work.botToken", "w"),
+    ]);
+    assert_eq!(
+        all(&bench.store, "channel-telegram").unwrap(),
+        pairs(&[("work", "w")]),
+        "and never the variable in the place of the setting"
+    );
+}
+
+#[test]
+fn a_setting_may_point_into_the_vault_of_its_own_owner() {
+    let mut bench = bench(EVERYTHING);
+    let path = "models.providers.openai.apiKey";
+    with_vault(
+        &mut bench,
+        &[
+            ("model-openai", "work", "vw"),
+            ("model-openai", "play", "vp"),
+            ("model-anthropic", "theirs", "va"),
+        ],
+    );
+    let problems = bench.store.load(vec![reference(path, "vault", "work")]);
+    assert!(problems.is_empty());
+    assert_eq!(
+        all(&bench.store, "model-openai").unwrap(),
+        pairs(&[("default", "vw"), ("play", "vp")])
+    );
+    assert_eq!(bench.store.shadowed_by(&role("model-openai"), "work"), None);
+    let row = |name: &str| bench.store.list().into_iter().find(|c| c.name == name);
+    assert!(row("work").unwrap().in_use && row(path).unwrap().in_use);
+    let problems = bench.store.load(vec![reference(path, "vault", "theirs")]);
+    assert!(problems[0].message.contains("no profile \"theirs\""));
+    let first = all(&bench.store, "model-openai").unwrap();
+    assert_eq!(first, pairs(&[("play", "vp"), ("work", "vw")]));
+}
+
+#[test]
+fn headers_go_along_and_one_that_is_missing_stops_the_lease() {
+    let mut bench = bench(EVERYTHING);
+    let path = |name: &str| format!("models.providers.openai.headers.{name}");
+    let lease = |store: &Store| store.lease(&role("model-openai"));
+    bench.store.load(vec![literal(&path("x-team"), "blue")]);
+    let first = lease(&bench.store).ok().unwrap();
+    assert_eq!(texts(&first.secrets), pairs(&[("default", "o")]));
+    assert_eq!(texts(&first.headers), pairs(&[("x-team", "blue")]));
+    bench.store.load(vec![literal(&path("x-team"), "red")]);
+    assert_ne!(lease(&bench.store).ok().unwrap().version, first.version);
+    bench
+        .store
+        .load(vec![reference(&path("x-team"), "env", "NOT_SET")]);
+    let why = leased(&bench.store, "model-openai").unwrap_err();
+    assert!(why.contains("x-team") && why.contains("NOT_SET"), "{why}");
+    assert!(lease(&bench.store).is_err());
+
+    let own = |name: &str| format!("models.providers.own.headers.{name}");
+    bench.store.load(vec![literal(&own("x-key"), "k")]);
+    let alone = bench.store.lease(&role("model-own")).ok().unwrap();
+    assert_eq!(
+        (alone.secrets.len(), texts(&alone.headers)),
+        (0, pairs(&[("x-key", "k")]))
+    );
+    assert_ne!(alone.version, 0);
+}
+
+#[test]
+fn a_version_is_zero_without_a_secret_and_changes_with_every_profile() {
+    let mut bench = bench(EVERYTHING);
+    assert_eq!(version_of(&bench.store, "model-xai"), 0);
+    let before = version_of(&bench.store, "model-openai");
+    with_vault(&mut bench, &[("model-openai", "work", "x")]);
+    let with = version_of(&bench.store, "model-openai");
+    with_vault(&mut bench, &[("model-openai", "work", "x")]);
+    let again = version_of(&bench.store, "model-openai");
+    assert!(before != with && with != again && before != again && before != 0);
 }

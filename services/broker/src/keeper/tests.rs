@@ -1,0 +1,373 @@
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clawdbot_proto::v1::{KeyringReply, KeyringRequest, keyring_reply};
+use clawdbot_secrets::Environment;
+use prost::Message;
+
+use super::*;
+use crate::store::NoLease;
+use crate::vault::Vault;
+
+/// A keyring that a test can lock, empty or break, and that counts who asks.
+#[derive(Clone, Default)]
+pub(crate) struct Keyring(Arc<Mutex<Held>>, Arc<AtomicUsize>);
+
+#[derive(Default)]
+struct Held {
+    /// Vault id and key.
+    keys: Vec<(String, Vec<u8>)>,
+    /// What is said in the place of a key.
+    error: Option<String>,
+    /// Ends without an answer.
+    dumb: bool,
+}
+
+impl Keyring {
+    pub(crate) fn helpers(&self) -> Helpers {
+        let keyring = self.clone();
+        Arc::new(move || {
+            let keyring = keyring.clone();
+            Box::pin(async move {
+                let (ours, theirs) = UnixStream::pair()?;
+                // A paused clock stands still as long as this runs.
+                tokio::task::spawn_blocking(move || keyring.serve(theirs));
+                Ok(ours)
+            })
+        })
+    }
+
+    fn serve(&self, mut stream: UnixStream) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let request = KeyringRequest::decode_length_delimited(bytes.as_slice()).unwrap();
+        let mut held = self.0.lock().unwrap();
+        if held.dumb {
+            return;
+        }
+        let id = request.vault_id;
+        if !request.store.is_empty() && held.error.is_none() {
+            held.keys.push((id.clone(), request.store));
+        }
+        let key = held.keys.iter().find(|(known, _)| *known == id);
+        let outcome = match (&held.error, key) {
+            (Some(why), _) => keyring_reply::Outcome::Error(why.clone()),
+            (None, Some((_, key))) => keyring_reply::Outcome::Key(key.clone()),
+            (None, None) => keyring_reply::Outcome::Absent(true),
+        };
+        let reply = KeyringReply {
+            outcome: Some(outcome),
+        };
+        stream
+            .write_all(&reply.encode_length_delimited_to_vec())
+            .unwrap();
+    }
+
+    pub(crate) fn locked(&self, why: Option<&str>) {
+        self.0.lock().unwrap().error = why.map(str::to_owned);
+    }
+
+    fn asked(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+}
+
+/// A keeper as after a start of the process in `folder`, with a configuration without secrets.
+pub(crate) fn keeper(folder: &Path, keyring: &Keyring, environment: &str) -> Arc<Keeper> {
+    let environment = Environment::parse(environment.as_bytes().to_vec().into(), Store::wants);
+    let vault = Vault::load(folder);
+    let mut store = Store::new(environment.unwrap(), folder.to_owned(), vault);
+    store.load(vec![]);
+    Keeper::new(store, keyring.helpers(), |bytes| {
+        getrandom::fill(bytes).map_err(std::io::Error::from)
+    })
+}
+
+pub(crate) fn put(owner: &str, profile: &str, secret: &str) -> v1::PutCredentialRequest {
+    v1::PutCredentialRequest {
+        owner: owner.to_owned(),
+        profile: profile.to_owned(),
+        secret: secret.as_bytes().to_vec(),
+        key_source: String::new(),
+    }
+}
+
+fn from(source: &str, request: v1::PutCredentialRequest) -> v1::PutCredentialRequest {
+    v1::PutCredentialRequest {
+        key_source: source.to_owned(),
+        ..request
+    }
+}
+
+fn role(text: &str) -> Role {
+    Role::parse(text).unwrap()
+}
+
+async fn leased(keeper: &Keeper, who: &str) -> Result<Vec<(String, String)>, String> {
+    let role = role(who);
+    if keeper.store().needs_the_vault(&role) {
+        keeper.open(Wish::Worker).await;
+    }
+    let store = keeper.store();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    match store.lease(&role) {
+        Ok(lease) => Ok(lease
+            .secrets
+            .iter()
+            .map(|(profile, secret)| (profile.clone(), text(secret)))
+            .collect()),
+        Err(NoLease::None(why)) => Err(why),
+        Err(NoLease::NotLoaded) => Err("not loaded".to_owned()),
+    }
+}
+
+fn one(profile: &str, secret: &str) -> Result<Vec<(String, String)>, String> {
+    Ok(vec![(profile.to_owned(), secret.to_owned())])
+}
+
+fn vault(keeper: &Keeper) -> (String, String) {
+    let vault = keeper.store().vault.describe();
+    (vault.state, vault.key_source)
+}
+
+#[tokio::test]
+async fn the_first_secret_makes_a_vault_with_its_key_in_the_keyring() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::default();
+    let first = keeper(folder.path(), &keyring, "");
+    let reply = first.put(put("model-openai", "", "sk-one")).await.unwrap();
+    assert_eq!((reply.replaced, reply.warning.as_str()), (false, ""));
+    assert_eq!(reply.version, first.store().version(&role("model-openai")));
+    assert!(!folder.path().join("vault.key").exists());
+    assert_eq!(vault(&first), ("open".to_owned(), "keyring".to_owned()));
+    assert_eq!(
+        leased(&first, "model-openai").await,
+        one("default", "sk-one")
+    );
+
+    // After a restart the key is asked for when somebody needs it, and not before.
+    let (again, before) = (keeper(folder.path(), &keyring, ""), keyring.asked());
+    assert!(leased(&again, "model-anthropic").await.is_err());
+    assert_eq!(
+        (keyring.asked(), vault(&again).0.as_str()),
+        (before, "waiting")
+    );
+    assert_eq!(
+        leased(&again, "model-openai").await,
+        one("default", "sk-one")
+    );
+    assert_eq!(
+        (keyring.asked(), vault(&again).0.as_str()),
+        (before + 1, "open")
+    );
+    assert_eq!(
+        again.store().version(&role("model-openai")),
+        reply.version,
+        "the same over a restart"
+    );
+}
+
+#[tokio::test]
+async fn without_a_keyring_the_key_lies_in_a_file_and_the_person_is_told() {
+    let keyring = Keyring::default();
+    keyring.locked(Some("there is no session bus"));
+    for (source, reason) in [
+        ("", "no session bus"),
+        ("file", "whoever can read your files"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let first = keeper(folder.path(), &keyring, "");
+        let request = from(source, put("model-openai", "", "sk-one"));
+        let reply = first.put(request).await.unwrap();
+        assert!(reply.warning.contains("vault.key") && reply.warning.contains(reason));
+        let again = keeper(folder.path(), &keyring, "");
+        assert_eq!(
+            leased(&again, "model-openai").await,
+            one("default", "sk-one")
+        );
+        assert_eq!(vault(&again), ("open".to_owned(), "file".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn the_keyring_or_nothing_means_nothing_when_it_does_not_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::default();
+    let keeper = keeper(folder.path(), &keyring, "");
+    for (error, dumb, part) in [
+        (Some("it is locked"), false, "locked"),
+        (None, true, "unlock"),
+    ] {
+        keyring.locked(error);
+        keyring.0.lock().unwrap().dumb = dumb;
+        let request = from("keyring", put("model-openai", "", "sk-one"));
+        let Err(Refused::State(why)) = keeper.put(request).await else {
+            panic!("a vault was made");
+        };
+        assert!(why.contains(part), "{why}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn where_the_key_is_stays_as_it_was_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::default();
+    let keeper = keeper(folder.path(), &keyring, "");
+    let first = from("keyring", put("model-openai", "", "sk-one"));
+    keeper.put(first).await.unwrap();
+    let second = from("file", put("model-openai", "work", "sk-two"));
+    let reply = keeper.put(second).await.unwrap();
+    assert!(reply.warning.contains("stays"), "{}", reply.warning);
+    assert_eq!(vault(&keeper).1, "keyring");
+    let nonsense = from("cloud", put("model-openai", "work", "sk-two"));
+    assert!(matches!(
+        keeper.put(nonsense).await,
+        Err(Refused::Request(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_locked_keyring_is_asked_with_growing_pauses_and_at_once_for_a_person() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::default();
+    let first = keeper(folder.path(), &keyring, "");
+    first.put(put("model-openai", "", "sk-one")).await.unwrap();
+    let before = fs::read(folder.path().join("vault")).unwrap();
+
+    keyring.locked(Some("the keyring is locked: unlock it"));
+    let keeper = keeper(
+        folder.path(),
+        &keyring,
+        "OPENAI_API_KEY=other\0GROQ_API_KEY=g",
+    );
+    let asked = keyring.asked();
+    let version = || keeper.store().version(&role("model-openai"));
+    let whole = version();
+    let mut news = keeper.changes();
+    for expected in [1, 1] {
+        let why = leased(&keeper, "model-openai").await.unwrap_err();
+        assert!(why.contains("unlock it"), "never the other key: {why}");
+        assert_eq!(keyring.asked() - asked, expected);
+    }
+    assert!(news.has_changed().unwrap());
+    assert_eq!((whole == 0, version()), (false, 0));
+    assert_eq!(leased(&keeper, "model-groq").await, one("default", "g"));
+    for (seconds, expected) in [(4, 1), (2, 2), (6, 2), (5, 3)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        assert!(leased(&keeper, "model-openai").await.is_err());
+        assert_eq!(keyring.asked() - asked, expected);
+    }
+    // Nothing is stored meanwhile, and above all no new vault made.
+    let put = keeper.put(put("model-openai", "", "sk-two")).await;
+    assert!(matches!(put, Err(Refused::State(why)) if why.contains("unlock it")));
+    assert_eq!(keyring.asked() - asked, 4, "a person is not kept waiting");
+    assert_eq!(fs::read(folder.path().join("vault")).unwrap(), before);
+
+    keyring.locked(None);
+    news.mark_unchanged();
+    keeper.open(Wish::Person).await;
+    assert!(news.has_changed().unwrap());
+    assert_eq!(version(), whole);
+    assert_eq!(
+        leased(&keeper, "model-openai").await,
+        one("default", "sk-one")
+    );
+}
+
+#[tokio::test]
+async fn a_keyring_without_the_key_or_with_another_one_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::default();
+    let first = keeper(folder.path(), &keyring, "");
+    first.put(put("model-openai", "", "sk-one")).await.unwrap();
+    let before = fs::read(folder.path().join("vault")).unwrap();
+    let id = keyring.0.lock().unwrap().keys[0].0.clone();
+    for (keys, part) in [
+        (vec![], "no key for vault"),
+        (vec![(id.clone(), vec![9; 32])], "not its key"),
+        (vec![(id, vec![9; 31])], "is no key"),
+    ] {
+        keyring.0.lock().unwrap().keys = keys;
+        let keeper = keeper(folder.path(), &keyring, "");
+        let why = leased(&keeper, "model-openai").await.unwrap_err();
+        assert!(why.contains(part), "{why}");
+        assert!(keeper.put(put("model-openai", "", "x")).await.is_err());
+        assert_eq!(fs::read(folder.path().join("vault")).unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn only_who_logs_in_somewhere_gets_a_credential_and_only_a_plausible_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = keeper(folder.path(), &Keyring::default(), "");
+    let long = "x".repeat(MAX_VALUE + 1);
+    for request in [
+        put("policy", "", "x"),
+        put("operator", "", "x"),
+        put("agent-main", "", "x"),
+        put("channel-signal", "", "x"),
+        put("nonsense", "", "x"),
+        put("", "", "x"),
+        put("model-openai", " work", "x"),
+        put("model-openai", "a\u{202e}b", "x"),
+        put("model-openai", &"p".repeat(65), "x"),
+        put("model-openai", "", ""),
+        put("model-openai", "", "a\nb"),
+        put("model-openai", "", &long),
+    ] {
+        let at = format!("{} {:?}", request.owner, request.profile);
+        let refused = keeper.put(request).await;
+        assert!(matches!(refused, Err(Refused::Request(_))), "{at}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    for owner in [
+        "model-my-llm",
+        "channel-telegram",
+        "channel-discord",
+        "channel-bluebubbles",
+    ] {
+        keeper.put(put(owner, "my bot", "x")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_removed_credential_says_what_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = keeper(folder.path(), &Keyring::default(), "OPENAI_API_KEY=o");
+    keeper.put(put("model-openai", "", "sk-one")).await.unwrap();
+    keeper
+        .put(put("model-openai", "work", "sk-two"))
+        .await
+        .unwrap();
+    let remove = |profile: &str| v1::RemoveCredentialRequest {
+        owner: "model-openai".to_owned(),
+        profile: profile.to_owned(),
+    };
+    let mut news = keeper.changes();
+    let reply = keeper.remove(remove("")).await.unwrap();
+    assert_eq!(
+        (reply.removed, reply.remaining.as_str()),
+        (true, "environment")
+    );
+    assert!(news.has_changed().unwrap());
+    let reply = keeper.remove(remove("")).await.unwrap();
+    assert_eq!(
+        (reply.removed, reply.remaining.as_str()),
+        (false, "environment")
+    );
+    let reply = keeper.remove(remove("work")).await.unwrap();
+    assert_eq!((reply.removed, reply.remaining.as_str()), (true, ""));
+    assert_eq!(leased(&keeper, "model-openai").await, one("default", "o"));
+    news.mark_unchanged();
+    fs::write(folder.path().join("vault"), "rubbish").unwrap();
+    let broken = self::keeper(folder.path(), &Keyring::default(), "");
+    assert!(matches!(
+        broken.remove(remove("")).await,
+        Err(Refused::State(_))
+    ));
+}
