@@ -164,23 +164,12 @@ pub fn spawn(
     stderr: OwnedFd,
     leash: Leash,
 ) -> io::Result<Child> {
-    spawn_with(program, argv, &[], control, stderr, leash)
-}
-
-/// As [`spawn`], with an environment: `NAME=value`, for what a library of the child takes from there only.
-///
-/// # Errors
-/// As [`spawn`].
-pub fn spawn_with(
-    program: &Program,
-    argv: &[&str],
-    environment: &[&str],
-    control: OwnedFd,
-    stderr: OwnedFd,
-    leash: Leash,
-) -> io::Result<Child> {
-    let argv = Strings::new(argv)?;
-    let environment = Strings::new(environment)?;
+    let argv: Vec<CString> = argv
+        .iter()
+        .map(|argument| CString::new(*argument))
+        .collect::<Result<_, _>>()?;
+    let mut pointers: Vec<*const c_char> = argv.iter().map(|argument| argument.as_ptr()).collect();
+    pointers.push(std::ptr::null());
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let (report, report_end) = std::io::pipe()?;
     let report_end = OwnedFd::from(report_end);
@@ -201,8 +190,7 @@ pub fn spawn_with(
         file: file.as_raw_fd(),
         #[cfg(not(target_os = "linux"))]
         path: program.path.as_ptr(),
-        argv: argv.pointers.as_ptr(),
-        environment: environment.pointers.as_ptr(),
+        argv: pointers.as_ptr(),
         report: report_copy.as_raw_fd(),
         leash,
         // SAFETY: no memory is passed.
@@ -252,26 +240,6 @@ pub fn spawn_with(
     }
 }
 
-/// Texts as exec takes them: a list of pointers that ends with null.
-struct Strings {
-    _texts: Vec<CString>,
-    pointers: Vec<*const c_char>,
-}
-
-impl Strings {
-    fn new(texts: &[&str]) -> io::Result<Self> {
-        let texts: Vec<CString> = texts
-            .iter()
-            .map(|text| CString::new(*text))
-            .collect::<Result<_, _>>()?;
-        let pointers = texts.iter().map(|text| text.as_ptr());
-        Ok(Self {
-            pointers: pointers.chain([std::ptr::null()]).collect(),
-            _texts: texts,
-        })
-    }
-}
-
 fn read_report(mut report: std::io::PipeReader, errno: &mut [u8; 4]) -> io::Result<usize> {
     use std::io::Read;
     loop {
@@ -304,7 +272,6 @@ struct Plan {
     #[cfg(not(target_os = "linux"))]
     path: *const c_char,
     argv: *const *const c_char,
-    environment: *const *const c_char,
     report: RawFd,
     leash: Leash,
     parent: libc::pid_t,
@@ -343,6 +310,7 @@ impl Plan {
             if libc::chdir(c"/".as_ptr()) != 0 {
                 self.fail();
             }
+            let environment: [*const c_char; 1] = [std::ptr::null()];
             #[cfg(target_os = "linux")]
             {
                 // What somebody opened without close-on-exec; kernels before 5.11 answer EINVAL,
@@ -358,12 +326,12 @@ impl Plan {
                     self.file,
                     c"".as_ptr(),
                     self.argv,
-                    self.environment,
+                    environment.as_ptr(),
                     libc::AT_EMPTY_PATH,
                 );
             }
             #[cfg(not(target_os = "linux"))]
-            libc::execve(self.path, self.argv, self.environment);
+            libc::execve(self.path, self.argv, environment.as_ptr());
             self.fail()
         }
     }
