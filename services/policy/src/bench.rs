@@ -16,6 +16,7 @@ use crate::credential::StartCredentials;
 use crate::file_watch::FileWatch;
 use crate::grpc;
 use crate::keep::Keep;
+use crate::pairing::Store;
 use crate::policy::{Parts, Policy, random};
 use crate::record::Record;
 use crate::reload::{self, Outcome};
@@ -57,6 +58,7 @@ impl Bench {
 
     fn policy(folder: PathBuf, start: StartCredentials) -> Policy {
         let keep = Keep::new(folder.clone());
+        let people = Store::open(Keep::new(folder.clone()));
         let master = keep.master_key(random).unwrap();
         Policy::new(Parts {
             place: Place {
@@ -68,6 +70,7 @@ impl Bench {
             master,
             start,
             record: Record::open(&folder).unwrap(),
+            people,
         })
     }
 

@@ -1,47 +1,51 @@
-//! Where each model worker may connect to: the address that the configuration gives its provider, else the provider's
-//! own. A provider that the configuration never names has no list, and so no way out.
+//! Where each worker may connect to: its provider's or platform's address, and nowhere else. A provider without an
+//! address and a channel that does not run have no list, and so no way out.
 
 use clawdbot_identity::{Destination, HostName, InstanceName, Role};
 use clawdbot_proto::v1::{AllowedDestination, RoleDestinations};
 
-use crate::settings::{Provider, Settings};
-
-/// Provider, base address, and whether that lies on this machine.
-const DEFAULTS: &[(&str, &str, bool)] = &[
-    ("anthropic", "https://api.anthropic.com", false),
-    ("openai", "https://api.openai.com", false),
-    ("ollama", "http://127.0.0.1:11434", true),
-];
-
-/// The base address of a provider that the configuration gives none.
-pub(crate) fn default_url(provider: &str) -> Option<&'static str> {
-    DEFAULTS
-        .iter()
-        .find(|row| row.0 == provider)
-        .map(|row| row.1)
-}
+use crate::settings::{Channel, Provider, Settings};
 
 /// The lists for the dialer.
 pub(crate) fn lists(settings: &Settings) -> Vec<RoleDestinations> {
-    settings.providers.iter().filter_map(list).collect()
+    let models = settings.providers.iter().filter_map(provider);
+    models
+        .chain(settings.channels.iter().filter_map(channel))
+        .collect()
 }
 
-fn list(provider: &Provider) -> Option<RoleDestinations> {
-    let default = DEFAULTS.iter().find(|row| row.0 == provider.id.as_str());
-    let (url, private_allowed) = match (&provider.base_url, default) {
-        // Naming an address is what permits it to be a private one.
-        (Some(url), _) => (url.as_str(), true),
-        (None, Some((_, url, local))) => (*url, *local),
-        (None, None) => return None,
-    };
-    let destination = destination(url)?;
+fn provider(provider: &Provider) -> Option<RoleDestinations> {
+    let endpoint = provider.endpoint.as_ref()?;
+    let near = endpoint.base_url.starts_with("http://");
     Some(RoleDestinations {
         role: Role::model(&InstanceName::from(&provider.id)).to_string(),
-        allowed: vec![AllowedDestination {
-            host: destination.host().to_string(),
-            port: destination.port().into(),
-            private_allowed,
-        }],
+        // Naming an address is what permits it to be a private one; of those that are known only Ollama's is.
+        allowed: vec![allowed(&endpoint.base_url, endpoint.named || near)?],
+    })
+}
+
+fn channel(channel: &Channel) -> Option<RoleDestinations> {
+    let mut list: Vec<_> = channel
+        .accounts
+        .iter()
+        .filter_map(|account| allowed(&account.wire.api_root, account.api_root_named))
+        .collect();
+    list.sort_by(|a, b| {
+        (&a.host, a.port, !a.private_allowed).cmp(&(&b.host, b.port, !b.private_allowed))
+    });
+    list.dedup_by(|b, a| (&a.host, a.port) == (&b.host, b.port));
+    Some(RoleDestinations {
+        role: Role::channel(&InstanceName::parse(channel.name).ok()?).to_string(),
+        allowed: list,
+    })
+}
+
+fn allowed(url: &str, private_allowed: bool) -> Option<AllowedDestination> {
+    let destination = destination(url)?;
+    Some(AllowedDestination {
+        host: destination.host().to_string(),
+        port: destination.port().into(),
+        private_allowed,
     })
 }
 
@@ -74,7 +78,7 @@ fn destination(url: &str) -> Option<Destination> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::tests::{defaults, provider};
+    use crate::distil::tests::settings_of;
 
     #[test]
     fn addresses_give_host_and_port_and_everything_odd_gives_nothing() {
@@ -103,45 +107,39 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_reaches_its_providers_address_and_private_space_only_if_named() {
-        let providers = vec![
-            provider("anthropic", None),
-            provider("openai", Some("https://proxy.example:8443/v1")),
-            provider("ollama", None),
-            provider("my-llm", Some("http://10.0.0.9:8000")),
-            provider("unknown", None),
-        ];
-        let settings = Settings {
-            providers,
-            ..defaults()
-        };
+    fn a_worker_reaches_its_own_address_and_private_space_only_if_that_was_named() {
+        let settings = settings_of(
+            "{agents: {defaults: {model: {primary: 'anthropic/a', fallbacks: ['ollama/b', 'nobody/c']}}},
+              models: {providers: {openai: {baseUrl: 'https://proxy.example:8443/v1'}, 'my-llm': {baseUrl: 'http://10.0.0.9:8000'}}},
+              channels: {telegram: {accounts: {a: {apiRoot: 'http://127.0.0.1:8081'}, b: {}}, botToken: '${T}'}}}",
+        );
         let shown: Vec<_> = lists(&settings)
             .into_iter()
-            .map(|list| {
-                (
-                    list.role,
-                    list.allowed[0].host.clone(),
-                    list.allowed[0].port,
-                    list.allowed[0].private_allowed,
-                )
+            .flat_map(|list| {
+                let row = move |to: AllowedDestination| {
+                    format!(
+                        "{} {}:{} {}",
+                        list.role, to.host, to.port, to.private_allowed
+                    )
+                };
+                list.allowed.into_iter().map(row)
             })
             .collect();
-        let row = |role: &str, host: &str, port, private| {
-            (role.to_owned(), host.to_owned(), port, private)
-        };
         assert_eq!(
             shown,
             [
-                row("model-anthropic", "api.anthropic.com", 443, false),
-                row("model-openai", "proxy.example", 8443, true),
-                row("model-ollama", "127.0.0.1", 11434, true),
-                row("model-my-llm", "10.0.0.9", 8000, true),
+                "model-anthropic api.anthropic.com:443 false",
+                "model-my-llm 10.0.0.9:8000 true",
+                "model-ollama 127.0.0.1:11434 true",
+                "model-openai proxy.example:8443 true",
+                "channel-telegram 127.0.0.1:8081 true",
+                "channel-telegram api.telegram.org:443 false",
             ]
         );
     }
 
     #[test]
-    fn without_a_provider_in_the_configuration_nobody_may_connect_anywhere() {
-        assert_eq!(lists(&defaults()), []);
+    fn without_a_provider_or_channel_in_the_configuration_nobody_may_connect_anywhere() {
+        assert_eq!(lists(&settings_of("{}")), []);
     }
 }

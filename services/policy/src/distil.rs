@@ -1,19 +1,24 @@
 //! From the parsed file to what policy works with: the settings, how to log in, and the secrets of other processes. The
 //! only place here that knows the schema; what it leaves out, nobody gets.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use clawdbot_config::{self as config, AuthSecret, Config, Loaded};
-use clawdbot_identity::{AgentId, ProviderId};
+use clawdbot_identity::AgentId;
+use clawdbot_proto::v1;
 use clawdbot_secrets::{Secret, owner};
 use tracing::{info, warn};
 
 use crate::credential::{Auth, Given};
 use crate::policy::{HeldSecret, HeldValue, Trouble};
 use crate::rate::Limit;
-use crate::settings::{Agent, AuthMode, Bind, Provider, Reload, Settings, ToolRules};
+use crate::settings::{Agent, AuthMode, Bind, Reload, Settings, ToolRules};
+
+mod channels;
+mod models;
+
+pub(crate) use channels::DEFAULT_ACCOUNT;
 
 /// A file that loaded.
 pub(crate) struct Reading {
@@ -24,7 +29,30 @@ pub(crate) struct Reading {
     pub(crate) secrets: Vec<HeldSecret>,
 }
 
+/// The variable that gives a Telegram bot's token without a word in the file.
+pub(crate) const TELEGRAM_TOKEN: &str = "TELEGRAM_BOT_TOKEN";
+
 impl Reading {
+    /// Whether it depends on the environment which accounts run.
+    pub(crate) fn depends_on_environment(&self) -> bool {
+        let mut accounts = self
+            .settings
+            .channels
+            .iter()
+            .flat_map(|channel| &channel.accounts);
+        accounts.any(|account| !account.certain)
+    }
+
+    /// Decides which accounts run, by whether [`TELEGRAM_TOKEN`] is set.
+    pub(crate) fn settle(&mut self, is_set: bool) {
+        for channel in &mut self.settings.channels {
+            channel.accounts.retain(|account| account.certain || is_set);
+        }
+        self.settings
+            .channels
+            .retain(|channel| !channel.accounts.is_empty());
+    }
+
     /// The settings that name an environment variable of the broker's, and that name.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
         self.secrets
@@ -130,7 +158,23 @@ fn settings(config: &Config) -> Settings {
         .find(|agent| agent.default)
         .or(config.agents.list.first());
     let sandbox = &defaults.sandbox;
+    let providers = models::providers(config, &agents);
+    let http = &config.gateway.http.endpoints;
     Settings {
+        models: models::facts(config, &agents, &providers),
+        cooldowns: models::cooldowns(config),
+        compaction: models::compaction(config),
+        pruning: models::pruning(config),
+        endpoints: v1::Endpoints {
+            chat_completions: http.chat_completions.enabled,
+            responses: http.responses.enabled,
+        },
+        queue: channels::queue(config),
+        response_prefix: config.messages.response_prefix.clone().unwrap_or_default(),
+        channels: channels::channels(config),
+        owners: config.commands.owner_allow_from.clone(),
+        routes: channels::routes(config),
+        approval_ttl: config.pairing.approval_ttl.map(config::TimeSpan::get),
         bind: bind(config),
         port: config.gateway.port.get(),
         auth_mode: auth_mode(config),
@@ -152,7 +196,7 @@ fn settings(config: &Config) -> Settings {
             ),
             debounce: Duration::from_millis(config.gateway.reload.debounce_ms.get()),
         },
-        providers: providers(config, &agents),
+        providers,
         agents,
         default_agent: default_agent.map_or_else(AgentId::main, |agent| agent.id.clone()),
         aliases: defaults
@@ -239,33 +283,6 @@ fn agents(config: &Config) -> Vec<Agent> {
     agents
 }
 
-/// Providers that are described, and those that only a model names.
-fn providers(config: &Config, agents: &[Agent]) -> Vec<Provider> {
-    let described = &config.models.providers;
-    let models = agents
-        .iter()
-        .flat_map(|agent| agent.model.iter().chain(&agent.fallbacks));
-    let named: BTreeSet<ProviderId> = models
-        .chain(config.agents.defaults.models.keys())
-        .map(|model| model.provider().clone())
-        .chain(described.keys().cloned())
-        .collect();
-    let provider = |id: ProviderId| {
-        let known = described.get(&id);
-        Provider {
-            base_url: known
-                .and_then(|known| known.base_url.as_ref())
-                .map(|url| url.as_str().to_owned()),
-            api: known
-                .and_then(|known| known.api)
-                .map(|api| api.as_str().to_owned())
-                .unwrap_or_default(),
-            id,
-        }
-    };
-    named.into_iter().map(provider).collect()
-}
-
 /// There is no level below `error`: why a process cannot work is always told.
 fn log_level(level: config::LogLevel) -> &'static str {
     match level {
@@ -285,13 +302,21 @@ fn narrow(number: u64) -> u32 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::settings::tests::{agent, defaults, provider};
+    use crate::settings::Route;
+    use crate::settings::tests::{agent, defaults};
 
     pub(crate) fn reading(text: &str) -> Reading {
         let loaded = config::parse("test.json", text.as_bytes());
         distil(loaded.unwrap_or_else(|error| panic!("{}", error.render(false))))
             .ok()
             .unwrap()
+    }
+
+    /// The settings where the environment holds nothing.
+    pub(crate) fn settings_of(text: &str) -> Settings {
+        let mut reading = reading(text);
+        reading.settle(false);
+        reading.settings
     }
 
     fn value(secret: &HeldSecret) -> String {
@@ -305,13 +330,8 @@ pub(crate) mod tests {
 
     #[test]
     fn an_empty_file_means_the_defaults() {
-        let Reading {
-            settings,
-            auth,
-            secrets,
-            ..
-        } = reading("{}");
-        assert_eq!(settings, defaults());
+        let Reading { auth, secrets, .. } = reading("{}");
+        assert_eq!(settings_of("{}"), defaults());
         assert!(matches!(
             (auth.mode, auth.token, auth.password),
             (AuthMode::Token, Given::Nothing, Given::Nothing)
@@ -326,7 +346,7 @@ pub(crate) mod tests {
             gateway: {
                 port: 2000, bind: "custom", customBindHost: "10.0.0.1", allowedOrigins: ["https://a.example"],
                 auth: { token: "5f8e1c0a9b7d4632f1e0c9d8a7b6e5f4", rateLimit: { maxAttempts: 3, windowSeconds: 30, lockoutSeconds: 90 } },
-                reload: { mode: "off", debounceMs: 7 },
+                reload: { mode: "off", debounceMs: 7 }, http: { endpoints: { chatCompletions: { enabled: true } } },
             },
             agents: {
                 defaults: {
@@ -340,6 +360,15 @@ pub(crate) mod tests {
             tools: { allow: ["group:fs"], deny: ["exec"] },
             logging: { level: "debug" },
             sandbox: { require: "full" },
+            messages: { responsePrefix: "[bot]" },
+            commands: { ownerAllowFrom: ["telegram:42"] },
+            pairing: { approvalTtl: "1h" },
+            bindings: [
+                { agentId: "second", match: { channel: "telegram", peer: { kind: "group", id: "-5" } } },
+                { agentId: "helper", match: { channel: "telegram", accountId: "*" } },
+                { agentId: "helper", match: { channel: "telegram", accountId: "work" } },
+                { agentId: "helper", match: { channel: "discord", guildId: "1" } },
+            ],
         }"#,
         )
         .settings;
@@ -363,17 +392,67 @@ pub(crate) mod tests {
             [helper, defaults_of("second"), defaults_of("main")]
         );
         assert_eq!(settings.default_agent.as_str(), "helper");
-        let ollama = Provider {
-            api: "openai-completions".to_owned(),
-            ..provider("ollama", Some("http://10.0.0.5:11434"))
-        };
+        let answers: Vec<_> = settings
+            .providers
+            .iter()
+            .map(|own| {
+                (
+                    own.id.as_str(),
+                    own.endpoint
+                        .as_ref()
+                        .map(|end| (end.base_url.as_str(), end.api, end.named)),
+                )
+            })
+            .collect();
         assert_eq!(
-            settings.providers,
+            answers,
             [
-                provider("anthropic", None),
-                provider("builtin", None),
-                ollama,
-                provider("openai", None)
+                (
+                    "anthropic",
+                    Some(("https://api.anthropic.com", "anthropic-messages", false))
+                ),
+                ("builtin", None),
+                (
+                    "ollama",
+                    Some(("http://10.0.0.5:11434", "openai-completions", true))
+                ),
+                (
+                    "openai",
+                    Some(("https://api.openai.com/v1", "openai-responses", false))
+                ),
+            ]
+        );
+        assert_eq!(
+            settings.providers[0].endpoint.as_ref().unwrap().api_version,
+            "2023-06-01"
+        );
+        assert_eq!(
+            (
+                settings.endpoints.chat_completions,
+                settings.endpoints.responses,
+                settings.response_prefix.as_str()
+            ),
+            (true, false, "[bot]")
+        );
+        assert_eq!(settings.owners[0].as_str(), "telegram:42");
+        assert_eq!(settings.approval_ttl, Some(Duration::from_secs(3600)));
+        let route =
+            |agent: &str, account: Option<&str>, peer: Option<(config::PeerKind, &str)>| Route {
+                agent: AgentId::parse(agent).unwrap(),
+                channel: "telegram",
+                account: account.map(str::to_owned),
+                peer: peer.map(|(kind, id)| (kind, id.to_owned())),
+            };
+        assert_eq!(
+            settings.routes,
+            [
+                route(
+                    "second",
+                    Some("default"),
+                    Some((config::PeerKind::Group, "-5"))
+                ),
+                route("helper", None, None),
+                route("helper", Some("work"), None),
             ]
         );
         assert_eq!(settings.bind, Bind::Custom("10.0.0.1".parse().unwrap()));

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use clawdbot_identity::{Class, Handle, SessionKey};
+use clawdbot_identity::{Class, Handle, Role, SessionKey};
 
 use crate::denied::Denied;
 use crate::seal::Sealer;
@@ -11,7 +11,9 @@ use crate::seal::Sealer;
 /// How long a handle is good, in seconds: as long as an accepted message may wait for its answer.
 pub const TTL: u64 = 7 * 24 * 60 * 60;
 
-const VERSION: u8 = 1;
+/// Without a door: all of those were the operator's. None is made any more.
+const OPERATORS: u8 = 1;
+const VERSION: u8 = 2;
 /// Version, class, standing, time of issue, time of expiry.
 const HEAD: usize = 1 + 1 + 1 + 8 + 8;
 
@@ -56,6 +58,9 @@ pub struct Grant {
     pub issued: u64,
     /// Unix time, seconds; at this second the handle is no longer good.
     pub expires: u64,
+    /// Which role's edge the message came in on; the operator's for the local operator. A handle of one channel means
+    /// nothing in the hands of another.
+    pub door: Role,
 }
 
 impl Grant {
@@ -67,6 +72,25 @@ impl Grant {
             standing: Standing::Owner,
             issued: now,
             expires: now + TTL,
+            door: Role::operator(),
+        }
+    }
+
+    /// A session of somebody who writes through a channel, from `now` (Unix seconds) on.
+    pub fn channel(
+        door: Role,
+        class: Class,
+        session: SessionKey,
+        standing: Standing,
+        now: u64,
+    ) -> Self {
+        Self {
+            class,
+            session,
+            standing,
+            issued: now,
+            expires: now + TTL,
+            door,
         }
     }
 
@@ -83,6 +107,10 @@ impl Grant {
         let mut payload = vec![VERSION, class, standing];
         payload.extend_from_slice(&self.issued.to_be_bytes());
         payload.extend_from_slice(&self.expires.to_be_bytes());
+        let door = self.door.as_str().as_bytes();
+        // Roles are shorter than 64 bytes.
+        payload.push(u8::try_from(door.len()).unwrap_or(0));
+        payload.extend_from_slice(door);
         payload.extend_from_slice(self.session.as_str().as_bytes());
         sealer.seal(&payload)
     }
@@ -92,6 +120,37 @@ impl Grant {
     /// # Errors
     /// With the rule `session.handle`, `session.expired` or `session.class`.
     pub fn open(sealer: &Sealer, handle: &Handle, bearer: Class, now: u64) -> Result<Self, Denied> {
+        let grant = Self::genuine(sealer, handle, now)?;
+        if grant.class != bearer {
+            return Err(Denied::new(
+                "session.class",
+                "this session belongs to another trust class than its bearer",
+            ));
+        }
+        Ok(grant)
+    }
+
+    /// What a handle stands for, if it is genuine, not expired at `now` (Unix seconds) and came in by the door.
+    ///
+    /// # Errors
+    /// With the rule `session.handle`, `session.expired` or `session.door`.
+    pub fn open_at(
+        sealer: &Sealer,
+        handle: &Handle,
+        door: &Role,
+        now: u64,
+    ) -> Result<Self, Denied> {
+        let grant = Self::genuine(sealer, handle, now)?;
+        if grant.door != *door {
+            return Err(Denied::new(
+                "session.door",
+                "this session handle was made for another channel",
+            ));
+        }
+        Ok(grant)
+    }
+
+    fn genuine(sealer: &Sealer, handle: &Handle, now: u64) -> Result<Self, Denied> {
         let grant = sealer
             .open(handle.as_str())
             .and_then(|payload| Self::decode(&payload))
@@ -107,21 +166,21 @@ impl Grant {
                 "this session handle is older than seven days; send the message again",
             ));
         }
-        if grant.class != bearer {
-            return Err(Denied::new(
-                "session.class",
-                "this session belongs to another trust class than its bearer",
-            ));
-        }
         Ok(grant)
     }
 
     fn decode(payload: &[u8]) -> Option<Self> {
-        let (head, session) = payload.split_at_checked(HEAD)?;
-        let class = CLASSES
-            .iter()
-            .find(|row| head[0] == VERSION && row.1 == head[1])?
-            .0;
+        let (head, rest) = payload.split_at_checked(HEAD)?;
+        let (door, session) = match head[0] {
+            OPERATORS => (Role::operator(), rest),
+            VERSION => {
+                let (length, rest) = rest.split_first()?;
+                let (door, session) = rest.split_at_checked(usize::from(*length))?;
+                (Role::parse(std::str::from_utf8(door).ok()?).ok()?, session)
+            }
+            _ => return None,
+        };
+        let class = CLASSES.iter().find(|row| row.1 == head[1])?.0;
         let standing = STANDINGS.iter().find(|row| row.1 == head[2])?.0;
         Some(Self {
             class,
@@ -129,6 +188,7 @@ impl Grant {
             standing,
             issued: u64::from_be_bytes(head[3..11].try_into().ok()?),
             expires: u64::from_be_bytes(head[11..19].try_into().ok()?),
+            door,
         })
     }
 }
@@ -175,6 +235,7 @@ mod tests {
         let session = SessionKey::parse(&format!("agent:main:{}", "x".repeat(501))).unwrap();
         let grant = Grant {
             session,
+            door: Role::parse(&format!("channel-{}", "x".repeat(32))).unwrap(),
             ..grant(Class::Guest, Standing::Stranger)
         };
         assert_eq!(
@@ -219,7 +280,8 @@ mod tests {
                 &[VERSION, 1, 1][..],
                 &[0; 8],
                 &u64::MAX.to_be_bytes(),
-                b"agent:main:main",
+                &[8],
+                b"operatoragent:main:main",
             ]
             .concat();
             change(&mut payload);
@@ -228,7 +290,9 @@ mod tests {
         assert_eq!(open(&good(|_| ())), "opened");
         for payload in [
             vec![],
-            good(|p| p[0] = 2),
+            good(|p| p[0] = 3),
+            good(|p| p[HEAD] = 7),
+            good(|p| p[HEAD] = 200),
             good(|p| p[1] = 3),
             good(|p| p[2] = 0),
             good(|p| p.truncate(HEAD)),
@@ -238,6 +302,43 @@ mod tests {
         ] {
             assert_eq!(open(&payload), "session.handle", "{payload:?}");
         }
+    }
+
+    #[test]
+    fn a_handle_from_before_there_were_channels_is_still_the_operators() {
+        let payload = [
+            &[OPERATORS, 1, 1][..],
+            &1_000_u64.to_be_bytes(),
+            &(1_000 + TTL).to_be_bytes(),
+            b"agent:main:main",
+        ]
+        .concat();
+        let old = handle(&sealer().seal(&payload));
+        assert_eq!(
+            Grant::open(&sealer(), &old, Class::Main, 1_000),
+            Ok(grant(Class::Main, Standing::Owner))
+        );
+        assert!(Grant::open_at(&sealer(), &old, &Role::operator(), 1_000).is_ok());
+    }
+
+    #[test]
+    fn a_handle_means_nothing_at_another_door() {
+        let role = |text: &str| Role::parse(text).unwrap();
+        let sealed = handle(
+            &Grant::channel(
+                role("channel-telegram"),
+                Class::Guest,
+                SessionKey::main(&AgentId::main()),
+                Standing::Approved,
+                1_000,
+            )
+            .seal(&sealer()),
+        );
+        let at = |door: &str, now| rule(Grant::open_at(&sealer(), &sealed, &role(door), now));
+        assert_eq!(at("channel-telegram", 1_000), "opened");
+        assert_eq!(at("channel-discord", 1_000), "session.door");
+        assert_eq!(at("operator", 1_000), "session.door");
+        assert_eq!(at("channel-telegram", 1_000 + TTL), "session.expired");
     }
 
     #[test]

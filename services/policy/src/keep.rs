@@ -1,4 +1,4 @@
-//! Small secret files in STATE/pairing: the generated gateway token and the key that seals handles and visits. They are
+//! Files in STATE/pairing: the generated gateway token, the key that seals handles and visits, and documents. They are
 //! written whole or not at all, 0600, and refused when somebody else could have read or written them.
 
 use std::fs::{self, File, OpenOptions};
@@ -11,8 +11,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-/// Longest content, bytes.
+/// Longest secret, bytes.
 const MAX: u64 = 4096;
+/// Longest document, bytes.
+const MAX_DOCUMENT: u64 = 64 << 20;
 
 /// Name of the generated gateway token.
 const TOKEN: &str = "gateway-token";
@@ -107,7 +109,7 @@ impl Keep {
         name: &str,
         random: impl FnOnce() -> io::Result<[u8; 32]>,
     ) -> Result<Zeroizing<String>, KeepError> {
-        if let Some(text) = self.read(name)? {
+        if let Some(text) = self.read(name, MAX)? {
             return Ok(text);
         }
         let random = Zeroizing::new(random().map_err(|error| self.io(name, error))?);
@@ -116,7 +118,23 @@ impl Keep {
         Ok(text)
     }
 
-    fn read(&self, name: &str) -> Result<Option<Zeroizing<String>>, KeepError> {
+    /// The text of a document, if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or others could have written it.
+    pub fn read_document(&self, name: &str) -> Result<Option<Zeroizing<String>>, KeepError> {
+        self.read(name, MAX_DOCUMENT)
+    }
+
+    /// Replaces a document.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the old one is still there then.
+    pub fn write_document(&self, name: &str, text: &str) -> Result<(), KeepError> {
+        self.write(name, text)
+    }
+
+    fn read(&self, name: &str, max: u64) -> Result<Option<Zeroizing<String>>, KeepError> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = OpenOptions::new()
             .read(true)
@@ -128,7 +146,7 @@ impl Keep {
             Err(error) => return Err(self.io(name, error)),
         };
         let meta = file.metadata().map_err(|error| self.io(name, error))?;
-        if !meta.is_file() || meta.len() > MAX {
+        if !meta.is_file() || meta.len() > max {
             return Err(self.broken(name, "is not a small regular file; move it away"));
         }
         if meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o077 != 0 {
@@ -137,8 +155,9 @@ impl Keep {
                 "can be read or written by others; delete it, or make it yours with `chmod 600`",
             ));
         }
-        let mut text = Zeroizing::new(String::with_capacity(MAX as usize));
-        match (&mut file).take(MAX).read_to_string(&mut text) {
+        // Room from the start: a growing text would leave copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(meta.len().max(MAX) as usize));
+        match (&mut file).take(max).read_to_string(&mut text) {
             Ok(_) => Ok(Some(Zeroizing::new(text.trim_end().to_owned()))),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(self.broken(name, "is not text; delete it"))
@@ -169,7 +188,8 @@ impl Keep {
         write().map_err(|error| self.io(name, error))
     }
 
-    fn path(&self, name: &str) -> String {
+    /// Where a file lies, for messages.
+    pub fn path(&self, name: &str) -> String {
         Path::display(&self.0.join(name)).to_string()
     }
 

@@ -3,6 +3,7 @@
 //! It is the only process that parses the configuration. Everybody else gets a slice of it, asks here at the moment of
 //! use, and gets an answer that has been written down before.
 
+mod admission;
 #[cfg(test)]
 mod bench;
 mod credential;
@@ -10,11 +11,14 @@ mod denied;
 mod destinations;
 mod distil;
 mod door;
+mod facts;
 mod file_watch;
 mod grpc;
 mod handle;
+mod health;
 mod keep;
 mod login;
+mod pairing;
 mod password;
 mod policy;
 mod push;

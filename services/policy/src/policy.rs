@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clawdbot_proto::v1;
 use clawdbot_secrets::Secret;
 use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
@@ -15,7 +16,9 @@ use crate::credential::{Finder, StartCredentials};
 use crate::denied::Denied;
 use crate::distil::Reading;
 use crate::door::{Door, no_config};
+use crate::health::Health;
 use crate::keep::Keep;
+use crate::pairing::{self, Store};
 use crate::record::{Decision, Record};
 use crate::seal::Sealer;
 use crate::series::{Counted, Series};
@@ -73,6 +76,7 @@ pub(crate) struct Parts {
     pub(crate) master: Zeroizing<[u8; 32]>,
     pub(crate) start: StartCredentials,
     pub(crate) record: Record,
+    pub(crate) people: Store,
 }
 
 /// The state of the process.
@@ -80,6 +84,8 @@ pub(crate) struct Policy {
     pub(crate) place: Place,
     pub(crate) config_path: PathBuf,
     pub(crate) handles: Sealer,
+    /// Whom the owner approved of.
+    pub(crate) people: Arc<Store>,
     keep: Keep,
     master: Zeroizing<[u8; 32]>,
     start: StartCredentials,
@@ -88,10 +94,13 @@ pub(crate) struct Policy {
     door: Mutex<Door>,
     in_force: watch::Sender<Option<Arc<InForce>>>,
     trouble: Mutex<Option<Trouble>>,
+    health: Mutex<Health>,
+    problems: watch::Sender<Vec<v1::Problem>>,
     /// One password check at a time.
     pub(crate) hashing: Arc<Semaphore>,
     pub(crate) waiting: Arc<Semaphore>,
     started: Instant,
+    started_ms: u64,
 }
 
 impl Policy {
@@ -100,6 +109,7 @@ impl Policy {
             place: parts.place,
             config_path: parts.config_path,
             handles: Sealer::derive(&parts.master, &[b"handle"]),
+            people: Arc::new(parts.people),
             keep: parts.keep,
             master: parts.master,
             start: parts.start,
@@ -108,9 +118,12 @@ impl Policy {
             door: Mutex::default(),
             in_force: watch::Sender::new(None),
             trouble: Mutex::default(),
+            health: Mutex::default(),
+            problems: watch::Sender::new(Vec::new()),
             hashing: Arc::new(Semaphore::new(1)),
             waiting: Arc::new(Semaphore::new(WAITING)),
             started: Instant::now(),
+            started_ms: unix_ms(),
         }
     }
 
@@ -228,11 +241,12 @@ impl Policy {
         for model in slices::inactive_models(&settings) {
             warn!(
                 model,
-                "the provider of this model is not there yet; {} answers instead",
+                "nobody knows where this provider is (models.providers.<id>.baseUrl); {} answers where there is no other model",
                 slices::GUIDE
             );
         }
         *lock(&self.trouble) = None;
+        lock(&self.health).keep(|role| slices::is_planned(&settings, role));
         let revision = current.map_or(0, |current| current.revision) + 1;
         info!(revision, "the configuration is in force");
         self.in_force.send_replace(Some(Arc::new(InForce {
@@ -241,7 +255,62 @@ impl Policy {
             settings,
             secrets,
         })));
+        self.renew_problems();
         Ok(())
+    }
+
+    /// Takes what a worker says about itself.
+    ///
+    /// # Errors
+    /// What is wrong with the report.
+    pub(crate) fn take_report(
+        &self,
+        role: &str,
+        report: v1::HealthReport,
+    ) -> Result<(), &'static str> {
+        let news = lock(&self.health).report(role, report, unix_ms())?;
+        for problem in news.begun {
+            warn!(worker = role, code = problem.code, "{}", problem.message);
+        }
+        for problem in news.over {
+            info!(worker = role, code = problem.code, "no longer a problem");
+        }
+        self.renew_problems();
+        Ok(())
+    }
+
+    /// A worker's last report.
+    pub(crate) fn health_of(&self, role: &str) -> Option<v1::HealthReport> {
+        lock(&self.health).of(role).cloned()
+    }
+
+    /// What the operator has to know, and news of it.
+    pub(crate) fn problems(&self) -> watch::Receiver<Vec<v1::Problem>> {
+        self.problems.subscribe()
+    }
+
+    /// Looks again what the operator has to know: reports of workers, requests that wait.
+    pub(crate) fn renew_problems(&self) {
+        let mut all: Vec<_> = lock(&self.health).problems().cloned().collect();
+        match self.people.book() {
+            Ok(book) => all.extend(book.pending(unix_ms()).iter().map(|row| v1::Problem {
+                code: "pairing.requested".to_owned(),
+                message: pairing::notice(row),
+                role: format!("channel-{}", row.channel),
+                since_ms: row.what.created_ms,
+            })),
+            Err(denied) => all.push(v1::Problem {
+                code: denied.rule.to_owned(),
+                message: denied.message,
+                role: "policy".to_owned(),
+                since_ms: self.started_ms,
+            }),
+        }
+        self.problems.send_if_modified(|known| {
+            let news = *known != all;
+            *known = all;
+            news
+        });
     }
 
     /// Notes that the file on disk is not valid; what was in force stays.
@@ -335,7 +404,8 @@ pub(crate) fn unix_seconds() -> u64 {
         .as_secs()
 }
 
-fn unix_ms() -> u64 {
+/// Unix time, milliseconds.
+pub(crate) fn unix_ms() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
-use crate::distil::{self, Reading};
+use crate::distil::{self, Reading, TELEGRAM_TOKEN};
 use crate::file_watch::Running;
 use crate::policy::{Policy, Trouble};
 
@@ -39,21 +39,30 @@ pub(crate) enum Outcome {
 
 /// Reads the file and puts it into force, or notes why not.
 pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
-    let reading = match distil::read(&policy.config_path) {
+    let mut reading = match distil::read(&policy.config_path) {
         Ok(reading) => reading,
         Err(trouble) => {
             policy.reject(trouble);
             return Outcome::Judged;
         }
     };
-    let (trouble, outcome) = match unset(&reading, broker).await {
-        Ok(unset) if unset.is_empty() => {
-            let Err(trouble) = policy.accept(reading) else {
-                return Outcome::Judged;
+    let asked = set(&reading, broker).await;
+    // What nothing in the file depends on does not keep it from being in force.
+    let missing = asked.is_err() && reading.names().next().is_none();
+    let asked = if missing { Ok(Vec::new()) } else { asked };
+    let (trouble, outcome) = match asked.map(|set| (unset(&reading, &set), set)) {
+        Ok((unset, set)) if unset.is_empty() => {
+            reading.settle(set.iter().any(|name| name == TELEGRAM_TOKEN));
+            let outcome = match missing {
+                true => Outcome::BrokerMissing,
+                false => Outcome::Judged,
             };
-            (trouble, Outcome::Judged)
+            let Err(trouble) = policy.accept(reading) else {
+                return outcome;
+            };
+            (trouble, outcome)
         }
-        Ok(unset) => (lines(unset.iter().map(|(path, name)| {
+        Ok((unset, _)) => (lines(unset.iter().map(|(path, name)| {
             format!("{path} is \"${{{name}}}\", but {name} is not set in the environment that started Clawdbot")
         })), Outcome::Judged),
         Err(Unreachable) => (lines(reading.names().map(|(path, name)| {
@@ -79,26 +88,26 @@ fn lines(all: impl Iterator<Item = String>) -> Trouble {
 struct Unreachable;
 
 /// The settings whose variable is not set, with its name.
-async fn unset<'a>(
-    reading: &'a Reading,
-    broker: &Edge,
-) -> Result<Vec<(&'a str, &'a str)>, Unreachable> {
-    let names: Vec<_> = reading.names().map(|(_, name)| name.to_owned()).collect();
+fn unset<'a>(reading: &'a Reading, set: &[String]) -> Vec<(&'a str, &'a str)> {
+    reading
+        .names()
+        .filter(|(_, name)| !set.iter().any(|known| known == name))
+        .collect()
+}
+
+/// The variables that count and are set.
+async fn set(reading: &Reading, broker: &Edge) -> Result<Vec<String>, Unreachable> {
+    let mut names: Vec<_> = reading.names().map(|(_, name)| name.to_owned()).collect();
+    if reading.depends_on_environment() {
+        names.push(TELEGRAM_TOKEN.to_owned());
+    }
     if names.is_empty() {
         return Ok(Vec::new());
     }
     let mut client = CredentialsClient::new(broker.clone());
     let asked = timeout(BROKER_PATIENCE, client.has_names(HasNamesRequest { names }));
-    let set = asked
-        .await
-        .map_err(|_| Unreachable)?
-        .map_err(|_| Unreachable)?
-        .into_inner()
-        .set;
-    Ok(reading
-        .names()
-        .filter(|(_, name)| !set.iter().any(|known| known == name))
-        .collect())
+    let reply = asked.await.map_err(|_| Unreachable)?;
+    Ok(reply.map_err(|_| Unreachable)?.into_inner().set)
 }
 
 /// Which file it is and when it was changed.

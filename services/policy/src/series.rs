@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::rate::Source;
 use crate::record::Decision;
 
-/// The requests of somebody who is not known yet.
-const FRONT_DOOR: &[&str] = &["verify", "visit", "login"];
+/// The requests of somebody who is not known yet, at the front door or on a channel.
+const FRONT_DOOR: &[&str] = &["verify", "visit", "login", "inbound"];
 /// How long a series is counted.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Series with a source of their own at the same time. Sources beyond that share one for each request and rule.

@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clawdbot_config::ToolPattern;
+use clawdbot_config::{BUILTIN, DmPolicy, GroupPolicy, Identity, PeerKind, Sender, ToolPattern};
 use clawdbot_identity::{AgentId, ModelRef, ProviderId};
+use clawdbot_proto::v1;
 
 use crate::rate::Limit;
 
@@ -31,6 +32,34 @@ pub struct Settings {
     pub(crate) sandbox_scope: &'static str,
     pub(crate) tools: ToolRules,
     pub(crate) providers: Vec<Provider>,
+    /// What is known of the models that the configuration names.
+    pub(crate) models: Vec<v1::ModelFacts>,
+    pub(crate) cooldowns: Cooldowns,
+    pub(crate) compaction: v1::Compaction,
+    pub(crate) pruning: v1::Pruning,
+    pub(crate) endpoints: v1::Endpoints,
+    pub(crate) queue: Vec<v1::QueueRule>,
+    pub(crate) response_prefix: String,
+    pub(crate) channels: Vec<Channel>,
+    /// `commands.ownerAllowFrom`.
+    pub(crate) owners: Vec<Identity>,
+    /// The first that fits counts.
+    pub(crate) routes: Vec<Route>,
+    /// How long an approval holds; none: for ever.
+    pub(crate) approval_ttl: Option<Duration>,
+}
+
+impl Settings {
+    /// Whether some process can answer for a provider.
+    pub(crate) fn answers(&self, provider: &ProviderId) -> bool {
+        let known = |known: &&Provider| known.id == *provider && known.endpoint.is_some();
+        provider.as_str() == BUILTIN || self.providers.iter().any(|own| known(&own))
+    }
+
+    /// A channel that runs.
+    pub(crate) fn channel(&self, name: &str) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.name == name)
+    }
 }
 
 /// Where the front door listens.
@@ -81,8 +110,93 @@ pub(crate) struct Agent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Provider {
     pub(crate) id: ProviderId,
-    pub(crate) base_url: Option<String>,
-    pub(crate) api: String,
+    /// None when nobody says where it is; nobody can answer for it then.
+    pub(crate) endpoint: Option<Endpoint>,
+    /// Names of log-in profiles.
+    pub(crate) profile_order: Vec<String>,
+}
+
+/// Where a provider answers and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) base_url: String,
+    pub(crate) api: &'static str,
+    /// Empty but for Anthropic's protocol.
+    pub(crate) api_version: &'static str,
+    /// The configuration names the address, which permits it to be a private one.
+    pub(crate) named: bool,
+}
+
+/// `auth.cooldowns`, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cooldowns {
+    pub(crate) billing_backoff: u32,
+    pub(crate) billing_max: u32,
+    pub(crate) failure_window: u32,
+}
+
+/// A channel that runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Channel {
+    /// For instance `telegram`.
+    pub(crate) name: &'static str,
+    /// The channel's own `allowFrom`: a single entry is the owner when nothing else says who is.
+    pub(crate) people: Vec<Sender>,
+    pub(crate) accounts: Vec<Account>,
+}
+
+impl Channel {
+    /// One of its accounts.
+    pub(crate) fn account(&self, name: &str) -> Option<&Account> {
+        self.accounts.iter().find(|own| own.wire.account == name)
+    }
+}
+
+/// An account of a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Account {
+    /// What the worker is told.
+    pub(crate) wire: v1::ChannelAccount,
+    /// It runs even if the environment holds no token.
+    pub(crate) certain: bool,
+    /// The configuration names the server, which permits it to be a private one.
+    pub(crate) api_root_named: bool,
+    pub(crate) rules: AccountRules,
+}
+
+/// Who may talk through an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AccountRules {
+    pub(crate) dm: DmPolicy,
+    pub(crate) allow_from: Vec<Sender>,
+    pub(crate) group: GroupPolicy,
+    /// `allowFrom` when the file names nobody for groups.
+    pub(crate) group_allow_from: Vec<Sender>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) trust_names: bool,
+}
+
+/// A group or topic with rules of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// `*` stands for every group without a row.
+    pub(crate) id: String,
+    pub(crate) enabled: bool,
+    pub(crate) require_mention: bool,
+    /// When empty: as in the group, then as in the account.
+    pub(crate) allow_from: Vec<Sender>,
+    /// Topics have none.
+    pub(crate) topics: Vec<Group>,
+}
+
+/// Gives conversations to an agent; all that is said has to fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) agent: AgentId,
+    pub(crate) channel: &'static str,
+    /// None: every account.
+    pub(crate) account: Option<String>,
+    pub(crate) peer: Option<(PeerKind, String)>,
 }
 
 /// `tools.allow` and `tools.deny`.
@@ -121,6 +235,35 @@ pub(crate) mod tests {
             sandbox_scope: "session",
             tools: ToolRules::default(),
             providers: Vec::new(),
+            models: Vec::new(),
+            cooldowns: Cooldowns {
+                billing_backoff: 18_000,
+                billing_max: 86_400,
+                failure_window: 86_400,
+            },
+            compaction: v1::Compaction {
+                enabled: true,
+                reserve_tokens: 20_000,
+                keep_tokens: 20_000,
+            },
+            pruning: v1::Pruning {
+                enabled: false,
+                ttl_seconds: 300,
+                keep_assistants: 3,
+            },
+            endpoints: v1::Endpoints::default(),
+            queue: vec![v1::QueueRule {
+                mode: "collect".to_owned(),
+                debounce_ms: 1000,
+                cap: 20,
+                drop: "summarize".to_owned(),
+                ..v1::QueueRule::default()
+            }],
+            response_prefix: String::new(),
+            channels: Vec::new(),
+            owners: Vec::new(),
+            routes: Vec::new(),
+            approval_ttl: None,
         }
     }
 
@@ -131,14 +274,6 @@ pub(crate) mod tests {
             model: None,
             fallbacks: Vec::new(),
             workspace: None,
-        }
-    }
-
-    pub(crate) fn provider(id: &str, base_url: Option<&str>) -> Provider {
-        Provider {
-            id: ProviderId::parse(id).unwrap(),
-            base_url: base_url.map(str::to_owned),
-            api: String::new(),
         }
     }
 }

@@ -3,16 +3,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use clawdbot_identity::{Class, DEFAULT_WORKSPACE, ModelRef, Role, workspace};
+use clawdbot_config::BUILTIN;
+use clawdbot_identity::{AgentId, Class, DEFAULT_WORKSPACE, Role, workspace};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::snapshot::Slice;
 
 use crate::destinations;
-use crate::settings::{Agent, Bind, Settings};
+use crate::settings::{Agent, Bind, Channel, Settings};
 
-/// Providers whose worker exists in this build.
-const ACTIVE: &[&str] = &["builtin"];
-/// What answers when no active provider is configured.
+/// What answers when nobody else can.
 pub(crate) const GUIDE: &str = "builtin/guide";
 /// Characters of each bootstrap file that reach the prompt, as in the original.
 const BOOTSTRAP_MAX_CHARS: u32 = 20_000;
@@ -34,6 +33,12 @@ pub(crate) fn of(role: &Role, settings: &Settings, place: &Place) -> Option<Slic
         ("gateway", ..) => Slice::Gateway(gateway(settings, place)),
         ("agent", Some(class), _) => Slice::Agent(agent(settings, place, class)),
         ("model", _, Some(name)) => Slice::Model(model(settings, name.as_str())),
+        ("channel", _, Some(name)) => Slice::Channel(
+            settings
+                .channel(name.as_str())
+                .map(channel)
+                .unwrap_or_default(),
+        ),
         ("executor", ..) => Slice::Executor(v1::ExecutorSlice {
             sandbox_mode: settings.sandbox_mode.to_owned(),
             sandbox_scope: settings.sandbox_scope.to_owned(),
@@ -57,22 +62,22 @@ pub(crate) fn listeners(settings: &Settings, place: &Place) -> Vec<String> {
     vec![SocketAddr::new(ip, port).to_string()]
 }
 
-/// The model that an agent really gets: the first of its own that is active, else the guide.
-pub(crate) fn effective_model(agent: &Agent) -> String {
+/// The model that an agent really gets: the first of its own that somebody can answer for, else the guide.
+pub(crate) fn effective_model(settings: &Settings, agent: &Agent) -> String {
     let mut wanted = agent.model.iter().chain(&agent.fallbacks);
     wanted
-        .find(|model| is_active(model))
+        .find(|model| settings.answers(model.provider()))
         .map_or_else(|| GUIDE.to_owned(), ToString::to_string)
 }
 
-/// The models that agents name and that no worker of this build serves, for a warning.
+/// The models that agents name and that nobody can answer for, for a warning.
 pub(crate) fn inactive_models(settings: &Settings) -> Vec<String> {
     let named = settings
         .agents
         .iter()
         .flat_map(|agent| agent.model.iter().chain(&agent.fallbacks));
     let mut models: Vec<_> = named
-        .filter(|model| !is_active(model))
+        .filter(|model| !settings.answers(model.provider()))
         .map(ToString::to_string)
         .collect();
     models.sort();
@@ -80,16 +85,43 @@ pub(crate) fn inactive_models(settings: &Settings) -> Vec<String> {
     models
 }
 
-fn is_active(model: &ModelRef) -> bool {
-    ACTIVE.contains(&model.provider().as_str())
+/// The providers that have a process: all that are named and can be reached, and the guide where it is somebody's model.
+fn running(settings: &Settings) -> Vec<String> {
+    let guide = settings
+        .agents
+        .iter()
+        .any(|agent| effective_model(settings, agent) == GUIDE);
+    let mut running: Vec<_> = settings
+        .providers
+        .iter()
+        .filter(|provider| settings.answers(&provider.id))
+        .map(|provider| provider.id.to_string())
+        .chain(guide.then(|| BUILTIN.to_owned()))
+        .collect();
+    running.sort();
+    running.dedup();
+    running
+}
+
+/// Whether the configuration starts a worker.
+pub(crate) fn is_planned(settings: &Settings, role: &str) -> bool {
+    instances(settings).iter().any(|instance| instance == role)
+}
+
+fn instances(settings: &Settings) -> Vec<String> {
+    let models = running(settings)
+        .into_iter()
+        .map(|provider| format!("model-{provider}"));
+    let channels = settings
+        .channels
+        .iter()
+        .map(|channel| format!("channel-{}", channel.name));
+    models.chain(channels).collect()
 }
 
 fn plan(settings: &Settings, place: &Place) -> v1::Plan {
     v1::Plan {
-        instances: ACTIVE
-            .iter()
-            .map(|provider| format!("model-{provider}"))
-            .collect(),
+        instances: instances(settings),
         listeners: listeners(settings, place),
         log_level: settings.log_level.to_owned(),
         sandbox_require: settings.sandbox_require.to_owned(),
@@ -111,16 +143,28 @@ fn gateway(settings: &Settings, place: &Place) -> v1::GatewaySlice {
         listeners: listeners(settings, place),
         auth_mode: settings.auth_mode.as_str().to_owned(),
         max_concurrent: settings.max_concurrent,
+        endpoints: Some(settings.endpoints),
+        queue: settings.queue.clone(),
+        agents: agents_default_first(settings)
+            .map(ToString::to_string)
+            .collect(),
+        response_prefix: settings.response_prefix.clone(),
     }
+}
+
+fn agents_default_first(settings: &Settings) -> impl Iterator<Item = &AgentId> {
+    let others = settings.agents.iter().map(|agent| &agent.id);
+    std::iter::once(&settings.default_agent)
+        .chain(others.filter(|id| **id != settings.default_agent))
 }
 
 fn agent(settings: &Settings, place: &Place, class: Class) -> v1::AgentSlice {
     let profile = |agent: &Agent| {
-        let model = effective_model(agent);
+        let model = effective_model(settings, agent);
         let fallbacks = agent
             .fallbacks
             .iter()
-            .filter(|other| is_active(other))
+            .filter(|other| settings.answers(other.provider()))
             .map(ToString::to_string);
         v1::AgentProfile {
             id: agent.id.to_string(),
@@ -148,33 +192,62 @@ fn agent(settings: &Settings, place: &Place, class: Class) -> v1::AgentSlice {
         bootstrap_max_chars: BOOTSTRAP_MAX_CHARS,
         timeout_seconds: settings.timeout_seconds,
         verbose_default: settings.verbose_default,
-        providers: ACTIVE.iter().map(|&provider| provider.to_owned()).collect(),
+        providers: running(settings),
+        models: settings.models.clone(),
+        compaction: Some(settings.compaction),
+        pruning: Some(settings.pruning),
     }
 }
 
 fn model(settings: &Settings, name: &str) -> v1::ModelSlice {
-    let configured = settings
+    let provider = settings
         .providers
         .iter()
         .find(|provider| provider.id.as_str() == name);
-    let base_url = configured.and_then(|provider| provider.base_url.as_deref());
+    let endpoint = provider.and_then(|provider| provider.endpoint.as_ref());
+    let own = |facts: &v1::ModelFacts| {
+        let model = facts
+            .model
+            .strip_prefix(name)?
+            .strip_prefix('/')?
+            .to_owned();
+        Some(v1::ModelFacts {
+            model,
+            ..facts.clone()
+        })
+    };
     v1::ModelSlice {
         provider: name.to_owned(),
-        base_url: base_url
-            .or(destinations::default_url(name))
-            .unwrap_or_default()
-            .trim_end_matches('/')
-            .to_owned(),
-        api: configured
-            .map(|provider| provider.api.clone())
+        base_url: endpoint.map(|end| end.base_url.clone()).unwrap_or_default(),
+        api: endpoint.map(|end| end.api.to_owned()).unwrap_or_default(),
+        api_version: endpoint
+            .map(|end| end.api_version.to_owned())
             .unwrap_or_default(),
+        profile_order: provider
+            .map(|provider| provider.profile_order.clone())
+            .unwrap_or_default(),
+        billing_backoff_seconds: settings.cooldowns.billing_backoff,
+        billing_max_seconds: settings.cooldowns.billing_max,
+        failure_window_seconds: settings.cooldowns.failure_window,
+        models: settings.models.iter().filter_map(own).collect(),
+    }
+}
+
+fn channel(channel: &Channel) -> v1::ChannelSlice {
+    v1::ChannelSlice {
+        accounts: channel
+            .accounts
+            .iter()
+            .map(|account| account.wire.clone())
+            .collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::tests::{agent, defaults, provider};
+    use crate::distil::tests::settings_of;
+    use crate::settings::tests::defaults;
 
     fn place() -> Place {
         Place {
@@ -187,13 +260,6 @@ mod tests {
         of(&Role::parse(role).unwrap(), settings, &place())
     }
 
-    fn models(texts: &[&str]) -> Vec<ModelRef> {
-        texts
-            .iter()
-            .map(|text| ModelRef::parse(text).unwrap())
-            .collect()
-    }
-
     #[test]
     fn each_role_gets_its_own_kind_of_slice_and_others_get_none() {
         let kind = |role| match cut(role, &defaults()) {
@@ -202,6 +268,7 @@ mod tests {
             Some(Slice::Agent(_)) => "agent",
             Some(Slice::Model(_)) => "model",
             Some(Slice::Executor(_)) => "executor",
+            Some(Slice::Channel(_)) => "channel",
             None => "none",
         };
         for (role, expected) in [
@@ -217,7 +284,7 @@ mod tests {
             ("policy", "none"),
             ("operator", "none"),
             ("sandbox-main", "none"),
-            ("channel-telegram", "none"),
+            ("channel-telegram", "channel"),
             ("keyring", "none"),
             ("docker", "none"),
         ] {
@@ -285,73 +352,177 @@ mod tests {
         );
     }
 
+    fn agents(settings: &Settings) -> v1::AgentSlice {
+        let Some(Slice::Agent(slice)) = cut("agent-main", settings) else {
+            panic!("no slice")
+        };
+        slice
+    }
+
     #[test]
-    fn a_model_without_a_worker_falls_back_and_is_reported() {
-        for (model, fallbacks, effective, rest, inactive) in [
-            (None, vec![], GUIDE, vec![], vec![]),
+    fn a_model_that_nobody_answers_for_falls_back_and_is_reported() {
+        for (models, effective, rest, inactive, providers) in [
+            ("", GUIDE, vec![], vec![], vec!["builtin"]),
             (
-                Some("anthropic/claude"),
-                vec![],
+                "primary: 'nobody/x'",
                 GUIDE,
                 vec![],
-                vec!["anthropic/claude"],
+                vec!["nobody/x"],
+                vec!["builtin"],
             ),
             (
-                Some("builtin/guide"),
-                vec!["openai/gpt"],
+                "primary: 'anthropic/claude'",
+                "anthropic/claude",
+                vec![],
+                vec![],
+                vec!["anthropic"],
+            ),
+            (
+                "primary: 'builtin/guide', fallbacks: ['nobody/x']",
                 GUIDE,
                 vec![],
-                vec!["openai/gpt"],
+                vec!["nobody/x"],
+                vec!["builtin"],
             ),
             (
-                Some("ollama/x"),
-                vec!["builtin/other", "builtin/guide"],
-                "builtin/other",
-                vec![GUIDE],
-                vec!["ollama/x"],
+                "primary: 'nobody/x', fallbacks: ['ollama/a', 'openai/b']",
+                "ollama/a",
+                vec!["openai/b"],
+                vec!["nobody/x"],
+                vec!["ollama", "openai"],
             ),
         ] {
-            let model = model.map(|text| ModelRef::parse(text).unwrap());
-            let agent = Agent {
-                model,
-                fallbacks: models(&fallbacks),
-                ..agent("main")
-            };
-            let settings = Settings {
-                agents: vec![agent],
-                ..defaults()
-            };
-            let Some(Slice::Agent(slice)) = cut("agent-main", &settings) else {
-                panic!("no slice")
-            };
-            assert_eq!(slice.agents[0].model, effective);
-            assert_eq!(slice.agents[0].fallbacks, rest);
-            assert_eq!(inactive_models(&settings), inactive);
-            assert_eq!(slice.providers, ["builtin"]);
+            let settings = settings_of(&format!(
+                "{{agents: {{defaults: {{model: {{{models}}}}}}}}}"
+            ));
+            let slice = agents(&settings);
+            assert_eq!(slice.agents[0].model, effective, "{models}");
+            assert_eq!(slice.agents[0].fallbacks, rest, "{models}");
+            assert_eq!(inactive_models(&settings), inactive, "{models}");
+            assert_eq!(slice.providers, providers, "{models}");
         }
     }
 
     #[test]
-    fn a_model_worker_learns_its_own_address_only() {
-        let mut ollama = provider("ollama", Some("http://10.0.0.5:11434/"));
-        ollama.api = "ollama".to_owned();
-        let settings = Settings {
-            providers: vec![ollama, provider("openai", None)],
-            ..defaults()
-        };
-        for (role, base_url, api) in [
-            ("model-ollama", "http://10.0.0.5:11434", "ollama"),
-            ("model-openai", "https://api.openai.com", ""),
-            ("model-builtin", "", ""),
+    fn the_plan_names_every_provider_and_channel_that_is_used() {
+        for (file, expected) in [
+            ("", vec!["model-builtin"]),
+            (
+                "agent: {model: 'ollama/llama3', models: {'openai/gpt-5': {}}}, channels: {telegram: {}}",
+                vec!["model-ollama", "model-openai", "channel-telegram"],
+            ),
+            (
+                "models: {providers: {box: {baseUrl: 'http://127.0.0.1:1/v1'}, void: {}}}",
+                vec!["model-box", "model-builtin"],
+            ),
+            (
+                "agents: {defaults: {model: 'ollama/x'}, list: [{id: 'main'}, {id: 'shy', model: 'nobody/y'}]}, channels: {telegram: {enabled: false}}",
+                vec!["model-builtin", "model-ollama"],
+            ),
+        ] {
+            let settings = settings_of(&format!("{{{file}}}"));
+            let Some(Slice::Plan(plan)) = cut("supervisor", &settings) else {
+                panic!("no plan")
+            };
+            assert_eq!(plan.instances, expected, "{file}");
+            for role in expected {
+                assert!(is_planned(&settings, role));
+            }
+            assert!(!is_planned(&settings, "model-void") && !is_planned(&settings, "gateway"));
+        }
+    }
+
+    #[test]
+    fn a_model_worker_learns_its_own_address_order_and_models_only() {
+        let settings = settings_of(
+            "{agents: {defaults: {model: 'openai/gpt-5', models: {'ollama/a': {}, 'ollama/b/c': {}}}},
+              models: {providers: {ollama: {baseUrl: 'http://10.0.0.5:11434/'}, proxy: {baseUrl: 'https://p.example', api: 'anthropic-messages', apiVersion: '2026-10-21'}}},
+              auth: {order: {openai: ['openai:b', 'openai:a']}}}",
+        );
+        for (role, base_url, api, version, order, models) in [
+            (
+                "model-ollama",
+                "http://10.0.0.5:11434",
+                "ollama",
+                "",
+                vec![],
+                vec!["a", "b/c"],
+            ),
+            (
+                "model-openai",
+                "https://api.openai.com/v1",
+                "openai-responses",
+                "",
+                vec!["b", "a"],
+                vec!["gpt-5"],
+            ),
+            (
+                "model-proxy",
+                "https://p.example",
+                "anthropic-messages",
+                "2026-10-21",
+                vec![],
+                vec![],
+            ),
+            ("model-builtin", "", "", "", vec![], vec![]),
         ] {
             let Some(Slice::Model(slice)) = cut(role, &settings) else {
                 panic!("no slice")
             };
             assert_eq!(
-                (slice.base_url.as_str(), slice.api.as_str()),
-                (base_url, api)
+                (
+                    slice.base_url.as_str(),
+                    slice.api.as_str(),
+                    slice.api_version.as_str()
+                ),
+                (base_url, api, version)
             );
+            let names: Vec<_> = slice
+                .models
+                .iter()
+                .map(|facts| facts.model.as_str())
+                .collect();
+            assert_eq!(
+                (slice.profile_order.clone(), names),
+                (order.into_iter().map(str::to_owned).collect(), models)
+            );
+            assert_eq!(slice.billing_backoff_seconds, 18_000);
             assert_eq!(format!("model-{}", slice.provider), role);
         }
+    }
+
+    #[test]
+    fn a_channel_worker_learns_its_accounts_and_nothing_of_another_channel() {
+        let settings = settings_of(
+            "{channels: {telegram: {accounts: {work: {name: 'Work'}}, botToken: '${T}'}}}",
+        );
+        let accounts = |role: &str| match cut(role, &settings) {
+            Some(Slice::Channel(slice)) => {
+                slice.accounts.iter().map(|a| a.account.clone()).collect()
+            }
+            _ => vec!["no slice".to_owned()],
+        };
+        assert_eq!(accounts("channel-telegram"), ["default", "work"]);
+        assert_eq!(accounts("channel-discord"), [""; 0]);
+    }
+
+    #[test]
+    fn the_gateway_learns_its_interfaces_queues_and_agents() {
+        let settings = settings_of(
+            "{gateway: {http: {endpoints: {responses: {enabled: true}}}}, agents: {list: [{id: 'a'}, {id: 'b', default: true}]}, messages: {responsePrefix: '>'}}",
+        );
+        let Some(Slice::Gateway(slice)) = cut("gateway", &settings) else {
+            panic!("no slice")
+        };
+        assert_eq!(slice.agents, ["b", "a", "main"]);
+        let endpoints = slice.endpoints.unwrap();
+        assert_eq!(
+            (endpoints.chat_completions, endpoints.responses),
+            (false, true)
+        );
+        assert_eq!(
+            (slice.response_prefix.as_str(), slice.queue.len()),
+            (">", 1)
+        );
     }
 }

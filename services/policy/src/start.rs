@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::credential::StartCredentials;
 use crate::file_watch::{FileWatch, folders};
 use crate::keep::{Keep, KeepError};
+use crate::pairing::Store;
 use crate::policy::{Parts, Policy, random};
 use crate::record::Record;
 use crate::reload::{self, Before};
@@ -61,6 +62,7 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     for folder in folders(&config_path) {
         start.allow(FileRule::path(folder, Access::Read));
     }
+    let people = Store::open(Keep::new(pairing.clone()));
     let keep = Keep::new(pairing);
     let master = keep.master_key(random).map_err(|error| match error {
         KeepError::Io { path, error } => StartError::io(&path, &error),
@@ -79,6 +81,7 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         master,
         start: credentials,
         record,
+        people,
     });
     Ok(Prepared { policy, watch })
 }
@@ -153,11 +156,12 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     result
 }
 
-/// Decisions write down what was counted before them; this is for when none comes.
+/// Decisions write down what was counted before them; this is for when none comes. Requests that nobody answered end here.
 async fn keep_counts(policy: &Policy) -> Infallible {
     let mut times = tokio::time::interval(COUNTS);
     loop {
         times.tick().await;
         policy.write_counts();
+        policy.renew_problems();
     }
 }

@@ -143,14 +143,27 @@ impl Access for Services {
                 session_key: session.to_string(),
             }
         });
-        use v1::admit_reply::Outcome;
-        let outcome = match outcome {
-            Ok(admission) => Outcome::Admission(admission),
-            Err(denied) => Outcome::Refusal(denied.into()),
-        };
-        Ok(Response::new(v1::AdmitReply {
-            outcome: Some(outcome),
-        }))
+        Ok(Response::new(admit_reply(outcome)))
+    }
+
+    async fn present(
+        &self,
+        request: Request<v1::PresentRequest>,
+    ) -> Result<Response<v1::AdmitReply>, Status> {
+        let role = caller(&request)?;
+        let outcome = self.presented(&request.into_inner(), &role)?;
+        Ok(Response::new(admit_reply(outcome)))
+    }
+}
+
+fn admit_reply(outcome: Result<v1::Admission, Denied>) -> v1::AdmitReply {
+    use v1::admit_reply::Outcome;
+    let outcome = match outcome {
+        Ok(admission) => Outcome::Admission(admission),
+        Err(denied) => Outcome::Refusal(denied.into()),
+    };
+    v1::AdmitReply {
+        outcome: Some(outcome),
     }
 }
 

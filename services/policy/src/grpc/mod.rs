@@ -2,8 +2,11 @@
 //! Bytes that break a grammar and unknown enum values are INVALID_ARGUMENT; a refusal is an answer.
 
 mod access;
+mod channels;
 mod config;
+mod health;
 mod operator;
+mod pairing;
 mod sessions;
 
 use std::sync::Arc;
@@ -27,6 +30,9 @@ pub(crate) fn router(policy: Arc<Policy>) -> Router {
     let services = Services(policy);
     Router::new()
         .add(v1::access_server::AccessServer::new(services.clone()))
+        .add(v1::channels_server::ChannelsServer::new(services.clone()))
+        .add(v1::health_server::HealthServer::new(services.clone()))
+        .add(v1::problems_server::ProblemsServer::new(services.clone()))
         .add(v1::sessions_server::SessionsServer::new(services.clone()))
         .add(v1::tools_server::ToolsServer::new(services.clone()))
         .add(v1::spending_server::SpendingServer::new(services.clone()))
@@ -44,6 +50,14 @@ impl Services {
         rules::agent(&current.settings, &grant.session)?;
         Ok(grant)
     }
+}
+
+/// Rules that refuse for want of a decision.
+const UNDECIDED: &[&str] = &["config.none", "audit.unavailable"];
+
+/// Nobody has judged this: whoever holds an accepted message asks again.
+fn undecided(denied: Denied) -> Status {
+    Status::unavailable(format!("{}: {}", denied.rule, denied.message))
 }
 
 fn invalid(error: IdError) -> Status {

@@ -9,7 +9,8 @@ use super::Services;
 use crate::credential::Kind;
 use crate::denied::{Denied, whole_seconds};
 use crate::login;
-use crate::policy::random;
+use crate::pairing::Book;
+use crate::policy::{random, unix_ms};
 use crate::record::Decision;
 use crate::slices;
 
@@ -41,7 +42,11 @@ impl PolicyOperator for Services {
                 .mode()
                 .map(|mode| mode.as_str().to_owned())
                 .unwrap_or_default(),
-            model: default.map(slices::effective_model).unwrap_or_default(),
+            model: settings
+                .zip(default)
+                .map(|(settings, agent)| slices::effective_model(settings, agent))
+                .unwrap_or_default(),
+            problems: self.0.problems().borrow().clone(),
         }))
     }
 
@@ -88,6 +93,64 @@ impl PolicyOperator for Services {
         self.0.rotate().map_err(Status::internal)?;
         tracing::info!("the gateway token was replaced; every visit has ended");
         self.token().map(Response::new).map_err(refusal)
+    }
+
+    async fn health(
+        &self,
+        request: Request<v1::HealthRequest>,
+    ) -> Result<Response<v1::HealthStatus>, Status> {
+        let role = request.into_inner().role;
+        let report = self.0.health_of(&role);
+        let current = self.0.current();
+        Ok(Response::new(v1::HealthStatus {
+            reported: report.is_some(),
+            report,
+            planned: current.is_ok_and(|current| slices::is_planned(&current.settings, &role)),
+        }))
+    }
+
+    async fn list_pairing(
+        &self,
+        _: Request<v1::ListPairingRequest>,
+    ) -> Result<Response<v1::ListPairingReply>, Status> {
+        self.pairing().map(Response::new).map_err(refusal)
+    }
+
+    async fn approve_pairing(
+        &self,
+        request: Request<v1::PairingCode>,
+    ) -> Result<Response<v1::PairingReply>, Status> {
+        let role = caller(&request)?;
+        let v1::PairingCode { channel, code } = request.into_inner();
+        let approve = move |book: &mut Book| book.approve(&channel, &code, unix_ms());
+        let reply = self.change_pairing("pairing-approve", &role, approve).await;
+        reply.map(Response::new)
+    }
+
+    async fn reject_pairing(
+        &self,
+        request: Request<v1::PairingCode>,
+    ) -> Result<Response<v1::PairingReply>, Status> {
+        let role = caller(&request)?;
+        let v1::PairingCode { channel, code } = request.into_inner();
+        let reject = move |book: &mut Book| book.reject(&channel, &code, unix_ms());
+        let reply = self.change_pairing("pairing-reject", &role, reject).await;
+        reply.map(Response::new)
+    }
+
+    async fn revoke_pairing(
+        &self,
+        request: Request<v1::RevokePairingRequest>,
+    ) -> Result<Response<v1::PairingReply>, Status> {
+        let role = caller(&request)?;
+        let v1::RevokePairingRequest {
+            channel,
+            account,
+            sender_id,
+        } = request.into_inner();
+        let revoke = move |book: &mut Book| book.revoke(&channel, &account, &sender_id);
+        let reply = self.change_pairing("pairing-revoke", &role, revoke).await;
+        reply.map(Response::new)
     }
 }
 

@@ -8,12 +8,9 @@ use clawdbot_proto::v1::tools_server::Tools;
 use clawdbot_service::caller;
 use tonic::{Request, Response, Status};
 
-use super::{Services, class, invalid, key_of, wire_session};
+use super::{Services, UNDECIDED, class, invalid, key_of, undecided, wire_session};
 use crate::record::Decision;
 use crate::rules;
-
-/// Rules that refuse for want of a decision.
-const UNDECIDED: &[&str] = &["config.none", "audit.unavailable"];
 
 #[tonic::async_trait]
 impl Sessions for Services {
@@ -36,14 +33,11 @@ impl Sessions for Services {
         };
         match self.0.decide(decision, grant) {
             Ok(grant) => Ok(Response::new(wire_session(&grant))),
-            Err(denied) => {
-                let message = format!("{}: {}", denied.rule, denied.message);
-                // Nobody has judged this session: whoever holds an accepted message asks again.
-                Err(match UNDECIDED.contains(&denied.rule) {
-                    true => Status::unavailable(message),
-                    false => Status::permission_denied(message),
-                })
-            }
+            Err(denied) if UNDECIDED.contains(&denied.rule) => Err(undecided(denied)),
+            Err(denied) => Err(Status::permission_denied(format!(
+                "{}: {}",
+                denied.rule, denied.message
+            ))),
         }
     }
 }

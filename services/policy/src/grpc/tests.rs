@@ -86,7 +86,7 @@ async fn the_status_tells_what_is_in_force_and_what_is_wrong_with_the_file() {
     );
     assert_eq!(
         (good.listeners, good.auth_mode.as_str(), good.model.as_str()),
-        (vec!["127.0.0.1:4000".to_owned()], "token", "builtin/guide")
+        (vec!["127.0.0.1:4000".to_owned()], "token", "ollama/x")
     );
     bench.write("{gateway: {prot: 1}}");
     bench.load().await;

@@ -1,0 +1,97 @@
+//! The owner's part of pairing, over policy.sock. What has been answered is on disk.
+
+use clawdbot_identity::Role;
+use clawdbot_proto::v1;
+use clawdbot_proto::v1::pairing_reply::Outcome;
+use tonic::Status;
+
+use super::Services;
+use crate::denied::Denied;
+use crate::pairing::{Approved, Book, Row};
+use crate::policy::unix_ms;
+use crate::record::Decision;
+
+impl Services {
+    /// Who waits and who was approved.
+    pub(super) fn pairing(&self) -> Result<v1::ListPairingReply, Denied> {
+        let ttl = self.0.current()?.settings.approval_ttl;
+        let (book, now) = (self.0.people.book()?, unix_ms());
+        let pending = book
+            .pending(now)
+            .into_iter()
+            .map(|row| v1::PairingRequestRow {
+                channel: row.channel,
+                account: row.account,
+                code: row.what.code.clone(),
+                sender_id: row.sender,
+                sender_hint: row.what.hint.clone(),
+                created_ms: row.what.created_ms,
+                expires_ms: row.what.expires_ms(),
+            });
+        let approved = book
+            .approved(now, ttl)
+            .into_iter()
+            .map(|row| v1::ApprovedRow {
+                expires_ms: row.what.expires_ms(ttl),
+                channel: row.channel,
+                account: row.account,
+                sender_id: row.sender,
+                sender_hint: row.what.hint.clone(),
+                approved_ms: row.what.approved_ms,
+            });
+        Ok(v1::ListPairingReply {
+            pending: pending.collect(),
+            approved: approved.collect(),
+        })
+    }
+
+    /// Changes the book and writes down who was concerned.
+    pub(super) async fn change_pairing(
+        &self,
+        name: &'static str,
+        role: &Role,
+        change: impl FnOnce(&mut Book) -> Result<Row<Approved>, Denied> + Send + 'static,
+    ) -> Result<v1::PairingReply, Status> {
+        let ttl = self
+            .0
+            .current()
+            .ok()
+            .and_then(|current| current.settings.approval_ttl);
+        let changed = self
+            .0
+            .people
+            .change(change)
+            .await
+            .and_then(|outcome| outcome);
+        self.0.renew_problems();
+        let subject = match &changed {
+            Ok(row) => format!("{}/{}/{}", row.channel, row.account, row.sender),
+            Err(_) => String::new(),
+        };
+        let decision = Decision {
+            request: name,
+            role: role.as_str(),
+            subject: &subject,
+            ..Decision::default()
+        };
+        // It has happened; that it could not be written down is in the log.
+        let _ = self.0.decide(
+            decision,
+            changed.as_ref().map(|_| ()).map_err(Denied::clone),
+        );
+        let outcome = match changed {
+            Ok(row) => Outcome::Done(v1::ApprovedRow {
+                expires_ms: row.what.expires_ms(ttl),
+                channel: row.channel,
+                account: row.account,
+                sender_id: row.sender,
+                sender_hint: row.what.hint,
+                approved_ms: row.what.approved_ms,
+            }),
+            Err(denied) => Outcome::Refusal(denied.into()),
+        };
+        Ok(v1::PairingReply {
+            outcome: Some(outcome),
+        })
+    }
+}

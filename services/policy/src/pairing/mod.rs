@@ -1,0 +1,11 @@
+//! Pairing: strangers who ask, people whom the owner approved of, and names that are pinned to them. The book decides,
+//! the store keeps it on disk.
+
+mod book;
+mod page;
+mod store;
+mod words;
+
+pub(crate) use book::{Approved, Asked, Book, Request, Row};
+pub(crate) use store::Store;
+pub(crate) use words::{answer, hint, notice};

@@ -1,0 +1,113 @@
+//! What pairing says to strangers and to the owner. Names that people give themselves are cut, made harmless and marked as
+//! theirs; only the id says who it is.
+
+use clawdbot_identity::text::sanitize_line;
+
+use super::book::{Pending, Row};
+
+/// Longest name that is taken over, characters.
+const MAX_NAME: usize = 40;
+
+/// What the platform calls somebody, as one line: `Ann (@ann)`.
+pub(crate) fn hint(display: &str, username: &str) -> String {
+    let cut = |text: &str| text.trim().chars().take(MAX_NAME).collect::<String>();
+    let (display, username) = (cut(display), cut(username.trim_start_matches('@')));
+    let hint = match (display.as_str(), username.as_str()) {
+        (display, "") => display.to_owned(),
+        ("", username) => format!("@{username}"),
+        (display, username) => format!("{display} (@{username})"),
+    };
+    sanitize_line(&hint).into_owned()
+}
+
+/// The answer to a stranger.
+pub(crate) fn answer(channel: &str, sender: &str, code: &str) -> String {
+    format!(
+        "You are not known here yet, so your message was not passed on.\n\n\
+         Your {channel} id: {sender}\n\
+         Your code, good for one hour: {code}\n\n\
+         If the owner of this assistant knows you, ask for this command to be run:\n\
+         clawdbot pairing approve {channel} {code}"
+    )
+}
+
+/// The notice to the owner.
+pub(crate) fn notice(row: &Row<&Pending>) -> String {
+    let Row {
+        channel,
+        account,
+        sender,
+        what: Pending {
+            code, hint, name, ..
+        },
+    } = row;
+    let calls = match hint.as_str() {
+        "" => String::new(),
+        hint => format!(
+            ", who calls himself or herself \"{}\",",
+            hint.replace('"', "'")
+        ),
+    };
+    let through = match account.as_str() {
+        crate::distil::DEFAULT_ACCOUNT => String::new(),
+        account => format!(" through the account {account}"),
+    };
+    let listed = match name {
+        Some(name) => format!(" {name} is in allowFrom and will mean this id from then on."),
+        None => String::new(),
+    };
+    format!(
+        "{channel} user {sender}{calls} asks to write to the assistant{through}. To allow it: `clawdbot pairing approve {channel} {code}`; \
+         to refuse: `clawdbot pairing reject {channel} {code}`.{listed}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_short_line() {
+        for (display, username, expected) in [
+            ("Ann", "ann", "Ann (@ann)"),
+            ("", "@ann", "@ann"),
+            (" Ann\n", "", "Ann"),
+            ("", "", ""),
+            ("a\u{202e}b\nc", "", "a\\u{202e}b\\nc"),
+        ] {
+            assert_eq!(hint(display, username), expected);
+        }
+        assert_eq!(hint(&"é".repeat(100), "").chars().count(), MAX_NAME);
+    }
+
+    #[test]
+    fn both_texts_name_the_id_the_code_and_the_command() {
+        let answer = answer("telegram", "42", "ABCD2345");
+        let pending = Pending {
+            code: "ABCD2345".to_owned(),
+            sender: "42".to_owned(),
+            hint: "Ann \"the owner\"".to_owned(),
+            name: Some("@ann".to_owned()),
+            created_ms: 0,
+        };
+        let notice = notice(&Row {
+            channel: "telegram".to_owned(),
+            account: "work".to_owned(),
+            sender: "42".to_owned(),
+            what: &pending,
+        });
+        for text in [&answer, &notice] {
+            assert!(
+                text.contains("42") && text.contains("clawdbot pairing approve telegram ABCD2345"),
+                "{text}"
+            );
+        }
+        assert!(
+            notice.contains("\"Ann 'the owner'\"")
+                && notice.contains("account work")
+                && notice.contains("@ann is in allowFrom"),
+            "{notice}"
+        );
+        assert!(!notice.contains('\n'));
+    }
+}
