@@ -30,10 +30,8 @@ To talk with a real model, name it in the configuration file (`clawdbot config p
   { agents: { defaults: { model: \"ollama/llama3\" } } }                Ollama on this machine, no key
 
 A key is given with `clawdbot login --provider anthropic` (or `openai`), or in the environment as ANTHROPIC_API_KEY or \
-OPENAI_API_KEY. Ollama is looked for on 127.0.0.1:11434; another address goes into models.providers.ollama.baseUrl.
-
-To be plain: this build has no worker for these providers and no `clawdbot login` yet. Such settings are checked and \
-accepted, `clawdbot doctor` lists them as not active, and until the workers are there it is me who answers.";
+OPENAI_API_KEY. Ollama is looked for on 127.0.0.1:11434; another address goes into models.providers.ollama.baseUrl. \
+`clawdbot status` says what is missing.";
 
 /// Words that are about connecting a model.
 const MODEL_WORDS: [&str; 11] = [
@@ -214,7 +212,7 @@ mod tests {
     fn said(text: &str) -> v1::ModelMessage {
         let message = v1::AssistantMessage {
             text: text.into(),
-            tool_calls: Vec::new(),
+            ..Default::default()
         };
         v1::ModelMessage {
             message: Some(Message::Assistant(message)),
@@ -294,7 +292,7 @@ mod tests {
                 "agents: { defaults",
                 "clawdbot login --provider",
                 "ollama/llama3",
-                "not active",
+                "clawdbot status",
             ] {
                 assert!(answer.contains(part), "{question}: {part}");
             }

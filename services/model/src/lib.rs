@@ -1,8 +1,21 @@
-//! The model worker: one provider's wire protocol behind one neutral stream. It asks policy before it spends, holds at most
-//! one leased key, and reaches the network only through sockets that the dialer handed over. `builtin` needs neither.
+//! The model worker: one provider's wire protocol behind one neutral stream. It asks policy before it spends, holds only
+//! the keys of its own provider, and reaches the network only through sockets that the dialer handed over. `builtin` needs
+//! neither.
 
+mod builtin;
+mod exchange;
+mod fault;
 mod guide;
+mod health;
+mod lease;
+mod live;
 mod process;
-mod service;
+mod profiles;
+mod retry;
+mod settings;
+mod spending;
+mod transport;
+mod wire;
+mod worker;
 
 pub use process::{Prepared, prepare, serve};

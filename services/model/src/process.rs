@@ -1,46 +1,79 @@
-//! How a model worker begins. One program serves every provider; the instance name says which. The only one that is there
-//! yet is `builtin`, so every other name is refused for good, with what to do.
+//! How a model worker begins. One program serves every provider; the instance name says which, and policy's slice says where
+//! it is and how it is spoken to. `builtin` is the provider that needs nothing of all that.
 
+use std::sync::Arc;
+
+use clawdbot_http::Tls;
 use clawdbot_identity::{InstanceName, Role};
 use clawdbot_proto::v1::model_server::ModelServer;
 use clawdbot_service::{Context, Router, ServeError, Start, StartError};
 
-use crate::service::Builtin;
+use crate::builtin::Builtin;
+use crate::transport::{self, Transport};
+use crate::worker::{Shared, Worker, configure};
+use crate::{lease, live};
 
 const BUILTIN: &str = "builtin";
 
-/// What the worker has from before its confinement: nothing, so far.
-pub struct Prepared(());
+/// What the worker has from before its confinement.
+pub struct Prepared(Option<Remote>);
 
-/// Checks that this build has a worker for the provider.
-///
-/// # Errors
-/// Exit status 78 for a provider without a worker, and when the process is started as something else.
-pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
-    provider(start.role().name()).map_err(StartError::config)?;
-    Ok(Prepared(()))
+struct Remote {
+    provider: String,
+    /// Made early: the cryptography library looks at the machine when it is used first.
+    tls: Tls,
 }
 
-fn provider(name: Option<InstanceName>) -> Result<(), String> {
-    match name {
-        Some(name) if name.as_str() == BUILTIN => Ok(()),
-        Some(name) => Err(format!(
-            "the worker for the model provider {name} is not there yet in this build; choose builtin/guide as \
-             agents.defaults.model, or leave that key out"
-        )),
-        None => {
-            Err("start this program with the name of a model provider, for example builtin".into())
-        }
+/// Checks that the process has a provider's name, and makes TLS ready.
+///
+/// # Errors
+/// Exit status 78 when the process is started as something else, or has no working TLS.
+pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
+    let Some(name) = start.role().name() else {
+        return Err(StartError::config(
+            "start this program with the name of a model provider, for example builtin",
+        ));
+    };
+    remote(&name).map(Prepared)
+}
+
+fn remote(name: &InstanceName) -> Result<Option<Remote>, StartError> {
+    if name.as_str() == BUILTIN {
+        return Ok(None);
     }
+    let tls = Tls::public().map_err(|error| StartError::config(format!("TLS: {error}")))?;
+    Ok(Some(Remote {
+        provider: name.to_string(),
+        tls,
+    }))
 }
 
 /// Answers agents until the process should end.
 ///
 /// # Errors
 /// None of its own.
-pub async fn serve(_: Prepared, context: Context) -> Result<(), ServeError> {
-    let worker = Builtin::new(context.edge(&Role::policy()));
-    context.ready("builtin/guide");
+pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeError> {
+    let policy = context.edge(&Role::policy());
+    let Some(Remote { provider, tls }) = prepared.0 else {
+        let worker = Builtin::new(policy);
+        context.ready("builtin/guide");
+        return context
+            .serve(Router::new().add(ModelServer::new(worker)))
+            .await;
+    };
+    let transport = Transport::new(transport::dialer(context.dialer()), tls);
+    let settings = configure(context.config(), transport.clone());
+    let leases = lease::follow(context.edge(&Role::broker()));
+    let shared = Shared::new(provider.clone(), settings, leases, transport);
+    context.ready(&provider);
+    let status = context.clone();
+    let told = move |problem: Option<String>| match problem {
+        Some(problem) => status.status(&format!("{provider}: {problem}")),
+        None => status.status(&provider),
+    };
+    tokio::spawn(shared.health.clone().report(policy.clone(), told));
+    tokio::spawn(live::run(Arc::clone(&shared)));
+    let worker = Worker::new(policy, shared);
     context
         .serve(Router::new().add(ModelServer::new(worker)))
         .await
@@ -51,16 +84,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_provider_that_is_there_starts_and_another_is_named() {
-        let name = |text| Some(InstanceName::parse(text).unwrap());
-        assert_eq!(provider(name("builtin")), Ok(()));
-        for other in ["anthropic", "openai", "ollama", "my-llm"] {
-            let error = provider(name(other)).unwrap_err();
-            assert!(
-                error.contains(other) && error.contains("not there yet"),
-                "{error}"
-            );
+    fn every_provider_gets_a_worker_and_builtin_needs_no_network() {
+        let of = |name| remote(&InstanceName::parse(name).unwrap()).unwrap();
+        assert!(of("builtin").is_none());
+        for name in ["anthropic", "openai", "ollama", "my-llm"] {
+            assert_eq!(of(name).unwrap().provider, name);
         }
-        assert!(provider(None).is_err());
     }
 }

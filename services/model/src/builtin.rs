@@ -1,27 +1,20 @@
-//! The worker's edge: asks policy before anything is spent, then lets the provider answer. Which class asks follows from
-//! the edge a call came in on, and policy compares it with the handle's.
+//! The worker of the provider `builtin`: asks policy like every other, then answers with the guide.
 
 use std::pin::Pin;
 
-use clawdbot_identity::{Class, Handle, IdError, MessageId, Role};
-use clawdbot_proto::v1::authorize_reply::Outcome;
 use clawdbot_proto::v1::generate_event::Event;
 use clawdbot_proto::v1::model_server::Model;
-use clawdbot_proto::v1::spending_client::SpendingClient;
 use clawdbot_proto::v1::{self, GenerateEvent, ModelErrorClass};
-use clawdbot_service::{Edge, caller};
+use clawdbot_service::Edge;
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
-use tracing::info;
 
 use crate::guide;
-
-/// Policy's word for having no valid configuration: nothing was decided, and asking again makes sense.
-const NOT_DECIDED: &str = "config.none";
+use crate::spending::{Spending, admit};
 
 /// The worker of the provider `builtin`.
 pub struct Builtin {
-    policy: SpendingClient<Edge>,
+    spending: Spending,
 }
 
 type Events = Pin<Box<dyn Stream<Item = Result<GenerateEvent, Status>> + Send>>;
@@ -29,51 +22,7 @@ type Events = Pin<Box<dyn Stream<Item = Result<GenerateEvent, Status>> + Send>>;
 impl Builtin {
     pub fn new(policy: Edge) -> Self {
         Self {
-            policy: SpendingClient::new(policy),
-        }
-    }
-
-    /// `None` when the request may be answered.
-    async fn refusal(
-        &self,
-        class: Class,
-        request: &v1::GenerateRequest,
-    ) -> Result<Option<v1::ModelError>, Status> {
-        let class = match class {
-            Class::Main => v1::Class::Main,
-            Class::Guest => v1::Class::Guest,
-        };
-        let asked = v1::AuthorizeRequest {
-            handle: request.handle.clone(),
-            caller_class: class.into(),
-            model: format!("builtin/{}", guide::NAME),
-            request_id: request.request_id.clone(),
-        };
-        match self
-            .policy
-            .clone()
-            .authorize(asked)
-            .await?
-            .into_inner()
-            .outcome
-        {
-            Some(Outcome::Allowed(_)) => Ok(None),
-            Some(Outcome::Refusal(refusal)) if refusal.rule == NOT_DECIDED => {
-                Err(Status::unavailable(refusal.message))
-            }
-            Some(Outcome::Refusal(refusal)) => {
-                info!(
-                    rule = refusal.rule,
-                    request = request.request_id,
-                    "policy refused a request"
-                );
-                Ok(Some(v1::ModelError {
-                    class: ModelErrorClass::Denied.into(),
-                    message: format!("{} ({})", refusal.message, refusal.rule),
-                    retry_after_seconds: refusal.retry_after_seconds,
-                }))
-            }
-            None => Err(Status::internal("policy gave no answer that is known here")),
+            spending: Spending::new(policy),
         }
     }
 }
@@ -86,17 +35,15 @@ impl Model for Builtin {
         &self,
         request: Request<v1::GenerateRequest>,
     ) -> Result<Response<Events>, Status> {
-        let class = class_of(&caller(&request)?)?;
-        let request = request.into_inner();
-        MessageId::parse(&request.request_id).map_err(invalid)?;
-        Handle::parse(&request.handle).map_err(invalid)?;
+        let (class, request) = admit(request)?;
+        let model = format!("builtin/{}", guide::NAME);
         let events = if request.model != guide::NAME {
             vec![Event::Error(v1::ModelError {
                 class: ModelErrorClass::UnknownModel.into(),
                 message: "The provider builtin has one model, builtin/guide. Choose it with /model builtin/guide.".into(),
                 retry_after_seconds: 0,
             })]
-        } else if let Some(refused) = self.refusal(class, &request).await? {
+        } else if let Some(refused) = self.spending.refusal(class, &request, model).await? {
             vec![Event::Error(refused)]
         } else {
             guide::answer(&request.messages, &request.tools)
@@ -108,25 +55,15 @@ impl Model for Builtin {
     }
 }
 
-fn class_of(caller: &Role) -> Result<Class, Status> {
-    caller
-        .class()
-        .ok_or_else(|| Status::permission_denied("only agents ask models"))
-}
-
-#[allow(clippy::needless_pass_by_value)]
-fn invalid(error: IdError) -> Status {
-    Status::invalid_argument(error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use clawdbot_identity::InstanceName;
+    use clawdbot_identity::{Class, InstanceName, Role};
+    use clawdbot_proto::v1::authorize_reply::Outcome;
     use clawdbot_proto::v1::model_client::ModelClient;
     use clawdbot_proto::v1::model_server::ModelServer;
-    use clawdbot_proto::v1::spending_server::{Spending, SpendingServer};
+    use clawdbot_proto::v1::spending_server::{Spending as Policy, SpendingServer};
     use clawdbot_service::{Router, testing};
     use tonic::Code;
 
@@ -137,7 +74,7 @@ mod tests {
     struct FakePolicy(Arc<Mutex<(Option<&'static str>, Vec<v1::AuthorizeRequest>)>>);
 
     #[tonic::async_trait]
-    impl Spending for FakePolicy {
+    impl Policy for FakePolicy {
         async fn authorize(
             &self,
             request: Request<v1::AuthorizeRequest>,
@@ -185,7 +122,7 @@ mod tests {
             request_id: "t1:1".into(),
             handle: "abc".into(),
             model: "guide".into(),
-            ..Default::default()
+            ..v1::GenerateRequest::default()
         }
     }
 
@@ -221,7 +158,7 @@ mod tests {
             (ModelErrorClass::Denied, 9)
         );
         assert!(error.message.contains("no more today") && error.message.contains("budget.day"));
-        policy.0.lock().unwrap().0 = Some(NOT_DECIDED);
+        policy.0.lock().unwrap().0 = Some("config.none");
         let status = generate(&policy, Class::Main, request()).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
     }

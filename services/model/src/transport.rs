@@ -1,0 +1,198 @@
+//! From a request to the head of its answer: a kept connection or a socket from the dialer, TLS here, and headers that carry
+//! the key. What goes wrong is put into words here, once.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clawdbot_http::{Body, Connection, HttpError, Limits, Pool, Socket, Tls};
+use clawdbot_identity::Destination;
+use clawdbot_proto::v1::dialer_reply::Outcome;
+use clawdbot_proto::v1::{Dial, DialerReply, DialerRequest, dialer_request};
+use clawdbot_service::FrameClient;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use zeroize::Zeroizing;
+
+use crate::fault::{Fault, Kind};
+use crate::lease::Lease;
+use crate::settings::Settings;
+use crate::wire::Api;
+
+const AGENT: &str = concat!("clawdbot/", env!("CARGO_PKG_VERSION"));
+
+/// Gets a connected socket.
+pub type Dialer = Arc<
+    dyn Fn(Destination) -> Pin<Box<dyn Future<Output = Result<OwnedFd, Fault>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// The way to the provider. Cheap to clone.
+#[derive(Clone)]
+pub struct Transport {
+    dialer: Dialer,
+    tls: Tls,
+    pool: Pool,
+}
+
+impl Transport {
+    pub fn new(dialer: Dialer, tls: Tls) -> Self {
+        Self {
+            dialer,
+            tls,
+            pool: Pool::new(),
+        }
+    }
+
+    /// Connections that were given back.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub async fn send(
+        &self,
+        settings: &Settings,
+        request: Request<Bytes>,
+        limits: &Limits,
+    ) -> Result<Response<Body>, Fault> {
+        let fresh = || self.connect(settings);
+        self.pool.send(request, limits, fresh).await
+    }
+
+    async fn connect(&self, settings: &Settings) -> Result<Connection, Fault> {
+        let destination = settings.base.destination();
+        let socket = (self.dialer)(destination.clone()).await?;
+        let socket = Socket::adopt(socket)
+            .map_err(|error| Fault::new(Kind::Unreachable, error.to_string()))?;
+        Ok(match settings.base.tls() {
+            true => Connection::tls(socket, destination, &self.tls).await?,
+            false => Connection::plain(socket, destination).await?,
+        })
+    }
+}
+
+/// The dialer at the other end of its edge.
+pub fn dialer(client: FrameClient<DialerRequest, DialerReply>) -> Dialer {
+    Arc::new(move |destination| {
+        let client = client.clone();
+        Box::pin(async move {
+            let dial = Dial {
+                host: destination.host().as_str().to_owned(),
+                port: destination.port().into(),
+            };
+            let request = DialerRequest {
+                id: 0,
+                request: Some(dialer_request::Request::Dial(dial)),
+            };
+            let (reply, sockets) = client
+                .call(request)
+                .await
+                .map_err(|error| Fault::passing(Kind::Unreachable, error.to_string()))?;
+            let refused = match reply.outcome {
+                Some(Outcome::Connected(_)) => match sockets.into_iter().next() {
+                    Some(socket) => return Ok(socket),
+                    None => "the dialer handed over nothing".to_owned(),
+                },
+                // Decided, so that another try changes nothing.
+                Some(Outcome::Refused(refused)) => {
+                    format!("{} ({})", refused.message, refused.rule)
+                }
+                Some(Outcome::Failed(failed)) => {
+                    return Err(Fault::passing(Kind::Unreachable, failed.message));
+                }
+                _ => "the dialer gave no answer that is known here".to_owned(),
+            };
+            Err(Fault::new(Kind::Unreachable, refused))
+        })
+    })
+}
+
+/// A request to the provider, with the profile's key and the configured headers.
+pub fn request(
+    settings: &Settings,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    login: Option<(&Lease, &str)>,
+) -> Result<Request<Bytes>, Fault> {
+    let mut request = Request::new(body);
+    let target = format!("{}{path}", settings.prefix);
+    *request.uri_mut() = target
+        .parse()
+        .map_err(|_| Fault::new(Kind::Config, "baseUrl has a path that cannot be sent"))?;
+    *request.method_mut() = method;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(
+        ACCEPT,
+        HeaderValue::from_static("application/json, text/event-stream"),
+    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if settings.api == Api::Anthropic {
+        let version = HeaderValue::from_str(&settings.version)
+            .map_err(|_| Fault::new(Kind::Config, "apiVersion cannot stand in a header"))?;
+        headers.insert(HeaderName::from_static("anthropic-version"), version);
+    }
+    if let Some((lease, profile)) = login {
+        if let Some(key) = lease.key(profile) {
+            let (name, value) = key.expose(|key| authorization(settings, key))?;
+            headers.insert(name, value);
+        }
+        for (name, value) in lease.headers() {
+            let value = value.expose(sensitive)?;
+            headers.insert(name.clone(), value);
+        }
+    }
+    Ok(request)
+}
+
+/// How a key is shown. Each version of Anthropic's interface gets it as the official clients of its time send it; tokens of
+/// a subscription are no keys and go as bearer either way.
+fn authorization(settings: &Settings, key: &[u8]) -> Result<(HeaderName, HeaderValue), Fault> {
+    let as_key = settings.api == Api::Anthropic
+        && settings.version == "2023-06-01"
+        && !key.starts_with(b"sk-ant-oat");
+    if as_key {
+        return Ok((HeaderName::from_static("x-api-key"), sensitive(key)?));
+    }
+    let bearer = Zeroizing::new([b"Bearer ", key].concat());
+    Ok((AUTHORIZATION, sensitive(&bearer)?))
+}
+
+fn sensitive(value: &[u8]) -> Result<HeaderValue, Fault> {
+    let mut value = HeaderValue::from_bytes(value).map_err(|_| {
+        Fault::new(
+            Kind::Auth,
+            "it has a character that no header can hold, perhaps a line break",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl From<HttpError> for Fault {
+    fn from(error: HttpError) -> Self {
+        use HttpError::{
+            BodyTooLarge, Closed, Encoded, Handshake, HandshakeTimeout, HeadTimeout, HeadTooLarge,
+            IdleTimeout, Io, Protocol, Redirected, Request, Stale, TotalTimeout, Truncated,
+        };
+        let (kind, again) = match &error {
+            Handshake { .. } => (Kind::Unreachable, false),
+            HandshakeTimeout { .. } | Stale | Closed | Io(_) => (Kind::Unreachable, true),
+            Request(_) => (Kind::Invalid, false),
+            HeadTimeout { .. } | IdleTimeout { .. } | TotalTimeout { .. } => (Kind::Timeout, false),
+            Redirected { .. } => (Kind::Redirect, false),
+            HeadTooLarge | BodyTooLarge { .. } => (Kind::TooLarge, false),
+            Encoded | Protocol(_) => (Kind::Malformed, false),
+            Truncated => (Kind::Truncated, true),
+        };
+        Self {
+            again,
+            ..Self::new(kind, error.to_string())
+        }
+    }
+}
