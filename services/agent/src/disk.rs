@@ -1,5 +1,5 @@
-//! The one thread that waits for the disk, so that a slow fdatasync of one session holds up no other. Files are only ever
-//! appended to; what could not be written whole is taken back, so that a transcript ends in a complete line.
+//! The one thread that reads and writes files; what has to wait for the disk itself is `syncs`' business. Files are only
+//! ever appended to; what could not be written whole is taken back, so that a transcript ends in a complete line.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -31,6 +31,12 @@ impl Disk {
         Ok(Self(sender))
     }
 
+    /// Starts a job after all that came before. Nobody is told how it went.
+    pub fn start_job(&self, job: impl FnOnce() + Send + 'static) {
+        // Without the thread the process is ending.
+        let _sent = self.0.send(Box::new(job));
+    }
+
     /// Runs a job after all that came before. It runs to its end even if nobody waits any more.
     pub async fn run<T: Send + 'static>(
         &self,
@@ -50,10 +56,6 @@ pub struct Append {
     /// Length that the file must have. Zero makes the file.
     pub at: u64,
     pub bytes: Vec<u8>,
-    /// Whether they must have reached the disk.
-    pub sync: bool,
-    /// Whether the file's name must have reached it too.
-    pub sync_name: bool,
 }
 
 impl Append {
@@ -71,7 +73,7 @@ impl Append {
                 self.at
             )));
         }
-        let done = self.write(&mut file);
+        let done = file.write_all(&self.bytes);
         if done.is_err() {
             // If this fails as well, the next reader cuts off what is incomplete.
             let _taken_back = match self.at {
@@ -80,19 +82,6 @@ impl Append {
             };
         }
         done
-    }
-
-    fn write(&self, file: &mut File) -> io::Result<()> {
-        file.write_all(&self.bytes)?;
-        if self.sync {
-            file.sync_data()?;
-        }
-        if self.sync_name
-            && let Some(folder) = self.path.parent()
-        {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
     }
 }
 
@@ -130,14 +119,7 @@ mod tests {
 
     fn append(path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
         let (path, bytes) = (path.into(), bytes.into());
-        Append {
-            path,
-            at,
-            bytes,
-            sync: true,
-            sync_name: at == 0,
-        }
-        .perform()
+        Append { path, at, bytes }.perform()
     }
 
     #[test]

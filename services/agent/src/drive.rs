@@ -1,146 +1,255 @@
-//! Runs one turn's state machine against the model worker and the executor. A stop or the time limit interrupts whatever
-//! it waits for.
+//! Runs one turn's state machine against the model workers and the executor, and puts on record what happens as it happens,
+//! so that a turn that is cut off goes on from there. A stop or the time limit interrupts whatever it waits for, but never a
+//! write.
 
 use std::time::Duration;
 
-use clawdbot_identity::{Handle, ModelRef};
+use clawdbot_identity::TurnId;
 use clawdbot_proto::v1::{self, generate_event};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status, Streaming};
-use tracing::warn;
+use tracing::{info, warn};
 
+use crate::agent::Job;
+use crate::ask::unwritable;
+use crate::choice::Choice;
+use crate::compact::Summariser;
+use crate::context::{self, Plan};
+use crate::failure;
 use crate::live::Live;
 use crate::peers::Peers;
-use crate::prompt;
-use crate::transcript::{Failure, Item, Thread};
+use crate::prompt::Persona;
+use crate::sessions::{Reach, Sessions, Turnable};
+use crate::transcript::{Failure, Item, Origin, Thread};
 use crate::turn::{Input, Next, Turn};
 
 /// What a turn is run with.
 pub struct Drive<'a> {
     pub peers: &'a Peers,
+    pub sessions: &'a Sessions,
     pub live: &'a Live,
-    pub handle: &'a Handle,
-    pub thread: &'a Thread,
-    pub model: &'a ModelRef,
-    pub system: String,
+    pub job: &'a Job,
+    pub choices: &'a [Choice],
+    pub persona: Persona<'a>,
+    pub thinking: Option<&'a str>,
     pub verbose: bool,
     pub limit: Duration,
 }
 
+/// What came of a step.
+enum Done {
+    Input(Input),
+    /// A summary, for the record.
+    Compacted(Item, v1::Usage),
+    /// A summary could not be made, and the request may fit without one.
+    NotCompacted,
+}
+
 impl Drive<'_> {
-    /// Runs the turn to its end and returns what goes into the transcript.
-    pub async fn run(self, mut turn: Turn) -> (Result<v1::Answer, Failure>, Vec<Item>) {
+    /// Runs the turn to its end; `refused` says why it cannot even begin.
+    pub async fn run(
+        self,
+        mut turn: Turn,
+        refused: Option<Failure>,
+        turnable: &mut Turnable<'_>,
+    ) -> Result<v1::Answer, Failure> {
         let deadline = Instant::now() + self.limit;
         let mut io = Io {
             drive: &self,
-            tools: None,
             stream: None,
+            system: None,
         };
-        let mut next = turn.begin();
+        turn.steer(self.live.take_steered());
+        let mut next = match refused {
+            None => turn.begin(),
+            Some(failure) => turn.fail(failure),
+        };
         loop {
             turn.events()
                 .into_iter()
                 .for_each(|event| self.live.push(event));
+            let over = matches!(next, Next::End(_));
+            self.record(turn.take_items(), over, turnable).await?;
+            if let Next::End(end) = next {
+                return end;
+            }
+            let thread = turnable.thread().map_err(|e| unwritable(&e))?;
             let done = tokio::select! {
                 biased;
-                () = self.live.stopped() => Ok(Input::Stopped),
-                () = sleep_until(deadline) => Ok(Input::TimedOut),
-                done = io.perform(&next, &turn) => done,
+                () = self.live.stopped() => Ok(Done::Input(Input::Stopped)),
+                () = sleep_until(deadline) => Ok(Done::Input(Input::TimedOut)),
+                done = io.perform(&next, &turn, thread) => done,
             };
+            turn.steer(self.live.take_steered());
+            let model = turn.model();
             next = match done {
-                Ok(input) => turn.step(input),
+                Ok(Done::Input(input)) => turn.step(input),
+                Ok(Done::NotCompacted) => turn.compacted(None),
+                Ok(Done::Compacted(item, used)) => {
+                    self.record(vec![item], false, turnable).await?;
+                    turn.compacted(Some(used))
+                }
                 Err(failure) => turn.fail(failure),
             };
-            if let Next::End(end) = next {
-                turn.events()
-                    .into_iter()
-                    .for_each(|event| self.live.push(event));
-                return (end, turn.into_items());
+            if turn.model() != model {
+                warn!(
+                    turn = %self.job.id, from = %self.choices[model].model, to = %self.choices[turn.model()].model,
+                    "a model cannot be used; the turn goes on with the next one"
+                );
             }
         }
+    }
+
+    /// Appends what was said. Only at the end of a turn does it have to reach the disk, and nobody waits for that: after a
+    /// loss of power the gateway's queue still has the question, and the answer if that was taken.
+    async fn record(
+        &self,
+        items: Vec<Item>,
+        over: bool,
+        turnable: &mut Turnable<'_>,
+    ) -> Result<(), Failure> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let last = items.len() - 1;
+        let job = self.job;
+        let labelled = items.into_iter().enumerate().map(|(n, item)| {
+            let origin = match item {
+                Item::Tool(_) => Origin::Tool,
+                Item::User { .. } => job.origin(),
+                _ => Origin::Agent,
+            };
+            let turn: Option<TurnId> = (over && n == last).then(|| job.id.clone());
+            (origin, turn, item)
+        });
+        let reach = if over { Reach::Soon } else { Reach::Whenever };
+        self.sessions
+            .append(turnable, &job.session.key, labelled.collect(), reach)
+            .await
+            .map_err(|e| unwritable(&e))
     }
 }
 
 struct Io<'a> {
     drive: &'a Drive<'a>,
-    tools: Option<Vec<v1::ToolSpec>>,
     stream: Option<Streaming<v1::GenerateEvent>>,
+    /// The system text of a model, and which one that is.
+    system: Option<(usize, String)>,
 }
 
 impl Io<'_> {
-    async fn perform(&mut self, next: &Next, turn: &Turn) -> Result<Input, Failure> {
+    async fn perform(
+        &mut self,
+        next: &Next,
+        turn: &Turn,
+        thread: &Thread,
+    ) -> Result<Done, Failure> {
         match next {
             Next::Ask { request_id, wait } => {
                 self.stream = None;
-                sleep(*wait).await;
-                self.ask(request_id, turn).await
+                if !wait.is_zero() {
+                    sleep(*wait).await;
+                }
+                self.ask(request_id, turn, thread).await
             }
-            Next::Listen => Ok(self.listen().await),
-            Next::Invoke { call_id, call } => Ok(self.invoke(call_id, call, turn).await),
+            Next::Listen => Ok(Done::Input(self.listen(turn.model()).await)),
+            Next::Invoke { call_id, call } => {
+                let model = turn.model();
+                Ok(Done::Input(self.invoke(call_id, call, model, thread).await))
+            }
             // The loop ends before it comes here.
-            Next::End(_) => Ok(Input::Stopped),
+            Next::End(_) => Ok(Done::Input(Input::Stopped)),
         }
     }
 
-    async fn ask(&mut self, request_id: &str, turn: &Turn) -> Result<Input, Failure> {
-        let drive = self.drive;
-        let messages = prompt::messages(drive.thread, turn.items(), drive.system.len());
-        let messages = messages.ok_or_else(|| {
-            Failure::new(
-                "turn.too_long",
-                "What the tools returned is too much for one request to the model. Ask for a smaller step.",
-            )
-        })?;
+    async fn ask(
+        &mut self,
+        request_id: &str,
+        turn: &Turn,
+        thread: &Thread,
+    ) -> Result<Done, Failure> {
+        let (drive, job) = (self.drive, self.drive.job);
+        let choice = &drive.choices[turn.model()];
+        let tools = drive.peers.tools(&job.slice, &job.handle).await;
+        let system = self.system(turn.model(), &tools);
+        let messages = match context::plan(&thread.window, choice, &system, &tools, turn.size())? {
+            Plan::Send(messages) => messages,
+            Plan::Compact(cut) => {
+                let tokens = thread.window.tokens(context::overhead(&system, &tools));
+                info!(turn = %job.id, model = %choice.model, tokens, "the older part of a session is summarised");
+                let summariser = Summariser {
+                    peers: drive.peers,
+                    handle: &job.handle,
+                    choice,
+                    session_id: &thread.header.id,
+                    request_id: &format!("{request_id}.c"),
+                    wishes: "",
+                };
+                let done = summariser.summarise(cut, tokens).await;
+                return Ok(match done {
+                    Ok(done) => {
+                        let used = done.usage;
+                        Done::Compacted(Item::Compaction(done), used)
+                    }
+                    Err(error) if failure::passes_on(error.class()) => {
+                        Done::Input(Input::Model(generate_event::Event::Error(error)))
+                    }
+                    Err(error) => {
+                        warn!(turn = %job.id, model = %choice.model, error = error.message, "no summary could be made");
+                        Done::NotCompacted
+                    }
+                });
+            }
+        };
         let request = v1::GenerateRequest {
             request_id: request_id.into(),
-            handle: drive.handle.as_str().into(),
-            model: drive.model.model().into(),
-            system: drive.system.clone(),
+            handle: job.handle.as_str().into(),
+            model: choice.model.model().into(),
+            system,
             messages,
-            tools: self.tools().await,
+            tools: tools.to_vec(),
+            parameters: Some(choice.parameters(drive.thinking, job.parameters.as_ref())),
+            cache_key: thread.header.id.clone(),
+            context_tokens: choice.facts.context_window,
         };
-        match drive
-            .peers
-            .model(drive.model.provider())
-            .generate(request)
-            .await
-        {
+        let mut model = drive.peers.model(choice.model.provider());
+        Ok(Done::Input(match model.generate(request).await {
             Ok(reply) => {
                 self.stream = Some(reply.into_inner());
-                Ok(self.listen().await)
+                self.listen(turn.model()).await
             }
-            Err(status) => Ok(lost_or_rejected(&status)),
-        }
+            Err(status) => lost_or_rejected(&status),
+        }))
     }
 
-    /// The tools, asked for once in a turn.
-    async fn tools(&mut self) -> Vec<v1::ToolSpec> {
-        if self.tools.is_none() {
-            let request = v1::ListToolsRequest {
-                handle: self.drive.handle.as_str().into(),
-            };
-            self.tools = Some(
-                match self.drive.peers.executor().list_tools(request).await {
-                    Ok(reply) => reply.into_inner().tools,
-                    Err(status) => {
-                        warn!(code = ?status.code(), "the executor does not answer; this turn has no tools");
-                        Vec::new()
-                    }
-                },
-            );
+    fn system(&mut self, model: usize, tools: &[v1::ToolSpec]) -> String {
+        if let Some((_, text)) = self.system.as_ref().filter(|(of, _)| *of == model) {
+            return text.clone();
         }
-        self.tools.clone().unwrap_or_default()
+        let persona = &self.drive.persona;
+        let text = match self.drive.choices[model].facts.small_prompt {
+            true => persona.small_system(tools.iter().map(prost::Message::encoded_len).sum()),
+            false => persona.system(),
+        };
+        self.system = Some((model, text.clone()));
+        text
     }
 
-    async fn listen(&mut self) -> Input {
+    async fn listen(&mut self, model: usize) -> Input {
         while let Some(stream) = &mut self.stream {
             match stream.message().await {
                 Ok(Some(v1::GenerateEvent { event: Some(event) })) => {
-                    use generate_event::Event::{Error, Stop};
+                    use generate_event::Event::{Error, Stop, Usage};
                     if matches!(event, Stop(_) | Error(_)) {
                         self.stream = None;
                     }
-                    return Input::Model(event);
+                    return Input::Model(match event {
+                        Usage(mut usage) => {
+                            usage.cost_microusd = self.drive.choices[model].cost(&usage);
+                            Usage(usage)
+                        }
+                        event => event,
+                    });
                 }
                 // An event of a later version of the worker.
                 Ok(Some(_)) => {}
@@ -151,21 +260,25 @@ impl Io<'_> {
         Input::Lost
     }
 
-    async fn invoke(&self, call_id: &str, call: &v1::ToolCall, turn: &Turn) -> Input {
+    async fn invoke(
+        &self,
+        call_id: &str,
+        call: &v1::ToolCall,
+        model: usize,
+        thread: &Thread,
+    ) -> Input {
         let drive = self.drive;
-        let (totals, used) = (drive.thread.totals, turn.used());
-        let messages = u32::try_from(turn.items().len()).unwrap_or(u32::MAX);
         let request = v1::InvokeRequest {
             call_id: call_id.into(),
-            handle: drive.handle.as_str().into(),
+            handle: drive.job.handle.as_str().into(),
             tool: call.name.clone(),
             arguments_json: call.arguments_json.clone(),
             facts: Some(v1::SessionFacts {
-                session_id: drive.thread.header.id.clone(),
-                model: drive.model.as_str().into(),
-                input_tokens: totals.input_tokens.saturating_add(used.input_tokens),
-                output_tokens: totals.output_tokens.saturating_add(used.output_tokens),
-                messages: totals.messages.saturating_add(messages),
+                session_id: thread.header.id.clone(),
+                model: drive.choices[model].model.as_str().into(),
+                input_tokens: thread.totals.usage.input_tokens,
+                output_tokens: thread.totals.usage.output_tokens,
+                messages: thread.totals.messages,
                 verbose: drive.verbose,
             }),
         };

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clawdbot_identity::SessionKey;
+use clawdbot_proto::v1;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -19,7 +20,7 @@ const FILE: &str = "sessions.json";
 const LEAST_TURNS: usize = 64;
 
 /// What is known of a session without reading its transcript.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Meta {
     pub session_id: String,
     /// Milliseconds since 1970.
@@ -46,12 +47,24 @@ struct Row {
     output_tokens: u64,
     #[serde(default)]
     total_tokens: u64,
+    #[serde(default)]
+    cache_read: u64,
+    #[serde(default)]
+    cache_write: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost_microusd: Option<u64>,
+    #[serde(default)]
+    compaction_count: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     provider_override: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model_override: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verbose_level: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    thinking_level: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    response_usage: Option<String>,
     #[serde(default)]
     messages: u32,
     #[serde(default)]
@@ -187,18 +200,25 @@ impl Index {
             .model
             .as_deref()
             .and_then(|model| model.split_once('/'));
+        let usage = meta.totals.usage;
         Row {
             session_id: meta.session_id.clone(),
             updated_at: meta.updated_ms,
             session_file: transcript_path(&self.folder, &meta.session_id)
                 .display()
                 .to_string(),
-            input_tokens: meta.totals.input_tokens,
-            output_tokens: meta.totals.output_tokens,
-            total_tokens: meta.totals.input_tokens + meta.totals.output_tokens,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            total_tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+            cache_read: usage.cache_read_tokens,
+            cache_write: usage.cache_write_tokens,
+            cost_microusd: usage.cost_microusd,
+            compaction_count: meta.totals.compactions,
             provider_override: model.map(|(provider, _)| provider.into()),
             model_override: model.map(|(_, model)| model.into()),
             verbose_level: meta.settings.verbose.clone(),
+            thinking_level: meta.settings.thinking.clone(),
+            response_usage: meta.settings.usage.clone(),
             messages: meta.totals.messages,
             started_at: meta.started_ms,
             transcript_bytes: if meta.stale { 0 } else { meta.bytes },
@@ -234,12 +254,20 @@ impl Row {
             updated_ms: self.updated_at,
             totals: Totals {
                 messages: self.messages,
-                input_tokens: self.input_tokens,
-                output_tokens: self.output_tokens,
+                compactions: self.compaction_count,
+                usage: v1::Usage {
+                    input_tokens: self.input_tokens,
+                    output_tokens: self.output_tokens,
+                    cache_read_tokens: self.cache_read,
+                    cache_write_tokens: self.cache_write,
+                    cost_microusd: self.cost_microusd,
+                },
             },
             settings: Settings {
                 model: model.map(|(provider, model)| format!("{provider}/{model}")),
                 verbose: self.verbose_level,
+                thinking: self.thinking_level,
+                usage: self.response_usage,
             },
             bytes: self.transcript_bytes,
             stale: false,
@@ -309,12 +337,20 @@ mod tests {
         let mut thread = transcript(dir.path(), "s1", "agent:main:main", 5);
         thread.totals = Totals {
             messages: 3,
-            input_tokens: 4,
-            output_tokens: 5,
+            compactions: 1,
+            usage: v1::Usage {
+                input_tokens: 4,
+                output_tokens: 5,
+                cache_read_tokens: 2,
+                cache_write_tokens: 1,
+                cost_microusd: Some(7),
+            },
         };
         thread.settings = Settings {
             model: Some("a/b/c".into()),
             verbose: Some("on".into()),
+            thinking: Some("low".into()),
+            usage: Some("full".into()),
         };
         let mut index = Index::load(dir.path()).unwrap();
         index.note(&key("agent:main:main"), &thread);

@@ -1,7 +1,8 @@
 //! A turn while it runs: one writer, any number of readers. A reader that comes late or falls behind gets what was said so
-//! far in one piece; it never holds up the turn, and leaving does not end it.
+//! far in one piece; it never holds up the turn, and leaving does not end it. Messages that come in meanwhile wait here
+//! until the turn takes them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clawdbot_identity::SessionKey;
@@ -11,6 +12,16 @@ use tokio::sync::{broadcast, watch};
 
 /// Events that a reader may be behind before it gets everything in one piece instead.
 const BACKLOG: usize = 256;
+
+/// Messages that may go into one turn while it runs.
+const STEERED: usize = 64;
+
+/// A message that came in while the turn ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steered {
+    pub id: String,
+    pub text: String,
+}
 
 /// A running turn as others see it.
 pub struct Live {
@@ -24,6 +35,9 @@ pub struct Live {
 struct State {
     text: String,
     last: Option<Event>,
+    steered: Vec<Steered>,
+    /// Ids of all that were taken.
+    known: HashSet<String>,
 }
 
 impl Live {
@@ -56,6 +70,28 @@ impl Live {
         }
         // Nobody has to listen.
         let _readers = self.news.send(event);
+    }
+
+    /// Leaves a message for the turn; the same id again changes nothing. Says whether the turn can still take it.
+    pub fn steer(&self, message: Steered) -> bool {
+        let mut state = self.state();
+        if state.last.is_some() || *self.stop.borrow() {
+            return false;
+        }
+        if state.known.contains(&message.id) {
+            return true;
+        }
+        if state.known.len() == STEERED {
+            return false;
+        }
+        state.known.insert(message.id.clone());
+        state.steered.push(message);
+        true
+    }
+
+    /// The messages that came in since the last call.
+    pub fn take_steered(&self) -> Vec<Steered> {
+        std::mem::take(&mut self.state().steered)
     }
 
     /// A reader of everything from now on. With `from_start` nothing was pushed yet; otherwise it is told that the answer
@@ -206,6 +242,29 @@ mod tests {
         live2.push(answer("end"));
         let rest = all(slow).await;
         assert_eq!(rest, [say(&"x".repeat(10 * BACKLOG)), answer("end")]);
+    }
+
+    #[test]
+    fn a_message_for_a_running_turn_is_taken_once_and_never_by_one_that_ended() {
+        let message = |id: &str| Steered {
+            id: id.into(),
+            text: "x".into(),
+        };
+        let running = live();
+        assert!(running.steer(message("1")) && running.steer(message("2")));
+        assert!(running.steer(message("1")), "asked again");
+        assert_eq!(running.take_steered(), [message("1"), message("2")]);
+        assert!(running.steer(message("1")), "also after it was read");
+        assert!(running.take_steered().is_empty());
+        for n in 0..2 * STEERED {
+            running.steer(message(&format!("m{n}")));
+        }
+        assert_eq!(running.take_steered().len(), STEERED - 2);
+        running.push(answer("end"));
+        assert!(!running.steer(message("3")));
+        let stopped = live();
+        stopped.stop();
+        assert!(!stopped.steer(message("1")));
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! What the agent has of other processes: its own slice of the configuration, policy, model workers and the executor.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use clawdbot_identity::{Class, Handle, InstanceName, ProviderId, Role, SessionKey};
 use clawdbot_proto::v1::executor_client::ExecutorClient;
@@ -11,11 +12,38 @@ use clawdbot_proto::v1::{self, AgentSlice, Snapshot, snapshot::Slice};
 use clawdbot_service::Edge;
 use tokio::sync::watch;
 use tonic::{Code, Status};
+use tracing::warn;
 
 use crate::transcript::Failure;
 
 /// Policy's word for having no valid configuration.
 const NOT_DECIDED: &str = "config.none";
+
+/// The slice in force when a turn began.
+#[derive(Clone)]
+pub struct Config(Arc<Snapshot>);
+
+impl Deref for Config {
+    type Target = AgentSlice;
+
+    fn deref(&self) -> &AgentSlice {
+        static NONE: LazyLock<AgentSlice> = LazyLock::new(AgentSlice::default);
+        match &self.0.slice {
+            Some(Slice::Agent(slice)) => slice,
+            // `Config` is made of an agent's slice only.
+            _ => &NONE,
+        }
+    }
+}
+
+impl Config {
+    fn of(snapshot: &Arc<Snapshot>) -> Option<Self> {
+        let agents = matches!(snapshot.slice, Some(Slice::Agent(_)));
+        agents.then(|| Self(Arc::clone(snapshot)))
+    }
+}
+
+type Tools = Arc<Vec<v1::ToolSpec>>;
 
 type MakeEdge = Box<dyn Fn(&Role) -> Edge + Send + Sync>;
 
@@ -27,6 +55,8 @@ pub struct Peers {
     executor: ExecutorClient<Edge>,
     edge: MakeEdge,
     models: Mutex<HashMap<ProviderId, ModelClient<Edge>>>,
+    /// The executor's tools, and the configuration under which it named them.
+    tools: Mutex<Option<(Config, Tools)>>,
 }
 
 /// A session as policy knows it.
@@ -51,6 +81,7 @@ impl Peers {
             executor: ExecutorClient::new(edge(&Role::executor())),
             edge,
             models: Mutex::default(),
+            tools: Mutex::default(),
         }
     }
 
@@ -59,19 +90,19 @@ impl Peers {
     }
 
     /// The slice in force; waits for the first one.
-    pub async fn slice(&self) -> Result<AgentSlice, Status> {
+    pub async fn slice(&self) -> Result<Config, Status> {
         let mut config = self.config.clone();
         let snapshot = config.wait_for(Option::is_some).await;
-        let snapshot = snapshot
-            .map_err(|_| Status::unavailable("the process is ending"))?
-            .clone();
-        agent_slice(snapshot.as_deref())
+        let snapshot = snapshot.map_err(|_| Status::unavailable("the process is ending"))?;
+        snapshot
+            .as_ref()
+            .and_then(Config::of)
             .ok_or_else(|| Status::internal("the configuration's slice is not an agent's"))
     }
 
     /// The slice in force, if there is one.
-    pub fn present_slice(&self) -> AgentSlice {
-        agent_slice(self.config.borrow().as_deref()).unwrap_or_default()
+    pub fn present_slice(&self) -> Option<Config> {
+        self.config.borrow().as_ref().and_then(Config::of)
     }
 
     /// Asks policy what a handle stands for. The inner error is a refusal, the outer one says that nobody could decide.
@@ -125,12 +156,31 @@ impl Peers {
     pub fn executor(&self) -> ExecutorClient<Edge> {
         self.executor.clone()
     }
-}
 
-fn agent_slice(snapshot: Option<&Snapshot>) -> Option<AgentSlice> {
-    match snapshot?.slice.as_ref()? {
-        Slice::Agent(slice) => Some(slice.clone()),
-        _ => None,
+    /// The tools that there are, in an order that never changes; the executor is asked once under each configuration.
+    pub async fn tools(&self, config: &Config, handle: &Handle) -> Tools {
+        let known = || self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((under, tools)) = &*known()
+            && Arc::ptr_eq(&under.0, &config.0)
+        {
+            return Arc::clone(tools);
+        }
+        let request = v1::ListToolsRequest {
+            handle: handle.as_str().into(),
+        };
+        match self.executor().list_tools(request).await {
+            Ok(reply) => {
+                let mut tools = reply.into_inner().tools;
+                tools.sort_by(|a, b| a.name.cmp(&b.name));
+                let tools = Arc::new(tools);
+                *known() = Some((config.clone(), Arc::clone(&tools)));
+                tools
+            }
+            Err(status) => {
+                warn!(code = ?status.code(), "the executor does not answer; this turn has no tools");
+                Tools::default()
+            }
+        }
     }
 }
 

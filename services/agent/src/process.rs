@@ -17,6 +17,7 @@ use crate::index::Index;
 use crate::peers::Peers;
 use crate::service::Service;
 use crate::sessions::Sessions;
+use crate::syncs::Syncs;
 use crate::workspace::make_folder;
 use crate::world::System;
 
@@ -70,7 +71,7 @@ fn workspaces(setup: &Setup, class: Class) -> Vec<PathBuf> {
 /// Answers the gateway until the process should end.
 ///
 /// # Errors
-/// When the thread for the disk cannot be started.
+/// When a thread for the disk cannot be started.
 pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeError> {
     let Prepared {
         class,
@@ -78,7 +79,8 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
         index,
         workspaces,
     } = prepared;
-    let sessions = Sessions::new(&folder, class, index, Disk::start()?, Arc::new(System));
+    let (disk, syncs) = (Disk::start()?, Syncs::start()?);
+    let sessions = Sessions::new(&folder, class, index, disk, syncs, Arc::new(System));
     let edges = context.clone();
     let peers = Peers::new(
         class,

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use clawdbot_identity::{Handle, IdError, TurnId};
+use clawdbot_identity::{Handle, IdError, MessageId, TurnId};
 use clawdbot_proto::v1::agent_server::Agent as Serve;
 use clawdbot_proto::v1::{self, RunEvent, run_event::Event};
 use futures_util::{Stream, stream};
@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use crate::agent::{Agent, Job, TEXT_BYTES};
+use crate::live::Steered;
 use crate::transcript::Failure;
 
 /// Characters of a turn id: the ids of its calls, which are it and a number, have at most 128.
@@ -42,6 +43,11 @@ impl Serve for Service {
                 "a message must have 1 byte to 256 KiB",
             ));
         }
+        if request.extra_system.len() > TEXT_BYTES {
+            return Err(Status::invalid_argument(
+                "what is added to the system text must have at most 256 KiB",
+            ));
+        }
         let slice = self.0.peers.slice().await?;
         let session = match self.0.peers.resolve(&handle).await? {
             Ok(session) => session,
@@ -51,6 +57,9 @@ impl Serve for Service {
             id,
             handle,
             text: request.text,
+            extra_system: request.extra_system,
+            source: request.source,
+            parameters: request.parameters,
             session,
             slice,
         })?;
@@ -68,6 +77,26 @@ impl Serve for Service {
         let turn = TurnId::parse(&request.get_ref().turn_id).map_err(invalid)?;
         let cancelled = self.0.cancel(&turn);
         Ok(Response::new(v1::CancelReply { cancelled }))
+    }
+
+    async fn steer(
+        &self,
+        request: Request<v1::SteerRequest>,
+    ) -> Result<Response<v1::SteerReply>, Status> {
+        let request = request.into_inner();
+        let turn = TurnId::parse(&request.turn_id).map_err(invalid)?;
+        let message = MessageId::parse(&request.message_id).map_err(invalid)?;
+        if !(1..=TEXT_BYTES).contains(&request.text.len()) {
+            return Err(Status::invalid_argument(
+                "a message must have 1 byte to 256 KiB",
+            ));
+        }
+        let message = Steered {
+            id: message.as_str().into(),
+            text: request.text,
+        };
+        let taken = self.0.steer(&turn, message);
+        Ok(Response::new(v1::SteerReply { taken }))
     }
 
     async fn history(
@@ -103,13 +132,10 @@ impl Serve for Service {
     ) -> Result<Response<v1::ListSessionsReply>, Status> {
         let slice = self.0.peers.present_slice();
         let model = |key: &clawdbot_identity::SessionKey| {
-            let profile = slice
-                .agents
-                .iter()
-                .find(|profile| profile.id == key.agent().as_str());
-            profile
-                .map(|profile| profile.model.clone())
-                .unwrap_or_default()
+            let agents = slice.iter().flat_map(|slice| &slice.agents);
+            let mut profiles = agents.filter(|profile| profile.id == key.agent().as_str());
+            let profile = profiles.next();
+            profile.map_or(String::new(), |profile| profile.model.clone())
         };
         let sessions = self.0.sessions.list(model).await;
         Ok(Response::new(v1::ListSessionsReply { sessions }))

@@ -15,11 +15,13 @@ use tracing::{error, warn};
 
 use crate::disk::{self, Append, Disk};
 use crate::index::{Index, transcript_path};
+use crate::reply;
+use crate::syncs::{self, Syncs};
 use crate::transcript::{self, Batch, Header, Item, Origin, Outcome, Path, Thread};
 use crate::world::{World, entry_id, uuid};
 
 /// Sessions kept open, and the bytes that they may hold altogether.
-const OPEN: usize = 64;
+const OPEN: usize = 256;
 const OPEN_BYTES: usize = 16 << 20;
 /// Bytes of text in one answer about history, and sessions in one list; the caller takes 4 MiB.
 const HISTORY_BYTES: usize = 2 << 20;
@@ -38,17 +40,41 @@ pub struct Turnable<'a> {
 }
 
 impl Turnable<'_> {
-    /// What the transcript says. `None` only after a write that failed.
-    pub fn thread(&self) -> Option<&Thread> {
-        self.lane.as_ref()
+    /// What the transcript says; fails only after a write that failed.
+    pub fn thread(&self) -> io::Result<&Thread> {
+        self.lane.as_ref().ok_or_else(closed)
+    }
+
+    /// The same, to go back in it or to shorten it in memory.
+    pub fn thread_mut(&mut self) -> io::Result<&mut Thread> {
+        self.lane.as_mut().ok_or_else(closed)
     }
 }
+
+fn closed() -> io::Error {
+    io::Error::other("the transcript is closed")
+}
+
+/// When an append has to have reached the disk. It is in the file, and safe from the death of this process, in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// With whatever is synced next.
+    Whenever,
+    /// Soon; nobody waits for it.
+    Soon,
+    /// Before anything else happens.
+    Now,
+}
+
+/// Something for the transcript: where it comes from, the turn that it begins or ends, and what it says.
+pub type Said = (Origin, Option<TurnId>, Item);
 
 /// All sessions of the class.
 pub struct Sessions {
     folder: PathBuf,
     class: Class,
     disk: Disk,
+    syncs: Syncs,
     world: Arc<dyn World>,
     index: Mutex<Index>,
     open: Mutex<HashMap<SessionKey, Arc<Session>>>,
@@ -61,12 +87,14 @@ impl Sessions {
         class: Class,
         index: Index,
         disk: Disk,
+        syncs: Syncs,
         world: Arc<dyn World>,
     ) -> Self {
         Self {
             folder: folder.into(),
             class,
             disk,
+            syncs,
             world,
             index: Mutex::new(index),
             open: Mutex::new(HashMap::new()),
@@ -76,6 +104,11 @@ impl Sessions {
 
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.world.now_ms()
     }
 
     /// How many sessions there are.
@@ -153,11 +186,14 @@ impl Sessions {
         let after = old.as_ref().map_or(0, |(header, _)| header.at_ms() + 1);
         *turnable.lane = Some(Thread::new(self.header(key, workspace, after)?));
         // The new transcript is on disk before the old one steps aside: at any moment one of them is the session.
-        self.append(turnable, key, None, Vec::new(), true).await?;
+        self.append(turnable, key, Vec::new(), Reach::Now).await?;
         if let Some((header, bytes)) = old.filter(|(_, bytes)| *bytes > 0) {
             let path = transcript_path(&self.folder, &header.id);
             let aside = path.with_extension(format!("jsonl.reset.{}", self.world.now_ms()));
-            let moved = self.disk.run(move || fs::rename(path, aside)).await;
+            // Under its new name nobody would sync it.
+            let move_aside =
+                move || syncs::sync(&path, false).and_then(|()| fs::rename(path, aside));
+            let moved = self.disk.run(move_aside).await;
             if let Err(error) = moved {
                 warn!(%key, bytes, %error, "the old transcript keeps its name");
             }
@@ -165,65 +201,64 @@ impl Sessions {
         Ok(())
     }
 
-    /// Appends what happened after `parent`. With `sync` it, and all that was appended before, is on disk afterwards.
+    /// Appends what happened after the leaf.
     pub async fn append(
         &self,
         turnable: &mut Turnable<'_>,
         key: &SessionKey,
-        parent: Option<String>,
-        said: Vec<(Origin, Option<TurnId>, Item)>,
-        sync: bool,
+        said: Vec<Said>,
+        reach: Reach,
     ) -> io::Result<()> {
-        let thread = turnable
-            .lane
-            .as_mut()
-            .ok_or_else(|| io::Error::other("the transcript is closed"))?;
-        let mut batch = Batch::new(thread, parent);
+        let thread = turnable.thread_mut()?;
+        let mut batch = Batch::new(thread);
         for (origin, turn, item) in said {
-            batch.push(
-                entry_id(self.world.random()?),
-                self.world.now_ms(),
-                origin,
-                turn,
-                item,
-            );
+            let id = entry_id(self.world.random()?);
+            batch.push(id, self.world.now_ms(), origin, turn, item);
         }
+        let path = transcript_path(&self.folder, &thread.header.id);
         let write = Append {
-            path: transcript_path(&self.folder, &thread.header.id),
+            path: path.clone(),
             at: batch.at,
             bytes: std::mem::take(&mut batch.bytes),
-            sync,
-            sync_name: sync && !thread.name_synced,
         };
-        if let Err(error) = self.disk.run(move || write.perform()).await {
+        let name = !thread.name_synced;
+        let written = self.disk.run(move || {
+            write.perform()?;
+            match reach {
+                Reach::Now => syncs::sync(&write.path, name),
+                _ => Ok(()),
+            }
+        });
+        if let Err(error) = written.await {
             // Whatever is on disk now is the truth; the next turn reads it.
             *turnable.lane = None;
             error!(%key, %error, "a transcript could not be written");
             return Err(error);
         }
         batch.commit(thread);
-        thread.name_synced |= sync;
-        let due = {
-            let mut index = self.index();
-            index.note(key, thread);
-            index.take_due()
-        };
-        self.write_index(due).await;
-        Ok(())
-    }
-
-    async fn write_index(&self, content: Option<Vec<u8>>) {
-        let Some(content) = content else { return };
-        let path = self.index().file();
-        if let Err(error) = self.disk.run(move || disk::replace(&path, &content)).await {
-            warn!(%error, "sessions.json could not be written; it is made again from the transcripts when needed");
+        if reach == Reach::Soon {
+            self.syncs.add(path, name);
         }
+        thread.name_synced |= reach != Reach::Whenever;
+        let mut index = self.index();
+        index.note(key, thread);
+        if let Some(content) = index.take_due() {
+            let path = index.file();
+            self.disk.start_job(move || write_index(&path, &content));
+        }
+        Ok(())
     }
 
     /// Writes what is due when the process ends.
     pub async fn finish(&self) {
         let content = self.index().take_unwritten();
-        self.write_index(content).await;
+        let path = self.index().file();
+        if let Some(content) = content {
+            let write = move || Ok(write_index(&path, &content));
+            // The job says itself what went wrong.
+            let _done = self.disk.run(write).await;
+        }
+        self.syncs.settled().await;
     }
 
     /// How a turn ended, from where it stands in the transcript.
@@ -261,8 +296,8 @@ impl Sessions {
                 session_id: meta.session_id.clone(),
                 class: self.class.as_str().into(),
                 updated_at_ms: meta.updated_ms,
-                input_tokens: meta.totals.input_tokens,
-                output_tokens: meta.totals.output_tokens,
+                input_tokens: meta.totals.usage.input_tokens,
+                output_tokens: meta.totals.usage.output_tokens,
                 model: meta
                     .settings
                     .model
@@ -294,6 +329,12 @@ impl Sessions {
                 Err(error) => warn!(%key, %error, "a transcript cannot be read"),
             }
         }
+    }
+}
+
+fn write_index(path: &FilePath, content: &[u8]) {
+    if let Err(error) = disk::replace(path, content) {
+        warn!(%error, "sessions.json could not be written; it is made again from the transcripts when needed");
     }
 }
 
@@ -343,8 +384,11 @@ fn history(path: &FilePath, limit: usize) -> io::Result<Vec<v1::HistoryEntry>> {
             turn_id: turn_id.into(),
         };
         let lines = match &entry.item {
-            Item::User { text } => vec![line("user", text)],
-            Item::Assistant(said) if !said.text.is_empty() => vec![line("assistant", &said.text)],
+            Item::User { text, .. } => vec![line("user", text)],
+            Item::Assistant(said) => match reply::visible(&said.text) {
+                text if text.is_empty() => Vec::new(),
+                text => vec![line("assistant", &text)],
+            },
             Item::Command {
                 question, answer, ..
             } => vec![line("user", question), line("assistant", answer)],

@@ -143,6 +143,7 @@ async fn ask(client: &mut AgentClient<Edge>, turn: &str, text: &str) -> String {
         turn_id: turn.into(),
         handle: "h".into(),
         text: text.into(),
+        ..v1::RunRequest::default()
     };
     let mut stream = client.run(request).await.unwrap().into_inner();
     let mut last = None;

@@ -11,7 +11,9 @@ use clawdbot_proto::v1::executor_server::{Executor, ExecutorServer};
 use clawdbot_proto::v1::model_server::{Model, ModelServer};
 use clawdbot_proto::v1::run_event::Event;
 use clawdbot_proto::v1::sessions_server::{Sessions as Policy, SessionsServer};
-use clawdbot_proto::v1::{self, Snapshot, StopReason, generate_event, snapshot::Slice};
+use clawdbot_proto::v1::{
+    self, ModelErrorClass, Snapshot, StopReason, generate_event, snapshot::Slice,
+};
 use clawdbot_service::testing::{self, Link};
 use clawdbot_service::{Edge, Router};
 use futures_util::stream::{self, Stream};
@@ -24,12 +26,14 @@ use crate::index::Index;
 use crate::peers::Peers;
 use crate::service::Service;
 use crate::sessions::Sessions;
+use crate::syncs::Syncs;
 use crate::world::tests::Counting;
 
 type Events = std::pin::Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
 type Replies = mpsc::UnboundedSender<Result<v1::GenerateEvent, Status>>;
 
-/// Handles say what they stand for: `CLASS_NAME` is the session NAME, `undecided` has no answer, `denied` is refused.
+/// Handles say what they stand for: `CLASS_NAME` is the session NAME, `approved_NAME` the same of somebody who is not the
+/// owner, `undecided` has no answer, `denied` is refused.
 struct FakePolicy;
 
 #[tonic::async_trait]
@@ -49,6 +53,10 @@ impl Policy for FakePolicy {
                 "session.expired: the handle is too old",
             ));
         };
+        let standing = match class {
+            "approved" => "approved",
+            _ => "owner",
+        };
         let class = match class {
             "guest" => v1::Class::Guest,
             _ => v1::Class::Main,
@@ -57,17 +65,21 @@ impl Policy for FakePolicy {
             session_key: format!("agent:main:{name}"),
             agent_id: "main".into(),
             class: class.into(),
-            standing: "owner".into(),
+            standing: standing.into(),
         }))
     }
 }
 
 #[derive(Clone)]
-struct FakeModel(mpsc::UnboundedSender<Asked>);
+struct FakeModel(mpsc::UnboundedSender<Asked>, &'static str);
+
+/// The providers that run.
+const PROVIDERS: [&str; 2] = ["builtin", "backup"];
 
 /// A request to the model, and the way to answer it.
 pub struct Asked {
     pub request: v1::GenerateRequest,
+    pub provider: &'static str,
     replies: Replies,
 }
 
@@ -93,11 +105,24 @@ impl Asked {
         }));
     }
 
-    pub fn stop(self, reason: StopReason) {
+    pub fn used(&self, input: u64, output: u64) {
         self.event(generate_event::Event::Usage(v1::Usage {
-            input_tokens: 2,
-            output_tokens: 3,
+            input_tokens: input,
+            output_tokens: output,
+            ..v1::Usage::default()
         }));
+    }
+
+    pub fn fail(self, class: ModelErrorClass, message: &str) {
+        self.event(generate_event::Event::Error(v1::ModelError {
+            class: class.into(),
+            message: message.into(),
+            ..v1::ModelError::default()
+        }));
+    }
+
+    pub fn stop(self, reason: StopReason) {
+        self.used(2, 3);
         self.event(generate_event::Event::Stop(v1::Stop {
             reason: reason.into(),
         }));
@@ -135,7 +160,11 @@ impl Model for FakeModel {
         let (replies, events) = mpsc::unbounded_channel();
         let request = request.into_inner();
         self.0
-            .send(Asked { request, replies })
+            .send(Asked {
+                request,
+                provider: self.1,
+                replies,
+            })
             .map_err(|_| Status::internal("the test is over"))?;
         let events = stream::unfold(events, |mut events| async {
             Some((events.recv().await?, events))
@@ -144,9 +173,15 @@ impl Model for FakeModel {
     }
 }
 
-/// Answers every call and keeps what it was asked.
-#[derive(Clone, Default)]
-struct FakeExecutor(Arc<Mutex<Vec<v1::InvokeRequest>>>);
+/// Answers every call, while its door is open, and keeps what it was asked.
+#[derive(Clone)]
+struct FakeExecutor {
+    invoked: mpsc::UnboundedSender<()>,
+    calls: Arc<Mutex<Vec<v1::InvokeRequest>>>,
+    lists: Arc<Mutex<u32>>,
+    open: watch::Receiver<bool>,
+    output: Arc<Mutex<Option<String>>>,
+}
 
 #[tonic::async_trait]
 impl Executor for FakeExecutor {
@@ -154,10 +189,12 @@ impl Executor for FakeExecutor {
         &self,
         _: Request<v1::ListToolsRequest>,
     ) -> Result<Response<v1::ListToolsReply>, Status> {
-        let tools = vec![v1::ToolSpec {
-            name: "session_status".into(),
+        *self.lists.lock().unwrap() += 1;
+        let tools = ["session_status", "clock"].map(|name| v1::ToolSpec {
+            name: name.into(),
             ..Default::default()
-        }];
+        });
+        let tools = tools.into();
         Ok(Response::new(v1::ListToolsReply { tools }))
     }
 
@@ -166,8 +203,11 @@ impl Executor for FakeExecutor {
         request: Request<v1::InvokeRequest>,
     ) -> Result<Response<v1::InvokeReply>, Status> {
         let request = request.into_inner();
-        let output = format!("ran {}", request.call_id);
-        self.0.lock().unwrap().push(request);
+        let output = self.output.lock().unwrap().clone();
+        let output = output.unwrap_or_else(|| format!("ran {}", request.call_id));
+        self.calls.lock().unwrap().push(request);
+        self.invoked.send(()).unwrap();
+        self.open.clone().wait_for(|open| *open).await.unwrap();
         Ok(Response::new(v1::InvokeReply {
             output,
             ..Default::default()
@@ -180,8 +220,11 @@ pub struct Rig {
     pub home: tempfile::TempDir,
     links: Arc<HashMap<Role, Link>>,
     requests: mpsc::UnboundedReceiver<Asked>,
-    model: FakeModel,
+    model: mpsc::UnboundedSender<Asked>,
     executor: FakeExecutor,
+    invocations: mpsc::UnboundedReceiver<()>,
+    /// Whether calls of tools come back.
+    pub door: watch::Sender<bool>,
     world: Arc<Counting>,
     pub config: watch::Sender<Option<Arc<Snapshot>>>,
 }
@@ -194,7 +237,7 @@ pub fn slice() -> v1::AgentSlice {
             ..Default::default()
         }],
         default_agent: "main".into(),
-        providers: vec!["builtin".into()],
+        providers: PROVIDERS.map(Into::into).into(),
         ..Default::default()
     }
 }
@@ -206,29 +249,41 @@ pub fn snapshot(slice: v1::AgentSlice) -> Option<Arc<Snapshot>> {
     }))
 }
 
-fn model_role() -> Role {
-    Role::model(&InstanceName::parse("builtin").unwrap())
+fn model_role(provider: &str) -> Role {
+    Role::model(&InstanceName::parse(provider).unwrap())
 }
 
 impl Rig {
     pub async fn new() -> Self {
         let me = Role::agent(Class::Main);
         let (sender, requests) = mpsc::unbounded_channel();
-        let (model, executor) = (FakeModel(sender), FakeExecutor::default());
+        let (invoked, invocations) = mpsc::unbounded_channel();
+        let door = watch::Sender::new(true);
+        let executor = FakeExecutor {
+            invoked,
+            calls: Arc::default(),
+            lists: Arc::default(),
+            open: door.subscribe(),
+            output: Arc::default(),
+        };
+        let models = PROVIDERS.map(|provider| {
+            let model = FakeModel(sender.clone(), provider);
+            (
+                model_role(provider),
+                Router::new().add(ModelServer::new(model)),
+            )
+        });
         let routers = [
             (
                 Role::policy(),
                 Router::new().add(SessionsServer::new(FakePolicy)),
             ),
             (
-                model_role(),
-                Router::new().add(ModelServer::new(model.clone())),
-            ),
-            (
                 Role::executor(),
                 Router::new().add(ExecutorServer::new(executor.clone())),
             ),
         ];
+        let routers = routers.into_iter().chain(models);
         let mut links = HashMap::new();
         for (role, router) in routers {
             let link = Link::new(&me, &role);
@@ -239,8 +294,10 @@ impl Rig {
             home: tempfile::tempdir().unwrap(),
             links: Arc::new(links),
             requests,
-            model,
+            model: sender,
             executor,
+            invocations,
+            door,
             world: Arc::default(),
             config: watch::Sender::new(snapshot(slice())),
         }
@@ -257,9 +314,9 @@ impl Rig {
         let (config, links) = (self.config.subscribe(), Arc::clone(&self.links));
         let edges = Box::new(move |role: &Role| -> Edge { links[role].edge() });
         let index = Index::load(&folder).unwrap();
-        let disk = Disk::start().unwrap();
+        let (disk, syncs) = (Disk::start().unwrap(), Syncs::start().unwrap());
         let peers = Peers::new(Class::Main, config, edges);
-        let sessions = Sessions::new(&folder, Class::Main, index, disk, self.world.clone());
+        let sessions = Sessions::new(&folder, Class::Main, index, disk, syncs, self.world.clone());
         let agent = Agent::new(peers, sessions, vec![workspace]);
         let router = Router::new().add(AgentServer::new(Service(Arc::clone(&agent))));
         let edge = testing::connect(&Role::gateway(), &Role::agent(Class::Main), router).unwrap();
@@ -281,12 +338,36 @@ impl Rig {
 
     /// The model worker dies, and a new one takes its place.
     pub async fn restart_model(&self) {
-        let router = Router::new().add(ModelServer::new(self.model.clone()));
-        self.links[&model_role()].reconnect(router).await.unwrap();
+        let model = FakeModel(self.model.clone(), PROVIDERS[0]);
+        let router = Router::new().add(ModelServer::new(model));
+        let link = &self.links[&model_role(PROVIDERS[0])];
+        link.reconnect(router).await.unwrap();
     }
 
     pub fn invoked(&self) -> Vec<v1::InvokeRequest> {
-        self.executor.0.lock().unwrap().clone()
+        self.executor.calls.lock().unwrap().clone()
+    }
+
+    /// Waits until a tool is being run.
+    pub async fn invoking(&mut self) {
+        self.invocations.recv().await.unwrap();
+    }
+
+    /// What tools return from here on.
+    pub fn output(&self, text: &str) {
+        *self.executor.output.lock().unwrap() = Some(text.into());
+    }
+
+    /// How often the executor was asked which tools there are.
+    pub fn lists(&self) -> u32 {
+        *self.executor.lists.lock().unwrap()
+    }
+
+    /// Changes the configuration.
+    pub fn configure(&self, change: impl FnOnce(&mut v1::AgentSlice)) {
+        let mut slice = slice();
+        change(&mut slice);
+        self.config.send_replace(snapshot(slice));
     }
 
     /// All lines of all transcripts with this ending.
@@ -333,12 +414,31 @@ impl Running {
         handle: &str,
         text: &str,
     ) -> Result<Streaming<v1::RunEvent>, Status> {
-        let request = v1::RunRequest {
+        self.request(v1::RunRequest {
             turn_id: turn.into(),
             handle: handle.into(),
             text: text.into(),
-        };
+            ..v1::RunRequest::default()
+        })
+        .await
+    }
+
+    pub async fn request(
+        &self,
+        request: v1::RunRequest,
+    ) -> Result<Streaming<v1::RunEvent>, Status> {
         Ok(self.client.clone().run(request).await?.into_inner())
+    }
+
+    /// Steers a running turn; says whether that was taken.
+    pub async fn steer(&self, turn: &str, message: &str, text: &str) -> bool {
+        let request = v1::SteerRequest {
+            turn_id: turn.into(),
+            message_id: message.into(),
+            text: text.into(),
+        };
+        let reply = self.client.clone().steer(request).await;
+        reply.unwrap().into_inner().taken
     }
 
     pub async fn cancel(&self, turn: &str) -> bool {

@@ -25,7 +25,7 @@ async fn a_question_is_streamed_answered_and_recorded() {
     );
     assert_eq!(
         (asked.request.request_id.as_str(), asked.request.tools.len()),
-        ("t1:1", 1)
+        ("t1:1", 2)
     );
     let question_on_disk = rig.lines(".jsonl");
     assert_eq!(
@@ -48,7 +48,8 @@ async fn a_question_is_streamed_answered_and_recorded() {
         answer.usage,
         Some(Usage {
             input_tokens: 2,
-            output_tokens: 3
+            output_tokens: 3,
+            ..Usage::default()
         })
     );
 

@@ -1,6 +1,7 @@
 //! What can stand in a transcript, in our own words. How it looks on disk is `line`'s business.
 //! Each entry carries the origin of its text; an origin is told by policy and by the kind of entry, never by the text.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use clawdbot_identity::{SessionKey, TurnId};
@@ -8,7 +9,7 @@ use clawdbot_proto::v1;
 use serde::{Deserialize, Serialize};
 
 /// Where a span of text comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// The owner, in a direct conversation.
@@ -102,8 +103,23 @@ pub struct Assistant {
     pub model: String,
     pub usage: v1::Usage,
     pub end: End,
-    /// On the last message of a turn: all of its text, and what it used altogether.
-    pub answer: Option<(String, v1::Usage)>,
+    /// The message as its provider wrote it, where text and calls do not say it all.
+    pub replay: Option<v1::Replay>,
+    /// On the last message of a turn: the answer to the whole turn. Of a failed one only what it used counts.
+    pub answer: Option<v1::Answer>,
+}
+
+/// A summary that stands for the older part of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compaction {
+    pub summary: String,
+    /// Id of the first entry that is still sent as it is: always a question.
+    pub first_kept: String,
+    pub tokens_before: u64,
+    /// Where the text that was summarised came from, all of it, what earlier summaries stood for included.
+    pub origins: BTreeSet<Origin>,
+    /// What making the summary used.
+    pub usage: v1::Usage,
 }
 
 /// What a command of the chat changed for the rest of the session. `None` leaves a setting as it is.
@@ -116,6 +132,12 @@ pub struct Change {
     /// off, on or full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verbose: Option<String>,
+    /// off, minimal, low, medium, high or xhigh, or empty for what the configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+    /// off, tokens or full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<String>,
 }
 
 /// What an entry says.
@@ -123,9 +145,12 @@ pub struct Change {
 pub enum Item {
     User {
         text: String,
+        /// Id of a message that went into a turn while it ran; `None` on the turn's own question.
+        message: Option<String>,
     },
     Assistant(Assistant),
     Tool(v1::ToolResult),
+    Compaction(Compaction),
     /// A command that the agent answered itself. The model never sees it.
     Command {
         question: String,
@@ -158,17 +183,11 @@ impl Entry {
                 if let End::Failed(failure) = &message.end {
                     return Some(Outcome::Failed(failure.clone()));
                 }
-                let (text, usage) = message.answer.clone()?;
-                Some(Outcome::Answered(v1::Answer {
-                    text,
-                    model: message.model.clone(),
-                    usage: Some(usage),
-                }))
+                message.answer.clone().map(Outcome::Answered)
             }
             Item::Command { answer, .. } => Some(Outcome::Answered(v1::Answer {
                 text: answer.clone(),
-                model: String::new(),
-                usage: None,
+                ..v1::Answer::default()
             })),
             _ => None,
         }
@@ -180,14 +199,15 @@ impl Item {
     pub fn for_model(&self) -> Option<v1::ModelMessage> {
         use v1::model_message::Message;
         let message = match self {
-            Self::User { text } => Message::User(v1::UserMessage { text: text.clone() }),
+            Self::User { text, .. } => Message::User(v1::UserMessage { text: text.clone() }),
             Self::Assistant(said) if said.text.is_empty() && said.calls.is_empty() => return None,
             Self::Assistant(said) => Message::Assistant(v1::AssistantMessage {
                 text: said.text.clone(),
                 tool_calls: said.calls.clone(),
+                replay: said.replay.clone(),
             }),
             Self::Tool(result) => Message::ToolResult(result.clone()),
-            Self::Command { .. } | Self::Other => return None,
+            Self::Compaction(_) | Self::Command { .. } | Self::Other => return None,
         };
         Some(v1::ModelMessage {
             message: Some(message),

@@ -1,5 +1,6 @@
 //! A transcript on disk: JSON lines, a header and then a tree of entries, in the shape that the original writes and reads.
-//! Our additions are `sessionKey` in the header and `origin`, `turnId` and `outcome` in entries. Members and kinds of
+//! Our additions are `sessionKey` in the header and `origin`, `turnId`, `messageId`, `outcome`, `replay` and `origins` in
+//! entries. Members and kinds of
 //! entries that are not known are read over, so that a file of the original or of a later version is never refused.
 
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,8 @@ use clawdbot_proto::v1;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::entry::{Assistant, Change, End, Entry, Failure, Item, Origin};
+use super::entry::{Assistant, Compaction, End, Entry, Failure, Item, Origin};
+use super::shape::{Block, CommandData, Content, Line, Message, OutcomeLine, ReplayLine};
 
 /// The format that the original calls version 3.
 const VERSION: u32 = 3;
@@ -64,126 +66,6 @@ impl Header {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Line {
-    r#type: String,
-    #[serde(default)]
-    id: String,
-    #[serde(default)]
-    parent_id: Option<String>,
-    #[serde(default)]
-    timestamp: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<Origin>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    turn_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    outcome: Option<OutcomeLine>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    custom_type: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    data: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    message: Option<Message>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OutcomeLine {
-    /// Only when it is more than the message's own text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    answer: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
-    #[serde(default)]
-    input_tokens: u64,
-    #[serde(default)]
-    output_tokens: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(
-    tag = "role",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
-enum Message {
-    User {
-        content: Content,
-        #[serde(default)]
-        timestamp: u64,
-    },
-    Assistant {
-        #[serde(default)]
-        content: Vec<Block>,
-        #[serde(default)]
-        provider: String,
-        #[serde(default)]
-        model: String,
-        #[serde(default)]
-        usage: UsageLine,
-        #[serde(default)]
-        stop_reason: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        error_message: Option<String>,
-        #[serde(default)]
-        timestamp: u64,
-    },
-    ToolResult {
-        tool_call_id: String,
-        #[serde(default)]
-        tool_name: String,
-        #[serde(default)]
-        content: Vec<Block>,
-        #[serde(default)]
-        is_error: bool,
-        #[serde(default)]
-        timestamp: u64,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Blocks(Vec<Block>),
-    Text(String),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
-enum Block {
-    Text {
-        text: String,
-    },
-    ToolCall {
-        id: String,
-        name: String,
-        #[serde(default)]
-        arguments: Value,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct UsageLine {
-    input: u64,
-    output: u64,
-    total_tokens: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct CommandData {
-    question: String,
-    answer: String,
-    #[serde(default)]
-    change: Change,
-}
-
 /// The entry as one line with its line break.
 pub fn write(entry: &Entry) -> Vec<u8> {
     let mut line = Line {
@@ -193,14 +75,12 @@ pub fn write(entry: &Entry) -> Vec<u8> {
         timestamp: timestamp(entry.at_ms),
         origin: Some(entry.origin),
         turn_id: entry.turn.as_ref().map(|turn| turn.as_str().into()),
-        outcome: None,
-        custom_type: None,
-        data: None,
-        message: None,
+        ..Line::default()
     };
     let timestamp = entry.at_ms;
     match &entry.item {
-        Item::User { text } => {
+        Item::User { text, message } => {
+            line.message_id.clone_from(message);
             line.message = Some(Message::User {
                 content: Content::Blocks(text_blocks(text)),
                 timestamp,
@@ -208,6 +88,7 @@ pub fn write(entry: &Entry) -> Vec<u8> {
         }
         Item::Assistant(said) => {
             line.outcome = outcome_line(said).filter(|_| entry.turn.is_some());
+            line.replay = said.replay.as_ref().and_then(replay_line);
             line.message = Some(assistant_message(said, timestamp));
         }
         Item::Tool(result) => {
@@ -218,6 +99,14 @@ pub fn write(entry: &Entry) -> Vec<u8> {
                 is_error: result.is_error,
                 timestamp,
             });
+        }
+        Item::Compaction(compaction) => {
+            line.r#type = "compaction".into();
+            line.summary = Some(compaction.summary.clone());
+            line.first_kept_entry_id = Some(compaction.first_kept.clone());
+            line.tokens_before = Some(compaction.tokens_before);
+            line.origins = Some(compaction.origins.clone());
+            line.usage = Some(compaction.usage.into());
         }
         Item::Command {
             question,
@@ -241,10 +130,24 @@ pub fn write(entry: &Entry) -> Vec<u8> {
 /// Reads one line after the first; `None` when it is no JSON object of a known shape.
 pub fn read(line: &[u8]) -> Option<Entry> {
     let line: Line = serde_json::from_slice(line).ok()?;
-    let item = match (line.r#type.as_str(), line.message, line.data) {
-        ("message", Some(message), _) => message_item(message, line.outcome),
-        ("custom", _, Some(data)) if line.custom_type.as_deref() == Some(COMMAND) => {
-            let data: CommandData = serde_json::from_value(data).ok()?;
+    let item = match line.r#type.as_str() {
+        "message" => match line.message {
+            Some(message) => message_item(message, line.outcome, line.replay, line.message_id),
+            None => Item::Other,
+        },
+        "compaction" => match (line.summary, line.first_kept_entry_id) {
+            (Some(summary), Some(first_kept)) => Item::Compaction(Compaction {
+                summary,
+                first_kept,
+                tokens_before: line.tokens_before.unwrap_or_default(),
+                // A summary without labels may be anybody's word.
+                origins: line.origins.unwrap_or_else(|| [Origin::Web].into()),
+                usage: line.usage.unwrap_or_default().into(),
+            }),
+            _ => Item::Other,
+        },
+        "custom" if line.custom_type.as_deref() == Some(COMMAND) => {
+            let data: CommandData = serde_json::from_value(line.data?).ok()?;
             Item::Command {
                 question: data.question,
                 answer: data.answer,
@@ -290,11 +193,7 @@ fn assistant_message(said: &Assistant, timestamp: u64) -> Message {
         content,
         provider: provider.into(),
         model: model.into(),
-        usage: UsageLine {
-            input: said.usage.input_tokens,
-            output: said.usage.output_tokens,
-            total_tokens: said.usage.input_tokens + said.usage.output_tokens,
-        },
+        usage: said.usage.into(),
         stop_reason: stop_reason.into(),
         error_message,
         timestamp,
@@ -306,25 +205,37 @@ fn outcome_line(said: &Assistant) -> Option<OutcomeLine> {
         End::Failed(failure) => Some(failure.code.clone()),
         _ => None,
     };
-    let (answer, usage) = match &said.answer {
-        Some((text, usage)) => (Some(text).filter(|text| **text != said.text), *usage),
-        None => (None, v1::Usage::default()),
-    };
+    let answer = said.answer.clone().unwrap_or_default();
     Some(OutcomeLine {
-        answer: answer.cloned(),
+        answer: (said.answer.is_some() && answer.text != said.text).then_some(answer.text),
         code,
-        input_tokens: usage.input_tokens,
-        output_tokens: usage.output_tokens,
+        usage: answer.usage.unwrap_or_default().into(),
+        silent: answer.silent,
+        absorbed: answer.absorbed,
+        reply_to: answer.reply_to,
     })
 }
 
-fn message_item(message: Message, outcome: Option<OutcomeLine>) -> Item {
+fn replay_line(replay: &v1::Replay) -> Option<ReplayLine> {
+    Some(ReplayLine {
+        origin: replay.origin.clone(),
+        content: String::from_utf8(replay.content.clone()).ok()?,
+    })
+}
+
+fn message_item(
+    message: Message,
+    outcome: Option<OutcomeLine>,
+    replay: Option<ReplayLine>,
+    message_id: Option<String>,
+) -> Item {
     match message {
         Message::User { content, .. } => Item::User {
             text: match content {
                 Content::Text(text) => text,
                 Content::Blocks(blocks) => joined(blocks).0,
             },
+            message: message_id,
         },
         Message::Assistant {
             content,
@@ -353,25 +264,26 @@ fn message_item(message: Message, outcome: Option<OutcomeLine>) -> Item {
                 "error" => failure("model.failed"),
                 _ => End::Stop,
             };
-            let answer = outcome.as_ref().map(|outcome| {
-                let usage = v1::Usage {
-                    input_tokens: outcome.input_tokens,
-                    output_tokens: outcome.output_tokens,
-                };
-                (
-                    outcome.answer.clone().unwrap_or_else(|| text.clone()),
-                    usage,
-                )
+            let model = format!("{provider}/{model}");
+            let answer = outcome.map(|outcome| v1::Answer {
+                text: outcome.answer.unwrap_or_else(|| text.clone()),
+                model: model.clone(),
+                usage: Some(outcome.usage.into()),
+                silent: outcome.silent,
+                absorbed: outcome.absorbed,
+                reply_to: outcome.reply_to,
+                cut: end == End::Length,
             });
             Item::Assistant(Assistant {
                 text,
                 calls,
-                model: format!("{provider}/{model}"),
-                usage: v1::Usage {
-                    input_tokens: usage.input,
-                    output_tokens: usage.output,
-                },
+                model,
+                usage: usage.into(),
                 end,
+                replay: replay.map(|replay| v1::Replay {
+                    origin: replay.origin,
+                    content: replay.content.into_bytes(),
+                }),
                 answer,
             })
         }

@@ -1,5 +1,6 @@
 //! What stands on disk and comes back from it.
 
+use super::super::entry::Change;
 use super::*;
 
 fn entry(item: Item, turn: Option<&str>) -> Entry {
@@ -13,18 +14,34 @@ fn entry(item: Item, turn: Option<&str>) -> Entry {
     }
 }
 
-fn said(text: &str, end: End, answer: Option<&str>) -> Assistant {
-    let usage = v1::Usage {
-        input_tokens: 3,
+fn used() -> v1::Usage {
+    v1::Usage {
+        input_tokens: 30,
         output_tokens: 4,
-    };
+        cache_read_tokens: 20,
+        cache_write_tokens: 5,
+        cost_microusd: Some(7),
+    }
+}
+
+fn said(text: &str, end: End, answer: Option<&str>) -> Assistant {
+    let answer = answer.map(|answer| v1::Answer {
+        text: answer.into(),
+        model: "ollama/org/m:1".into(),
+        usage: Some(used()),
+        cut: end == End::Length,
+        absorbed: vec!["m1".into()],
+        reply_to: "current".into(),
+        silent: answer.is_empty(),
+    });
     Assistant {
         text: text.into(),
         calls: Vec::new(),
         model: "ollama/org/m:1".into(),
-        usage,
+        usage: used(),
         end,
-        answer: answer.map(|a| (a.into(), usage)),
+        replay: None,
+        answer,
     }
 }
 
@@ -37,13 +54,39 @@ fn every_kind_of_entry_comes_back_as_it_was_written() {
     };
     let mut calling = said("let me look", End::ToolUse, None);
     calling.calls.push(call);
+    calling.replay = Some(v1::Replay {
+        origin: "ollama/org/m:1 x".into(),
+        content: "{\"b\":1, \"a\" : \"ü\"}".into(),
+    });
     let stopped = Failure::new(Failure::STOPPED, "stopped");
     let timeout = Failure::new(Failure::TIMEOUT, "too slow");
     for (item, turn) in [
         (
             Item::User {
                 text: "a\u{202e}\n\"ü\u{0}".into(),
+                message: None,
             },
+            Some("t1"),
+        ),
+        (
+            Item::User {
+                text: "wait".into(),
+                message: Some("m1".into()),
+            },
+            None,
+        ),
+        (
+            Item::Compaction(Compaction {
+                summary: "so far".into(),
+                first_kept: "aaaa0000".into(),
+                tokens_before: 9,
+                origins: [Origin::Owner, Origin::Web].into(),
+                usage: used(),
+            }),
+            None,
+        ),
+        (
+            Item::Assistant(said("NO_REPLY", End::Stop, Some(""))),
             Some("t1"),
         ),
         (
@@ -78,7 +121,8 @@ fn every_kind_of_entry_comes_back_as_it_was_written() {
                 answer: "set".into(),
                 change: Change {
                     model: Some("a/b".into()),
-                    verbose: None,
+                    thinking: Some("high".into()),
+                    ..Change::default()
                 },
             },
             Some("t2"),
@@ -93,7 +137,11 @@ fn every_kind_of_entry_comes_back_as_it_was_written() {
 
 #[test]
 fn the_shape_is_the_originals() {
-    let user = write(&entry(Item::User { text: "hi".into() }, Some("t1")));
+    let question = Item::User {
+        text: "hi".into(),
+        message: None,
+    };
+    let user = write(&entry(question, Some("t1")));
     let json: Value = serde_json::from_slice(&user).unwrap();
     assert_eq!(json["type"], "message");
     assert_eq!(json["parentId"], "aaaa0000");
@@ -111,7 +159,12 @@ fn the_shape_is_the_originals() {
     assert_eq!(json["message"]["provider"], "ollama");
     assert_eq!(json["message"]["model"], "org/m:1");
     assert_eq!(json["message"]["stopReason"], "stop");
-    assert_eq!(json["message"]["usage"]["totalTokens"], 7);
+    let usage = &json["message"]["usage"];
+    assert_eq!(
+        (&usage["input"], &usage["cacheRead"]),
+        (&5.into(), &20.into())
+    );
+    assert_eq!(usage["totalTokens"], 34);
     assert_eq!(json["outcome"]["answer"], Value::Null, "not said twice");
     assert!(answer.starts_with(br#"{"type":"message","id":"#));
 }
@@ -122,7 +175,11 @@ fn lines_of_the_original_are_read() {
     let entry = read(
         r#"{"type":"message","id":"u1","parentId":null,"timestamp":"2026-01-27T10:00:00Z","message":{"role":"user","content":"hi"}}"#,
     );
-    assert_eq!(entry.item, Item::User { text: "hi".into() });
+    let hi = Item::User {
+        text: "hi".into(),
+        message: None,
+    };
+    assert_eq!(entry.item, hi);
     assert_eq!((entry.parent, entry.origin), (None, Origin::Web));
     let entry = read(
         r#"{"type":"message","id":"a1","parentId":"u1","timestamp":"x","message":{"role":"assistant","content":[{"type":"thinking","thinking":"hm"},{"type":"text","text":"yes"}],"api":"x","provider":"p","model":"m","usage":{"input":1,"output":2,"cacheRead":0,"cost":{"total":0.1}},"stopReason":"stop"}}"#,
@@ -131,6 +188,18 @@ fn lines_of_the_original_are_read() {
         panic!()
     };
     assert_eq!((said.text.as_str(), said.usage.output_tokens), ("yes", 2));
+    let entry = read(
+        r#"{"type":"compaction","id":"c","parentId":"a1","timestamp":"x","summary":"s","firstKeptEntryId":"u1","tokensBefore":9}"#,
+    );
+    let Item::Compaction(compaction) = entry.item else {
+        panic!()
+    };
+    assert_eq!(compaction.first_kept, "u1");
+    assert_eq!(
+        compaction.origins,
+        [Origin::Web].into(),
+        "nobody vouches for it"
+    );
     for other in [
         r#"{"type":"compaction","id":"c","parentId":"a1","timestamp":"x","summary":"s"}"#,
         r#"{"type":"message","id":"b","parentId":"c","message":{"role":"bashExecution","command":"ls"}}"#,

@@ -5,10 +5,16 @@ mod entry;
 mod line;
 mod path;
 mod scan;
+mod shape;
 mod thread;
+mod window;
 
-pub use entry::{Assistant, Change, End, Failure, Item, Origin, Outcome};
+pub use entry::{Assistant, Change, Compaction, End, Failure, Item, Origin, Outcome};
 pub use line::{Header, read};
 pub use path::Path;
 pub use scan::{for_each, header, scan};
-pub use thread::{Batch, Known, Settings, Thread, Totals};
+pub use thread::{Batch, Known, Progress, Settings, Thread, Totals};
+pub use window::{Cut, Window, squeeze};
+
+#[cfg(test)]
+pub use thread::tests;

@@ -18,14 +18,30 @@ impl<T> Path<T> {
     pub fn grow(&mut self, parent: Option<&str>, id: &str, value: T) -> Vec<T> {
         let keep = match parent {
             None => 0,
-            Some(parent) => {
-                let found = self.0.iter().rposition(|(id, _)| id == parent);
-                found.map_or(self.0.len(), |at| at + 1)
-            }
+            Some(parent) => self.position(parent).map_or(self.0.len(), |at| at + 1),
         };
         let left = self.0.split_off(keep);
         self.0.push_back((id.into(), value));
         left.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// Leaves what follows an entry, and hands it back. An id that is not on the path changes nothing.
+    pub fn rewind(&mut self, id: &str) -> Vec<T> {
+        let Some(at) = self.position(id) else {
+            return Vec::new();
+        };
+        let left = self.0.split_off(at + 1);
+        left.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// Where an entry stands, counted from the oldest.
+    pub fn position(&self, id: &str) -> Option<usize> {
+        self.0.iter().rposition(|(known, _)| known == id)
+    }
+
+    /// Id of the entry at a place counted from the oldest.
+    pub fn id(&self, at: usize) -> Option<&str> {
+        self.0.get(at).map(|(id, _)| id.as_str())
     }
 
     /// Id of the newest entry.
@@ -43,6 +59,10 @@ impl<T> Path<T> {
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
         self.0.iter().map(|(_, value)| value)
+    }
+
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> + ExactSizeIterator {
+        self.0.iter_mut().map(|(_, value)| value)
     }
 }
 
@@ -67,6 +87,17 @@ mod tests {
             ["a", "d"]
         );
         assert_eq!(grown(&[&trunk[..], &[(None, "e")]].concat()), ["e"]);
+    }
+
+    #[test]
+    fn going_back_leaves_what_came_after() {
+        let mut path = Path::default();
+        for (parent, id) in [(None, 1), (Some("1"), 2), (Some("2"), 3)] {
+            path.grow(parent, &id.to_string(), id);
+        }
+        assert!(path.rewind("9").is_empty());
+        assert_eq!((path.rewind("1"), path.leaf()), (vec![2, 3], Some("1")));
+        assert!(path.rewind("1").is_empty());
     }
 
     #[test]

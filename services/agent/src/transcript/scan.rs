@@ -103,20 +103,18 @@ mod tests {
     }
 
     fn question(text: &str) -> Item {
-        Item::User { text: text.into() }
+        Item::User {
+            text: text.into(),
+            message: None,
+        }
     }
 
     #[test]
     fn a_torn_last_line_is_left_out_and_measured_at_every_length() {
         let mut thread = thread();
-        let mut file = append(&mut thread, None, vec![(Some("t1"), question("one"))]);
+        let mut file = append(&mut thread, vec![(Some("t1"), question("one"))]);
         let whole = file.len();
-        let leaf = thread.leaf().map(Into::into);
-        file.extend(append(
-            &mut thread,
-            leaf,
-            vec![(Some("t2"), question("two"))],
-        ));
+        file.extend(append(&mut thread, vec![(Some("t2"), question("two"))]));
         for length in whole..file.len() {
             let (_dir, path) = written(&file[..length]);
             let scan = scan(&path).unwrap().unwrap();
@@ -136,15 +134,14 @@ mod tests {
     #[test]
     fn a_damaged_line_in_the_middle_costs_only_itself() {
         let mut thread = thread();
-        let mut file = append(&mut thread, None, vec![(None, question("one"))]);
+        let mut file = append(&mut thread, vec![(None, question("one"))]);
         file.extend(b"\0\0\0\n{\"type\":\n\xff\xfe\n");
         thread.bytes = file.len() as u64;
-        let leaf = thread.leaf().map(Into::into);
-        file.extend(append(&mut thread, leaf, vec![(None, question("two"))]));
+        file.extend(append(&mut thread, vec![(None, question("two"))]));
         let (_dir, path) = written(&file);
         let scan = scan(&path).unwrap().unwrap();
         assert_eq!((scan.torn, scan.damaged), (0, 3));
-        assert_eq!(scan.thread.messages(1 << 20).len(), 2);
+        assert_eq!(scan.thread.window.messages(1 << 20).len(), 2);
         let mut seen = 0;
         for_each(&path, |_| seen += 1).unwrap();
         assert_eq!(seen, 2);
@@ -158,7 +155,7 @@ mod tests {
             assert!(header(&path).unwrap().is_none());
         }
         let mut thread = thread();
-        let (_dir, path) = written(&append(&mut thread, None, vec![(None, question("x"))]));
+        let (_dir, path) = written(&append(&mut thread, vec![(None, question("x"))]));
         assert_eq!(header(&path).unwrap(), Some(thread.header));
     }
 
@@ -167,13 +164,15 @@ mod tests {
         let mut thread = thread();
         let mut file = Vec::new();
         for n in 0..5 {
-            let leaf = thread.leaf().map(Into::into);
             let id = format!("t{n}");
-            file.extend(append(&mut thread, leaf, vec![(Some(&id), question(&id))]));
+            file.extend(append(&mut thread, vec![(Some(&id), question(&id))]));
         }
         let (_dir, path) = written(&file);
         let read = scan(&path).unwrap().unwrap().thread;
-        assert_eq!(read.messages(1 << 20), thread.messages(1 << 20));
+        assert_eq!(
+            read.window.messages(1 << 20),
+            thread.window.messages(1 << 20)
+        );
         assert_eq!(
             (read.bytes, read.totals, read.leaf()),
             (thread.bytes, thread.totals, thread.leaf())

@@ -7,24 +7,20 @@ use std::ops::Range;
 use clawdbot_identity::TurnId;
 use clawdbot_proto::v1;
 
-use super::entry::{Entry, Item, Origin, Outcome};
+use super::entry::{Change, Entry, Item, Origin, Outcome};
 use super::line::{self, Header};
-use super::path::Path;
+use super::window::{OVERHEAD, Window};
+use crate::tokens;
 
-/// Bytes of messages that are kept for the model; older ones stay on disk only. Smaller than what the edge to a model
-/// worker takes (4 MiB), so that the prompt and the turn's own messages fit beside them.
-pub const WINDOW_BYTES: usize = 2 << 20;
 /// Answered turns that are remembered. The gateway runs one turn of a session at a time, so it asks again for the last.
 const TURNS: usize = 1000;
-/// What an entry costs beside its text.
-const OVERHEAD: usize = 64;
 
 /// Counts over the whole file, branches that were left included.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Totals {
     pub messages: u32,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
+    pub compactions: u32,
+    pub usage: v1::Usage,
 }
 
 /// What commands of the chat have set for this session.
@@ -34,6 +30,10 @@ pub struct Settings {
     pub model: Option<String>,
     /// off, on or full.
     pub verbose: Option<String>,
+    /// off, minimal, low, medium, high or xhigh.
+    pub thinking: Option<String>,
+    /// off, tokens or full.
+    pub usage: Option<String>,
 }
 
 /// What is known of a turn id.
@@ -41,9 +41,58 @@ pub struct Settings {
 pub enum Known {
     /// It ended; its last entry stands in these bytes of the file.
     Ended(Range<u64>),
-    /// The question with this entry id is the last one and has no answer that counts.
-    Asked(String),
+    /// Its question is the last one and has no answer that counts.
+    Asked,
     Nothing,
+}
+
+/// How far a turn without an answer got, as far as it is on record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    turn: TurnId,
+    /// Id of the entry after which it goes on.
+    tail: String,
+    /// What the model said in each round.
+    pub texts: Vec<String>,
+    pub used: v1::Usage,
+    /// Calls that have a result, and those that have none yet. The first of these may have been made.
+    pub calls: u32,
+    pub waiting: VecDeque<v1::ToolCall>,
+    /// Ids of the messages that came in meanwhile.
+    pub absorbed: Vec<String>,
+}
+
+impl Progress {
+    fn new(turn: TurnId, question: &str) -> Self {
+        Self {
+            turn,
+            tail: question.into(),
+            texts: Vec::new(),
+            used: v1::Usage::default(),
+            calls: 0,
+            waiting: VecDeque::new(),
+            absorbed: Vec::new(),
+        }
+    }
+
+    /// An entry between the question and the end.
+    fn note(&mut self, entry: &Entry) {
+        match &entry.item {
+            Item::Assistant(said) => {
+                self.texts.push(said.text.clone());
+                self.used = tokens::sum(self.used, said.usage);
+                self.waiting = said.calls.iter().cloned().collect();
+            }
+            Item::Tool(_) => {
+                self.waiting.pop_front();
+                self.calls += 1;
+            }
+            Item::User { message, .. } => self.absorbed.extend(message.clone()),
+            Item::Compaction(compaction) => self.used = tokens::sum(self.used, compaction.usage),
+            Item::Command { .. } | Item::Other => return,
+        }
+        self.tail.clone_from(&entry.id);
+    }
 }
 
 /// One session's transcript in memory.
@@ -55,12 +104,13 @@ pub struct Thread {
     pub name_synced: bool,
     pub totals: Totals,
     pub settings: Settings,
+    /// provider/model that wrote the last answer.
+    pub answered_by: Option<String>,
     /// Milliseconds since 1970.
     pub updated_ms: u64,
-    path: Path<(Option<v1::ModelMessage>, usize)>,
-    window: usize,
+    pub window: Window,
     ended: VecDeque<(TurnId, Range<u64>)>,
-    question: Option<(TurnId, String)>,
+    progress: Option<Progress>,
 }
 
 impl Thread {
@@ -73,10 +123,10 @@ impl Thread {
             name_synced: false,
             totals: Totals::default(),
             settings: Settings::default(),
-            path: Path::default(),
-            window: 0,
+            answered_by: None,
+            window: Window::default(),
             ended: VecDeque::new(),
-            question: None,
+            progress: None,
         }
     }
 
@@ -84,51 +134,56 @@ impl Thread {
     pub fn apply(&mut self, entry: Entry, at: Range<u64>) {
         self.bytes = at.end;
         self.updated_ms = self.updated_ms.max(entry.at_ms);
-        match &entry.item {
-            Item::Assistant(said) => {
-                self.totals.input_tokens += said.usage.input_tokens;
-                self.totals.output_tokens += said.usage.output_tokens;
-            }
-            Item::Command { change, .. } => {
-                if let Some(model) = &change.model {
-                    self.settings.model = Some(model.clone()).filter(|model| !model.is_empty());
+        self.count(&entry.item);
+        if let Item::Command { change, .. } = &entry.item {
+            self.settings.apply(change);
+        }
+        match entry.outcome() {
+            None => self.note(&entry),
+            Some(Outcome::Failed(failure)) if !failure.is_final() => {}
+            Some(outcome) => {
+                if let (Outcome::Answered(answer), Item::Assistant(_)) = (outcome, &entry.item) {
+                    self.answered_by = Some(answer.model);
                 }
-                if let Some(level) = &change.verbose {
-                    self.settings.verbose = Some(level.clone());
-                }
-            }
-            Item::User { .. } => {
-                self.question = entry.turn.clone().map(|turn| (turn, entry.id.clone()));
-            }
-            Item::Tool(_) | Item::Other => {}
-        }
-        if !matches!(entry.item, Item::Command { .. } | Item::Other) {
-            self.totals.messages = self.totals.messages.saturating_add(1);
-        }
-        let counts = match entry.outcome() {
-            Some(Outcome::Answered(_)) => true,
-            Some(Outcome::Failed(failure)) => failure.is_final(),
-            None => false,
-        };
-        if let Some(turn) = entry.turn.clone().filter(|_| counts) {
-            self.ended.push_back((turn, at));
-            if self.ended.len() > TURNS {
-                self.ended.pop_front();
+                self.end(entry.turn.clone(), at);
             }
         }
-        self.remember(&entry);
+        self.window.grow(&entry);
     }
 
-    fn remember(&mut self, entry: &Entry) {
-        let message = entry.item.for_model();
-        let size = OVERHEAD + message.as_ref().map_or(0, text_size);
-        self.window += size;
-        let left = self
-            .path
-            .grow(entry.parent.as_deref(), &entry.id, (message, size));
-        self.window -= left.iter().map(|(_, size)| size).sum::<usize>();
-        while self.window > WINDOW_BYTES && self.path.len() > 1 {
-            self.window -= self.path.pop_oldest().map_or(0, |(_, size)| size);
+    fn count(&mut self, item: &Item) {
+        let used = match item {
+            Item::Assistant(said) => said.usage,
+            Item::Compaction(compaction) => {
+                self.totals.compactions = self.totals.compactions.saturating_add(1);
+                compaction.usage
+            }
+            Item::User { .. } | Item::Tool(_) => v1::Usage::default(),
+            Item::Command { .. } | Item::Other => return,
+        };
+        self.totals.usage = tokens::sum(self.totals.usage, used);
+        if !matches!(item, Item::Compaction(_)) {
+            self.totals.messages = self.totals.messages.saturating_add(1);
+        }
+    }
+
+    fn note(&mut self, entry: &Entry) {
+        if matches!(entry.item, Item::User { message: None, .. }) {
+            let turn = entry.turn.clone();
+            self.progress = turn.map(|turn| Progress::new(turn, &entry.id));
+        } else if let Some(progress) = &mut self.progress {
+            progress.note(entry);
+        }
+    }
+
+    fn end(&mut self, turn: Option<TurnId>, at: Range<u64>) {
+        let Some(turn) = turn else { return };
+        if self.progress.as_ref().is_some_and(|open| open.turn == turn) {
+            self.progress = None;
+        }
+        self.ended.push_back((turn, at));
+        if self.ended.len() > TURNS {
+            self.ended.pop_front();
         }
     }
 
@@ -137,63 +192,43 @@ impl Thread {
         if let Some((_, at)) = self.ended.iter().rev().find(|(id, _)| id == turn) {
             return Known::Ended(at.clone());
         }
-        match &self.question {
-            Some((asked, entry)) if asked == turn => Known::Asked(entry.clone()),
+        match &self.progress {
+            Some(progress) if progress.turn == *turn => Known::Asked,
             _ => Known::Nothing,
         }
     }
 
-    /// Id of the entry that the next one follows.
-    pub fn leaf(&self) -> Option<&str> {
-        self.path.leaf()
+    /// Goes back to the last entry of the turn that has no answer, leaving what a failed try said last.
+    pub fn resume(&mut self) -> Option<Progress> {
+        let progress = self.progress.clone()?;
+        self.window.rewind(&progress.tail);
+        Some(progress)
     }
 
-    /// The newest messages that fit into `budget` bytes, oldest first, beginning with a question. The newest question
-    /// and what follows it are always there.
-    pub fn messages(&self, budget: usize) -> Vec<v1::ModelMessage> {
-        let is_question = |message: &v1::ModelMessage| {
-            matches!(message.message, Some(v1::model_message::Message::User(_)))
-        };
-        let mut taken = Vec::new();
-        let (mut used, mut whole) = (0, 0);
-        for (message, size) in self.path.iter().rev() {
-            used += size;
-            if used > budget && whole > 0 {
-                break;
-            }
-            if let Some(message) = message {
-                taken.push(message.clone());
-                if is_question(message) {
-                    whole = taken.len();
-                }
-            }
-        }
-        taken.truncate(whole);
-        taken.reverse();
-        taken
+    /// Id of the entry that the next one follows.
+    pub fn leaf(&self) -> Option<&str> {
+        self.window.leaf()
     }
 
     /// Bytes of memory that this session takes, roughly.
     pub fn weight(&self) -> usize {
-        self.window + self.ended.len() * OVERHEAD
+        self.window.bytes() + self.ended.len() * OVERHEAD
     }
 }
 
-fn text_size(message: &v1::ModelMessage) -> usize {
-    use v1::model_message::Message;
-    match &message.message {
-        Some(Message::User(user)) => user.text.len(),
-        Some(Message::Assistant(said)) => {
-            let calls = said.tool_calls.iter();
-            said.text.len()
-                + calls
-                    .map(|call| call.id.len() + call.name.len() + call.arguments_json.len())
-                    .sum::<usize>()
+impl Settings {
+    fn apply(&mut self, change: &Change) {
+        let rows = [
+            (&mut self.model, &change.model),
+            (&mut self.verbose, &change.verbose),
+            (&mut self.thinking, &change.thinking),
+            (&mut self.usage, &change.usage),
+        ];
+        for (setting, change) in rows {
+            if let Some(value) = change {
+                *setting = Some(value.clone()).filter(|value| !value.is_empty());
+            }
         }
-        Some(Message::ToolResult(result)) => {
-            result.call_id.len() + result.name.len() + result.output.len()
-        }
-        None => 0,
     }
 }
 
@@ -208,8 +243,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Begins after `parent`. The header goes first when there is no file yet.
-    pub fn new(thread: &Thread, parent: Option<String>) -> Self {
+    /// Begins after the leaf. The header goes first when there is no file yet.
+    pub fn new(thread: &Thread) -> Self {
         let bytes = match thread.bytes {
             0 => thread.header.to_line(),
             _ => Vec::new(),
@@ -219,7 +254,7 @@ impl Batch {
             bytes,
             at: thread.bytes,
             entries: Vec::new(),
-            leaf: parent,
+            leaf: thread.leaf().map(Into::into),
         }
     }
 
@@ -256,202 +291,5 @@ impl Batch {
 }
 
 #[cfg(test)]
-pub mod tests {
-    use clawdbot_identity::SessionKey;
-
-    use super::super::entry::{Assistant, Change, End, Failure};
-    use super::*;
-
-    pub fn thread() -> Thread {
-        let key = SessionKey::parse("agent:main:main").unwrap();
-        Thread::new(Header::new("s1".into(), &key, "/w".into(), 1))
-    }
-
-    fn turn(id: &str) -> TurnId {
-        TurnId::parse(id).unwrap()
-    }
-
-    fn user(text: &str) -> Item {
-        Item::User { text: text.into() }
-    }
-
-    fn said(text: &str, end: End) -> Item {
-        let usage = v1::Usage {
-            input_tokens: 2,
-            output_tokens: 3,
-        };
-        Item::Assistant(Assistant {
-            text: text.into(),
-            calls: Vec::new(),
-            model: "builtin/guide".into(),
-            usage,
-            end,
-            answer: Some((text.into(), usage)),
-        })
-    }
-
-    /// Appends as the agent does and returns the bytes.
-    pub fn append(
-        thread: &mut Thread,
-        parent: Option<String>,
-        items: Vec<(Option<&str>, Item)>,
-    ) -> Vec<u8> {
-        let mut batch = Batch::new(thread, parent);
-        for (n, (id, item)) in items.into_iter().enumerate() {
-            let name = format!("e{}-{n}", thread.bytes);
-            batch.push(name, 7, Origin::Owner, id.map(turn), item);
-        }
-        let bytes = batch.bytes.clone();
-        batch.commit(thread);
-        bytes
-    }
-
-    fn texts(messages: &[v1::ModelMessage]) -> Vec<&str> {
-        messages
-            .iter()
-            .map(|message| match message.message.as_ref().unwrap() {
-                v1::model_message::Message::User(m) => m.text.as_str(),
-                v1::model_message::Message::Assistant(m) => m.text.as_str(),
-                v1::model_message::Message::ToolResult(m) => m.output.as_str(),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn an_answered_turn_is_found_where_it_stands_in_the_file() {
-        let mut thread = thread();
-        let mut file = append(&mut thread, None, vec![(Some("t1"), user("q"))]);
-        assert!(matches!(thread.known(&turn("t1")), Known::Asked(_)));
-        let leaf = thread.leaf().map(Into::into);
-        file.extend(append(
-            &mut thread,
-            leaf,
-            vec![(Some("t1"), said("a", End::Stop))],
-        ));
-        let Known::Ended(at) = thread.known(&turn("t1")) else {
-            panic!()
-        };
-        let line = &file[at.start as usize..at.end as usize];
-        let outcome = line::read(line).unwrap().outcome().unwrap();
-        assert!(matches!(outcome, Outcome::Answered(answer) if answer.text == "a"));
-        assert_eq!(thread.known(&turn("t2")), Known::Nothing);
-        assert_eq!(thread.bytes, file.len() as u64);
-    }
-
-    #[test]
-    fn a_failed_turn_runs_again_from_its_question_and_a_stopped_one_does_not() {
-        let mut thread = thread();
-        append(&mut thread, None, vec![(Some("t1"), user("q"))]);
-        let question = thread.leaf().unwrap().to_owned();
-        let failed = said("", End::Failed(Failure::new("model.unavailable", "x")));
-        append(
-            &mut thread,
-            Some(question.clone()),
-            vec![(Some("t1"), failed)],
-        );
-        assert_eq!(thread.known(&turn("t1")), Known::Asked(question.clone()));
-        append(
-            &mut thread,
-            Some(question),
-            vec![(Some("t1"), said("a", End::Stop))],
-        );
-        assert_eq!(
-            texts(&thread.messages(1000)),
-            ["q", "a"],
-            "the failed branch is left"
-        );
-
-        let leaf = thread.leaf().map(Into::into);
-        let stopped = said("", End::Failed(Failure::new(Failure::STOPPED, "x")));
-        append(
-            &mut thread,
-            leaf,
-            vec![(Some("t2"), user("r")), (Some("t2"), stopped)],
-        );
-        assert!(matches!(thread.known(&turn("t2")), Known::Ended(_)));
-        assert_eq!(texts(&thread.messages(1000)), ["q", "a", "r"]);
-    }
-
-    #[test]
-    fn a_question_that_others_followed_is_not_resumed() {
-        let mut thread = thread();
-        append(&mut thread, None, vec![(Some("t1"), user("q"))]);
-        let leaf = thread.leaf().map(Into::into);
-        append(&mut thread, leaf, vec![(Some("t2"), user("r"))]);
-        assert_eq!(thread.known(&turn("t1")), Known::Nothing);
-        assert_eq!(
-            texts(&thread.messages(1000)),
-            ["q", "r"],
-            "but the model still sees it"
-        );
-    }
-
-    #[test]
-    fn commands_change_settings_and_never_reach_the_model() {
-        let mut thread = thread();
-        let command = |change| Item::Command {
-            question: "/x".into(),
-            answer: "done".into(),
-            change,
-        };
-        let set = Change {
-            model: Some("a/b".into()),
-            verbose: Some("full".into()),
-        };
-        append(&mut thread, None, vec![(Some("t1"), command(set))]);
-        assert_eq!(thread.settings.model.as_deref(), Some("a/b"));
-        assert_eq!(thread.settings.verbose.as_deref(), Some("full"));
-        assert!(matches!(thread.known(&turn("t1")), Known::Ended(_)));
-        let unset = Change {
-            model: Some(String::new()),
-            verbose: None,
-        };
-        let leaf = thread.leaf().map(Into::into);
-        append(&mut thread, leaf, vec![(Some("t2"), command(unset))]);
-        assert_eq!(thread.settings.model, None);
-        assert_eq!(thread.settings.verbose.as_deref(), Some("full"));
-        assert!(thread.messages(1000).is_empty());
-        assert_eq!(thread.totals.messages, 0);
-    }
-
-    #[test]
-    fn the_window_begins_with_a_question_and_always_holds_the_newest() {
-        let mut thread = thread();
-        for n in 0..10 {
-            let leaf = thread.leaf().map(Into::into);
-            let (q, a) = (format!("q{n}"), format!("a{n}"));
-            append(
-                &mut thread,
-                leaf,
-                vec![(None, user(&q)), (None, said(&a, End::Stop))],
-            );
-        }
-        let each = OVERHEAD + 2;
-        assert_eq!(texts(&thread.messages(each * 5)), ["q8", "a8", "q9", "a9"]);
-        assert_eq!(texts(&thread.messages(0)), ["q9", "a9"]);
-        assert_eq!(thread.totals.messages, 20);
-        assert_eq!(
-            (thread.totals.input_tokens, thread.totals.output_tokens),
-            (20, 30)
-        );
-    }
-
-    #[test]
-    fn memory_does_not_grow_with_the_transcript() {
-        let mut thread = thread();
-        let long = "x".repeat(WINDOW_BYTES / 8);
-        for n in 0..40 {
-            let leaf = thread.leaf().map(Into::into);
-            let id = format!("t{n}");
-            append(
-                &mut thread,
-                leaf,
-                vec![(Some(&id), user(&long)), (Some(&id), said("a", End::Stop))],
-            );
-        }
-        assert!(thread.window <= WINDOW_BYTES && thread.path.len() < 20);
-        assert!(thread.bytes > 2 * WINDOW_BYTES as u64);
-        let counted: usize = thread.path.iter().map(|(_, size)| size).sum();
-        assert_eq!(thread.window, counted);
-    }
-}
+#[path = "thread_tests.rs"]
+pub mod tests;
