@@ -96,7 +96,7 @@ async fn a_named_agent_must_be_one_of_the_configuration() {
     for (agent, expected) in [
         ("", "agent:work:notes"),
         ("home", "agent:home:notes"),
-        ("main", "agent.unknown"),
+        ("absent", "agent.unknown"),
     ] {
         let request = v1::AdmitOperatorRequest {
             way: Some(SOCKET),
