@@ -84,7 +84,7 @@ fn direct_messages_follow_the_policy_for_every_kind_of_sender() {
     let approved = |id: &str| guest("approved", id);
     let owner = "main owner agent:main:main".to_owned();
     let senders = [
-        person("1", "anna"),     // the owner
+        person("1", "anna"),    // the owner
         person("2", ""),        // listed by id
         person("5", "eve"),     // paired
         person("6", "renamed"), // bears another name than the one that was pinned to him

@@ -1,6 +1,8 @@
 //! The services over the real edge table: who gets what, and what is written down.
 
+mod channels;
 mod door;
+mod health;
 mod sessions;
 
 use clawdbot_proto::v1;

@@ -21,6 +21,38 @@ async fn a_file_that_appears_takes_the_place_of_the_defaults() {
     assert_eq!(bench.policy.current().ok().unwrap().settings.port, 4000);
 }
 
+#[tokio::test]
+async fn a_token_in_the_environment_is_enough_for_a_channel_to_run() {
+    for (set, expected) in [(vec![], 0), (vec!["TELEGRAM_BOT_TOKEN".to_owned()], 1)] {
+        let bench = Bench::unloaded(StartCredentials::default());
+        *bench.broker.set.lock().unwrap() = set;
+        bench.load().await;
+        assert_eq!(
+            bench.policy.current().ok().unwrap().settings.channels.len(),
+            expected
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_late_keeps_nothing_waiting_that_needs_no_variable() {
+    let bench = Bench::unloaded(StartCredentials::default());
+    bench.write(&quick(4000));
+    let link = Link::new(&role("policy"), &role("broker"));
+    assert_eq!(
+        load(&bench.policy, &link.edge()).await,
+        Outcome::BrokerMissing
+    );
+    assert_eq!(bench.policy.current().ok().unwrap().settings.port, 4000);
+    *bench.broker.set.lock().unwrap() = vec!["TELEGRAM_BOT_TOKEN".to_owned()];
+    link.reconnect(bench.broker.router()).await.unwrap();
+    assert_eq!(load(&bench.policy, &link.edge()).await, Outcome::Judged);
+    assert_eq!(
+        bench.policy.current().ok().unwrap().settings.channels.len(),
+        1
+    );
+}
+
 /// A policy that follows its file; each load sends the status line.
 struct Following {
     bench: Bench,
