@@ -12,8 +12,9 @@ const TRIES = 64;
 /** Makes an element. Strings among the children become text. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
+  // After the children: browsers look at all of them again for each that comes under dir="auto".
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   return element;
 }
 
@@ -184,16 +185,15 @@ function list(lines, depth) {
       current.lines.push(line.slice(Math.min(indent(line), current.width)));
     }
   }
-  const element = make(isNumber(first) ? "ol" : "ul", { dir: "auto" });
-  if (isNumber(first) && parseInt(first[2], 10) !== 1) element.start = parseInt(first[2], 10);
   const spread = lines.some(isBlank);
-  for (const item of items) {
+  const entries = items.map((item) => {
     item.lines[0] = item.lines[0].replace(/^\[([ xX])\] /, (_, mark) => (mark === " " ? "☐ " : "☑ "));
     const parts = nested(item.lines, depth);
     const tight = !spread && parts[0]?.tagName === "P";
-    element.append(make("li", {}, ...(tight ? [...parts[0].childNodes, ...parts.slice(1)] : parts)));
-  }
-  return element;
+    return make("li", {}, ...(tight ? [...parts[0].childNodes, ...parts.slice(1)] : parts));
+  });
+  const start = parseInt(first[2], 10);
+  return make(isNumber(first) ? "ol" : "ul", { dir: "auto", ...(start !== 1 && isNumber(first) && { start }) }, ...entries);
 }
 
 function table(lines) {
@@ -236,6 +236,10 @@ export function inline(text, depth = 0) {
     return at;
   };
   let plain = "";
+  const flush = () => {
+    if (plain) into.append(visible(plain));
+    plain = "";
+  };
   const ordinary = /[^\\`*_~[!<h\n]+/y;
   for (let i = 0; i < text.length;) {
     ordinary.lastIndex = i;
@@ -243,13 +247,12 @@ export function inline(text, depth = 0) {
     const [node, end] = run ? [run[0], i + run[0].length] : special(text, i, find, depth) ?? [text[i], i + 1];
     if (typeof node === "string") plain += node;
     else {
-      into.append(visible(plain), node);
-      plain = "";
+      flush();
+      into.append(node);
     }
     i = end;
   }
-  into.append(visible(plain));
-  into.normalize();
+  flush();
   return into;
 }
 
