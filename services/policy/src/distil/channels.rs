@@ -286,7 +286,7 @@ mod tests {
             drop: "summarize".to_owned(),
             ..v1::QueueRule::default()
         };
-        assert_eq!(queue(""), [all.clone()]);
+        assert_eq!(queue(""), std::slice::from_ref(&all));
         let telegram = v1::QueueRule {
             channel: "telegram".to_owned(),
             mode: "followup".to_owned(),
