@@ -1,6 +1,7 @@
 //! Secret bytes in locked memory, whose they are, and how to keep them out of what is shown.
 
 pub mod environment;
+pub mod hex;
 pub mod owner;
 pub mod redact;
 mod secret;

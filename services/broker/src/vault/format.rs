@@ -15,7 +15,7 @@
 
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305};
-use clawdbot_secrets::Secret;
+use clawdbot_secrets::{Secret, hex};
 use zeroize::Zeroizing;
 
 /// Length of a key, bytes.
@@ -76,7 +76,7 @@ pub(crate) struct Header {
 impl Header {
     /// The id as the keyring knows it.
     pub(crate) fn id_text(&self) -> String {
-        self.id.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&self.id).to_string()
     }
 
     fn bytes(&self) -> Vec<u8> {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clawdbot_secrets::Secret;
+use clawdbot_secrets::{Secret, hex};
 use zeroize::Zeroizing;
 
 use super::file;
@@ -43,7 +43,9 @@ pub(crate) fn read_or_make(folder: &Path, random: Random) -> Result<Secret, Stri
     }
     let cannot = |error: std::io::Error| format!("cannot make {}: {error}", path.display());
     let key = generate(random).map_err(cannot)?;
-    let text = key.expose(hex);
+    let mut text = Zeroizing::new(String::with_capacity(MAX));
+    text.push_str(&key.expose(hex::encode));
+    text.push('\n');
     file::replace(folder, NAME, text.as_bytes()).map_err(cannot)?;
     Ok(key)
 }
@@ -62,7 +64,9 @@ fn find(path: &Path) -> Result<Option<Secret>, String> {
     let Some(text) = file::read(path, MAX)? else {
         return Ok(None);
     };
-    let key = unhex(&text).ok_or_else(|| {
+    let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+    let key = hex::decode(digits).filter(|key| key.len() == KEY);
+    let key = key.ok_or_else(|| {
         format!(
             "{} holds no key of 64 hexadecimal digits; put the right file back",
             path.display()
@@ -71,31 +75,6 @@ fn find(path: &Path) -> Result<Option<Secret>, String> {
     Secret::new(key)
         .map(Some)
         .map_err(|error| format!("no memory for the vault's key: {error}"))
-}
-
-fn hex(bytes: &[u8]) -> Zeroizing<String> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = Zeroizing::new(String::with_capacity(MAX));
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(DIGITS[usize::from(digit)]));
-        }
-    }
-    text.push('\n');
-    text
-}
-
-fn unhex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let digits = text.strip_suffix(b"\n").unwrap_or(text);
-    if digits.len() != 2 * KEY {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let mut key = Zeroizing::new(Vec::with_capacity(KEY));
-    for pair in digits.chunks_exact(2) {
-        key.push(digit(pair[0])? << 4 | digit(pair[1])?);
-    }
-    Some(key)
 }
 
 #[cfg(test)]
