@@ -1,1 +1,3 @@
 //! Stand-ins for services that cannot be had: Telegram and model providers.
+
+pub mod provider;
