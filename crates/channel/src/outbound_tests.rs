@@ -84,12 +84,12 @@ impl Outlet for Platform {
     type Part = Word;
     type Link = ();
 
-    fn parts(&self, send: &v1::Send) -> Result<Vec<Word>, Rejected> {
+    fn parts(&self, send: &v1::Send) -> Result<Vec<Word>, Outcome> {
         match send.text.as_str() {
-            "" => Err(Rejected {
+            "" => Err(Outcome::Rejected(Rejected {
                 class: "bad_format",
                 message: "nothing to send".into(),
-            }),
+            })),
             text => Ok(text.split(' ').map(|word| Word(word.into())).collect()),
         }
     }

@@ -72,8 +72,8 @@ pub trait Outlet: Send + Sync + 'static {
     /// Renders an answer and divides it into messages; always the same for the same send and configuration.
     ///
     /// # Errors
-    /// When it cannot be sent at all.
-    fn parts(&self, send: &v1::Send) -> Result<Vec<Self::Part>, Rejected>;
+    /// When it cannot be sent, now or at all.
+    fn parts(&self, send: &v1::Send) -> Result<Vec<Self::Part>, Outcome>;
 
     /// Tries and pauses of an account.
     fn pauses(&self, account: &str) -> Pauses;

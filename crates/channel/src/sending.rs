@@ -47,7 +47,7 @@ impl<O: Outlet> Sender<O> {
     pub(crate) async fn send(&self, send: &v1::Send, tried: u32) -> Verdict {
         let parts = match self.outlet.parts(send) {
             Ok(parts) => parts,
-            Err(rejected) => return Verdict::Settled(rejection(send, Count::default(), &rejected)),
+            Err(outcome) => return self.stopped(send, tried, Count::default(), stop(outcome)),
         };
         let plan = parts.iter().fold(parts.len() as u64, |plan, part| {
             plan.rotate_left(7) ^ part.digest()
@@ -75,19 +75,23 @@ impl<O: Outlet> Sender<O> {
                     count.unknown += 1;
                     doubt = why;
                 }
-                Err(Stop::Later(at)) => return Verdict::Later(at),
-                Err(Stop::Rejected(rejected)) => {
-                    return Verdict::Settled(rejection(send, count, &rejected));
-                }
-                Err(Stop::NotStarted {
-                    class,
-                    message,
-                    after,
-                }) => return self.again(send, tried, count, (class, message), after),
+                Err(stop) => return self.stopped(send, tried, count, stop),
             }
         }
         let class = if count.unknown > 0 { "transient" } else { "" };
         Verdict::Settled(end(send, count, class, &doubt))
+    }
+
+    fn stopped(&self, send: &v1::Send, tried: u32, count: Count, stop: Stop) -> Verdict {
+        match stop {
+            Stop::Later(at) => Verdict::Later(at),
+            Stop::Rejected(rejected) => Verdict::Settled(rejection(send, count, &rejected)),
+            Stop::NotStarted {
+                class,
+                message,
+                after,
+            } => self.again(send, tried, count, (class, message), after),
+        }
     }
 
     /// One part: with the platform, or perhaps and why.

@@ -1,0 +1,124 @@
+//! Attachments in words, one row for each kind. Their content is not fetched: that is not there yet, and the model is told
+//! what it does not see.
+
+use serde_json::{Map, Value};
+
+/// Field of the message, the word for it, the fields of it that are worth mentioning.
+const ROWS: &[(&str, &str, &[&str])] = &[
+    // An animation comes with a document of the same file, so it stands before it.
+    (
+        "animation",
+        "animation",
+        &["file_name", "size", "duration", "file_size"],
+    ),
+    ("document", "file", &["file_name", "mime_type", "file_size"]),
+    ("photo", "photo", &["size"]),
+    (
+        "video",
+        "video",
+        &["file_name", "size", "duration", "file_size"],
+    ),
+    ("video_note", "video message", &["duration"]),
+    ("voice", "voice message", &["duration"]),
+    (
+        "audio",
+        "audio",
+        &["performer", "title", "duration", "file_size"],
+    ),
+    ("sticker", "sticker", &["emoji", "set_name"]),
+    ("venue", "place", &["title", "address"]),
+    ("location", "location", &["latitude", "longitude"]),
+    (
+        "contact",
+        "contact",
+        &["first_name", "last_name", "phone_number"],
+    ),
+    ("poll", "poll", &["question"]),
+    ("dice", "dice", &["emoji", "value"]),
+    ("story", "story", &[]),
+    ("paid_media", "paid media", &[]),
+];
+
+/// Longest value that is repeated, characters.
+const LONGEST: usize = 100;
+
+/// `[photo 1280x720]`, `[voice message 12 s]`; nothing without an attachment.
+pub(crate) fn attachment(rest: &Map<String, Value>) -> Option<String> {
+    let (field, word, details) = ROWS.iter().find(|row| rest.contains_key(row.0))?;
+    let object = match rest.get(*field)? {
+        // Photos come in several sizes, the largest last.
+        Value::Array(sizes) => sizes.last()?,
+        object => object,
+    };
+    let shown: Vec<String> = details
+        .iter()
+        .filter_map(|detail| value(object, detail))
+        .collect();
+    Some(match shown.is_empty() {
+        true => format!("[{word}]"),
+        false => format!("[{word} {}]", shown.join(", ")),
+    })
+}
+
+fn value(object: &Value, detail: &str) -> Option<String> {
+    let number = |name: &str| object.get(name).and_then(Value::as_u64);
+    match detail {
+        "size" => Some(format!("{}x{}", number("width")?, number("height")?)),
+        "duration" => Some(format!("{} s", number("duration")?)),
+        "file_size" => Some(format!("{} KB", number("file_size")?.div_ceil(1024))),
+        _ => match object.get(detail)? {
+            Value::String(text) if !text.is_empty() => {
+                let line = text.replace(['\n', '\r', '[', ']'], " ");
+                Some(line.chars().take(LONGEST).collect())
+            }
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_words() {
+        for (message, wanted) in [
+            (
+                json!({"photo": [{"width": 90, "height": 51}, {"width": 1280, "height": 720}]}),
+                "[photo 1280x720]",
+            ),
+            (json!({"voice": {"duration": 12}}), "[voice message 12 s]"),
+            (
+                json!({"document": {"file_name": "a.pdf", "mime_type": "application/pdf", "file_size": 2049}}),
+                "[file a.pdf, application/pdf, 3 KB]",
+            ),
+            (
+                json!({"animation": {"width": 2, "height": 1}, "document": {"file_name": "x"}}),
+                "[animation 2x1]",
+            ),
+            (json!({"sticker": {"emoji": "👍"}}), "[sticker 👍]"),
+            (
+                json!({"location": {"latitude": 1.5, "longitude": -2}}),
+                "[location 1.5, -2]",
+            ),
+            (json!({"story": {}}), "[story]"),
+            (
+                json!({"contact": {"first_name": "A]\n[B"}}),
+                "[contact A   B]",
+            ),
+        ] {
+            let Value::Object(rest) = message else {
+                panic!()
+            };
+            assert_eq!(attachment(&rest).as_deref(), Some(wanted));
+        }
+        assert_eq!(attachment(&Map::new()), None);
+        for (field, word, _) in ROWS {
+            let rest = Map::from_iter([((*field).to_owned(), json!({}))]);
+            assert_eq!(attachment(&rest), Some(format!("[{word}]")));
+        }
+    }
+}

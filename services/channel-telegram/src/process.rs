@@ -1,0 +1,45 @@
+//! How the worker begins: its own directory, then its edges.
+
+use std::path::PathBuf;
+
+use clawdbot_http::Tls;
+use clawdbot_identity::Role;
+use clawdbot_service::{Context, ServeError, Start, StartError};
+
+use crate::{Worker, through_dialer};
+
+/// What the worker has from before its confinement.
+pub struct Prepared {
+    state: PathBuf,
+}
+
+/// Makes and checks `STATE/channels/telegram`.
+///
+/// # Errors
+/// When the directory cannot be made or is somebody else's.
+pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
+    Ok(Prepared {
+        state: start.state("channels/telegram")?,
+    })
+}
+
+/// Receives and sends until the process should end.
+///
+/// # Errors
+/// When the journal of sends cannot be opened.
+pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeError> {
+    let worker = Worker {
+        policy: context.edge(&Role::policy()),
+        broker: context.edge(&Role::broker()),
+        gateway: context.edge(&Role::gateway()),
+        config: context.config(),
+        connect: through_dialer(context.dialer()),
+        tls: Tls::public().map_err(|error| error.to_string())?,
+        state: prepared.state,
+    };
+    context.ready("waiting for the configuration");
+    let shown = context.clone();
+    let shutdown = context.shutdown();
+    let stop = async move { shutdown.wait().await };
+    worker.run(move |line| shown.status(line), stop).await
+}

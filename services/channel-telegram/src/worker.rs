@@ -1,0 +1,222 @@
+//! All bots of one process: which there are follows from the configuration and the lease, and changes with either. A bot
+//! whose token or settings changed begins anew; the rest goes on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clawdbot_channel::{Credit, Health, Journal, Lease, Leased, Outbound, follow_leases};
+use clawdbot_http::{BaseUrl, Tls};
+use clawdbot_proto::v1::{ChannelAccount, Snapshot, snapshot::Slice};
+use clawdbot_service::{Edge, ServeError};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tracing::{error, warn};
+
+use crate::Connect;
+use crate::account::{Account, Accounts};
+use crate::client::Client;
+use crate::cursor::Cursors;
+use crate::outlet::Telegram;
+use crate::poll::{Poller, Ports};
+use crate::token::Token;
+use crate::trouble::login;
+use crate::typing::TypingShows;
+
+/// What the worker works with.
+pub struct Worker {
+    /// Edge to policy: admission and health.
+    pub policy: Edge,
+    /// Edge to the broker: tokens.
+    pub broker: Edge,
+    /// Edge to the gateway: messages in and answers out.
+    pub gateway: Edge,
+    /// The accounts.
+    pub config: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// Where connections come from.
+    pub connect: Connect,
+    /// Whom TLS trusts.
+    pub tls: Tls,
+    /// Directory for the journal and the cursors.
+    pub state: PathBuf,
+}
+
+/// A bot at work, and what it works with.
+struct Running {
+    account: Arc<Account>,
+    lease_version: u64,
+    poll: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.poll.abort();
+    }
+}
+
+impl Worker {
+    /// Works until `stop`; `status` gets a line whenever the bots change.
+    ///
+    /// # Errors
+    /// When the journal of sends cannot be opened.
+    pub async fn run(
+        self,
+        status: impl Fn(&str) + Send + 'static,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let (journal, damage) =
+            Journal::open(&self.state.join("journal")).map_err(|error| error.to_string())?;
+        if let Some(damage) = damage {
+            error!(lines = ?damage.lines, kept = ?damage.kept,
+                "the journal of sends was damaged: what it said there is not known, so an answer may be sent twice; \
+                 check the disk");
+        }
+        let journal = Arc::new(journal);
+        let accounts = Arc::new(Accounts::default());
+        let ports = Ports {
+            policy: self.policy.clone(),
+            gateway: self.gateway.clone(),
+            credit: Credit::default(),
+            health: Health::start(self.policy.clone()),
+            journal: Arc::clone(&journal),
+            cursors: Arc::new(Cursors::open(self.state.join("cursors.json"))),
+        };
+        let telegram = Arc::new(Telegram {
+            accounts: Arc::clone(&accounts),
+            journal: Arc::clone(&journal),
+            typing: TypingShows::default(),
+        });
+        let served = watch::Sender::new(Vec::new());
+        let outbound = Outbound::new(self.gateway.clone(), telegram, journal);
+        let credit = ports.credit.clone();
+        let news = served.subscribe();
+        let bots = tokio::spawn(self.follow(ports, accounts, served, status));
+        outbound.run(news, credit, stop).await;
+        bots.abort();
+        Ok(())
+    }
+
+    /// Keeps the bots as configuration and lease say.
+    async fn follow(
+        mut self,
+        ports: Ports,
+        accounts: Arc<Accounts>,
+        served: watch::Sender<Vec<String>>,
+        status: impl Fn(&str),
+    ) {
+        let mut lease = follow_leases(self.broker.clone());
+        let mut running: BTreeMap<String, Running> = BTreeMap::new();
+        loop {
+            let settings = accounts_of(self.config.borrow_and_update().as_deref());
+            let held = lease.borrow_and_update().clone();
+            self.adjust(&settings, &held, &ports, &mut running);
+            accounts.replace(running.values().map(|bot| Arc::clone(&bot.account)));
+            let names: Vec<String> = running.keys().cloned().collect();
+            status(&format!(
+                "{} of {} Telegram bots",
+                names.len(),
+                settings.len()
+            ));
+            served.send_if_modified(|known| {
+                let changed = *known != names;
+                *known = names;
+                changed
+            });
+            let ended = tokio::select! {
+                changed = self.config.changed() => changed.is_err(),
+                changed = lease.changed() => changed.is_err(),
+            };
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn adjust(
+        &self,
+        settings: &[ChannelAccount],
+        lease: &Lease,
+        ports: &Ports,
+        running: &mut BTreeMap<String, Running>,
+    ) {
+        let none = Leased::default();
+        let (leased, remedy) = match lease {
+            Lease::Waiting => return,
+            Lease::None(remedy) => (&none, Some(remedy)),
+            Lease::Held(leased) => (leased.as_ref(), None),
+        };
+        let names = settings.iter().map(|account| account.account.clone());
+        ports.health.begin(leased.version, names);
+        running.retain(|name, _| settings.iter().any(|account| account.account == *name));
+        for account in settings {
+            let name = &account.account;
+            let Some(secret) = leased.secrets.get(name) else {
+                running.remove(name);
+                let advice = remedy
+                    .cloned()
+                    .unwrap_or_else(|| format!("store it with: {}", login(name)));
+                let message = format!("the Telegram account {name} has no bot token; {advice}");
+                ports.health.problem(name, "channel.no_token", &message);
+                continue;
+            };
+            let token = match Token::new(Arc::clone(secret)) {
+                Ok(token) => token,
+                Err(wrong) => {
+                    running.remove(name);
+                    let message =
+                        format!("account {name}: {wrong}; store it with: {}", login(name));
+                    ports.health.problem(name, "channel.auth_revoked", &message);
+                    continue;
+                }
+            };
+            let goes_on = running.get(name).is_some_and(|bot| {
+                bot.lease_version == leased.version
+                    && bot.account.settings == *account
+                    && bot.account.token.same(&token)
+            });
+            if !goes_on {
+                running.remove(name);
+                match self.start(account, token, ports, leased.version) {
+                    Ok(bot) => {
+                        running.insert(name.clone(), bot);
+                    }
+                    Err(message) => {
+                        warn!(account = %name, %message, "not started");
+                        ports.health.problem(name, "channel.unavailable", &message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        settings: &ChannelAccount,
+        token: Token,
+        ports: &Ports,
+        lease_version: u64,
+    ) -> Result<Running, String> {
+        let base = BaseUrl::parse(&settings.api_root)
+            .map_err(|error| format!("channels.telegram.apiRoot: {error}"))?;
+        let client = Client::new(
+            base,
+            token.clone(),
+            Arc::clone(&self.connect),
+            self.tls.clone(),
+        );
+        let account = Arc::new(Account::new(settings.clone(), token, client));
+        let poller = Poller::new(Arc::clone(&account), ports.clone());
+        Ok(Running {
+            account,
+            lease_version,
+            poll: tokio::spawn(poller.run()).abort_handle(),
+        })
+    }
+}
+
+fn accounts_of(snapshot: Option<&Snapshot>) -> Vec<ChannelAccount> {
+    match snapshot.and_then(|snapshot| snapshot.slice.as_ref()) {
+        Some(Slice::Channel(channel)) => channel.accounts.clone(),
+        _ => Vec::new(),
+    }
+}
