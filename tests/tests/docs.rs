@@ -86,6 +86,7 @@ fn processes() -> String {
         let starts = match process.starts {
             Starts::Always => "always",
             Starts::Plan => "when the configuration asks for it",
+            Starts::Demand => "for one request",
             Starts::Itself => "starts the others",
             Starts::Person => "when somebody uses it",
         };

@@ -76,6 +76,9 @@ pub enum Command {
     /// Look at the stored credentials, never at their values
     #[command(subcommand, arg_required_else_help = true)]
     Credentials(Credentials),
+    /// See who asks to write to the assistant, let them in or put them out
+    #[command(subcommand, arg_required_else_help = true)]
+    Pairing(Pairing),
     /// List the conversations
     Sessions,
     /// Read the log
@@ -146,6 +149,37 @@ pub enum Security {
 pub enum Credentials {
     /// List which credentials are known, where from, and who may use them
     List,
+}
+
+/// `clawdbot pairing …`.
+#[derive(Debug, Subcommand)]
+pub enum Pairing {
+    /// List who waits for approval and who was approved
+    List,
+    /// Let the sender in who got this code
+    Approve {
+        /// For example telegram
+        channel: String,
+        /// The code, in upper or lower case
+        code: String,
+    },
+    /// Drop the request of the sender who got this code
+    Reject {
+        /// For example telegram
+        channel: String,
+        /// The code, in upper or lower case
+        code: String,
+    },
+    /// Take an approval back
+    Revoke {
+        /// For example telegram
+        channel: String,
+        /// The sender's id, as `clawdbot pairing list` shows it
+        sender: String,
+        /// Account of the channel
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        account: String,
+    },
 }
 
 /// `clawdbot logs`.
@@ -225,6 +259,10 @@ mod tests {
             "doctor",
             "security audit",
             "credentials list",
+            "pairing list",
+            "pairing approve telegram ABCD2345",
+            "pairing reject telegram ABCD2345",
+            "pairing revoke telegram 42 --account work",
             "sessions",
             "logs",
             "completions bash",
@@ -266,6 +304,8 @@ mod tests {
             "logs --level loud",
             "completions cmd",
             "status more",
+            "pairing approve ABCD2345",
+            "pairing",
         ] {
             assert!(parse(&format!("clawdbot {wrong}")).is_err(), "{wrong}");
         }

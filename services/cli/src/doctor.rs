@@ -16,7 +16,7 @@ use crate::dial::Sockets;
 use crate::failure::{EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE, Failure};
 use crate::out::{Out, Style, count};
 use crate::place::Place;
-use crate::status::{Report, gather};
+use crate::status::{Report, gather, is_notice};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -169,6 +169,20 @@ impl Diagnosis {
                     "correct the file, or restart with the environment that it needs",
                 )
             });
+        }
+        for problem in report.reported() {
+            let severity = match is_notice(problem) {
+                true => Severity::Info,
+                false => Severity::Warn,
+            };
+            // The message ends with what to do.
+            self.findings.push(Found::new(
+                &problem.code,
+                severity,
+                format!("{}: {}", problem.role, problem.message),
+                "",
+                "",
+            ));
         }
         self.confinement(report.processes());
     }
@@ -329,7 +343,7 @@ impl Diagnosis {
 
 #[cfg(test)]
 mod tests {
-    use clawdbot_proto::v1::{PolicyStatus, ProcessesReply};
+    use clawdbot_proto::v1::{PolicyStatus, Problem, ProcessesReply};
 
     use super::*;
 
@@ -445,6 +459,23 @@ mod tests {
             ids(running("gateway", FULL, "c.json:1:1: no")),
             ["config.not_in_force"]
         );
+    }
+
+    #[test]
+    fn what_workers_report_is_a_finding_and_a_request_a_note() {
+        let problem = |code: &str| Problem {
+            code: code.into(),
+            message: "do something".into(),
+            role: "model-x".into(),
+            since_ms: 0,
+        };
+        let mut report = running("gateway", FULL, "");
+        report.policy.as_mut().unwrap().problems = vec![problem("model.no_key"), problem("pairing.requested")];
+        let mut diagnosis = Diagnosis::default();
+        diagnosis.processes(Ok(report));
+        let found: Vec<_> = diagnosis.findings.iter().map(|found| (found.id.as_str(), found.severity)).collect();
+        assert_eq!(found, [("model.no_key", Severity::Warn), ("pairing.requested", Severity::Info)]);
+        assert_eq!((diagnosis.exit(false), diagnosis.exit(true)), (0, 1));
     }
 
     #[test]

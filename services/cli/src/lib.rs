@@ -12,6 +12,7 @@ mod doctor;
 mod failure;
 mod logs;
 mod out;
+mod pairing;
 mod place;
 mod run;
 mod sessions;

@@ -13,7 +13,7 @@ use crate::dial::Sockets;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, compact};
 use crate::place::Place;
-use crate::{access, check, config, credentials, doctor, logs, sessions, status, topology, up};
+use crate::{access, check, config, credentials, doctor, logs, pairing, sessions, status, topology, up};
 
 /// The whole program.
 #[must_use]
@@ -96,6 +96,7 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
             block_on(doctor::run(*strict, &sockets, &place, out))
         }
         Command::Credentials(Credentials::List) => block_on(credentials::list(&sockets, out)),
+        Command::Pairing(wanted) => block_on(pairing::run(wanted, &sockets, out)),
         Command::Sessions => block_on(sessions::run(&sockets, out)),
         Command::Logs(wanted) => logs::run(wanted, &place, out),
     }

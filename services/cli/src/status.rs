@@ -9,7 +9,7 @@ use clawdbot_proto::v1::chat_client::ChatClient;
 use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
 use clawdbot_proto::v1::supervisor_operator_client::SupervisorOperatorClient;
 use clawdbot_proto::v1::{
-    GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Process,
+    GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Problem, Process,
     ProcessesReply, ProcessesRequest,
 };
 use clawdbot_service::{Edge, confinement_json};
@@ -137,9 +137,18 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// Whether everything that should answer does, and no process has given up.
+    /// What workers and policy say is wrong, and who waits for the owner.
+    pub fn reported(&self) -> &[Problem] {
+        self.policy
+            .as_ref()
+            .map(|policy| policy.problems.as_slice())
+            .unwrap_or_default()
+    }
+
+    /// Whether everything that should answer does, no process has given up, and no worker is kept from its work.
     pub fn is_well(&self) -> bool {
         self.problems.is_empty()
+            && self.reported().iter().all(is_notice)
             && self
                 .processes()
                 .iter()
@@ -164,6 +173,9 @@ impl Report {
                 "running": gateway.running,
                 "connections": gateway.connections,
                 "uptimeMs": gateway.uptime_ms,
+                "undelivered": gateway.undelivered,
+                "unknown": gateway.unknown,
+                "rejected": gateway.rejected,
             })),
             "policy": self.policy.as_ref().map(|policy| json!({
                 "revision": policy.revision,
@@ -173,6 +185,7 @@ impl Report {
                 "listeners": policy.listeners,
                 "authMode": policy.auth_mode,
                 "model": policy.model,
+                "problems": policy.problems.iter().map(problem_json).collect::<Vec<_>>(),
             })),
             "problems": self.problems,
         })
@@ -208,6 +221,12 @@ impl Report {
             fact("config", format!("{}{missing}", policy.config_path));
             fact("model", policy.model.clone());
         }
+        for (name, prefix) in [("models", "model-"), ("channels", "channel-")] {
+            let workers = self.workers(prefix);
+            if !workers.is_empty() {
+                fact(name, workers.join(", "));
+            }
+        }
         if let Some(gateway) = &self.gateway {
             fact(
                 "messages",
@@ -217,9 +236,20 @@ impl Report {
                 ),
             );
         }
+        if let Some(answers) = self.gateway.as_ref().and_then(answers) {
+            fact("answers", answers);
+        }
         if !self.processes().is_empty() {
             text.push('\n');
             text.push_str(&self.process_table(style, verbose));
+        }
+        for problem in self.reported() {
+            let kind = match is_notice(problem) {
+                true => style.yellow("notice:"),
+                false => style.red("problem:"),
+            };
+            let line = format!("{}: {} [{}]", problem.role, problem.message, problem.code);
+            let _ = writeln!(text, "{kind} {}", sanitize_line(&line));
         }
         for problem in &self.problems {
             let _ = writeln!(text, "{} {}", style.red("problem:"), sanitize_line(problem));
@@ -248,6 +278,22 @@ impl Report {
         text
     }
 
+    /// The workers of one kind with their state: `anthropic (ready)`, `ollama (model.unavailable)`.
+    fn workers(&self, prefix: &str) -> Vec<String> {
+        self.processes()
+            .iter()
+            .filter_map(|process| {
+                let name = process.role.strip_prefix(prefix)?;
+                let trouble = self
+                    .reported()
+                    .iter()
+                    .find(|problem| problem.role == process.role && !is_notice(problem));
+                let state = trouble.map_or(process.state.as_str(), |problem| problem.code.as_str());
+                Some(format!("{name} ({state})"))
+            })
+            .collect()
+    }
+
     fn process_table(&self, style: Style, verbose: bool) -> String {
         let rows: Vec<[String; 6]> = self
             .processes()
@@ -273,6 +319,34 @@ impl Report {
             &rows,
         )
     }
+}
+
+/// Whether it is only news for the owner.
+pub fn is_notice(problem: &Problem) -> bool {
+    problem.code == "pairing.requested"
+}
+
+/// What became of answers to channels, if there is anything to say.
+fn answers(gateway: &GatewayStatus) -> Option<String> {
+    let parts: Vec<String> = [
+        (gateway.undelivered, "on the way"),
+        (gateway.unknown, "perhaps not arrived"),
+        (gateway.rejected, "refused by the channel"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn problem_json(problem: &Problem) -> Value {
+    json!({
+        "code": problem.code,
+        "message": problem.message,
+        "role": problem.role,
+        "sinceMs": problem.since_ms,
+    })
 }
 
 /// One process, for a script.
@@ -402,6 +476,59 @@ mod tests {
         );
         assert_eq!(json["policy"]["configError"], Value::Null);
         assert_eq!(json["gateway"]["pending"], 2);
+    }
+
+    #[test]
+    fn workers_show_their_trouble_and_a_request_is_no_trouble() {
+        let problem = |role: &str, code: &str, message: &str| Problem {
+            code: code.into(),
+            message: message.into(),
+            role: role.into(),
+            since_ms: 5,
+        };
+        let mut report = report();
+        let live = &mut report.processes.as_mut().unwrap().processes;
+        *live = ["model-anthropic", "model-ollama", "channel-telegram"]
+            .map(|role| process(role, "ready"))
+            .to_vec();
+        let waits = problem("channel-telegram", "pairing.requested", "42 asks");
+        report.policy.as_mut().unwrap().problems = vec![waits];
+        assert!(report.is_well());
+        let text = report.text(Style::PLAIN, false);
+        assert!(
+            text.contains("models    anthropic (ready), ollama (ready)\nchannels  telegram (ready)\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("notice: channel-telegram: 42 asks [pairing.requested]\n"),
+            "{text}"
+        );
+        let revoked = problem("model-anthropic", "model.auth", "bad key\u{1b}; `clawdbot login`");
+        report.policy.as_mut().unwrap().problems.push(revoked);
+        assert!(!report.is_well());
+        let text = report.text(Style::PLAIN, false);
+        assert!(text.contains("anthropic (model.auth), ollama (ready)"), "{text}");
+        assert!(
+            text.ends_with("problem: model-anthropic: bad key\\u{1b}; `clawdbot login` [model.auth]\n"),
+            "{text}"
+        );
+        let json = report.json();
+        assert_eq!(json["policy"]["problems"][1]["code"], "model.auth");
+        assert_eq!(json["well"], false);
+    }
+
+    #[test]
+    fn answers_that_did_not_arrive_are_counted() {
+        assert!(!report().text(Style::PLAIN, false).contains("answers"));
+        let mut report = report();
+        let gateway = report.gateway.as_mut().unwrap();
+        (gateway.undelivered, gateway.unknown, gateway.rejected) = (3, 1, 2);
+        assert!(
+            report
+                .text(Style::PLAIN, false)
+                .contains("answers   3 on the way, 1 perhaps not arrived, 2 refused by the channel\n")
+        );
+        assert_eq!(report.json()["gateway"]["unknown"], 1);
     }
 
     #[test]

@@ -150,6 +150,7 @@ fn starts(starts: Starts) -> &'static str {
     match starts {
         Starts::Always => "always",
         Starts::Plan => "plan",
+        Starts::Demand => "demand",
         Starts::Itself => "self",
         Starts::Person => "person",
     }
