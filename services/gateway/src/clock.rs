@@ -3,12 +3,22 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clawdbot_identity::TurnId;
+
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A turn id that nobody else has.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn turn_id() -> std::io::Result<TurnId> {
+    TurnId::parse(&random_id()?).map_err(std::io::Error::other)
 }
 
 /// 128 random bits as 32 hexadecimal digits.

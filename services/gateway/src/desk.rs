@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use clawdbot_identity::{AgentId, Class, Handle, MessageId, SessionKey, TurnId};
+use clawdbot_identity::{AgentId, Class, Handle, MessageId, SessionKey};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::access_client::AccessClient;
 use clawdbot_proto::v1::admit_operator_request::Way;
@@ -12,10 +12,12 @@ use clawdbot_proto::v1::agent_client::AgentClient;
 use clawdbot_service::Edge;
 use tonic::Status;
 
+use crate::problems::Problems;
 pub use crate::queue::Question;
 use crate::queue::{Message, Outcome, QueueError, RowId, Source};
 use crate::turn_log::TurnLog;
 use crate::turns::{Agents, Taken, Turns};
+use crate::wording::is_stop;
 use crate::{clock, limits};
 
 /// Who asks.
@@ -88,11 +90,14 @@ impl Wanted {
     }
 }
 
-/// A session that policy opened for the visitor.
-struct Session {
-    key: SessionKey,
-    class: Class,
-    handle: Handle,
+/// A session that policy opened.
+pub struct Session {
+    /// Which.
+    pub key: SessionKey,
+    /// Which agent answers there.
+    pub class: Class,
+    /// What the agent shows to policy.
+    pub handle: Handle,
 }
 
 /// What became of a message.
@@ -121,16 +126,23 @@ pub struct Desk {
     turns: Turns,
     policy: Edge,
     agents: Agents,
+    problems: Problems,
 }
 
 impl Desk {
-    /// A desk in front of these turns, policy and agents.
-    pub fn new(turns: Turns, policy: Edge, agents: Agents) -> Self {
+    /// A desk in front of these turns, policy and agents, where the operator's problems are known.
+    pub fn new(turns: Turns, policy: Edge, agents: Agents, problems: Problems) -> Self {
         Self {
             turns,
             policy,
             agents,
+            problems,
         }
+    }
+
+    /// What the operator has to know, as it changes.
+    pub fn problems(&self) -> Problems {
+        self.problems.clone()
     }
 
     /// The turns behind the desk.
@@ -164,8 +176,7 @@ impl Desk {
             let stopped = self.turns.stop(&session.key, None).await;
             return Ok(Ok(Sent::Stopped(stopped)));
         }
-        let turn_id = clock::random_id().map_err(|e| Status::internal(e.to_string()))?;
-        let turn_id = TurnId::parse(&turn_id).map_err(|e| Status::internal(e.to_string()))?;
+        let turn_id = clock::turn_id().map_err(|e| Status::internal(e.to_string()))?;
         let key = session.key.clone();
         let message = Message {
             source: visitor.source(),
@@ -176,6 +187,7 @@ impl Desk {
             class: session.class,
             handle: session.handle,
             question,
+            place: None,
         };
         let taken = self.turns.take(message).await.map_err(|e| match e {
             QueueError::DiskFull => Status::resource_exhausted(e.to_string()),
@@ -304,7 +316,11 @@ impl Desk {
     }
 }
 
-fn admitted(admission: &v1::Admission) -> Result<Session, Status> {
+/// What policy admitted, checked.
+///
+/// # Errors
+/// INTERNAL when it makes no sense.
+pub fn admitted(admission: &v1::Admission) -> Result<Session, Status> {
     let class = match admission.class() {
         v1::Class::Main => Class::Main,
         v1::Class::Guest => Class::Guest,
@@ -334,7 +350,10 @@ fn odd(what: &str) -> Status {
 }
 
 /// Control and bidi characters are data; whoever shows a text makes it safe to show.
-fn check_text(text: &str) -> Result<(), Status> {
+///
+/// # Errors
+/// INVALID_ARGUMENT with the rule that the text breaks.
+pub fn check_text(text: &str) -> Result<(), Status> {
     let rule = match text.len() {
         0 => "a message must not be empty".into(),
         length if length > limits::TEXT_BYTES => format!(
@@ -359,13 +378,6 @@ fn check_extra(text: &str) -> Result<(), Status> {
         _ => return Ok(()),
     };
     Err(Status::invalid_argument(rule))
-}
-
-fn is_stop(text: &str) -> bool {
-    let word = text.trim();
-    word.strip_suffix(':')
-        .unwrap_or(word)
-        .eq_ignore_ascii_case("/stop")
 }
 
 #[cfg(test)]
@@ -405,16 +417,6 @@ mod tests {
             keep_newest(&mut entries);
             let left: Vec<_> = entries.iter().map(|entry| entry.at_ms).collect();
             assert_eq!(left, kept, "{sizes:?}");
-        }
-    }
-
-    #[test]
-    fn stop_is_a_word_of_its_own() {
-        for yes in ["/stop", " /STOP\n", "/stop:"] {
-            assert!(is_stop(yes), "{yes:?}");
-        }
-        for no in ["stop", "/stop now", "/stopp", "", "say /stop"] {
-            assert!(!is_stop(no), "{no:?}");
         }
     }
 }

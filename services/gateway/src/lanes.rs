@@ -1,11 +1,17 @@
 //! Who may run now: one turn at a time in each session, in the order of acceptance, and so many over all sessions.
-//! No I/O and no clock; a session that waits is served before one that was served after it.
+//! Messages of one chat may wait for quiet, share a turn, or be left out, as their rule says. No I/O and no clock: the
+//! time is passed in. A session that waits is served before one that was served after it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use clawdbot_identity::SessionKey;
 
 use crate::queue::RowId;
+use crate::rule::{Mode, Overflow, Rule};
+
+/// How often the quiet time may begin anew because one more message came.
+const PATIENCE: u64 = 4;
 
 /// The lanes of all sessions. A lane exists as long as something runs or waits in it.
 pub struct Lanes {
@@ -15,12 +21,111 @@ pub struct Lanes {
     lanes: HashMap<SessionKey, Lane>,
     /// Sessions that have something to run and run nothing, the one that has waited longest first.
     ready: VecDeque<SessionKey>,
+    /// Sessions that wait for quiet, with the time at which they are ready, milliseconds since 1970.
+    timed: BTreeSet<(u64, SessionKey)>,
+}
+
+/// A row that asks for its turn.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The row.
+    pub row: RowId,
+    /// What it does while a turn of its conversation runs.
+    pub rule: Rule,
+    /// When it came, milliseconds since 1970.
+    pub arrived_ms: u64,
+    /// The chat that it came from; `None` where nothing is ever left out or put together.
+    pub conversation: Option<Arc<str>>,
+    /// Who in that chat.
+    pub sender: Arc<str>,
+    /// It has a turn for itself, such as a command.
+    pub alone: bool,
+}
+
+impl Entry {
+    /// A row that just follows what came before it.
+    pub fn plain(row: RowId) -> Self {
+        Self {
+            row,
+            rule: Rule::FOLLOWUP,
+            arrived_ms: 0,
+            conversation: None,
+            sender: Arc::default(),
+            alone: true,
+        }
+    }
 }
 
 #[derive(Default)]
 struct Lane {
-    running: Option<RowId>,
-    waiting: VecDeque<RowId>,
+    running: Option<Running>,
+    waiting: VecDeque<Waiting>,
+    place: Place,
+}
+
+struct Running {
+    row: RowId,
+    conversation: Option<Arc<str>>,
+}
+
+struct Waiting {
+    entry: Entry,
+    /// It came while a turn ran, or behind one that did.
+    behind: bool,
+    /// Too much waits: only a line of it goes into the next turn.
+    short: bool,
+}
+
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Place {
+    #[default]
+    Nowhere,
+    Ready,
+    Timed(u64),
+}
+
+/// What a new row changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Rows that come before it.
+    pub ahead: usize,
+    /// Rows that will never run, since too many wait; it may be one of them.
+    pub dropped: Vec<RowId>,
+    /// The running turn into which its text should be put. It waits all the same.
+    pub steer: Option<RowId>,
+    /// The running turn that should end.
+    pub interrupt: Option<RowId>,
+}
+
+/// How the texts of one turn are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// One sender wrote them in one breath: line after line.
+    Lines,
+    /// As a list of what came while a turn ran.
+    List,
+}
+
+/// One message of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its row.
+    pub row: RowId,
+    /// Only a line of it is given.
+    pub short: bool,
+}
+
+/// A turn that starts. It runs until [`Lanes::finish`] with its lead.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The session.
+    pub key: SessionKey,
+    /// The row whose turn it is.
+    pub lead: RowId,
+    /// All messages of the turn, the lead included, oldest first.
+    pub parts: Vec<Part>,
+    /// How they are put together, when they are more than one.
+    pub join: Join,
 }
 
 /// What a stop found in a session.
@@ -32,6 +137,134 @@ pub struct Stopped {
     pub dropped: Vec<RowId>,
 }
 
+impl Lane {
+    /// Where the next turn's first whole message is; those before it are short ones.
+    fn head(&self) -> usize {
+        let whole = self.waiting.iter().position(|w| !w.short);
+        whole.unwrap_or(0)
+    }
+
+    /// Messages from `head` on that could share its turn.
+    fn company(&self, head: usize) -> impl Iterator<Item = &Waiting> {
+        let first = self.waiting.get(head);
+        let chat = first.and_then(|w| w.entry.chat());
+        let rest = self.waiting.iter().skip(head);
+        rest.take_while(move |w| chat.is_some() && w.entry.chat() == chat)
+    }
+
+    /// How many of them one sender wrote in one breath.
+    fn breath(&self, head: usize) -> usize {
+        let mut last: Option<&Entry> = None;
+        self.company(head)
+            .take_while(|w| {
+                let next = &w.entry;
+                let gap = next.rule.inbound_debounce_ms;
+                let same = last.replace(next).is_none_or(|last| {
+                    last.sender == next.sender
+                        && next.arrived_ms.saturating_sub(last.arrived_ms) < gap
+                });
+                same
+            })
+            .count()
+    }
+
+    /// When the next turn may start, if nothing runs; zero for at once.
+    fn due(&self) -> u64 {
+        let at = self.head();
+        let Some(head) = self.waiting.get(at) else {
+            return 0;
+        };
+        let Some(last) = self.company(at).last() else {
+            return 0;
+        };
+        let rule = head.entry.rule;
+        let quiet = match head.behind && rule.mode != Mode::Interrupt {
+            true => rule.debounce_ms,
+            false => 0,
+        };
+        let breath = match rule.inbound_debounce_ms {
+            0 => 0,
+            gap => self
+                .company(at)
+                .nth(self.breath(at).saturating_sub(1))
+                .map_or(0, |w| w.entry.arrived_ms + gap),
+        };
+        let quiet_at = match quiet {
+            0 => 0,
+            quiet => last.entry.arrived_ms + quiet,
+        };
+        let longest = PATIENCE * quiet.max(rule.inbound_debounce_ms);
+        breath.max(quiet_at).min(head.entry.arrived_ms + longest)
+    }
+
+    /// Takes the next turn's messages out.
+    fn take(&mut self) -> Option<(RowId, Vec<Part>, Join, Option<Arc<str>>)> {
+        let at = self.head();
+        let head = &self.waiting.get(at)?.entry;
+        let (lead, chat) = (head.row, head.conversation.clone());
+        let breath = self.breath(at);
+        let count = match (head.chat().is_some(), head.rule.mode.joins()) {
+            (false, _) => 1,
+            (true, true) => self.company(at).count(),
+            (true, false) => breath,
+        };
+        let shorts = |i: &usize| {
+            let short = self.waiting.get(*i);
+            head.chat().is_some() && short.is_some_and(|w| w.entry.chat() == head.chat())
+        };
+        let picked: Vec<usize> = (0..at).filter(shorts).chain(at..at + count).collect();
+        let join = match picked.len() == breath {
+            true => Join::Lines,
+            false => Join::List,
+        };
+        let mut parts: Vec<Part> = picked
+            .into_iter()
+            .rev()
+            .filter_map(|i| self.waiting.remove(i))
+            .map(|w| Part {
+                row: w.entry.row,
+                short: w.short,
+            })
+            .collect();
+        parts.reverse();
+        Some((lead, parts, join, chat))
+    }
+
+    /// Leaves out what is too much; a short one counts no more, but of them, too, there are only so many.
+    fn trim(&mut self, pushed: RowId, rule: Rule) -> Option<RowId> {
+        let counts = |w: &&Waiting| !w.short && w.entry.conversation.is_some();
+        if self.waiting.iter().filter(counts).count() <= rule.cap {
+            return None;
+        }
+        let oldest = self
+            .waiting
+            .iter_mut()
+            .find(|w| !w.short && w.entry.chat().is_some());
+        let victim = match (rule.drop, oldest) {
+            (Overflow::New, _) | (_, None) => pushed,
+            (Overflow::Old, Some(oldest)) => oldest.entry.row,
+            (Overflow::Summarize, Some(oldest)) => {
+                oldest.short = true;
+                let mut shorts = self.waiting.iter().filter(|w| w.short);
+                let first = shorts.next()?.entry.row;
+                match shorts.count() < rule.cap {
+                    true => return None,
+                    false => first,
+                }
+            }
+        };
+        self.waiting.retain(|w| w.entry.row != victim);
+        Some(victim)
+    }
+}
+
+impl Entry {
+    /// The conversation, if it may share a turn there.
+    fn chat(&self) -> Option<&Arc<str>> {
+        self.conversation.as_ref().filter(|_| !self.alone)
+    }
+}
+
 impl Lanes {
     /// Lanes that run at most `max` turns at the same time; zero counts as one.
     pub fn new(max: usize) -> Self {
@@ -41,6 +274,7 @@ impl Lanes {
             waiting: 0,
             lanes: HashMap::new(),
             ready: VecDeque::new(),
+            timed: BTreeSet::new(),
         }
     }
 
@@ -49,97 +283,172 @@ impl Lanes {
         self.max = max.max(1);
     }
 
-    /// Puts a row in its session's lane, behind all rows that were accepted before it. Returns how many are ahead.
-    pub fn push(&mut self, key: &SessionKey, row: RowId) -> usize {
+    /// Puts a row in its session's lane, behind all rows that were accepted before it.
+    pub fn push(&mut self, key: &SessionKey, entry: Entry) -> Pushed {
         let lane = self.lanes.entry(key.clone()).or_default();
         // Two acceptances may be heard of in another order than that of their rows.
-        let at = lane.waiting.partition_point(|other| *other < row);
-        lane.waiting.insert(at, row);
+        let row = entry.row;
+        let at = lane.waiting.partition_point(|other| other.entry.row < row);
+        let before = at.checked_sub(1).and_then(|i| lane.waiting.get(i));
+        let behind = lane.running.is_some() || before.is_some_and(|w| w.behind);
+        let ahead = at + usize::from(lane.running.is_some());
+        let mine = lane
+            .running
+            .as_ref()
+            .filter(|running| {
+                entry.chat().is_some() && running.conversation.as_ref() == entry.chat()
+            })
+            .map(|running| running.row);
+        let rule = entry.rule;
+        let waiting = Waiting {
+            entry,
+            behind,
+            short: false,
+        };
+        lane.waiting.insert(at, waiting);
         self.waiting += 1;
-        if lane.running.is_none() && lane.waiting.len() == 1 {
-            self.ready.push_back(key.clone());
+        let dropped: Vec<_> = lane.trim(row, rule).into_iter().collect();
+        self.waiting -= dropped.len();
+        let mine = mine.filter(|_| !dropped.contains(&row));
+        self.place(key);
+        Pushed {
+            ahead,
+            dropped,
+            steer: mine.filter(|_| rule.mode.steers()),
+            interrupt: mine.filter(|_| rule.mode == Mode::Interrupt),
         }
-        at + usize::from(lane.running.is_some())
     }
 
-    /// The next turn that may start now, if any. It runs until `finish`.
-    pub fn start_next(&mut self) -> Option<(SessionKey, RowId)> {
+    /// The next turn that may start at `now_ms`, if any.
+    pub fn start_next(&mut self, now_ms: u64) -> Option<Started> {
+        while let Some((due, _)) = self.timed.first()
+            && *due <= now_ms
+            && let Some((_, key)) = self.timed.pop_first()
+        {
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.place = Place::Ready;
+            }
+            self.ready.push_back(key);
+        }
         if self.running >= self.max {
             return None;
         }
         let key = self.ready.pop_front()?;
         let lane = self.lanes.get_mut(&key)?;
-        let row = lane.waiting.pop_front()?;
-        lane.running = Some(row);
-        self.waiting -= 1;
+        lane.place = Place::Nowhere;
+        let (lead, parts, join, conversation) = lane.take()?;
+        lane.running = Some(Running {
+            row: lead,
+            conversation,
+        });
+        self.waiting -= parts.len();
         self.running += 1;
-        Some((key, row))
+        Some(Started {
+            key,
+            lead,
+            parts,
+            join,
+        })
     }
 
-    /// Says that a turn has ended. A row that does not run is ignored.
-    pub fn finish(&mut self, key: &SessionKey, row: RowId) {
+    /// When a session will be ready that now waits for quiet, milliseconds since 1970.
+    pub fn wake_at(&self) -> Option<u64> {
+        self.timed.first().map(|(due, _)| *due)
+    }
+
+    /// Says that a turn has ended, and with it the rows that it took in while it ran. A row that does not run is
+    /// ignored.
+    pub fn finish(&mut self, key: &SessionKey, row: RowId, absorbed: &[RowId]) {
         let Some(lane) = self.lanes.get_mut(key) else {
             return;
         };
-        if lane.running != Some(row) {
+        if lane
+            .running
+            .as_ref()
+            .is_none_or(|running| running.row != row)
+        {
             return;
         }
         lane.running = None;
         self.running -= 1;
-        match lane.waiting.is_empty() {
-            true => drop(self.lanes.remove(key)),
-            false => self.ready.push_back(key.clone()),
-        }
+        let waiting = lane.waiting.len();
+        lane.waiting.retain(|w| !absorbed.contains(&w.entry.row));
+        self.waiting -= waiting - lane.waiting.len();
+        self.place(key);
     }
 
     /// Empties a session: what waits is taken out, what runs is named.
     pub fn stop(&mut self, key: &SessionKey) -> Stopped {
-        let Some(lane) = self.lanes.get_mut(key) else {
-            return Stopped::default();
-        };
-        let stopped = Stopped {
-            running: lane.running,
-            dropped: lane.waiting.drain(..).collect(),
-        };
-        self.waiting -= stopped.dropped.len();
-        if stopped.running.is_none() {
-            self.lanes.remove(key);
-            self.ready.retain(|other| other != key);
-        }
-        stopped
+        self.stop_those(key, |_| true)
     }
 
     /// Takes one row out of a session; the answer names it as running or dropped, or neither.
     pub fn stop_one(&mut self, key: &SessionKey, row: RowId) -> Stopped {
+        self.stop_those(key, |other| other == row)
+    }
+
+    fn stop_those(&mut self, key: &SessionKey, meant: impl Fn(RowId) -> bool) -> Stopped {
         let Some(lane) = self.lanes.get_mut(key) else {
             return Stopped::default();
         };
-        if lane.running == Some(row) {
-            return Stopped {
-                running: Some(row),
-                dropped: Vec::new(),
-            };
-        }
-        let Some(at) = lane.waiting.iter().position(|other| *other == row) else {
-            return Stopped::default();
-        };
-        lane.waiting.remove(at);
-        self.waiting -= 1;
-        if lane.waiting.is_empty() && lane.running.is_none() {
-            self.lanes.remove(key);
-            self.ready.retain(|other| other != key);
-        }
+        let running = lane.running.as_ref().map(|running| running.row);
+        let mut dropped = Vec::new();
+        lane.waiting.retain(|w| {
+            let row = w.entry.row;
+            let meant = meant(row);
+            if meant {
+                dropped.push(row);
+            }
+            !meant
+        });
+        self.waiting -= dropped.len();
+        self.place(key);
         Stopped {
-            running: None,
-            dropped: vec![row],
+            running: running.filter(|row| meant(*row)),
+            dropped,
+        }
+    }
+
+    /// Puts a session where it belongs: among the ready, among those that wait for quiet, or nowhere. One that was
+    /// ready stays so while it has anything to run.
+    fn place(&mut self, key: &SessionKey) {
+        let Some(lane) = self.lanes.get_mut(key) else {
+            return;
+        };
+        let next = match (&lane.running, lane.waiting.is_empty()) {
+            (Some(_), _) | (None, true) => Place::Nowhere,
+            (None, false) if lane.place == Place::Ready => Place::Ready,
+            (None, false) => match lane.due() {
+                0 => Place::Ready,
+                due => Place::Timed(due),
+            },
+        };
+        let before = std::mem::replace(&mut lane.place, next);
+        let empty = lane.running.is_none() && lane.waiting.is_empty();
+        if before != next {
+            match before {
+                Place::Nowhere => {}
+                Place::Ready => self.ready.retain(|other| other != key),
+                Place::Timed(due) => drop(self.timed.remove(&(due, key.clone()))),
+            }
+            match next {
+                Place::Nowhere => {}
+                Place::Ready => self.ready.push_back(key.clone()),
+                Place::Timed(due) => drop(self.timed.insert((due, key.clone()))),
+            }
+        }
+        if empty {
+            self.lanes.remove(key);
         }
     }
 
     /// How many rows of the session come before `row`.
     pub fn ahead(&self, key: &SessionKey, row: RowId) -> usize {
         self.lanes.get(key).map_or(0, |lane| {
-            let waiting = lane.waiting.iter().filter(|other| **other < row).count();
-            waiting + usize::from(lane.running.is_some_and(|running| running != row))
+            let before = |w: &&Waiting| w.entry.row < row;
+            let waiting = lane.waiting.iter().filter(before).count();
+            let running = lane.running.as_ref();
+            waiting + usize::from(running.is_some_and(|running| running.row != row))
         })
     }
 
@@ -155,182 +464,4 @@ impl Lanes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> SessionKey {
-        SessionKey::parse(&format!("agent:main:{name}")).unwrap()
-    }
-
-    fn all_that_may_start(lanes: &mut Lanes) -> Vec<(String, i64)> {
-        std::iter::from_fn(|| lanes.start_next())
-            .map(|(key, row)| (key.rest().to_owned(), row.0))
-            .collect()
-    }
-
-    #[test]
-    fn a_session_runs_one_turn_at_a_time_in_order() {
-        let mut lanes = Lanes::new(4);
-        let a = key("a");
-        assert_eq!(lanes.push(&a, RowId(1)), 0);
-        assert_eq!(lanes.push(&a, RowId(2)), 1);
-        assert_eq!(all_that_may_start(&mut lanes), [("a".into(), 1)]);
-        assert_eq!(lanes.push(&a, RowId(3)), 2);
-        lanes.finish(&a, RowId(1));
-        assert_eq!(all_that_may_start(&mut lanes), [("a".into(), 2)]);
-        lanes.finish(&a, RowId(2));
-        assert_eq!(all_that_may_start(&mut lanes), [("a".into(), 3)]);
-        lanes.finish(&a, RowId(3));
-        assert_eq!((lanes.running(), lanes.waiting()), (0, 0));
-        assert!(lanes.lanes.is_empty());
-    }
-
-    #[test]
-    fn rows_heard_of_out_of_order_still_run_in_order() {
-        let mut lanes = Lanes::new(1);
-        let a = key("a");
-        lanes.push(&a, RowId(2));
-        assert_eq!(lanes.push(&a, RowId(1)), 0);
-        assert_eq!(lanes.ahead(&a, RowId(2)), 1);
-        assert_eq!(all_that_may_start(&mut lanes), [("a".into(), 1)]);
-    }
-
-    #[test]
-    fn the_limit_holds_over_all_sessions_and_can_be_changed() {
-        let mut lanes = Lanes::new(2);
-        for (row, name) in ["a", "b", "c", "d"].iter().enumerate() {
-            lanes.push(&key(name), RowId(row as i64));
-        }
-        assert_eq!(all_that_may_start(&mut lanes).len(), 2);
-        lanes.set_max(3);
-        assert_eq!(all_that_may_start(&mut lanes), [("c".into(), 2)]);
-        lanes.set_max(0);
-        for (row, name) in ["a", "b"].iter().enumerate() {
-            lanes.finish(&key(name), RowId(row as i64));
-            assert_eq!(all_that_may_start(&mut lanes), []);
-        }
-        lanes.finish(&key("c"), RowId(2));
-        assert_eq!(all_that_may_start(&mut lanes), [("d".into(), 3)]);
-    }
-
-    #[test]
-    fn a_busy_session_does_not_starve_the_others() {
-        let mut lanes = Lanes::new(1);
-        for row in 0..5 {
-            lanes.push(&key("busy"), RowId(row));
-        }
-        lanes.push(&key("quiet"), RowId(5));
-        assert_eq!(all_that_may_start(&mut lanes), [("busy".into(), 0)]);
-        lanes.finish(&key("busy"), RowId(0));
-        assert_eq!(all_that_may_start(&mut lanes), [("quiet".into(), 5)]);
-    }
-
-    #[test]
-    fn a_stop_drops_what_waits_and_names_what_runs() {
-        let mut lanes = Lanes::new(1);
-        let (a, b) = (key("a"), key("b"));
-        for row in 0..3 {
-            lanes.push(&a, RowId(row));
-        }
-        lanes.push(&b, RowId(3));
-        lanes.start_next();
-        let stopped = lanes.stop(&a);
-        assert_eq!(stopped.running, Some(RowId(0)));
-        assert_eq!(stopped.dropped, [RowId(1), RowId(2)]);
-        assert_eq!(
-            lanes.stop(&b),
-            Stopped {
-                running: None,
-                dropped: vec![RowId(3)]
-            }
-        );
-        assert_eq!(lanes.stop(&key("none")), Stopped::default());
-        lanes.finish(&a, RowId(0));
-        assert!(lanes.lanes.is_empty() && lanes.ready.is_empty());
-        lanes.push(&b, RowId(4));
-        assert_eq!(all_that_may_start(&mut lanes), [("b".into(), 4)]);
-    }
-
-    #[test]
-    fn one_row_can_be_stopped_and_the_others_stay() {
-        let mut lanes = Lanes::new(1);
-        let a = key("a");
-        for row in 0..3 {
-            lanes.push(&a, RowId(row));
-        }
-        lanes.start_next();
-        assert_eq!(lanes.stop_one(&a, RowId(0)).running, Some(RowId(0)));
-        assert_eq!(lanes.stop_one(&a, RowId(1)).dropped, [RowId(1)]);
-        assert_eq!(lanes.stop_one(&a, RowId(9)), Stopped::default());
-        lanes.finish(&a, RowId(0));
-        assert_eq!(all_that_may_start(&mut lanes), [("a".into(), 2)]);
-    }
-
-    /// Whatever is done in whatever order: each row runs once or is dropped, in order, within both limits.
-    #[test]
-    fn no_order_of_events_breaks_the_promises() {
-        // xorshift: the same walks every time.
-        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % below as u64) as usize
-        };
-        for walk in 0..200 {
-            let mut max = 1 + random(4);
-            let mut lanes = Lanes::new(max);
-            let keys: Vec<_> = (0..5).map(|n| key(&format!("s{n}"))).collect();
-            let mut running: Vec<(SessionKey, RowId)> = Vec::new();
-            let mut last: HashMap<SessionKey, RowId> = HashMap::new();
-            let (mut pushed, mut ran, mut dropped) = (0, 0, 0);
-            for _ in 0..300 {
-                match random(10) {
-                    0..=4 => {
-                        lanes.push(&keys[random(5)], RowId(pushed));
-                        pushed += 1;
-                    }
-                    5..=7 if !running.is_empty() => {
-                        let (key, row) = running.swap_remove(random(running.len()));
-                        lanes.finish(&key, row);
-                        lanes.finish(&key, row);
-                    }
-                    8 if random(5) == 0 => dropped += lanes.stop(&keys[random(5)]).dropped.len(),
-                    9 if random(5) == 0 => {
-                        max = 1 + random(4);
-                        lanes.set_max(max);
-                    }
-                    _ => {}
-                }
-                while let Some((key, row)) = lanes.start_next() {
-                    assert!(
-                        running.iter().all(|(other, _)| *other != key),
-                        "walk {walk}"
-                    );
-                    assert!(
-                        last.insert(key.clone(), row)
-                            .is_none_or(|before| before < row),
-                        "walk {walk}"
-                    );
-                    running.push((key, row));
-                    ran += 1;
-                    assert!(running.len() <= max, "walk {walk}");
-                }
-                assert_eq!(lanes.running(), running.len());
-                assert_eq!(lanes.waiting(), pushed as usize - ran - dropped);
-            }
-            while let Some((key, row)) = running.pop() {
-                lanes.finish(&key, row);
-                while let Some(next) = lanes.start_next() {
-                    running.push(next);
-                    ran += 1;
-                }
-            }
-            assert_eq!(ran + dropped, pushed as usize, "walk {walk}");
-            assert!(
-                lanes.lanes.is_empty() && lanes.ready.is_empty(),
-                "walk {walk}"
-            );
-        }
-    }
-}
+mod tests;

@@ -9,6 +9,34 @@ pub const TEXT_BYTES: usize = 256 * 1024;
 pub const WAITING_IN_SESSION: u32 = 100;
 /// Messages that may wait in all sessions together.
 pub const WAITING: u32 = 1000;
+/// Messages of all channels that may wait; the rest is kept for the operator.
+pub const WAITING_FROM_CHANNELS: usize = 800;
+/// Messages that a channel worker may hand in at once.
+pub const DELIVERY: usize = 100;
+/// Messages that a channel worker is invited to hand in, at most.
+pub const CREDIT: usize = 64;
+/// Below this nobody is invited, so that invitations are worth their while.
+pub const CREDIT_STEP: usize = 16;
+/// Answers on their way to one channel, beyond which it may hand in no more messages.
+pub const UNDELIVERED: usize = 1000;
+/// Sends that a channel worker has at the same time, each of another conversation.
+pub const SENDS: usize = 32;
+/// How a worker finds a conversation again, bytes.
+pub const ADDRESS_BYTES: usize = 1024;
+/// Several messages that became one question, bytes; the oldest are shortened.
+pub const JOINED_BYTES: usize = 1024 * 1024;
+/// Longest answer that goes to a channel, bytes.
+pub const SEND_BYTES: usize = 1024 * 1024;
+/// Longest question that stays in memory until its turn; longer ones are read from the disk.
+pub const FRESH_BYTES: usize = 16 * 1024;
+/// Between two looks of a channel at a growing answer, which is shown up to so many bytes.
+pub const PROGRESS: (Duration, usize) = (Duration::from_secs(1), 32 * 1024);
+/// How long a chat shows that somebody types, and how often that is said again.
+pub const TYPING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// Pause before an answer that was not sent is tried again: first, and at most.
+pub const SEND_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// Pause before policy is asked for the operator's problems again.
+pub const PROBLEMS_AGAIN: Duration = Duration::from_millis(500);
 /// How long a settled message is remembered, so that asking again gives the same answer.
 pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often settled messages are forgotten.

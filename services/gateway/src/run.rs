@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use clawdbot_identity::{Class, Role};
 use clawdbot_proto::v1;
+use clawdbot_proto::v1::channel_desk_server::ChannelDeskServer;
 use clawdbot_proto::v1::chat_server::ChatServer;
 use clawdbot_proto::v1::snapshot::Slice;
 use clawdbot_service::{Context, Router, ServeError, Start, StartError};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::channels::{self, Channels};
 use crate::desk::Desk;
 use crate::front::{Feeds, Front};
 use crate::operator::Operator;
 use crate::queue::{Queue, Store};
+use crate::rule::Manners;
 use crate::turns::{Agents, Turns};
-use crate::{clock, limits};
+use crate::{clock, limits, problems};
 
 /// What is known before the confinement.
 pub struct Prepared {
@@ -52,7 +55,8 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
         main: ctx.edge(&Role::agent(Class::Main)),
         guest: ctx.edge(&Role::agent(Class::Guest)),
     };
-    let turns = Turns::new(queue.clone(), agents.clone());
+    let channels = Channels::new(queue.clone());
+    let turns = Turns::new(queue.clone(), agents.clone(), channels.clone());
     let (over_sender, over) = watch::channel(false);
     let feeds = Feeds {
         config: ctx.config(),
@@ -60,33 +64,51 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
         over,
     };
     let front = Front::new(
-        Desk::new(turns.clone(), policy.clone(), agents),
-        policy,
+        Desk::new(
+            turns.clone(),
+            policy.clone(),
+            agents,
+            problems::follow(policy.clone()),
+        ),
+        policy.clone(),
         feeds,
     );
-    let resumed = turns.resume().await;
-    let resumed = resumed.map_err(|e| ServeError::from(e.to_string()))?;
-    if resumed > 0 {
-        info!(messages = resumed, "taking up what was accepted before");
+    let answers = channels.resume().await;
+    let answers = answers.map_err(|e| ServeError::from(e.to_string()))?;
+    let messages = turns.resume().await;
+    let messages = messages.map_err(|e| ServeError::from(e.to_string()))?;
+    if messages + answers > 0 {
+        info!(messages, answers, "taking up what was accepted before");
     }
 
     let follows = tokio::spawn(follow_config(ctx.clone(), front.clone()));
-    let prunes = tokio::spawn(prune_daily(queue.clone()));
+    let prunes = tokio::spawn(prune_daily(queue.clone(), channels.clone()));
+    let times = tokio::spawn({
+        let turns = turns.clone();
+        async move { turns.keep_time().await }
+    });
     let door = tokio::spawn({
         let front = front.clone();
         async move { front.open().await }
     });
-    let router = Router::new().add(
-        ChatServer::new(Operator::new(front)).max_decoding_message_size(2 * limits::FRAME_BYTES),
-    );
+    let desk = channels::Desk::new(turns, policy);
+    let router = Router::new()
+        .add(
+            ChatServer::new(Operator::new(front))
+                .max_decoding_message_size(2 * limits::FRAME_BYTES),
+        )
+        .add(ChannelDeskServer::new(desk));
     let ended = tokio::select! {
         ended = ctx.serve(router) => ended,
         () = queue.stopped() => Err("the message queue failed; the log says why".into()),
     };
+    // Nothing more is taken; what was begun is written before the process ends, since the queue works in order.
+    channels.stop();
     over_sender.send_replace(true);
     let _ = door.await;
-    follows.abort();
-    prunes.abort();
+    for task in [follows, prunes, times] {
+        task.abort();
+    }
     if let Err(error) = queue.flush().await {
         warn!(%error, "delivery notes were not written");
     }
@@ -103,10 +125,12 @@ async fn follow_config(ctx: Context, front: Front) {
         listeners.borrow_and_update();
         if let Some(Slice::Gateway(slice)) = snapshot.as_ref().and_then(|s| s.slice.as_ref()) {
             let max = usize::try_from(slice.max_concurrent).unwrap_or(0);
-            front.desk().turns().set_max(match max {
+            let turns = front.desk().turns();
+            turns.set_max(match max {
                 0 => limits::MAX_CONCURRENT,
                 max => max,
             });
+            turns.set_manners(Manners::of(slice));
             let line = match front.urls().as_slice() {
                 [] => "not listening yet".to_owned(),
                 urls => urls.join(" "),
@@ -123,12 +147,15 @@ async fn follow_config(ctx: Context, front: Front) {
     }
 }
 
-async fn prune_daily(queue: Queue) {
+async fn prune_daily(queue: Queue, channels: Channels) {
     loop {
         tokio::time::sleep(limits::PRUNE_EVERY).await;
         match queue.prune(clock::now_ms()).await {
             Ok(rows) => info!(rows, "forgot settled messages"),
             Err(error) => warn!(%error, "settled messages were not forgotten"),
+        }
+        if let Err(error) = channels.count().await {
+            warn!(%error, "unsure and refused answers were not counted anew");
         }
     }
 }

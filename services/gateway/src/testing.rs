@@ -10,8 +10,11 @@ use clawdbot_identity::{Class, Role};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::access_server::{Access, AccessServer};
 use clawdbot_proto::v1::agent_server::{Agent, AgentServer};
+use clawdbot_proto::v1::channel_desk_client::ChannelDeskClient;
+use clawdbot_proto::v1::channel_desk_server::ChannelDeskServer;
 use clawdbot_proto::v1::chat_client::ChatClient;
 use clawdbot_proto::v1::chat_server::ChatServer;
+use clawdbot_proto::v1::problems_server::{Problems, ProblemsServer};
 use clawdbot_proto::v1::run_event::Event;
 use clawdbot_proto::v1::snapshot::Slice;
 use clawdbot_service::testing::{Link, connect};
@@ -21,10 +24,13 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::channels::{self, Channels};
 use crate::desk::Desk;
 use crate::front::{Feeds, Front};
 use crate::operator::Operator;
+use crate::problems;
 use crate::queue::{Queue, Store};
+use crate::rule::Manners;
 use crate::turns::{Agents, Turns};
 
 pub const TOKEN: &str = "right-token-right-token";
@@ -49,6 +55,8 @@ pub struct FakePolicy {
     pub sources: Mutex<Vec<String>>,
     /// How often a channel's handle was judged.
     pub presented: AtomicU32,
+    /// What the operator has to know.
+    pub problems: watch::Sender<Vec<v1::Problem>>,
     next: AtomicU32,
 }
 
@@ -196,6 +204,31 @@ impl Access for PolicyService {
         Ok(Response::new(v1::AdmitReply {
             outcome: Some(outcome),
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl Problems for PolicyService {
+    type WatchStream = ReceiverStream<Result<v1::ProblemList, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchProblemsRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let mut problems = self.0.problems.subscribe();
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let problems_now = problems.borrow_and_update().clone();
+                let list = v1::ProblemList {
+                    problems: problems_now,
+                };
+                if sender.send(Ok(list)).await.is_err() || problems.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
@@ -422,6 +455,9 @@ pub struct World {
     pub front: Front,
     pub address: SocketAddr,
     pub operator: ChatClient<Edge>,
+    pub worker: ChannelDeskClient<Edge>,
+    /// The agent of everybody but the owner.
+    pub guest: Arc<FakeAgent>,
     pub config: watch::Sender<Option<Arc<v1::Snapshot>>>,
     pub listeners: watch::Sender<Vec<Arc<Listener>>>,
     pub over: watch::Sender<bool>,
@@ -456,22 +492,34 @@ impl World {
 
     /// The same with this agent, which may have worked before.
     pub async fn with_agent(dir: &std::path::Path, agent: Arc<FakeAgent>) -> Self {
+        Self::with_rules(dir, agent, v1::GatewaySlice::default()).await
+    }
+
+    /// The same with what this slice says about channels.
+    pub async fn with_rules(
+        dir: &std::path::Path,
+        agent: Arc<FakeAgent>,
+        rules: v1::GatewaySlice,
+    ) -> Self {
         let gateway = Role::parse("gateway").unwrap();
         let role = |name: &str| Role::parse(name).unwrap();
         let policy = Arc::new(FakePolicy::default());
-        let router = Router::new().add(AccessServer::new(PolicyService(Arc::clone(&policy))));
+        let router = Router::new()
+            .add(AccessServer::new(PolicyService(Arc::clone(&policy))))
+            .add(ProblemsServer::new(PolicyService(Arc::clone(&policy))));
         let policy_edge = connect(&gateway, &role("policy"), router).unwrap();
         let link = Link::new(&gateway, &role("agent-main"));
         link.reconnect(agent.router()).await.unwrap();
         let guest = FakeAgent::new(Class::Guest);
-        let guest = connect(&gateway, &role("agent-guest"), guest.router()).unwrap();
+        let guest_edge = connect(&gateway, &role("agent-guest"), guest.router()).unwrap();
         let agents = Agents {
             main: link.edge(),
-            guest,
+            guest: guest_edge,
         };
 
         let queue = Queue::start(Store::open(dir).unwrap()).unwrap();
-        let turns = Turns::new(queue, agents.clone());
+        let channels = Channels::new(queue.clone());
+        let turns = Turns::new(queue, agents.clone(), channels.clone());
         let listener = listener().await;
         let address = listener.address;
         let config = watch::Sender::new(snapshot(|_| {}));
@@ -483,15 +531,27 @@ impl World {
             over: over.subscribe(),
         };
         let front = Front::new(
-            Desk::new(turns.clone(), policy_edge.clone(), agents),
-            policy_edge,
+            Desk::new(
+                turns.clone(),
+                policy_edge.clone(),
+                agents,
+                problems::follow(policy_edge.clone()),
+            ),
+            policy_edge.clone(),
             feeds,
         );
+        channels.resume().await.unwrap();
         turns.resume().await.unwrap();
+        turns.set_manners(Manners::of(&rules));
+        let times = turns.clone();
+        tokio::spawn(async move { times.keep_time().await });
         let door = front.clone();
         tokio::spawn(async move { door.open().await });
         let router = Router::new().add(ChatServer::new(Operator::new(front.clone())));
         let operator = connect(&role("operator"), &gateway, router).unwrap();
+        let desk = channels::Desk::new(turns, policy_edge);
+        let router = Router::new().add(ChannelDeskServer::new(desk));
+        let worker = connect(&role("channel-telegram"), &gateway, router).unwrap();
         Self {
             policy,
             agent,
@@ -499,6 +559,8 @@ impl World {
             front,
             address,
             operator: ChatClient::new(operator),
+            worker: ChannelDeskClient::new(worker),
+            guest,
             config,
             listeners,
             over,

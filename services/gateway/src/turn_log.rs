@@ -1,11 +1,14 @@
 //! What is known of one turn, for any number of readers. Readers pull at their own pace: nothing is queued for them,
 //! so a slow or stuck one costs nobody memory or time, and one that comes late reads from the beginning.
 
+use std::sync::{Mutex, PoisonError};
+
+use clawdbot_identity::Handle;
 use clawdbot_proto::v1;
 use tokio::sync::watch;
 
 use crate::limits;
-use crate::queue::{Outcome, Waiting};
+use crate::queue::{Outcome, Question, Waiting};
 
 /// One turn: whose it is, what has been streamed, how it ended.
 pub struct TurnLog {
@@ -13,6 +16,10 @@ pub struct TurnLog {
     pub turn: Waiting,
     state: watch::Sender<State>,
     stop: watch::Sender<bool>,
+    /// The question, as long as nobody needed it; one that is not here is on the disk.
+    fresh: Mutex<Option<(Handle, Question)>>,
+    /// Held by whoever puts a message into the turn, so that they come in order.
+    pub steering: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -52,7 +59,36 @@ impl TurnLog {
             turn,
             state: watch::Sender::default(),
             stop: watch::Sender::default(),
+            fresh: Mutex::default(),
+            steering: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The same with its question at hand.
+    pub fn with_question(turn: Waiting, fresh: Option<(Handle, Question)>) -> Self {
+        Self {
+            fresh: Mutex::new(fresh),
+            ..Self::new(turn)
+        }
+    }
+
+    /// The question, if it is at hand. It is given once.
+    pub fn take_question(&self) -> Option<(Handle, Question)> {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.take()
+    }
+
+    /// The answer so far, of at most `limit` bytes, and the number of its beginning.
+    pub fn so_far(&self, limit: usize) -> Option<(u32, String)> {
+        let state = self.state.borrow();
+        let texts = || {
+            state.entries.iter().filter_map(|entry| match entry {
+                Entry::Text(text) => Some(text.as_str()),
+                _ => None,
+            })
+        };
+        let length: usize = texts().map(str::len).sum();
+        (length <= limit).then(|| (state.generation, texts().collect()))
     }
 
     /// Adds streamed text.
@@ -109,6 +145,11 @@ impl TurnLog {
     /// Asks the turn to end.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Whether somebody asked the turn to end.
+    pub fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
     }
 
     /// Returns when somebody asked the turn to end.
@@ -210,11 +251,25 @@ impl Position {
 }
 
 #[cfg(test)]
-mod tests {
-    use clawdbot_identity::{Class, MessageId, SessionKey, TurnId};
+pub mod tests {
+    use clawdbot_identity::{Class, InstanceName, MessageId, SessionKey, TurnId};
 
     use super::*;
-    use crate::queue::{RowId, Source};
+    use crate::queue::{Kind, Place, RowId, Source};
+
+    /// The log of a turn of a Telegram chat.
+    pub fn log_of_chat() -> TurnLog {
+        TurnLog::new(Waiting {
+            source: Source::Channel(InstanceName::parse("telegram").unwrap()),
+            place: Some(Place {
+                account: "default".into(),
+                address: b"a".to_vec(),
+                lane: "a".into(),
+                sender: String::new(),
+            }),
+            ..log().turn
+        })
+    }
 
     fn log() -> TurnLog {
         TurnLog::new(Waiting {
@@ -224,6 +279,9 @@ mod tests {
             session_key: SessionKey::parse("agent:main:main").unwrap(),
             class: Class::Main,
             source: Source::Operator,
+            place: None,
+            kind: Kind::Question,
+            joined: false,
         })
     }
 

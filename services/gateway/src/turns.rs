@@ -1,20 +1,27 @@
 //! Runs what was accepted: one task for each running turn, in the order that the lanes give. A turn ends only with an
 //! answer or a failure that is on the disk; when the agent is lost, the same turn id is asked for again.
 
+mod chat;
 mod run;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clawdbot_identity::{Class, MessageId, SessionKey};
+use clawdbot_identity::{Class, Handle, MessageId, SessionKey};
 use clawdbot_proto::v1;
 use clawdbot_service::Edge;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, sleep};
 
-use crate::lanes::Lanes;
-use crate::queue::{Acceptance, Message, Outcome, Queue, QueueError, RowId, Waiting};
+use crate::channels::Channels;
+use crate::lanes::{Entry, Lanes, Started, Stopped};
+use crate::queue::{
+    Acceptance, End, Message, Outcome, Question, Queue, QueueError, RowId, Waiting,
+};
+use crate::rule::{Manners, Mode};
 use crate::turn_log::TurnLog;
-use crate::{clock, limits};
+use crate::{clock, limits, wording};
 
 /// The edges to the two agents.
 #[derive(Clone)]
@@ -64,27 +71,83 @@ pub struct Turns(Arc<Inner>);
 struct Inner {
     queue: Queue,
     agents: Agents,
+    channels: Channels,
     board: Mutex<Board>,
     news: broadcast::Sender<Arc<TurnLog>>,
+    /// The lanes may be due at another time than before.
+    timing: Notify,
+    started: Instant,
 }
 
 struct Board {
     lanes: Lanes,
     logs: HashMap<RowId, Arc<TurnLog>>,
+    manners: Manners,
+    /// Rows of channels from before the start, and which of them need a turn of their own, as long as no rule is known.
+    unruled: Option<Vec<(Waiting, bool)>>,
+    /// Rows of channels that are not settled.
+    from_channels: usize,
 }
 
 impl Turns {
     /// Nothing runs yet.
-    pub fn new(queue: Queue, agents: Agents) -> Self {
+    pub fn new(queue: Queue, agents: Agents, channels: Channels) -> Self {
         Self(Arc::new(Inner {
             queue,
             agents,
+            channels,
             board: Mutex::new(Board {
                 lanes: Lanes::new(limits::MAX_CONCURRENT),
                 logs: HashMap::new(),
+                manners: Manners::default(),
+                unruled: Some(Vec::new()),
+                from_channels: 0,
             }),
             news: broadcast::Sender::new(2 * limits::FOLLOWED),
+            timing: Notify::new(),
+            started: Instant::now(),
         }))
+    }
+
+    /// The channels that answers go to.
+    pub fn channels(&self) -> &Channels {
+        &self.0.channels
+    }
+
+    /// Changes how messages of channels are treated. Those that wait keep the rule under which they came.
+    pub fn set_manners(&self, manners: Manners) {
+        let waited = {
+            let mut board = self.board();
+            board.manners = manners;
+            board.unruled.take()
+        };
+        for (row, alone) in waited.into_iter().flatten() {
+            self.enroll_from_chat(row, None, alone);
+        }
+        self.pump();
+    }
+
+    /// Whether it is known how messages of channels are treated.
+    pub fn is_ruled(&self) -> bool {
+        self.board().unruled.is_none()
+    }
+
+    /// Starts what has waited long enough. Never returns.
+    pub async fn keep_time(&self) {
+        loop {
+            let due = self.board().lanes.wake_at();
+            let wait = due.map(|due| Duration::from_millis(due.saturating_sub(self.now())));
+            tokio::select! {
+                () = self.0.timing.notified() => {}
+                () = sleep(wait.unwrap_or_default()), if wait.is_some() => self.start_due(),
+            }
+        }
+    }
+
+    /// The lanes' clock: milliseconds that no change of the wall clock touches.
+    fn now(&self) -> u64 {
+        let since = self.0.started.elapsed().as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// Takes up what an earlier gateway accepted and did not settle. Returns how many that is.
@@ -94,9 +157,23 @@ impl Turns {
     pub async fn resume(&self) -> Result<usize, QueueError> {
         let rows = self.0.queue.pending().await?;
         let count = rows.len();
+        let mut sessions = HashSet::new();
         for row in rows {
-            self.enroll(row);
+            // An agent may know the first one of a session already; under its turn id nothing else must be asked.
+            let first = sessions.insert(row.session_key.clone());
+            let waits = match (&row.place, &mut self.board().unruled) {
+                (Some(_), Some(unruled)) => {
+                    unruled.push((row, first));
+                    continue;
+                }
+                _ => row,
+            };
+            match waits.place {
+                Some(_) => self.enroll_from_chat(waits, None, first),
+                None => drop(self.enroll(waits, None)),
+            }
         }
+        self.pump();
         Ok(count)
     }
 
@@ -112,12 +189,13 @@ impl Turns {
     /// When it could not be stored; it is then not accepted.
     pub async fn take(&self, message: Message) -> Result<Taken, QueueError> {
         let this = self.clone();
+        let fresh = at_hand(&message);
         // A task of its own: what is on the disk must run even if the caller goes away at this moment.
         let taken = tokio::spawn(async move {
             let accepted = this.0.queue.accept(message, clock::now_ms()).await?;
             Ok(match accepted {
-                Acceptance::New(row) => this.running(row, false),
-                Acceptance::Known(row) => this.running(row, true),
+                Acceptance::New(row) => this.running(row, fresh, false),
+                Acceptance::Known(row) => this.running(row, None, true),
                 Acceptance::Settled(row, outcome) => Taken::Settled(row, outcome),
                 Acceptance::Conflict => Taken::Conflict,
                 Acceptance::Backlog { session } => Taken::Backlog { session },
@@ -126,73 +204,75 @@ impl Turns {
         taken.await.map_err(|_| QueueError::Stopped)?
     }
 
-    fn running(&self, row: Waiting, known: bool) -> Taken {
+    fn running(&self, row: Waiting, fresh: Option<(Handle, Question)>, known: bool) -> Taken {
         let (key, id) = (row.session_key.clone(), row.row);
-        let log = self.enroll(row);
+        let log = self.enroll(row, fresh);
+        self.pump();
         let ahead = self.board().lanes.ahead(&key, id);
         Taken::Running { log, known, ahead }
     }
 
     /// The log of a row, which is put in its lane if it is not there. A row that was settled a moment ago may run once
     /// more; the agent knows its turn id, and what was stored first stays in force.
-    fn enroll(&self, row: Waiting) -> Arc<TurnLog> {
+    fn enroll(&self, row: Waiting, fresh: Option<(Handle, Question)>) -> Arc<TurnLog> {
         let id = row.row;
         let log = {
             let mut board = self.board();
             if let Some(log) = board.logs.get(&id) {
                 return Arc::clone(log);
             }
-            let log = Arc::new(TurnLog::new(row));
+            let log = Arc::new(TurnLog::with_question(row, fresh));
             board.logs.insert(id, Arc::clone(&log));
-            board.lanes.push(&log.turn.session_key, id);
+            board.lanes.push(&log.turn.session_key, Entry::plain(id));
             log
         };
-        // Nobody listening is fine.
-        let _ = self.0.news.send(Arc::clone(&log));
-        self.pump();
+        self.announce(&log);
         log
+    }
+
+    fn announce(&self, log: &Arc<TurnLog>) {
+        // Nobody listening is fine.
+        let _ = self.0.news.send(Arc::clone(log));
     }
 
     /// Ends what runs in a session and drops what waits there; with `only`, just that message. Returns the ids of the
     /// messages that were stopped, once that is on the disk.
     pub async fn stop(&self, key: &SessionKey, only: Option<&MessageId>) -> Vec<MessageId> {
-        let (running, dropped) = {
-            let mut board = self.board();
-            let stopped = match only {
-                None => board.lanes.stop(key),
-                Some(id) => {
-                    let row = board
-                        .logs
-                        .values()
-                        .find(|log| log.turn.message_id == *id && log.turn.session_key == *key);
-                    match row.map(|log| log.turn.row) {
-                        Some(row) => board.lanes.stop_one(key, row),
-                        None => return Vec::new(),
-                    }
+        let stopping = self.begin_stop(key, only);
+        self.finish_stop(stopping).await
+    }
+
+    /// From here on nothing of it starts.
+    fn begin_stop(&self, key: &SessionKey, only: Option<&MessageId>) -> Stopping {
+        let mut board = self.board();
+        let stopped = match only {
+            None => board.lanes.stop(key),
+            Some(id) => {
+                let row = board
+                    .logs
+                    .values()
+                    .find(|log| log.turn.message_id == *id && log.turn.session_key == *key);
+                match row.map(|log| log.turn.row) {
+                    Some(row) => board.lanes.stop_one(key, row),
+                    None => Stopped::default(),
                 }
-            };
-            let log = |row: &RowId| board.logs.get(row).map(Arc::clone);
-            (
-                stopped.running.as_ref().and_then(log),
-                stopped.dropped.iter().filter_map(log).collect::<Vec<_>>(),
-            )
+            }
         };
-        if let Some(log) = &running {
+        let log = |row: &RowId| board.logs.get(row).map(Arc::clone);
+        let stopping = Stopping {
+            running: stopped.running.as_ref().and_then(log),
+            dropped: stopped.dropped.iter().filter_map(log).collect(),
+        };
+        if let Some(log) = &stopping.running {
             log.stop();
         }
-        // Tasks of their own, since these rows are in no lane any more; together, so that they share a commit.
-        let dropped: Vec<_> = dropped
-            .into_iter()
-            .map(|log| {
-                let this = self.clone();
-                tokio::spawn(async move {
-                    let stored = this.conclude(&log, run::stopped()).await;
-                    stored.then(|| log.turn.message_id.clone())
-                })
-            })
-            .collect();
+        stopping
+    }
+
+    async fn finish_stop(&self, stopping: Stopping) -> Vec<MessageId> {
+        let dropped = self.end_all(stopping.dropped, &run::stopped());
         let mut ids = Vec::new();
-        if let Some(log) = running
+        if let Some(log) = stopping.running
             && log.ended().await.is_some_and(|end| end.was_stopped())
         {
             ids.push(log.turn.message_id.clone());
@@ -201,6 +281,23 @@ impl Turns {
             ids.extend(task.await.ok().flatten());
         }
         ids
+    }
+
+    /// Ends rows that are in no lane any more. Tasks of their own, so that it happens whoever asked; together, so that
+    /// they share a commit.
+    fn end_all(
+        &self,
+        logs: Vec<Arc<TurnLog>>,
+        outcome: &Outcome,
+    ) -> Vec<JoinHandle<Option<MessageId>>> {
+        let end = |log: Arc<TurnLog>| {
+            let (this, outcome) = (self.clone(), outcome.clone());
+            tokio::spawn(async move {
+                let stored = this.conclude(&log, outcome, &[]).await;
+                stored.map(|_| log.turn.message_id.clone())
+            })
+        };
+        logs.into_iter().map(end).collect()
     }
 
     /// Rows that are not settled, and how many of them run.
@@ -231,47 +328,130 @@ impl Turns {
         self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts whatever may start.
+    /// Starts whatever may start, and sees to it that the rest starts in time.
     fn pump(&self) {
+        self.start_due();
+        if self.board().lanes.wake_at().is_some() {
+            self.0.timing.notify_one();
+        }
+    }
+
+    fn start_due(&self) {
+        let now = self.now();
         loop {
-            let log = {
+            let (started, log) = {
                 let mut board = self.board();
-                let Some((_, row)) = board.lanes.start_next() else {
+                let Some(started) = board.lanes.start_next(now) else {
                     return;
                 };
-                board.logs.get(&row).map(Arc::clone)
+                let log = board.logs.get(&started.lead).map(Arc::clone);
+                (started, log)
             };
             if let Some(log) = log {
                 let this = self.clone();
-                tokio::spawn(async move { this.run(log).await });
+                tokio::spawn(async move { this.run(log, started).await });
             }
         }
     }
 
-    async fn run(&self, log: Arc<TurnLog>) {
+    /// Runs a turn. When the queue has stopped it is left as it is, and runs again after the restart.
+    async fn run(&self, log: Arc<TurnLog>, started: Started) {
+        let (key, lead) = (started.key.clone(), started.lead);
+        let (log, others) = match started.parts.len() {
+            1 => (log, Vec::new()),
+            _ => match self.join(log, started).await {
+                Some(joined) => joined,
+                None => return,
+            },
+        };
+        if log.turn.place.is_some() {
+            self.announce(&log);
+            let prefix = self.board().manners.prefix.clone();
+            self.0.channels.show(&log, &prefix);
+        }
         let Some(outcome) = self.obtain(&log).await else {
             return;
         };
-        if self.conclude(&log, outcome).await {
-            self.board()
-                .lanes
-                .finish(&log.turn.session_key, log.turn.row);
+        if let Some(absorbed) = self.conclude(&log, outcome, &others).await {
+            self.board().lanes.finish(&key, lead, &absorbed);
             self.pump();
         }
     }
 
-    /// Puts the end of a turn on the disk, then tells its readers. False when the queue has stopped: the row stays as
-    /// it is and runs again after the restart.
-    async fn conclude(&self, log: &TurnLog, outcome: Outcome) -> bool {
+    /// Puts the end of a turn on the disk together with what has to be sent, then tells its readers. Returns the rows
+    /// that ended with it although they waited; `None` when the queue has stopped: the row stays as it is.
+    async fn conclude(
+        &self,
+        log: &TurnLog,
+        outcome: Outcome,
+        others: &[Arc<TurnLog>],
+    ) -> Option<Vec<RowId>> {
         let row = log.turn.row;
-        let stored = run::insist(|| self.0.queue.settle(row, outcome.clone(), clock::now_ms()));
-        let Some(stored) = stored.await else {
-            return false;
+        let end = self.end(log, outcome);
+        let settled =
+            run::insist(|| self.0.queue.settle(row, end.clone(), clock::now_ms())).await?;
+        self.0.channels.hide(log);
+        if let Some(send) = settled.send {
+            self.0.channels.add(send);
+        }
+        let absorbed = {
+            let mut board = self.board();
+            board.logs.remove(&row);
+            let rows = settled.absorbed.iter();
+            let absorbed: Vec<_> = rows.filter_map(|row| board.logs.remove(row)).collect();
+            if log.turn.place.is_some() {
+                // The lead's first log is among the others.
+                let ended = others.len().max(1) + absorbed.len();
+                board.from_channels = board.from_channels.saturating_sub(ended);
+                self.0.channels.set_waiting(board.from_channels);
+            }
+            absorbed
         };
-        log.finish(stored);
-        self.board().logs.remove(&row);
-        true
+        for log in others.iter().chain(&absorbed) {
+            log.finish(settled.outcome.clone());
+        }
+        log.finish(settled.outcome);
+        Some(settled.absorbed)
     }
+
+    /// An outcome with what it means for a chat.
+    fn end(&self, log: &TurnLog, outcome: Outcome) -> End {
+        if log.turn.place.is_none() {
+            return outcome.into();
+        }
+        let board = self.board();
+        let mode = board.manners.rule(log.turn.source.name()).mode;
+        let absorbed = match &outcome {
+            Outcome::Answered(answer) if mode != Mode::SteerBacklog => answer.absorbed.clone(),
+            _ => Vec::new(),
+        };
+        End {
+            reply: wording::reply(log.turn.class, &outcome, &board.manners.prefix),
+            outcome,
+            absorbed,
+        }
+    }
+}
+
+/// What a stop has found.
+struct Stopping {
+    running: Option<Arc<TurnLog>>,
+    dropped: Vec<Arc<TurnLog>>,
+}
+
+/// What is kept in memory of a message, so that its turn need not read it again.
+fn at_hand(message: &Message) -> Option<(Handle, Question)> {
+    let Question {
+        text, extra_system, ..
+    } = &message.question;
+    if text.len() + extra_system.len() > limits::FRESH_BYTES {
+        return None;
+    }
+    let mut question = message.question.clone();
+    if let Some(place) = &message.place {
+        question.text = wording::spoken(&place.sender, text).into_owned();
+    }
+    Some((message.handle.clone(), question))
 }
 
 /// A failure of the gateway's own making.

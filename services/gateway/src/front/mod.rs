@@ -88,6 +88,7 @@ impl Front {
     /// How things stand.
     pub fn status(&self) -> v1::GatewayStatus {
         let (pending, running) = self.0.desk.turns().counts();
+        let (undelivered, tally) = self.0.desk.turns().channels().tally();
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         v1::GatewayStatus {
             urls: self.urls(),
@@ -95,7 +96,9 @@ impl Front {
             running: number(running),
             connections: self.0.census.open(),
             uptime_ms: u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            ..Default::default()
+            undelivered: number(undelivered),
+            unknown: tally.unknown,
+            rejected: tally.rejected,
         }
     }
 

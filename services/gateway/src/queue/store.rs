@@ -6,20 +6,15 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use clawdbot_identity::{Class, Handle, MessageId, SessionKey, TurnId};
-use prost::Message as _;
 use rusqlite::types::Type;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
-use sha2::{Digest, Sha256};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::schema::{FROM_1, FROM_1_ROWS, TABLES, VERSION};
-use super::{
-    Acceptance, Message, OpenError, Outcome, Question, QueueError, RowId, Source, Waiting,
-};
-use crate::limits;
+use super::{OpenError, QueueError};
 
 /// "CLWQ", so that another program's database is not taken for ours.
 const APPLICATION: i32 = 0x434c_5751;
+
 impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
@@ -169,203 +164,18 @@ fn create(path: &Path, dir: &Path) -> std::io::Result<bool> {
     }
 }
 
-fn digest(question: &Question) -> Vec<u8> {
-    let mut digest = Sha256::new_with_prefix(question.text.as_bytes());
-    if !question.extra_system.is_empty() {
-        // A text holds no NUL, so nothing else has this digest.
-        digest.update(b"\0");
-        digest.update(question.extra_system.as_bytes());
-    }
-    digest.finalize().to_vec()
-}
-
-/// Accepts a message, or tells why not. Nothing is certain before the transaction is committed.
-pub(super) fn accept(
-    db: &Connection,
-    message: &Message,
-    now_ms: u64,
-) -> Result<Acceptance, QueueError> {
-    if let Some(known) = known(db, message)? {
-        return Ok(known);
-    }
-    let key = message.session_key.as_str();
-    let (all, here): (u32, u32) = db
-        .prepare_cached(
-            "SELECT count(*), count(*) FILTER (WHERE session_key = ?1) FROM inbox WHERE state = 'queued'",
-        )?
-        .query_row([key], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    if here >= limits::WAITING_IN_SESSION || all >= limits::WAITING {
-        let session = here >= limits::WAITING_IN_SESSION;
-        return Ok(Acceptance::Backlog { session });
-    }
-    db.prepare_cached(
-        "INSERT INTO inbox (source, account, message_id, turn_id, session, session_key, class, handle, text, \
-         extra_system, parameters, digest, address, lane, sender, reply_to, state, created_ms) \
-         VALUES (?1, '', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, x'', '', '', '', 'queued', ?12)",
-    )?
-    .execute(params![
-        message.source.as_str(),
-        message.message_id.as_str(),
-        message.turn_id.as_str(),
-        message.session,
-        key,
-        message.class.as_str(),
-        message.handle.as_str(),
-        message.question.text,
-        message.question.extra_system,
-        message.question.parameters.encode_to_vec(),
-        digest(&message.question),
-        millis(now_ms),
-    ])?;
-    Ok(Acceptance::New(Waiting {
-        row: RowId(db.last_insert_rowid()),
-        message_id: message.message_id.clone(),
-        turn_id: message.turn_id.clone(),
-        session_key: message.session_key.clone(),
-        class: message.class,
-        source: message.source,
-    }))
-}
-
-/// What is known of a message with the same source and id.
-fn known(db: &Connection, message: &Message) -> Result<Option<Acceptance>, QueueError> {
-    let found = db
-        .prepare_cached(
-            "SELECT id, message_id, turn_id, session_key, class, source, state = 'queued', session = ?3 AND digest = ?4 \
-             FROM inbox WHERE source = ?1 AND account = '' AND message_id = ?2",
-        )?
-        .query_row(
-            params![
-                message.source.as_str(),
-                message.message_id.as_str(),
-                message.session,
-                digest(&message.question),
-            ],
-            |r| Ok((waiting(r)?, r.get::<_, bool>(6)?, r.get::<_, bool>(7)?)),
-        )
-        .optional()?;
-    Ok(match found {
-        None => None,
-        Some((_, _, false)) => Some(Acceptance::Conflict),
-        Some((row, true, true)) => Some(Acceptance::Known(row)),
-        Some((row, false, true)) => outcome(db, row.row)?.map(|o| Acceptance::Settled(row.row, o)),
-    })
-}
-
-/// The stored end of a message.
-pub(super) fn outcome(db: &Connection, row: RowId) -> Result<Option<Outcome>, QueueError> {
-    let stored = db
-        .prepare_cached("SELECT state, body FROM inbox WHERE id = ?1 AND body IS NOT NULL")?
-        .query_row([row.0], |r| {
-            Ok((r.get::<_, String>(0)?, r.get::<_, Vec<u8>>(1)?))
-        })
-        .optional()?;
-    let Some((state, body)) = stored else {
-        return Ok(None);
-    };
-    let decoded = match state.as_str() {
-        "answered" => prost::Message::decode(body.as_slice()).map(Outcome::Answered),
-        _ => prost::Message::decode(body.as_slice()).map(Outcome::Failed),
-    };
-    decoded
-        .map(Some)
-        .map_err(|e| QueueError::Database(format!("stored answer {}: {e}", row.0)))
-}
-
-/// Stores the end of a message together with its change of state. What was stored first stays, and is returned.
-pub(super) fn settle(
-    db: &Connection,
-    row: RowId,
-    end: &Outcome,
-    now_ms: u64,
-) -> Result<Outcome, QueueError> {
-    let (state, body) = match end {
-        Outcome::Answered(answer) => ("answered", answer.encode_to_vec()),
-        Outcome::Failed(failed) => ("failed", failed.encode_to_vec()),
-    };
-    let changed = db
-        .prepare_cached(
-            "UPDATE inbox SET state = ?2, body = ?3, settled_ms = ?4, handle = '', text = '', extra_system = '', \
-             parameters = x'' WHERE id = ?1 AND state = 'queued'",
-        )?
-        .execute(params![row.0, state, body, millis(now_ms)])?;
-    if changed == 0 {
-        return outcome(db, row)?
-            .ok_or_else(|| QueueError::Database(format!("there is no row {}", row.0)));
-    }
-    Ok(end.clone())
-}
-
-/// Handle and question of a row that is not settled.
-pub(super) fn question(
-    db: &Connection,
-    row: RowId,
-) -> Result<Option<(Handle, Question)>, QueueError> {
-    Ok(db
-        .prepare_cached(
-            "SELECT handle, text, extra_system, parameters FROM inbox WHERE id = ?1 AND state = 'queued'",
-        )?
-        .query_row([row.0], |r| {
-            let parameters = r.get::<_, Vec<u8>>(3)?;
-            Ok((
-                parsed(r, 0, Handle::parse)?,
-                Question {
-                    text: r.get(1)?,
-                    extra_system: r.get(2)?,
-                    parameters: prost::Message::decode(parameters.as_slice()).map_err(|e| {
-                        rusqlite::Error::FromSqlConversionFailure(3, Type::Blob, Box::new(e))
-                    })?,
-                },
-            ))
-        })
-        .optional()?)
-}
-
-/// All rows that are not settled, in the order in which they were accepted.
-pub(super) fn pending(db: &Connection) -> Result<Vec<Waiting>, QueueError> {
-    let mut statement = db.prepare(
-        "SELECT id, message_id, turn_id, session_key, class, source FROM inbox WHERE state = 'queued' ORDER BY id",
-    )?;
-    let rows = statement.query_map([], waiting)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Notes that the end of a message reached a client.
-pub(super) fn delivered(db: &Connection, row: RowId) -> Result<(), QueueError> {
-    db.prepare_cached("UPDATE inbox SET delivered = 1 WHERE id = ?1")?
-        .execute([row.0])?;
-    Ok(())
-}
-
-/// Forgets what was settled before `now - REMEMBERED`; returns how many rows that were.
-pub(super) fn prune(db: &Connection, now_ms: u64) -> Result<usize, QueueError> {
-    let kept = u64::try_from(limits::REMEMBERED.as_millis()).unwrap_or(u64::MAX);
-    Ok(db
-        .prepare_cached("DELETE FROM inbox WHERE settled_ms < ?1")?
-        .execute([millis(now_ms.saturating_sub(kept))])?)
-}
-
-fn millis(ms: u64) -> i64 {
+/// A time as the tables hold it.
+pub(super) fn millis(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
-fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
-    Ok(Waiting {
-        row: RowId(row.get(0)?),
-        message_id: parsed(row, 1, MessageId::parse)?,
-        turn_id: parsed(row, 2, TurnId::parse)?,
-        session_key: parsed(row, 3, SessionKey::parse)?,
-        class: parsed(row, 4, Class::parse)?,
-        source: parsed(row, 5, Source::parse)?,
-    })
-}
-
-fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+/// A column as the type that it must be.
+pub(super) fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     row: &Row<'_>,
     column: usize,
     parse: fn(&str) -> Result<T, E>,
 ) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    parse(&text)
+    let text = row.get_ref(column)?.as_str()?;
+    parse(text)
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
 }

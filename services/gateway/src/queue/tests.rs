@@ -20,6 +20,7 @@ fn message(id: &str, session: &str, text: &str) -> Message {
         class: Class::Main,
         handle: Handle::parse("handle").unwrap(),
         question: String::from(text).into(),
+        place: None,
     }
 }
 
@@ -88,12 +89,12 @@ async fn an_answer_and_its_state_are_one_change() {
         .row;
     assert_eq!(queue.outcome(row).await.unwrap(), None);
     assert_eq!(
-        queue.settle(row, answer("first"), NOW).await.unwrap(),
+        queue.settle(row, answer("first"), NOW).await.unwrap().outcome,
         answer("first")
     );
     // Whoever comes second learns what is in force.
     assert_eq!(
-        queue.settle(row, failed("late"), NOW).await.unwrap(),
+        queue.settle(row, failed("late"), NOW).await.unwrap().outcome,
         answer("first")
     );
     assert!(queue.question(row).await.unwrap().is_none());

@@ -1,23 +1,46 @@
 //! One thread owns the database. Whatever waits when it is free goes into one transaction, so that many messages
 //! share one fsync; nobody hears of a result before that transaction is on the disk.
 
-use clawdbot_identity::Handle;
+use clawdbot_identity::{Handle, TurnId};
+use clawdbot_proto::v1;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Acceptance, Message, Outcome, Question, QueueError, RowId, Store, Waiting, store};
+use super::{
+    Acceptance, Delivered, Delivery, End, Message, Outcome, Outgoing, Question, QueueError, Report,
+    RowId, Settled, Store, Tally, Waiting, inbox, outbox,
+};
+use crate::lanes::{Join, Part};
 
 /// Jobs that may wait for the thread; a caller beyond that waits too.
 const WAITING_JOBS: usize = 256;
 /// Jobs of one transaction: with texts of at most 256 KiB it stays below 16 MiB.
 const BATCH: usize = 64;
-/// Delivery notes that may wait for the next transaction.
+/// Notes that may wait for the next transaction.
 const NOTES: usize = 4096;
 
 enum Command {
     Do(Box<dyn Job>),
-    /// Written along with the next job, or at the end: losing it costs a second delivery at most.
+    /// Written along with the next job, or at the end.
+    Note(Note),
+}
+
+/// What is good to know and may be lost.
+#[derive(Clone, Copy)]
+enum Note {
+    /// A client has the end of a row.
     Delivered(RowId),
+    /// A worker was given this row of the outbox.
+    Sent(i64),
+}
+
+impl Note {
+    fn write(self, db: &Connection) -> Result<(), QueueError> {
+        match self {
+            Self::Delivered(row) => inbox::delivered(db, row),
+            Self::Sent(number) => outbox::sent(db, number),
+        }
+    }
 }
 
 trait Job: Send {
@@ -82,21 +105,51 @@ impl Queue {
     /// # Errors
     /// When the disk is full or the database fails; the message is then not accepted.
     pub async fn accept(&self, message: Message, now_ms: u64) -> Result<Acceptance, QueueError> {
-        self.ask(move |db| store::accept(db, &message, now_ms))
+        self.ask(move |db| inbox::accept(db, message, now_ms)).await
+    }
+
+    /// Takes what a channel worker brings, at most `room` new messages, in one transaction. What is told is on the disk.
+    ///
+    /// # Errors
+    /// When the disk is full or the database fails; nothing is then accepted.
+    pub async fn deliver(
+        &self,
+        deliveries: Vec<Delivery>,
+        room: usize,
+        now_ms: u64,
+    ) -> Result<Vec<Delivered>, QueueError> {
+        self.ask(move |db| inbox::deliver(db, deliveries, room, now_ms))
             .await
     }
 
-    /// Stores the end of a message. An end that was stored before stays in force, and is returned.
+    /// Makes one question of several rows, which end together from now on. `None` when the lead is settled.
+    ///
+    /// # Errors
+    /// When the disk is full or the database fails.
+    pub async fn join(
+        &self,
+        lead: RowId,
+        parts: Vec<Part>,
+        join: Join,
+        turn_id: TurnId,
+    ) -> Result<Option<Waiting>, QueueError> {
+        self.ask(move |db| inbox::join(db, lead, &parts, join, &turn_id))
+            .await
+    }
+
+    /// Stores the end of a message and what has to be sent. An end that was stored before stays in force, and is
+    /// returned.
     ///
     /// # Errors
     /// When the disk is full, the database fails, or there is no such row.
     pub async fn settle(
         &self,
         row: RowId,
-        end: Outcome,
+        end: impl Into<End>,
         now_ms: u64,
-    ) -> Result<Outcome, QueueError> {
-        self.ask(move |db| store::settle(db, row, &end, now_ms))
+    ) -> Result<Settled, QueueError> {
+        let end = end.into();
+        self.ask(move |db| inbox::settle(db, row, &end, now_ms))
             .await
     }
 
@@ -105,7 +158,7 @@ impl Queue {
     /// # Errors
     /// When the database fails.
     pub async fn question(&self, row: RowId) -> Result<Option<(Handle, Question)>, QueueError> {
-        self.ask(move |db| store::question(db, row)).await
+        self.ask(move |db| inbox::question(db, row)).await
     }
 
     /// How a row ended; `None` while it waits.
@@ -113,7 +166,7 @@ impl Queue {
     /// # Errors
     /// When the database fails.
     pub async fn outcome(&self, row: RowId) -> Result<Option<Outcome>, QueueError> {
-        self.ask(move |db| store::outcome(db, row)).await
+        self.ask(move |db| inbox::outcome(db, row)).await
     }
 
     /// All rows that are not settled, oldest first.
@@ -121,7 +174,7 @@ impl Queue {
     /// # Errors
     /// When the database fails.
     pub async fn pending(&self) -> Result<Vec<Waiting>, QueueError> {
-        self.ask(store::pending).await
+        self.ask(inbox::pending).await
     }
 
     /// Forgets settled rows that are older than a week; returns how many.
@@ -129,12 +182,60 @@ impl Queue {
     /// # Errors
     /// When the database fails.
     pub async fn prune(&self, now_ms: u64) -> Result<usize, QueueError> {
-        self.ask(move |db| store::prune(db, now_ms)).await
+        self.ask(move |db| inbox::prune(db, now_ms)).await
     }
 
     /// Notes that a client has the end of a message. Written with the next transaction.
     pub fn delivered(&self, row: RowId) {
-        let _ = self.commands.try_send(Command::Delivered(row));
+        self.note(Note::Delivered(row));
+    }
+
+    /// Notes that a worker was given a row of the outbox. Written with the next transaction.
+    pub fn sent(&self, number: i64) {
+        self.note(Note::Sent(number));
+    }
+
+    fn note(&self, note: Note) {
+        // Losing one costs nothing but the knowledge.
+        let _ = self.commands.try_send(Command::Note(note));
+    }
+
+    /// Answers that are on their way, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn outgoing(&self) -> Result<Vec<Outgoing>, QueueError> {
+        self.ask(outbox::open).await
+    }
+
+    /// An answer as the worker gets it; `None` when it needs to be sent no more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn order(&self, number: i64) -> Result<Option<v1::Send>, QueueError> {
+        self.ask(move |db| outbox::order(db, number)).await
+    }
+
+    /// Writes down what became of a send; `None` when that is known already. When this returns, the worker may forget
+    /// the send.
+    ///
+    /// # Errors
+    /// When the disk is full or the database fails.
+    pub async fn report(
+        &self,
+        report: Report,
+        now_ms: u64,
+    ) -> Result<Option<Outgoing>, QueueError> {
+        self.ask(move |db| outbox::report(db, &report, now_ms))
+            .await
+    }
+
+    /// Answers of the last seven days that did not certainly arrive.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tally(&self, now_ms: u64) -> Result<Tally, QueueError> {
+        self.ask(move |db| outbox::tally(db, now_ms)).await
     }
 
     /// Returns when the thread has ended, which it does by itself only when the database is beyond use.
@@ -142,7 +243,7 @@ impl Queue {
         self.commands.closed().await;
     }
 
-    /// Writes the delivery notes that wait.
+    /// Writes the notes that wait.
     ///
     /// # Errors
     /// When the disk is full or the database fails.
@@ -178,8 +279,8 @@ fn work(mut db: Connection, mut commands: mpsc::Receiver<Command>) {
         while let Some(command) = next {
             match command {
                 Command::Do(job) => jobs.push(job),
-                Command::Delivered(row) if notes.len() < NOTES => notes.push(row),
-                Command::Delivered(_) => {}
+                Command::Note(note) if notes.len() < NOTES => notes.push(note),
+                Command::Note(_) => {}
             }
             next = match jobs.len() < BATCH {
                 true => commands.try_recv().ok(),
@@ -208,11 +309,11 @@ fn work(mut db: Connection, mut commands: mpsc::Receiver<Command>) {
 fn transact(
     db: &mut Connection,
     jobs: &mut [Box<dyn Job>],
-    notes: &mut Vec<RowId>,
+    notes: &mut Vec<Note>,
 ) -> Result<(), QueueError> {
     let mut tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for row in &*notes {
-        store::delivered(&tx, *row)?;
+    for note in &*notes {
+        note.write(&tx)?;
     }
     for job in jobs {
         job.run(&mut tx);

@@ -68,7 +68,11 @@ impl Turns {
     pub(super) async fn obtain(&self, log: &Arc<TurnLog>) -> Option<Outcome> {
         let row = log.turn.row;
         let queue = &self.0.queue;
-        let Some((handle, question)) = insist(|| queue.question(row)).await? else {
+        let asked = match log.take_question() {
+            Some(fresh) => Some(fresh),
+            None => insist(|| queue.question(row)).await?,
+        };
+        let Some((handle, question)) = asked else {
             return insist(|| queue.outcome(row)).await?;
         };
         let request = v1::RunRequest {
@@ -76,7 +80,7 @@ impl Turns {
             handle: handle.as_str().to_owned(),
             text: question.text,
             extra_system: question.extra_system,
-            source: log.turn.source.as_str().to_owned(),
+            source: log.turn.source.name().to_owned(),
             parameters: Some(question.parameters),
         };
         let agent = self.0.agents.of(log.turn.class);
