@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use clawdbot_confine::spawn::{Child, Leash, Program, Signal, spawn};
+use clawdbot_confine::spawn::{Child, Leash, Signal, spawn};
 use clawdbot_identity::Role;
 use clawdbot_proto::v1::{
     ChildFrame, ControlFrame, Descriptor, Setup, SetupDone, child_frame, control_frame,
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::fleet::{Event, Run};
 use crate::log_file::LINE;
+use crate::programs::Installed;
 
 type Outgoing = (ControlFrame, Option<OwnedFd>);
 
@@ -31,21 +32,14 @@ impl Started {
     /// Starts the program and sends its settings. Descriptors follow with [`Started::give`], then
     /// [`Started::done`].
     pub(crate) fn new(
-        program: &Program,
+        program: &Installed,
         run: Run,
         setup: Setup,
         events: &mpsc::Sender<Event>,
     ) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let (log, log_end) = io::pipe()?;
-        let name = format!("clawdbot-{}", run.role.family());
-        let instance = run
-            .role
-            .as_str()
-            .split_once('-')
-            .map(|(_, instance)| instance.to_owned());
-        let mut argv = vec![name.as_str()];
-        argv.extend(instance.as_deref());
+        let argv = program.arguments(&run.role);
         // Policy stays a moment longer than a supervisor that was killed: it removes the sockets.
         let leash = if run.role == Role::policy() {
             Leash::Control
@@ -55,7 +49,7 @@ impl Started {
         // Whatever can fail comes before the start.
         let connection = std::sync::Arc::new(FrameConnection::new(ours)?);
         let log = pipe::Receiver::from_owned_fd(log.into())?;
-        let child = spawn(program, &argv, theirs.into(), log_end.into(), leash)?;
+        let child = spawn(&program.file, &argv, theirs.into(), log_end.into(), leash)?;
         let (outgoing, queue) = mpsc::unbounded_channel();
         tokio::spawn(write_frames(std::sync::Arc::clone(&connection), queue));
         tokio::spawn(read_frames(connection, run.clone(), events.clone()));
@@ -118,7 +112,8 @@ async fn read_frames(
         let event = match message {
             Some(child_frame::Frame::Notify(lines)) => Event::Notified(run.clone(), lines),
             Some(child_frame::Frame::EdgeLost(server)) => Event::EdgeLost(run.clone(), server),
-            None => continue,
+            Some(child_frame::Frame::Keyring(true)) => Event::KeyringWanted(run.clone()),
+            Some(child_frame::Frame::Keyring(false)) | None => continue,
         };
         if events.send(event).await.is_err() {
             return;

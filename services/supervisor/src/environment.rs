@@ -1,5 +1,6 @@
 //! The start environment: read once, handed to the broker as one blob, wiped here. The gateway's own
-//! credentials go to policy alone. No child has an environment.
+//! credentials go to policy alone, and the way to the session bus to the keyring's helper. No child has an
+//! environment.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,6 +20,8 @@ pub(crate) struct Environment {
     pub(crate) broker: OwnedFd,
     /// For policy, by name.
     pub(crate) policy: Vec<(&'static str, OwnedFd)>,
+    /// Address of the session bus, if there is one.
+    pub(crate) bus: Option<String>,
 }
 
 /// Takes the environment of this process and leaves none behind: no copy but the memory files.
@@ -28,6 +31,7 @@ pub(crate) fn take() -> io::Result<Environment> {
     // Large enough at once: a buffer that grows leaves its contents behind.
     let mut blob = Zeroizing::new(Vec::with_capacity(size));
     let mut policy = Ok(Vec::new());
+    let mut bus = Bus::default();
     process::env_visit(|entry| match of_policy(entry) {
         Some((file, value)) => {
             if let (false, Ok(files)) = (value.is_empty(), &mut policy) {
@@ -38,6 +42,7 @@ pub(crate) fn take() -> io::Result<Environment> {
             }
         }
         None => {
+            bus.note(entry);
             blob.extend_from_slice(entry);
             blob.push(0);
         }
@@ -47,7 +52,36 @@ pub(crate) fn take() -> io::Result<Environment> {
     Ok(Environment {
         broker,
         policy: policy?,
+        bus: bus.address(),
     })
+}
+
+/// What the environment says about the session bus.
+#[derive(Default)]
+struct Bus {
+    address: Option<String>,
+    runtime_dir: Option<String>,
+}
+
+impl Bus {
+    fn note(&mut self, entry: &[u8]) {
+        for (variable, place) in [
+            ("DBUS_SESSION_BUS_ADDRESS=", &mut self.address),
+            ("XDG_RUNTIME_DIR=", &mut self.runtime_dir),
+        ] {
+            let value = entry.strip_prefix(variable.as_bytes());
+            let value = value.and_then(|value| std::str::from_utf8(value).ok());
+            if let (None, Some(value)) = (&place, value.filter(|value| !value.is_empty())) {
+                *place = Some(value.to_owned());
+            }
+        }
+    }
+
+    /// The address that is named, else the one that every desktop has.
+    fn address(self) -> Option<String> {
+        let usual = |folder: String| format!("unix:path={folder}/bus");
+        self.address.or(self.runtime_dir.map(usual))
+    }
 }
 
 /// The name of the descriptor that carries a variable of policy, and its value.
@@ -72,5 +106,31 @@ mod tests {
         );
         assert_eq!(of_policy(b"CLAWDBOT_GATEWAY_TOKEN_2=x"), None);
         assert_eq!(of_policy(b"ANTHROPIC_API_KEY=x"), None);
+    }
+
+    #[test]
+    fn the_bus_is_the_named_one_or_that_of_the_runtime_directory() {
+        for (entries, expected) in [
+            (&[][..], None),
+            (&["XDG_RUNTIME_DIR=/r"], Some("unix:path=/r/bus")),
+            (
+                &[
+                    "XDG_RUNTIME_DIR=/r",
+                    "DBUS_SESSION_BUS_ADDRESS=unix:path=/b",
+                ],
+                Some("unix:path=/b"),
+            ),
+            (
+                &["DBUS_SESSION_BUS_ADDRESS=", "XDG_RUNTIME_DIR=/r"],
+                Some("unix:path=/r/bus"),
+            ),
+            (&["DBUS_SESSION_BUS_ADDRESS_2=x", "XDG_RUNTIME_DIR="], None),
+        ] {
+            let mut bus = Bus::default();
+            for entry in entries {
+                bus.note(entry.as_bytes());
+            }
+            assert_eq!(bus.address().as_deref(), expected, "{entries:?}");
+        }
     }
 }

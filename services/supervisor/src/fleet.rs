@@ -6,26 +6,31 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use clawdbot_confine::spawn::{Exit, Program, Signal};
+use clawdbot_confine::spawn::{Exit, Signal};
 use clawdbot_identity::{Role, workspace};
 use clawdbot_proto::v1::{
-    Descriptor, Listeners as KeptListeners, Plan, Process, ProcessesReply, Setup, Shutdown,
-    control_frame, descriptor,
+    Descriptor, Plan, ProcessesReply, Setup, Shutdown, control_frame, descriptor,
 };
 use clawdbot_service::Handover;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::child::Started;
 use crate::environment::Environment;
+use crate::helper::{Helper, KEYRING};
 use crate::home::Refusal;
 use crate::life::{Life, Next};
 use crate::listeners::Listeners;
-use crate::log_file::{Line, LogFile};
+use crate::log_file::LogFile;
+use crate::programs::Programs;
 use crate::sockets::RunDirectory;
-use crate::ui::{Ready, Shown, Ui, level};
+use crate::ui::Ui;
 use crate::wiring::{Wire, wires};
+
+mod news;
+mod plan;
+mod shown;
 
 /// A process that gives no sign of life for this long is killed and started again.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -55,6 +60,8 @@ pub(crate) enum Event {
     Logged(Run, u32, Vec<u8>),
     /// The connection of a process to this server ended while both live.
     EdgeLost(Run, String),
+    /// A process needs the vault's key from the keyring.
+    KeyringWanted(Run),
     /// Some child ended.
     ChildEnded,
     /// Policy has a new plan.
@@ -67,7 +74,7 @@ pub(crate) enum Event {
 
 /// What the fleet is made of.
 pub(crate) struct Parts {
-    pub(crate) programs: BTreeMap<String, Program>,
+    pub(crate) programs: Programs,
     pub(crate) setup: Setup,
     pub(crate) environment: Environment,
     pub(crate) run_dir: RunDirectory,
@@ -86,6 +93,7 @@ pub(crate) struct Fleet {
     parts: Parts,
     events: mpsc::Sender<Event>,
     members: BTreeMap<Role, Member>,
+    helper: Option<Helper>,
     listeners: Listeners,
     generation: u64,
     planned: bool,
@@ -122,6 +130,7 @@ impl Fleet {
             parts,
             events,
             members: BTreeMap::new(),
+            helper: None,
             listeners: Listeners::default(),
             generation: 0,
             planned: false,
@@ -175,6 +184,7 @@ impl Fleet {
             Event::Notified(run, lines) => self.notified(&run, &lines),
             Event::Logged(run, pid, bytes) => self.logged(&run, pid, &bytes),
             Event::EdgeLost(run, server) => self.mend(&run, &server),
+            Event::KeyringWanted(run) => self.start_helper(&run),
             Event::ChildEnded => self.reap(),
             Event::Planned(plan) => self.follow(&plan),
             Event::Asked(answer) => {
@@ -198,10 +208,12 @@ impl Fleet {
             workspaces: self.workspaces(role),
             ..self.parts.setup.clone()
         };
-        let Some(program) = self.parts.programs.get(role.family()) else {
-            self.parts
-                .ui
-                .alarm(&format!("there is no program for {role}"));
+        let Some(program) = self.parts.programs.of(role) else {
+            let message = format!(
+                "there is no program for {role}; install all programs in one directory and start again"
+            );
+            self.parts.ui.alarm(&message);
+            self.note("error", &message);
             return;
         };
         let started =
@@ -345,6 +357,35 @@ impl Fleet {
         }
     }
 
+    /// Starts the keyring's helper, for the broker alone. Without one the broker sees the connection end.
+    fn start_helper(&mut self, run: &Run) {
+        if run.role != Role::broker() || self.stopping.is_some() {
+            return;
+        }
+        if let Some(earlier) = self.helper.take() {
+            earlier.end();
+        }
+        let made = UnixStream::pair();
+        let (broker_end, helper_end) = match made {
+            Ok(pair) => pair,
+            Err(error) => {
+                self.note("error", &format!("the keyring cannot be asked: {error}"));
+                return;
+            }
+        };
+        let Some(running) = self.running(run).and_then(|member| member.running.as_ref()) else {
+            return;
+        };
+        let what = Some(descriptor::What::File(KEYRING.into()));
+        running.started.give(Descriptor { what }, broker_end.into());
+        let parts = &self.parts;
+        let bus = parts.environment.bus.as_deref();
+        match Helper::start(&parts.programs, &parts.setup, bus, helper_end, &self.events) {
+            Ok(helper) => self.helper = Some(helper),
+            Err(error) => self.note("error", &format!("the keyring cannot be asked: {error}")),
+        }
+    }
+
     /// The files of a process, by the name it knows them under.
     fn files(&self, role: &Role) -> io::Result<Vec<(&'static str, OwnedFd)>> {
         let mut files = Vec::new();
@@ -361,125 +402,10 @@ impl Fleet {
         Ok(files)
     }
 
-    // ---- what children say -----------------------------------------------------------------------
-
-    /// The running start that a piece of news is about, unless it is about an earlier one.
-    fn running(&mut self, run: &Run) -> Option<&mut Member> {
-        let member = self.members.get_mut(&run.role)?;
-        let current = member
-            .running
-            .as_ref()
-            .is_some_and(|r| r.generation == run.generation);
-        current.then_some(member)
-    }
-
-    fn notified(&mut self, run: &Run, lines: &str) {
-        let now = Instant::now();
-        let Some(member) = self.running(run) else {
-            return;
-        };
-        let mut became_ready = false;
-        if let Some(running) = &mut member.running {
-            running.heard = now;
-        }
-        for line in lines.lines() {
-            if line == "READY=1" {
-                member.life.ready = Some(now);
-                became_ready = true;
-            } else if let Some(status) = line.strip_prefix("STATUS=") {
-                match status.split_once(" | ") {
-                    Some((confinement, status)) => {
-                        member.confinement = confinement.into();
-                        member.status = status.into();
-                    }
-                    None => member.status = status.into(),
-                }
-            }
-        }
-        if became_ready {
-            let (pid, confinement) = (member.pid(), member.confinement.clone());
-            self.parts
-                .ui
-                .process(run.role.as_str(), pid, "ready", &confinement);
-            self.check_level(&run.role, &confinement);
-            self.announce(now);
-        }
-    }
-
-    /// With `sandbox.require: "full"` a weaker process ends everything.
-    fn check_level(&mut self, role: &Role, confinement: &str) {
-        if self.parts.setup.sandbox_require == "full" && level(confinement) != "full" {
-            self.stop(Some(Refusal {
-                message: format!("sandbox.require is \"full\", but {role} reached less: {confinement}"),
-                remedy: "run a kernel with landlock and seccomp, or set sandbox.require to \"available\"".into(),
-                code: REFUSED,
-            }));
-        }
-    }
-
-    /// Says once that everything is up.
-    fn announce(&mut self, now: Instant) {
-        let up = self.planned
-            && self
-                .members
-                .values()
-                .all(|m| m.unwanted.is_some() || m.life.ready.is_some());
-        if self.announced || !up || self.stopping.is_some() {
-            return;
-        }
-        self.announced = true;
-        let own = Shown {
-            role: "supervisor",
-            pid: std::process::id(),
-            confinement: &self.parts.confinement,
-        };
-        let mut processes: Vec<Shown<'_>> = self
-            .members
-            .iter()
-            .map(|(role, member)| Shown {
-                role: role.as_str(),
-                pid: member.pid(),
-                confinement: &member.confinement,
-            })
-            .collect();
-        processes.push(own);
-        self.parts.ui.ready(&Ready {
-            urls: &self.listeners.urls(),
-            state_dir: &self.parts.setup.state_dir,
-            processes: &processes,
-            took: now.saturating_duration_since(self.parts.started),
-        });
-    }
-
-    fn logged(&mut self, run: &Run, pid: u32, bytes: &[u8]) {
-        let line = Line::from_process(run.role.as_str(), pid, bytes, SystemTime::now());
-        self.parts.ui.log(run.role.as_str(), &line);
-        match self.parts.log.write(&line) {
-            Ok(()) => self.log_failed = false,
-            Err(error) if !self.log_failed => {
-                self.log_failed = true;
-                let path = self.parts.log_path.display();
-                self.parts
-                    .ui
-                    .alarm(&format!("log lines are lost: {path}: {error}"));
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// A line of the supervisor's own.
-    fn note(&mut self, level: &str, message: &str) {
-        let bytes = serde_json::json!({ "level": level, "message": message }).to_string();
-        let run = Run {
-            role: Role::supervisor(),
-            generation: 0,
-        };
-        self.logged(&run, std::process::id(), bytes.as_bytes());
-    }
-
     // ---- dying and ending ------------------------------------------------------------------------
 
     fn reap(&mut self) {
+        self.helper.take_if(Helper::has_ended);
         let mut ended = Vec::new();
         for (role, member) in &mut self.members {
             let Some(running) = &mut member.running else {
@@ -540,6 +466,9 @@ impl Fleet {
         self.refusal = refusal;
         self.stopping = Some(Instant::now());
         self.parts.ui.stopping();
+        if let Some(helper) = self.helper.take() {
+            helper.end();
+        }
         for member in self.members.values_mut() {
             member.due = None;
             if let Some(running) = &member.running {
@@ -569,7 +498,8 @@ impl Fleet {
                 .as_ref()
                 .map(|running| running.heard + SILENCE))
         });
-        members.chain(farewell).min()
+        let helper = self.helper.as_ref().map(Helper::until);
+        members.chain(farewell).chain(helper).min()
     }
 
     /// Whether all have ended, or were killed and do not go.
@@ -587,6 +517,13 @@ impl Fleet {
     }
 
     fn keep_time(&mut self, now: Instant) {
+        if let Some(helper) = self.helper.take_if(|helper| now >= helper.until()) {
+            helper.end();
+            self.note(
+                "warn",
+                "the keyring did not answer within 5 s; its helper was ended",
+            );
+        }
         if self.stopping.is_some_and(|since| now >= since + FAREWELL) {
             self.kill_all();
             return;
@@ -619,146 +556,6 @@ impl Fleet {
         }
         for role in due {
             self.start(&role);
-        }
-    }
-
-    // ---- the plan --------------------------------------------------------------------------------
-
-    fn follow(&mut self, plan: &Plan) {
-        if self.stopping.is_some() {
-            return;
-        }
-        self.parts.setup.log_level.clone_from(&plan.log_level);
-        self.parts
-            .setup
-            .sandbox_require
-            .clone_from(&plan.sandbox_require);
-        for running in self.members.values().filter_map(|m| m.running.as_ref()) {
-            running
-                .started
-                .send(control_frame::Frame::LogLevel(plan.log_level.clone()), None);
-        }
-        self.follow_instances(&plan.instances);
-        self.follow_listeners(&plan.listeners);
-        self.planned = true;
-        let levels: Vec<(Role, String)> = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.life.ready.is_some())
-            .map(|(role, member)| (role.clone(), member.confinement.clone()))
-            .collect();
-        for (role, confinement) in levels {
-            self.check_level(&role, &confinement);
-        }
-        self.announce(Instant::now());
-    }
-
-    fn follow_instances(&mut self, instances: &[String]) {
-        let planned: Vec<Role> = instances
-            .iter()
-            .filter_map(|name| Role::parse(name).ok())
-            .collect();
-        let now = Instant::now();
-        for (role, member) in &mut self.members {
-            let by_plan = role.name().is_some();
-            let unwanted = by_plan && !planned.contains(role);
-            member.unwanted = unwanted.then(|| member.unwanted.unwrap_or(now));
-            if let (true, Some(running)) = (unwanted, &member.running) {
-                running
-                    .started
-                    .send(control_frame::Frame::Shutdown(Shutdown {}), None);
-            }
-        }
-        self.members
-            .retain(|_, member| member.unwanted.is_none() || member.running.is_some());
-        for role in planned {
-            if !self.members.contains_key(&role) {
-                self.start(&role);
-            }
-        }
-    }
-
-    fn follow_listeners(&mut self, planned: &[String]) {
-        let fresh = match self.listeners.follow(planned) {
-            Ok(fresh) => fresh,
-            Err(occupied) if self.planned => {
-                let message = format!("{occupied}; see gateway.bind and gateway.port");
-                self.parts.ui.alarm(&message);
-                self.note("error", &message);
-                return;
-            }
-            Err(occupied) => {
-                let port = occupied.address.rsplit(':').next().unwrap_or_default();
-                return self.stop(Some(Refusal::new(
-                    occupied.to_string(),
-                    format!(
-                        "stop whatever uses port {port}, or choose another with --port N or gateway.port"
-                    ),
-                )));
-            }
-        };
-        let Some(gateway) = self
-            .members
-            .get(&Role::gateway())
-            .and_then(|m| m.running.as_ref())
-        else {
-            return;
-        };
-        for (address, socket) in self
-            .listeners
-            .iter()
-            .filter(|(address, _)| fresh.contains(address))
-        {
-            let what = descriptor::What::Listener(address.to_string());
-            // Without a descriptor left the gateway gets it at its next start.
-            if let Ok(socket) = socket.try_clone() {
-                gateway
-                    .started
-                    .give(Descriptor { what: Some(what) }, socket.into());
-            }
-        }
-        let addresses = self.listeners.addresses();
-        let kept = control_frame::Frame::Listeners(KeptListeners { addresses });
-        gateway.started.send(kept, None);
-    }
-
-    // ---- answers ---------------------------------------------------------------------------------
-
-    fn processes(&self) -> ProcessesReply {
-        let millis =
-            |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut processes: Vec<Process> = self
-            .members
-            .iter()
-            .map(|(role, member)| Process {
-                role: role.to_string(),
-                pid: member.pid(),
-                state: member.state().into(),
-                confinement: member.confinement.clone(),
-                status: member.status.clone(),
-                restarts: member.life.restarts,
-                uptime_ms: member
-                    .running
-                    .as_ref()
-                    .map_or(0, |running| millis(running.since)),
-            })
-            .collect();
-        processes.push(Process {
-            role: Role::supervisor().to_string(),
-            pid: std::process::id(),
-            state: "ready".into(),
-            confinement: self.parts.confinement.clone(),
-            status: String::new(),
-            restarts: 0,
-            uptime_ms: millis(self.parts.started),
-        });
-        ProcessesReply {
-            processes,
-            uptime_ms: millis(self.parts.started),
-            state_dir: self.parts.setup.state_dir.clone(),
-            config_path: self.parts.setup.config_path.clone(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            urls: self.listeners.urls(),
         }
     }
 }

@@ -5,12 +5,14 @@
 mod child;
 mod environment;
 mod fleet;
+mod helper;
 mod home;
 mod life;
 mod listeners;
 mod log_file;
 mod operator;
 mod options;
+mod programs;
 mod run;
 mod sockets;
 mod ui;

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clawdbot_confine::seccomp::Mode;
-use clawdbot_confine::spawn::Program;
 use clawdbot_identity::Role;
 use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_proto::v1::{Setup, snapshot};
@@ -19,6 +18,7 @@ use crate::fleet::{Event, Fleet, Parts};
 use crate::home::{self, Refusal};
 use crate::log_file::LogFile;
 use crate::options::Options;
+use crate::programs::Programs;
 use crate::sockets::{RunDirectory, servers};
 use crate::ui::{Screen, Ui};
 use crate::{environment, operator};
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
 
 /// Everything that is opened before the loop begins.
 struct Prepared {
-    programs: BTreeMap<String, Program>,
+    programs: Programs,
     setup: Setup,
     environment: environment::Environment,
     run_dir: RunDirectory,
@@ -83,8 +83,7 @@ struct Prepared {
 fn prepare(options: &Options, started: Instant) -> Result<Prepared, Refusal> {
     let home_dir = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir());
     let as_root = rustix::process::geteuid().is_root();
-    // Root's folders may be closed to the user that everything runs as, so programs are opened now.
-    let programs = open_programs()?;
+    let programs = Programs::open()?;
     let environment = environment::take()
         .map_err(|e| Refusal::io("the environment cannot be kept", &e, "free some memory"))?;
     home::become_ordinary(options)?;
@@ -153,30 +152,6 @@ fn text(path: &Path) -> Result<String, Refusal> {
             "choose a path in UTF-8",
         )
     })
-}
-
-/// The programs lie beside this one.
-fn open_programs() -> Result<BTreeMap<String, Program>, Refusal> {
-    let own = std::env::current_exe()
-        .map_err(|e| Refusal::io("this program's own path", &e, "mount /proc"))?;
-    let directory = own.parent().unwrap_or(Path::new("/"));
-    let mut programs = BTreeMap::new();
-    for process in PROCESSES
-        .iter()
-        .filter(|p| matches!(p.starts, Starts::Always | Starts::Plan))
-    {
-        let path = directory.join(process.binary);
-        let program = Program::open(&path).map_err(|e| {
-            Refusal::io(
-                &path.display().to_string(),
-                &e,
-                "install all programs in one directory",
-            )
-        })?;
-        let family = process.binary.trim_start_matches("clawdbot-");
-        programs.insert(family.into(), program);
-    }
-    Ok(programs)
 }
 
 impl Prepared {

@@ -1,0 +1,126 @@
+//! What the processes say of themselves, and what is told of it to the person and the log.
+
+use std::time::{Instant, SystemTime};
+
+use clawdbot_identity::Role;
+
+use super::{Fleet, Member, REFUSED, Run};
+use crate::home::Refusal;
+use crate::log_file::Line;
+use crate::ui::{Ready, Shown, level};
+
+impl Fleet {
+    /// The running start that a piece of news is about, unless it is about an earlier one.
+    pub(super) fn running(&mut self, run: &Run) -> Option<&mut Member> {
+        let member = self.members.get_mut(&run.role)?;
+        let current = member
+            .running
+            .as_ref()
+            .is_some_and(|r| r.generation == run.generation);
+        current.then_some(member)
+    }
+
+    pub(super) fn notified(&mut self, run: &Run, lines: &str) {
+        let now = Instant::now();
+        let Some(member) = self.running(run) else {
+            return;
+        };
+        let mut became_ready = false;
+        if let Some(running) = &mut member.running {
+            running.heard = now;
+        }
+        for line in lines.lines() {
+            if line == "READY=1" {
+                member.life.ready = Some(now);
+                became_ready = true;
+            } else if let Some(status) = line.strip_prefix("STATUS=") {
+                match status.split_once(" | ") {
+                    Some((confinement, status)) => {
+                        member.confinement = confinement.into();
+                        member.status = status.into();
+                    }
+                    None => member.status = status.into(),
+                }
+            }
+        }
+        if became_ready {
+            let (pid, confinement) = (member.pid(), member.confinement.clone());
+            self.parts
+                .ui
+                .process(run.role.as_str(), pid, "ready", &confinement);
+            self.check_level(&run.role, &confinement);
+            self.announce(now);
+        }
+    }
+
+    /// With `sandbox.require: "full"` a weaker process ends everything.
+    pub(super) fn check_level(&mut self, role: &Role, confinement: &str) {
+        if self.parts.setup.sandbox_require == "full" && level(confinement) != "full" {
+            self.stop(Some(Refusal {
+                message: format!("sandbox.require is \"full\", but {role} reached less: {confinement}"),
+                remedy: "run a kernel with landlock and seccomp, or set sandbox.require to \"available\"".into(),
+                code: REFUSED,
+            }));
+        }
+    }
+
+    /// Says once that everything is up.
+    pub(super) fn announce(&mut self, now: Instant) {
+        let up = self.planned
+            && self
+                .members
+                .values()
+                .all(|m| m.unwanted.is_some() || m.life.ready.is_some());
+        if self.announced || !up || self.stopping.is_some() {
+            return;
+        }
+        self.announced = true;
+        let own = Shown {
+            role: "supervisor",
+            pid: std::process::id(),
+            confinement: &self.parts.confinement,
+        };
+        let mut processes: Vec<Shown<'_>> = self
+            .members
+            .iter()
+            .map(|(role, member)| Shown {
+                role: role.as_str(),
+                pid: member.pid(),
+                confinement: &member.confinement,
+            })
+            .collect();
+        processes.push(own);
+        self.parts.ui.ready(&Ready {
+            urls: &self.listeners.urls(),
+            state_dir: &self.parts.setup.state_dir,
+            processes: &processes,
+            took: now.saturating_duration_since(self.parts.started),
+        });
+    }
+
+    pub(super) fn logged(&mut self, run: &Run, pid: u32, bytes: &[u8]) {
+        let line = Line::from_process(run.role.as_str(), pid, bytes, SystemTime::now());
+        self.parts.ui.log(run.role.as_str(), &line);
+        match self.parts.log.write(&line) {
+            Ok(()) => self.log_failed = false,
+            Err(error) if !self.log_failed => {
+                self.log_failed = true;
+                let path = self.parts.log_path.display();
+                self.parts
+                    .ui
+                    .alarm(&format!("log lines are lost: {path}: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A line of the supervisor's own.
+    pub(super) fn note(&mut self, level: &str, message: &str) {
+        let bytes = serde_json::json!({ "level": level, "message": message }).to_string();
+        let run = Run {
+            role: Role::supervisor(),
+            generation: 0,
+        };
+        self.logged(&run, std::process::id(), bytes.as_bytes());
+    }
+}
