@@ -105,7 +105,12 @@ impl Body {
         let mut conversation = Conversation::default();
         for (number, message) in self.messages.into_iter().enumerate() {
             let place = || format!("messages[{number}]");
-            conversation.add(&message.role, message.name.as_deref(), message.content, place)?;
+            conversation.add(
+                &message.role,
+                message.name.as_deref(),
+                message.content,
+                place,
+            )?;
         }
         let mut question = conversation.into_question("messages")?;
         question.parameters = parameters;

@@ -358,10 +358,7 @@ mod tests {
             retry_after_seconds: wait,
         };
         for (fault, status) in [
-            (
-                Fault::credential(&refusal("auth.token_mismatch", 0)),
-                401,
-            ),
+            (Fault::credential(&refusal("auth.token_mismatch", 0)), 401),
             (Fault::credential(&refusal("auth.rate_limited", 7)), 429),
             (Fault::credential(&refusal("config.none", 0)), 503),
             (Fault::admission(&refusal("visit.expired", 0)), 401),

@@ -57,14 +57,24 @@ mod tests {
     #[test]
     fn a_model_is_found_by_each_of_its_names_however_they_are_written() {
         let agents = super::super::target::agents(&["work".into()]);
-        for id in ["clawdbot", "clawdbot:work", "clawdbot%3Awork", "clawdbot%2fwork"] {
+        for id in [
+            "clawdbot",
+            "clawdbot:work",
+            "clawdbot%3Awork",
+            "clawdbot%2fwork",
+        ] {
             assert!(one(id, &agents).is_ok(), "{id}");
         }
         for id in ["", "gpt-4o", "clawdbot%3", "clawdbot%3Ahome", "%ff", "%zz"] {
             assert!(one(id, &agents).is_err(), "{id}");
         }
         let all = list(&agents);
-        let ids: Vec<_> = all["data"].as_array().unwrap().iter().map(|m| &m["id"]).collect();
+        let ids: Vec<_> = all["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| &m["id"])
+            .collect();
         assert_eq!(ids, ["clawdbot", "clawdbot:work"]);
     }
 }

@@ -176,7 +176,8 @@ impl Conversation {
         let last = match self.last {
             Some(last) if last.asks => last,
             Some(_) => {
-                let message = "The last message must be a user's or a tool's: it is what is answered.";
+                let message =
+                    "The last message must be a user's or a tool's: it is what is answered.";
                 return Err(Fault::invalid(param, message));
             }
             None => {
@@ -193,8 +194,10 @@ impl Conversation {
                 text
             }
         };
-        for (what, length) in [("The messages", text.len()), ("The system texts", self.system.len())]
-        {
+        for (what, length) in [
+            ("The messages", text.len()),
+            ("The system texts", self.system.len()),
+        ] {
             if length > limits::TEXT_BYTES {
                 let message = format!(
                     "{what} have {length} bytes of UTF-8 together; the limit is {}.",
@@ -233,7 +236,11 @@ mod tests {
 
     #[test]
     fn one_message_is_the_question_as_it_is() {
-        let asked = question(&[("system", "Be brief."), ("user", " hi\n"), ("developer", "Now.")]);
+        let asked = question(&[
+            ("system", "Be brief."),
+            ("user", " hi\n"),
+            ("developer", "Now."),
+        ]);
         let asked = asked.unwrap();
         assert_eq!(asked.text, " hi\n");
         assert_eq!(asked.extra_system, "Be brief.\n\nNow.");
@@ -284,7 +291,10 @@ mod tests {
             (r#""a""#, "a"),
             ("null", ""),
             ("[]", ""),
-            (r#"[{"type":"text","text":"a"},{"type":"input_text","text":"b"}]"#, "a\nb"),
+            (
+                r#"[{"type":"text","text":"a"},{"type":"input_text","text":"b"}]"#,
+                "a\nb",
+            ),
             (r#"[{"type":"refusal","refusal":"no"}]"#, "no"),
         ] {
             assert_eq!(text(json).unwrap(), expected);

@@ -19,19 +19,22 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     if let Err(error) = clawdbot_http::json_depth(body, limits::JSON_DEPTH) {
         return Err(Fault::malformed(error.to_string()));
     }
+    let Ok(text) = std::str::from_utf8(body) else {
+        return Err(Fault::malformed("The body must be UTF-8."));
+    };
     // A type that is read by its names would take an array as well.
-    if body.trim_ascii_start().first() != Some(&b'{') {
+    if !text.trim_start().starts_with('{') {
         return Err(Fault::malformed("The body must be one JSON object."));
     }
-    serde_json::from_slice(body).map_err(|error| match culprit::<T>(body) {
+    serde_json::from_str(text).map_err(|error| match culprit::<T>(text) {
         Some(name) => Fault::invalid(name, error.to_string()),
         None => Fault::malformed(format!("The body is no valid JSON: {error}")),
     })
 }
 
 /// The first member that cannot be read, of a body that is JSON otherwise.
-fn culprit<T: DeserializeOwned>(body: &[u8]) -> Option<String> {
-    let members: Map<String, Value> = serde_json::from_slice(body).ok()?;
+fn culprit<T: DeserializeOwned>(body: &str) -> Option<String> {
+    let members: Map<String, Value> = serde_json::from_str(body).ok()?;
     members.into_iter().find_map(|(name, value)| {
         let alone = Map::from_iter([(name.clone(), value)]);
         let wrong = serde_json::from_value::<T>(Value::Object(alone)).is_err();
@@ -221,11 +224,19 @@ mod tests {
         let deep = format!("{{\"x\":{}{}}}", "[".repeat(64), "]".repeat(64));
         for (text, code, word) in [
             (r#"{"number": "one"}"#, "invalid_value", "expected u32"),
-            (r#"{"number": 1, "number": 2}"#, "invalid_request_error", "duplicate"),
+            (
+                r#"{"number": 1, "number": 2}"#,
+                "invalid_request_error",
+                "duplicate",
+            ),
             (r#"{"number": 1"#, "invalid_request_error", "line 1"),
             ("[]", "invalid_request_error", "object"),
             ("", "invalid_request_error", "object"),
-            ("{\"unused\": \"\u{0}\"}", "invalid_request_error", "control"),
+            (
+                "{\"unused\": \"\u{0}\"}",
+                "invalid_request_error",
+                "control",
+            ),
             (&deep, "invalid_request_error", "deep"),
         ] {
             let fault = parse::<Body>(text.as_bytes()).unwrap_err();

@@ -169,7 +169,8 @@ fn add(conversation: &mut Conversation, item: Item, number: usize) -> Result<(),
         // Another model's thoughts mean nothing to this one.
         Some("reasoning") => return Ok(()),
         Some(kind) => {
-            let message = format!("Items of type {kind:?} are not supported here; send messages only.");
+            let message =
+                format!("Items of type {kind:?} are not supported here; send messages only.");
             return Err(Fault::invalid(place(), message));
         }
     }
@@ -295,7 +296,10 @@ impl Dialect for Response {
     }
 
     fn close(&mut self, told: &str, answer: &v1::Answer, out: &mut String) {
-        let place = format!("\"item_id\":\"{}\",\"output_index\":0,\"content_index\":0", self.item);
+        let place = format!(
+            "\"item_id\":\"{}\",\"output_index\":0,\"content_index\":0",
+            self.item
+        );
         let text = Quoted(told);
         let done = format_args!("{place},\"text\":{text},\"logprobs\":[]");
         self.record("response.output_text.done", done, out);
@@ -317,6 +321,10 @@ impl Dialect for Response {
         };
         let error = json!({ "code": fault.code(), "message": fault.message() });
         let object = self.object("failed", json!({ "error": error, "output": output }));
-        self.record("response.failed", format_args!("\"response\":{object}"), out);
+        self.record(
+            "response.failed",
+            format_args!("\"response\":{object}"),
+            out,
+        );
     }
 }

@@ -63,7 +63,10 @@ pub fn choose(
     if let Some(session) = header(headers, &[SESSION_HEADER])? {
         let wanted = Wanted::named_or_key(session);
         let wanted = wanted.map_err(|status| {
-            Fault::invalid(SESSION_HEADER, format!("{SESSION_HEADER}: {}", status.message()))
+            Fault::invalid(
+                SESSION_HEADER,
+                format!("{SESSION_HEADER}: {}", status.message()),
+            )
         })?;
         return Ok(match session.starts_with("agent:") {
             true => wanted,
@@ -109,7 +112,8 @@ fn header<'a>(headers: &'a HeaderMap, names: &[&'static str]) -> Result<Option<&
     for name in names {
         if let Some(value) = headers.get(*name) {
             let text = value.to_str().map(str::trim);
-            let text = text.map_err(|_| Fault::invalid(*name, format!("{name} is not readable.")))?;
+            let text =
+                text.map_err(|_| Fault::invalid(*name, format!("{name} is not readable.")))?;
             if !text.is_empty() {
                 return Ok(Some(text));
             }
@@ -147,14 +151,25 @@ mod tests {
     fn users_have_sessions_of_their_own_whatever_they_are_called() {
         let long = "x".repeat(53);
         let users = [
-            "ann", "Ann", "zoë", "a b", "ann@example.org", "main", "", &long, &long[1..],
+            "ann",
+            "Ann",
+            "zoë",
+            "a b",
+            "ann@example.org",
+            "main",
+            "",
+            &long,
+            &long[1..],
         ];
         let names: Vec<_> = users.iter().map(|user| user_session(user)).collect();
         let mut different = names.clone();
         different.sort_unstable();
         different.dedup();
         assert_eq!(different.len(), users.len());
-        assert_eq!((names[0].as_str(), names[5].as_str()), ("openai-user-ann", "openai-user-main"));
+        assert_eq!(
+            (names[0].as_str(), names[5].as_str()),
+            ("openai-user-ann", "openai-user-main")
+        );
         for name in names {
             assert!(Wanted::named(&name).is_ok(), "{name}");
         }
@@ -183,7 +198,11 @@ mod tests {
         for (rows, model, word) in [
             (&[][..], "gpt-4o", "does not exist"),
             (&[("x-clawdbot-agent-id", "main")], "clawdbot", "no agent"),
-            (&[("x-clawdbot-session-key", "a b")], "clawdbot", "session name"),
+            (
+                &[("x-clawdbot-session-key", "a b")],
+                "clawdbot",
+                "session name",
+            ),
             (
                 &[("x-clawdbot-session-key", "agent:home:telegram:dm:1")],
                 "clawdbot",

@@ -1,5 +1,6 @@
 //! The front door over real TCP. Requests are written byte for byte, so that what is tested is what arrives.
 
+mod api;
 mod http;
 mod limits;
 mod websocket;
