@@ -150,7 +150,7 @@ describe("talking", () => {
     const page = await guest();
     await open(page, "stream");
     await ask(page, "hold first half, second half");
-    await page.waitForFunction(() => document.querySelector(".parts")?.innerText === "first half, ");
+    await page.waitForFunction(() => document.querySelector(".parts")?.innerText.trim() === "first half,");
     assert.equal(await page.$eval("#stop", (stop) => stop.hidden), false);
     await shot(page, "streaming");
     provider.release();
@@ -315,23 +315,26 @@ describe("a hostile answer", () => {
     const page = await guest();
     assert.deepEqual(await page.evaluate(() => window.violations), []);
     const stopped = await page.evaluate(async () => {
-      const script = document.createElement("img");
-      script.src = "https://tracker.example/pixel.png";
-      script.setAttribute("onerror", "alert(1)");
-      document.body.append(script);
-      let refused = false;
-      try {
-        document.body.lastElementChild.insertAdjacentHTML("afterend", "<b>x</b>");
-      } catch {
-        refused = true;
-      }
-      while (window.violations.length < 3) await new Promise((go) => setTimeout(go, 10));
+      const picture = document.createElement("img");
+      picture.src = "https://tracker.example/pixel.png";
+      document.body.append(picture);
+      const refused = [
+        () => picture.setAttribute("onerror", "alert(1)"),
+        () => picture.insertAdjacentHTML("afterend", "<b>x</b>"),
+        () => setTimeout("alert(2)"),
+      ].map((attempt) => {
+        try {
+          attempt();
+          return false;
+        } catch {
+          return true;
+        }
+      });
+      while (window.violations.length < 4) await new Promise((go) => setTimeout(go, 10));
       return { refused, rules: window.violations };
     });
-    assert.ok(stopped.refused);
-    for (const rule of ["img-src", "script-src-attr", "require-trusted-types-for"]) {
-      assert.ok(stopped.rules.includes(rule), `${rule} in ${stopped.rules}`);
-    }
+    assert.deepEqual(stopped.refused, [true, true, true]);
+    for (const rule of ["img-src", "require-trusted-types-for"]) assert.ok(stopped.rules.includes(rule), String(stopped.rules));
     assert.deepEqual(page.seen.dialogs, []);
   });
 });
@@ -347,7 +350,7 @@ describe("everybody", () => {
     await page.keyboard.press("Enter");
     assert.equal(await where(), "text");
     await page.evaluate(() => document.querySelector(".skip").focus());
-    for (let step = 0; step < 12 && path.at(-1) !== "send"; step += 1) {
+    for (let step = 0; step < 60 && path.at(-1) !== "send"; step += 1) {
       await page.keyboard.press("Tab");
       path.push(await where());
     }

@@ -266,7 +266,12 @@ function showSessions() {
   }
 }
 
+let problemsShown = "[]";
+
 function showProblems(problems) {
+  // A list that comes again is not news, and is not read out again.
+  if (JSON.stringify(problems) === problemsShown) return;
+  problemsShown = JSON.stringify(problems);
   $("problems").hidden = problems.length === 0;
   $("problems").replaceChildren(make("ul", {}, ...problems.map(({ role, message }) =>
     make("li", {}, make("strong", {}, visible(role)), " ", inline(message)))));

@@ -2,6 +2,7 @@
 //! device's identity is read and not used yet: it neither helps nor stands in for a credential.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use clawdbot_proto::v1::verify_request::Credential;
 use serde::Deserialize;
@@ -256,11 +257,16 @@ pub async fn authenticate(
         who: Visitor::Web(key.clone()),
         key,
         scopes: request.scopes,
+        problems: Arc::clone(&front.desk().problems().borrow()),
     })
 }
 
 /// The answer to a right `connect`.
-pub fn hello(front: &Front) -> Value {
+pub fn hello(front: &Front, visit: &Visit) -> Value {
+    let health = match visit.scopes.read {
+        true => methods::health(front, &visit.problems),
+        false => json!({}),
+    };
     json!({
         "type": "hello-ok",
         "protocol": PROTOCOL,
@@ -274,7 +280,7 @@ pub fn hello(front: &Front) -> Value {
         },
         "snapshot": {
             "presence": [],
-            "health": {},
+            "health": health,
             "stateVersion": { "presence": 0, "health": 0 },
             "uptimeMs": front.status().uptime_ms,
         },

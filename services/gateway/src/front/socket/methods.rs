@@ -2,6 +2,7 @@
 //! What is recognised but not there yet is refused by name rather than ignored.
 
 use clawdbot_identity::MessageId;
+use clawdbot_proto::v1;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -110,7 +111,9 @@ pub async fn call(
     match *name {
         "health" => {
             let Probe { .. } = parsed(params)?;
-            Ok(json!({ "ok": true, "ts": clock::now_ms(), "uptimeMs": front.status().uptime_ms }))
+            let problems = front.desk().problems();
+            let health = health(front, &problems.borrow());
+            Ok(health)
         }
         "status" => {
             let Probe { .. } = parsed(params)?;
@@ -129,6 +132,27 @@ pub async fn call(
         "chat.abort" => abort(front, visit, parsed(params)?).await,
         _ => sessions(front, visit, parsed(params)?).await,
     }
+}
+
+/// Whether all is well, and what the operator has to know if not.
+pub fn health(front: &Front, problems: &[v1::Problem]) -> Value {
+    let listed: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            json!({
+                "code": problem.code,
+                "message": problem.message,
+                "role": problem.role,
+                "since": problem.since_ms,
+            })
+        })
+        .collect();
+    json!({
+        "ok": listed.is_empty(),
+        "ts": clock::now_ms(),
+        "uptimeMs": front.status().uptime_ms,
+        "problems": listed,
+    })
 }
 
 fn parsed<T: DeserializeOwned>(params: Value) -> Result<T, WireError> {

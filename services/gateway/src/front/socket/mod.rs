@@ -6,6 +6,9 @@ mod follow;
 mod methods;
 mod wire;
 
+use std::sync::Arc;
+
+use clawdbot_proto::v1;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -86,6 +89,8 @@ struct Visit {
     who: Visitor,
     key: String,
     scopes: Scopes,
+    /// What the greeting says.
+    problems: Arc<Vec<v1::Problem>>,
 }
 
 /// The frames in and out.
@@ -185,7 +190,8 @@ async fn greet(
             }
         };
         connection.authenticated();
-        line.reply(&request.id, Ok(connect::hello(front))).await?;
+        line.reply(&request.id, Ok(connect::hello(front, &visit)))
+            .await?;
         Ok(visit)
     };
     tokio::select! {
@@ -231,6 +237,8 @@ async fn talk(
     visit: &Visit,
 ) -> Result<std::convert::Infallible, End> {
     let mut news = front.desk().turns().news();
+    let mut problems = front.desk().problems();
+    let mut told = Arc::clone(&visit.problems);
     let mut followed = Followed::default();
     if visit.scopes.read {
         for log in front.desk().turns().open() {
@@ -274,6 +282,13 @@ async fn talk(
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return Err(stopping()),
             },
+            Ok(()) = problems.changed(), if visit.scopes.read => {
+                let now = Arc::clone(&problems.borrow_and_update());
+                if now != told {
+                    line.event("health", methods::health(front, &now)).await?;
+                    told = now;
+                }
+            }
             _ = ticks.tick() => {
                 silent += 1;
                 if silent > 2 {
@@ -313,8 +328,6 @@ fn welcome<T>(checked: Result<Decided<T>, Status>, missed: &mut u32) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use clawdbot_proto::v1;
-
     use super::*;
 
     /// The codes with which a connection ends at each of some checks in a row; 0 when it stays.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use clawdbot_proto::v1;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -474,6 +475,49 @@ async fn tool_calls_are_told_between_the_texts() {
     assert_eq!(ended["data"]["isError"], true);
     assert_eq!(ended["data"]["meta"], "no such place");
     assert_eq!(socket.event("chat").await["state"], "final");
+}
+
+#[tokio::test]
+async fn problems_are_told_to_those_who_may_read() {
+    let (_dir, world) = world().await;
+    let problem = |code: &str| v1::Problem {
+        code: code.into(),
+        message: "what to do".into(),
+        role: "model-x".into(),
+        since_ms: 5,
+    };
+    let shown = |code: &str| json!([{ "code": code, "message": "what to do", "role": "model-x", "since": 5 }]);
+    let mut early = Socket::connected(&world).await;
+    world
+        .policy
+        .problems
+        .send_replace(vec![problem("model.auth")]);
+    let health = early.event("health").await;
+    assert_eq!(
+        (&health["ok"], &health["problems"]),
+        (&json!(false), &shown("model.auth"))
+    );
+
+    let mut late = Socket::open(&world).await;
+    let hello = late
+        .ask("connect", connect(json!({ "token": TOKEN })))
+        .await;
+    assert_eq!(
+        hello["payload"]["snapshot"]["health"]["problems"],
+        shown("model.auth")
+    );
+    let mut blind = Socket::open(&world).await;
+    let mut params = connect(json!({ "token": TOKEN }));
+    params["scopes"] = json!(["operator.pairing"]);
+    let hello = blind.ask("connect", params).await;
+    assert_eq!(hello["payload"]["snapshot"]["health"], json!({}));
+
+    world.policy.problems.send_replace(vec![]);
+    let health = early.event("health").await;
+    assert_eq!(
+        (&health["ok"], &health["problems"]),
+        (&json!(true), &json!([]))
+    );
 }
 
 #[tokio::test]
