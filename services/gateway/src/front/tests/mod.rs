@@ -1,6 +1,7 @@
 //! The front door over real TCP. Requests are written byte for byte, so that what is tested is what arrives.
 
 mod api;
+mod chat;
 mod http;
 mod limits;
 mod websocket;
