@@ -470,11 +470,22 @@ mod tests {
             since_ms: 0,
         };
         let mut report = running("gateway", FULL, "");
-        report.policy.as_mut().unwrap().problems = vec![problem("model.no_key"), problem("pairing.requested")];
+        report.policy.as_mut().unwrap().problems =
+            vec![problem("model.no_key"), problem("pairing.requested")];
         let mut diagnosis = Diagnosis::default();
         diagnosis.processes(Ok(report));
-        let found: Vec<_> = diagnosis.findings.iter().map(|found| (found.id.as_str(), found.severity)).collect();
-        assert_eq!(found, [("model.no_key", Severity::Warn), ("pairing.requested", Severity::Info)]);
+        let found: Vec<_> = diagnosis
+            .findings
+            .iter()
+            .map(|found| (found.id.as_str(), found.severity))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("model.no_key", Severity::Warn),
+                ("pairing.requested", Severity::Info)
+            ]
+        );
         assert_eq!((diagnosis.exit(false), diagnosis.exit(true)), (0, 1));
     }
 

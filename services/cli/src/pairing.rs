@@ -35,11 +35,17 @@ pub async fn run(wanted: &Pairing, sockets: &Sockets, out: Out) -> Result<u8, Fa
             let reply = policy.list_pairing(ListPairingRequest {}).await;
             return list(&reply.map_err(failed)?.into_inner(), out);
         }
-        Pairing::Approve { channel, code: word } => (
+        Pairing::Approve {
+            channel,
+            code: word,
+        } => (
             Done::Approved,
             policy.approve_pairing(code(channel, word)).await,
         ),
-        Pairing::Reject { channel, code: word } => (
+        Pairing::Reject {
+            channel,
+            code: word,
+        } => (
             Done::Rejected,
             policy.reject_pairing(code(channel, word)).await,
         ),
@@ -68,8 +74,10 @@ fn accepted(reply: PairingReply) -> Result<ApprovedRow, Failure> {
     match reply.outcome {
         Some(Outcome::Done(row)) => Ok(row),
         Some(Outcome::Refusal(refusal)) => Err(Failure::new(&refusal.rule, refusal.message)),
-        None => Err(Failure::new("version", "policy gave an answer of another version")
-            .remedy("restart the assistant")),
+        None => Err(
+            Failure::new("version", "policy gave an answer of another version")
+                .remedy("restart the assistant"),
+        ),
     }
 }
 
@@ -100,7 +108,9 @@ impl Done {
         };
         let text = match self {
             Self::Approved => format!("{who} may write to the assistant now, on {place}"),
-            Self::Rejected => format!("the request of {who} on {place} is gone; a new message makes a new one"),
+            Self::Rejected => {
+                format!("the request of {who} on {place} is gone; a new message makes a new one")
+            }
             Self::Revoked => format!("{who} may no longer write to the assistant on {place}"),
         };
         sanitize_line(&text).into_owned()
@@ -169,7 +179,14 @@ fn as_text(style: Style, reply: &ListPairingReply, now_ms: u64) -> String {
         let _ = writeln!(text, "{}", style.bold("Waiting for your approval"));
         text.push_str(&table(
             style,
-            ["CHANNEL", "ACCOUNT", "CODE", "SENDER", "LEFT", "CALLS ITSELF"],
+            [
+                "CHANNEL",
+                "ACCOUNT",
+                "CODE",
+                "SENDER",
+                "LEFT",
+                "CALLS ITSELF",
+            ],
             &rows,
         ));
         let _ = writeln!(
@@ -199,7 +216,14 @@ fn as_text(style: Style, reply: &ListPairingReply, now_ms: u64) -> String {
         let _ = writeln!(text, "{}", style.bold("Approved"));
         text.push_str(&table(
             style,
-            ["CHANNEL", "ACCOUNT", "SENDER", "SINCE", "ENDS", "CALLED ITSELF"],
+            [
+                "CHANNEL",
+                "ACCOUNT",
+                "SENDER",
+                "SINCE",
+                "ENDS",
+                "CALLED ITSELF",
+            ],
             &rows,
         ));
     }
@@ -284,7 +308,10 @@ mod tests {
             outcome: Some(Outcome::Refusal(refusal)),
         };
         let failure = accepted(refused).unwrap_err();
-        assert_eq!((failure.code.as_str(), failure.exit), ("pairing.no_request", 1));
+        assert_eq!(
+            (failure.code.as_str(), failure.exit),
+            ("pairing.no_request", 1)
+        );
         assert!(accepted(PairingReply::default()).is_err());
         let row = ApprovedRow {
             sender_hint: "Ann\u{1b}".into(),

@@ -496,20 +496,31 @@ mod tests {
         assert!(report.is_well());
         let text = report.text(Style::PLAIN, false);
         assert!(
-            text.contains("models    anthropic (ready), ollama (ready)\nchannels  telegram (ready)\n"),
+            text.contains(
+                "models    anthropic (ready), ollama (ready)\nchannels  telegram (ready)\n"
+            ),
             "{text}"
         );
         assert!(
             text.ends_with("notice: channel-telegram: 42 asks [pairing.requested]\n"),
             "{text}"
         );
-        let revoked = problem("model-anthropic", "model.auth", "bad key\u{1b}; `clawdbot login`");
+        let revoked = problem(
+            "model-anthropic",
+            "model.auth",
+            "bad key\u{1b}; `clawdbot login`",
+        );
         report.policy.as_mut().unwrap().problems.push(revoked);
         assert!(!report.is_well());
         let text = report.text(Style::PLAIN, false);
-        assert!(text.contains("anthropic (model.auth), ollama (ready)"), "{text}");
         assert!(
-            text.ends_with("problem: model-anthropic: bad key\\u{1b}; `clawdbot login` [model.auth]\n"),
+            text.contains("anthropic (model.auth), ollama (ready)"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(
+                "problem: model-anthropic: bad key\\u{1b}; `clawdbot login` [model.auth]\n"
+            ),
             "{text}"
         );
         let json = report.json();
@@ -524,9 +535,9 @@ mod tests {
         let gateway = report.gateway.as_mut().unwrap();
         (gateway.undelivered, gateway.unknown, gateway.rejected) = (3, 1, 2);
         assert!(
-            report
-                .text(Style::PLAIN, false)
-                .contains("answers   3 on the way, 1 perhaps not arrived, 2 refused by the channel\n")
+            report.text(Style::PLAIN, false).contains(
+                "answers   3 on the way, 1 perhaps not arrived, 2 refused by the channel\n"
+            )
         );
         assert_eq!(report.json()["gateway"]["unknown"], 1);
     }

@@ -62,6 +62,8 @@ fn help_names_every_command_and_both_programs_say_their_own_name() {
         "token",
         "config",
         "doctor",
+        "login",
+        "logout",
         "credentials",
         "sessions",
         "logs",
@@ -86,7 +88,6 @@ fn commands_that_are_not_there_are_refused_by_name_with_exit_status_2() {
     let state = state();
     for command in [
         "pairing",
-        "login",
         "approvals",
         "service",
         "apply",
@@ -130,6 +131,8 @@ fn what_needs_the_assistant_ends_with_69_and_says_how_to_start_it() {
         &["token", "--rotate"],
         &["sessions"],
         &["credentials", "list"],
+        &["login", "--provider", "anthropic"],
+        &["logout", "--channel", "telegram"],
     ] {
         let (exit, out, err) = run(state.path(), arguments);
         assert_eq!((exit, out.as_str()), (69, ""), "{arguments:?}");
@@ -313,7 +316,7 @@ fn doctor_tells_findings_and_what_has_no_effect_yet() {
     let file = state.path().join("clawdbot.json");
     fs::write(
         &file,
-        r#"{ channels: { telegram: { botToken: "123456:literal-literal-literal-literal" } } }"#,
+        r#"{ channels: { telegram: { botToken: "123456:literal-literal-literal-literal", historyLimit: 9 } } }"#,
     )
     .unwrap();
     let (exit, out, _) = run(state.path(), &["doctor", "--json"]);
@@ -332,9 +335,10 @@ fn doctor_tells_findings_and_what_has_no_effect_yet() {
     }
     let inactive = report["inactive"].as_array().unwrap();
     assert!(
-        inactive
-            .iter()
-            .any(|key| key["path"].as_str().unwrap().starts_with("channels")),
+        inactive.iter().any(|key| key["path"]
+            .as_str()
+            .unwrap()
+            .starts_with("channels.telegram.")),
         "{out}"
     );
     assert!(!out.contains("literal-literal"));

@@ -192,11 +192,13 @@ mod tests {
         let usage = Some(Usage {
             input_tokens: 3,
             output_tokens: 4,
+            ..Usage::default()
         });
         Answer {
             text: text.into(),
             model: "builtin/guide".into(),
             usage,
+            ..Answer::default()
         }
     }
 

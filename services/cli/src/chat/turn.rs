@@ -159,8 +159,7 @@ mod tests {
     fn answer(text: &str) -> ChatEvent {
         event(Event::Answer(Answer {
             text: text.into(),
-            model: String::new(),
-            usage: None,
+            ..Answer::default()
         }))
     }
 

@@ -80,11 +80,13 @@ impl Chat for Gateway {
                 let usage = Some(Usage {
                     input_tokens: 1,
                     output_tokens: 2,
+                    ..Usage::default()
                 });
                 say(Event::Answer(Answer {
                     text: answer,
                     model: "fake/echo".into(),
                     usage,
+                    ..Answer::default()
                 }));
             }
         }

@@ -58,7 +58,7 @@ fn answer(text: &str) -> Event {
     Event::Answer(Answer {
         text: text.into(),
         model: "m".into(),
-        usage: None,
+        ..Answer::default()
     })
 }
 
