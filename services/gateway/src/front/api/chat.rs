@@ -218,7 +218,7 @@ fn finish_reason(answer: &v1::Answer) -> &'static str {
 }
 
 fn usage(answer: &v1::Answer) -> String {
-    let usage = answer.usage.clone().unwrap_or_default();
+    let usage = answer.usage.unwrap_or_default();
     format!(
         r#"{{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{}}}}}"#,
         usage.input_tokens,

@@ -246,7 +246,7 @@ impl Response {
 
     /// The whole response and its status.
     fn ended(&self, text: &str, answer: &v1::Answer) -> (&'static str, Value) {
-        let usage = answer.usage.clone().unwrap_or_default();
+        let usage = answer.usage.unwrap_or_default();
         let (status, details) = match answer.cut {
             true => ("incomplete", json!({ "reason": "max_output_tokens" })),
             false => ("completed", Value::Null),
