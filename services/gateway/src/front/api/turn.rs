@@ -13,6 +13,7 @@ use super::{Pass, Question, Wanted};
 use crate::desk::{Decided, Sent, Visitor};
 use crate::queue::Outcome;
 use crate::turn_log::{Reader, Step, TurnLog};
+use crate::wording;
 
 /// A turn that runs, or has ended.
 pub struct Turn {
@@ -55,11 +56,7 @@ impl Turn {
             Sent::Settled(_, _, outcome) => (None, Some(outcome)),
             Sent::Stopped(ids) => {
                 let answer = v1::Answer {
-                    text: match ids.len() {
-                        0 => "Nothing was running.".into(),
-                        1 => "Stopped 1 message.".into(),
-                        n => format!("Stopped {n} messages."),
-                    },
+                    text: wording::stopped(ids.len()),
                     ..Default::default()
                 };
                 (None, Some(Outcome::Answered(answer)))
