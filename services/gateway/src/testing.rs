@@ -374,6 +374,19 @@ impl Agent for AgentService {
                     }),
                 };
                 send(agent.answer(&turn_id, &text, end)).await;
+            } else if text == "silent" {
+                let end = Event::Answer(v1::Answer {
+                    silent: true,
+                    ..Default::default()
+                });
+                send(agent.answer(&turn_id, &text, end)).await;
+            } else if text == "quote" {
+                let end = Event::Answer(v1::Answer {
+                    text: "quoted".into(),
+                    reply_to: "current".into(),
+                    ..Default::default()
+                });
+                send(agent.answer(&turn_id, &text, end)).await;
             } else {
                 send(delta(&text)).await;
                 if text == "tool" {
