@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use clawdbot_identity::{AgentId, SessionKey};
+use clawdbot_identity::{AgentId, InstanceName, SessionKey};
 
 /// A personal assistant on your own machine, built from small confined processes.
 #[derive(Debug, Parser)]
@@ -73,6 +73,13 @@ pub enum Command {
     /// Another name for doctor
     #[command(subcommand, hide = true, arg_required_else_help = true)]
     Security(Security),
+    /// Store a key or token, asked for without showing it, and have it tried
+    ///
+    /// The key or token is typed, or comes from standard input if that is no terminal. Exit status 0: it works; 1: it is
+    /// stored, and it does not work or nobody could try it.
+    Login(Login),
+    /// Forget a key or token that login stored
+    Logout(Logout),
     /// Look at the stored credentials, never at their values
     #[command(subcommand, arg_required_else_help = true)]
     Credentials(Credentials),
@@ -142,6 +149,62 @@ pub struct Doctor {
 pub enum Security {
     /// The same as doctor
     Audit(Doctor),
+}
+
+/// Whose key or token it is.
+#[derive(Debug, Clone, Args)]
+#[group(id = "whose", skip)]
+pub struct Whose {
+    /// Model provider, for example anthropic
+    #[arg(long, value_name = "NAME", value_parser = provider_name, required_unless_present = "channel", conflicts_with = "channel")]
+    pub provider: Option<String>,
+    /// Chat channel, for example telegram
+    #[arg(long, value_name = "NAME", value_parser = provider_name)]
+    pub channel: Option<String>,
+    /// Name it, to have more than one; for a channel the account
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub profile: String,
+}
+
+/// `clawdbot login`.
+#[derive(Debug, Clone, Args)]
+pub struct Login {
+    /// Whose it is.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// Where the key of a new vault is kept; the keyring if it answers, unless chosen
+    #[arg(long, value_name = "WHERE")]
+    pub key_source: Option<KeySource>,
+    /// Do not have it tried
+    #[arg(long)]
+    pub no_check: bool,
+}
+
+/// `clawdbot logout`.
+#[derive(Debug, Clone, Args)]
+pub struct Logout {
+    /// Whose it is.
+    #[command(flatten)]
+    pub whose: Whose,
+}
+
+/// Where a vault's key is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeySource {
+    /// In the keyring of your desktop.
+    Keyring,
+    /// In a private file, which protects less.
+    File,
+}
+
+impl KeySource {
+    /// As the broker knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keyring => "keyring",
+            Self::File => "file",
+        }
+    }
 }
 
 /// `clawdbot credentials …`.
@@ -225,6 +288,11 @@ fn session_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn provider_name(text: &str) -> Result<String, String> {
+    InstanceName::parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
 /// The whole command line, for completions and manual pages.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -258,6 +326,8 @@ mod tests {
             "config path",
             "doctor",
             "security audit",
+            "login --provider anthropic",
+            "logout --channel telegram --profile work",
             "credentials list",
             "pairing list",
             "pairing approve telegram ABCD2345",
@@ -291,6 +361,8 @@ mod tests {
             "chat --session work-2",
             "chat --message -what?",
             "logs --limit 1 --level warn",
+            "login --provider my-llm --key-source file --no-check",
+            "login --channel telegram --profile work",
         ] {
             assert!(parse(&format!("clawdbot {right}")).is_ok(), "{right}");
         }
@@ -302,6 +374,15 @@ mod tests {
             "chat --session a:b",
             "logs --limit 0",
             "logs --level loud",
+            "login",
+            "login anthropic",
+            "login --provider anthropic --channel telegram",
+            "login --provider Anthropic",
+            "login --provider a/b",
+            "login --provider anthropic --key sk-x",
+            "login --provider anthropic --key-source cloud",
+            "logout",
+            "logout --profile work",
             "completions cmd",
             "status more",
             "pairing approve ABCD2345",

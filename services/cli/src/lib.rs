@@ -10,6 +10,7 @@ mod credentials;
 mod dial;
 mod doctor;
 mod failure;
+mod login;
 mod logs;
 mod out;
 mod pairing;

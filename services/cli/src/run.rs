@@ -13,7 +13,9 @@ use crate::dial::Sockets;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, compact};
 use crate::place::Place;
-use crate::{access, check, config, credentials, doctor, logs, pairing, sessions, status, topology, up};
+use crate::{
+    access, check, config, credentials, doctor, login, logs, pairing, sessions, status, topology, up,
+};
 
 /// The whole program.
 #[must_use]
@@ -95,6 +97,8 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         | Command::Security(Security::Audit(Doctor { strict })) => {
             block_on(doctor::run(*strict, &sockets, &place, out))
         }
+        Command::Login(wanted) => block_on(until_ended(login::login(wanted, &sockets, out))),
+        Command::Logout(wanted) => block_on(login::logout(wanted, &sockets, out)),
         Command::Credentials(Credentials::List) => block_on(credentials::list(&sockets, out)),
         Command::Pairing(wanted) => block_on(pairing::run(wanted, &sockets, out)),
         Command::Sessions => block_on(sessions::run(&sockets, out)),
