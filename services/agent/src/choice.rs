@@ -14,6 +14,8 @@ const RESERVE: u64 = 20_000;
 const KEEP: u64 = 20_000;
 /// A share of the window that neither may exceed: a small model has room for little else.
 const SHARE: u64 = 4;
+/// Tokens of an answer that are asked for at least, however full the window seems: the estimate may be too high.
+const LEAST_OUTPUT: u64 = 256;
 
 /// A model that can be asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,8 +74,13 @@ impl Choice {
     }
 
     /// What the request asks for: the model's own, then the session's thinking level, then the caller's wishes, within what
-    /// the model can do.
-    pub fn parameters(&self, thinking: Option<&str>, asked: Option<&Parameters>) -> Parameters {
+    /// the model can do and what `prompt` tokens leave of its window.
+    pub fn parameters(
+        &self,
+        thinking: Option<&str>,
+        asked: Option<&Parameters>,
+        prompt: u64,
+    ) -> Parameters {
         let mut all = self.facts.parameters.clone().unwrap_or_default();
         if let Some(level) = thinking {
             all.thinking = level.into();
@@ -91,6 +98,11 @@ impl Choice {
         let most = self.facts.max_output_tokens;
         if most > 0 && (all.max_output_tokens == 0 || all.max_output_tokens > most) {
             all.max_output_tokens = most;
+        }
+        if self.limits.window > 0 {
+            let room = self.limits.window.saturating_sub(prompt).max(LEAST_OUTPUT);
+            let room = u32::try_from(room).unwrap_or(u32::MAX);
+            all.max_output_tokens = all.max_output_tokens.min(room);
         }
         all
     }
@@ -213,25 +225,29 @@ mod tests {
     #[test]
     fn parameters_are_the_models_then_the_sessions_then_the_callers() {
         let choice = Choice::new(ModelRef::parse("a/one").unwrap(), &slice());
-        let plain = choice.parameters(None, None);
+        let plain = choice.parameters(None, None, 0);
         assert_eq!(
             (plain.temperature, plain.max_output_tokens),
             (Some(0.5), 1000)
         );
         assert_eq!(plain.thinking, "low");
-        assert_eq!(choice.parameters(Some("high"), None).thinking, "high");
+        assert_eq!(choice.parameters(Some("high"), None, 0).thinking, "high");
         let asked = Parameters {
             temperature: Some(0.0),
             max_output_tokens: 5000,
             thinking: "off".into(),
             ..Parameters::default()
         };
-        let all = choice.parameters(Some("high"), Some(&asked));
+        let all = choice.parameters(Some("high"), Some(&asked), 0);
         assert_eq!((all.temperature, all.top_p), (Some(0.0), Some(0.9)));
         assert_eq!(all.thinking, "off");
         assert_eq!(all.max_output_tokens, 1000, "no more than the model can");
+        for (prompt, most) in [(6000, 1000), (7500, 500), (7900, 256), (9000, 256)] {
+            let all = choice.parameters(None, None, prompt);
+            assert_eq!(all.max_output_tokens, most, "what is left of the window");
+        }
         let unknown = Choice::new(ModelRef::parse("b/x").unwrap(), &slice());
-        assert_eq!(unknown.parameters(None, Some(&asked)), asked);
+        assert_eq!(unknown.parameters(None, Some(&asked), 1 << 40), asked);
     }
 
     #[test]

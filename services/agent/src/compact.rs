@@ -98,7 +98,7 @@ impl Summariser<'_> {
         if !self.wishes.is_empty() {
             text.push_str(&format!("\n\nThe user asks for this: {}", self.wishes));
         }
-        let mut parameters = self.choice.parameters(Some("off"), None);
+        let mut parameters = self.choice.parameters(Some("off"), None, 0);
         parameters.max_output_tokens = u32::try_from(self.summary_tokens()).unwrap_or(u32::MAX);
         let request = v1::GenerateRequest {
             request_id: format!("{}.{piece}", self.request_id),

@@ -16,8 +16,8 @@ const HEAVY_BYTES: usize = 3 << 19;
 /// What to do about a request.
 #[derive(Debug)]
 pub enum Plan {
-    /// Send these messages.
-    Send(Vec<v1::ModelMessage>),
+    /// Send these messages; with everything else they are about so many tokens.
+    Send(Vec<v1::ModelMessage>, u64),
     /// Summarise first.
     Compact(Cut),
 }
@@ -25,7 +25,7 @@ pub enum Plan {
 /// What has happened about the size of this request so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
-    /// The provider has said that it is too much.
+    /// The provider has said of this very request that it is too much.
     pub refused: bool,
     /// It was summarised already, or that failed.
     pub settled: bool,
@@ -75,7 +75,7 @@ pub fn plan(
     if estimate > most && !squeeze(&mut messages, estimate - most) {
         return Err(too_long(choice, estimate));
     }
-    Ok(Plan::Send(messages))
+    Ok(Plan::Send(messages, estimate.min(most)))
 }
 
 /// No summary and no shortening helps.
@@ -134,7 +134,7 @@ mod tests {
         let thread = talk(20);
         let none = Size::default();
         for window in [0, 200_000, 8_000] {
-            let Ok(Plan::Send(messages)) = planned(&thread, window, none) else {
+            let Ok(Plan::Send(messages, _)) = planned(&thread, window, none) else {
                 panic!("{window}")
             };
             assert_eq!(messages.len(), 41);
@@ -152,7 +152,7 @@ mod tests {
         };
         let sent = planned(&thread, 4_500, settled);
         assert!(
-            matches!(sent, Ok(Plan::Send(messages)) if messages.len() == 41),
+            matches!(sent, Ok(Plan::Send(messages, _)) if messages.len() == 41),
             "once for each request"
         );
     }
@@ -191,12 +191,12 @@ mod tests {
             &mut thread,
             vec![(None, user("q")), (None, result(&"y".repeat(30_000)))],
         );
-        let Ok(Plan::Send(messages)) = planned(&thread, 4_000, Size::default()) else {
+        let Ok(Plan::Send(messages, _)) = planned(&thread, 4_000, Size::default()) else {
             panic!()
         };
         let text = format!("{messages:?}");
         assert!(text.contains("left out here") && text.len() < 5_000);
-        let Ok(Plan::Send(messages)) = planned(&thread, 10_000, Size::default()) else {
+        let Ok(Plan::Send(messages, _)) = planned(&thread, 10_000, Size::default()) else {
             panic!()
         };
         assert!(

@@ -172,8 +172,14 @@ impl Io<'_> {
         let choice = &drive.choices[turn.model()];
         let tools = drive.peers.tools(&job.slice, &job.handle).await;
         let system = self.system(turn.model(), &tools);
-        let messages = match context::plan(&thread.window, choice, &system, &tools, turn.size())? {
-            Plan::Send(messages) => messages,
+        let (messages, tokens) = match context::plan(
+            &thread.window,
+            choice,
+            &system,
+            &tools,
+            turn.size(),
+        )? {
+            Plan::Send(messages, tokens) => (messages, tokens),
             Plan::Compact(cut) => {
                 let tokens = thread.window.tokens(context::overhead(&system, &tools));
                 info!(turn = %job.id, model = %choice.model, tokens, "the older part of a session is summarised");
@@ -208,7 +214,7 @@ impl Io<'_> {
             system,
             messages,
             tools: tools.to_vec(),
-            parameters: Some(choice.parameters(drive.thinking, job.parameters.as_ref())),
+            parameters: Some(choice.parameters(drive.thinking, job.parameters.as_ref(), tokens)),
             cache_key: thread.header.id.clone(),
             context_tokens: choice.facts.context_window,
         };

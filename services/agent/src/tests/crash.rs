@@ -4,7 +4,10 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use super::rig::{Rig, answer, failure};
+use clawdbot_proto::v1::run_event::Event;
+use clawdbot_proto::v1::{ModelErrorClass, StopReason};
+
+use super::rig::{Rig, answer, failure, next};
 
 #[tokio::test]
 async fn an_answered_turn_gives_the_same_answer_after_a_crash_without_asking_the_model() {
@@ -36,6 +39,73 @@ async fn a_recorded_question_without_an_answer_runs_again_and_is_not_recorded_tw
     assert_eq!(answer(stream).await.text, "a");
     assert_eq!(rig.lines(".jsonl").len(), 3, "header, question, answer");
     drop((lost, asked));
+}
+
+#[tokio::test]
+async fn what_tools_returned_before_the_crash_is_kept_and_a_call_of_unknown_outcome_is_not_repeated()
+ {
+    let mut rig = Rig::new().await;
+    let agent = rig.start().await;
+    let lost = agent.run("t1", "main_main", "q").await;
+    let asked = rig.asked().await;
+    asked.text("first");
+    asked.call("c1", "{}");
+    asked.stop(StopReason::ToolCalls);
+    let asked = rig.asked().await;
+    rig.invoking().await;
+    rig.held.send_replace("t1:2");
+    asked.call("c2", "[2]");
+    asked.call("c3", "[3]");
+    asked.stop(StopReason::ToolCalls);
+    rig.invoking().await;
+    let agent = rig.start().await;
+    let mut stream = agent.run("t1", "main_main", "q").await;
+    let shown = next(&mut stream).await;
+    assert!(
+        matches!(shown, Event::Delta(delta) if delta.text == "first"),
+        "what was said is shown again"
+    );
+    let asked = rig.asked().await;
+    let texts = asked.texts();
+    assert_eq!(texts[..4], ["q", "first", "ran t1:1", ""]);
+    assert!(texts[4].starts_with("interrupted: the outcome is not known"));
+    assert_eq!(
+        texts[5..],
+        ["ran t1:3"],
+        "the call that cannot have been made is made"
+    );
+    assert_eq!(asked.request.request_id, "t1:3");
+    asked.answer("done");
+    let end = answer(stream).await;
+    assert_eq!(
+        (end.text.as_str(), end.usage.unwrap().input_tokens),
+        ("first\n\ndone", 6)
+    );
+    let calls: Vec<_> = rig.invoked().into_iter().map(|call| call.call_id).collect();
+    assert_eq!(calls, ["t1:1", "t1:2", "t1:3"], "each once");
+    drop(lost);
+}
+
+#[tokio::test]
+async fn a_turn_that_failed_half_way_goes_on_after_its_last_result_when_it_is_asked_again() {
+    let mut rig = Rig::new().await;
+    let agent = rig.start().await;
+    let stream = agent.run("t1", "main_main", "q").await;
+    let asked = rig.asked().await;
+    asked.call("c1", "{}");
+    asked.stop(StopReason::ToolCalls);
+    let asked = rig.asked().await;
+    asked.text("half");
+    asked.fail(ModelErrorClass::Unavailable, "down");
+    failure(stream).await;
+    for agent in [agent, rig.start().await] {
+        let stream = agent.run("t1", "main_main", "q").await;
+        let asked = rig.asked().await;
+        assert_eq!(asked.texts(), ["q", "", "ran t1:1"]);
+        asked.fail(ModelErrorClass::Unavailable, "down");
+        failure(stream).await;
+    }
+    assert_eq!(rig.invoked().len(), 1);
 }
 
 #[tokio::test]

@@ -101,3 +101,28 @@ async fn more_sessions_than_are_kept_open_forget_nothing() {
     }
     assert_eq!(agent.agent.sessions.len(), 80);
 }
+
+#[tokio::test]
+async fn a_turn_costs_the_same_however_long_the_session_is() {
+    let mut rig = Rig::new().await;
+    let agent = rig.start().await;
+    let mut written = Vec::new();
+    for n in 0..500 {
+        let before = std::fs::metadata(rig.folder())
+            .map(|_| rig.size())
+            .unwrap_or(0);
+        let stream = agent
+            .run(&format!("t{n:03}"), "main_main", "question")
+            .await;
+        let asked = rig.asked().await;
+        assert_eq!(asked.texts().len(), 2 * n + 1);
+        asked.answer("an answer");
+        answer(stream).await;
+        written.push(rig.size() - before);
+        if n == 5 {
+            // Nobody who looked into the file from here on could tell what was said.
+            rig.blank();
+        }
+    }
+    assert_eq!(written[10], written[499], "bytes written in a turn");
+}

@@ -3,6 +3,9 @@
 mod rig;
 
 mod commands;
+mod compaction;
 mod crash;
 mod lanes;
+mod models;
+mod steer;
 mod turns;

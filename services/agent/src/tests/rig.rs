@@ -173,13 +173,13 @@ impl Model for FakeModel {
     }
 }
 
-/// Answers every call, while its door is open, and keeps what it was asked.
+/// Answers every call but the one that is held, and keeps what it was asked.
 #[derive(Clone)]
 struct FakeExecutor {
     invoked: mpsc::UnboundedSender<()>,
     calls: Arc<Mutex<Vec<v1::InvokeRequest>>>,
     lists: Arc<Mutex<u32>>,
-    open: watch::Receiver<bool>,
+    held: watch::Receiver<&'static str>,
     output: Arc<Mutex<Option<String>>>,
 }
 
@@ -205,9 +205,11 @@ impl Executor for FakeExecutor {
         let request = request.into_inner();
         let output = self.output.lock().unwrap().clone();
         let output = output.unwrap_or_else(|| format!("ran {}", request.call_id));
+        let id = request.call_id.clone();
         self.calls.lock().unwrap().push(request);
         self.invoked.send(()).unwrap();
-        self.open.clone().wait_for(|open| *open).await.unwrap();
+        let mut held = self.held.clone();
+        held.wait_for(|held| *held != id).await.unwrap();
         Ok(Response::new(v1::InvokeReply {
             output,
             ..Default::default()
@@ -223,8 +225,8 @@ pub struct Rig {
     model: mpsc::UnboundedSender<Asked>,
     executor: FakeExecutor,
     invocations: mpsc::UnboundedReceiver<()>,
-    /// Whether calls of tools come back.
-    pub door: watch::Sender<bool>,
+    /// The call that does not come back.
+    pub held: watch::Sender<&'static str>,
     world: Arc<Counting>,
     pub config: watch::Sender<Option<Arc<Snapshot>>>,
 }
@@ -258,12 +260,12 @@ impl Rig {
         let me = Role::agent(Class::Main);
         let (sender, requests) = mpsc::unbounded_channel();
         let (invoked, invocations) = mpsc::unbounded_channel();
-        let door = watch::Sender::new(true);
+        let held = watch::Sender::new("");
         let executor = FakeExecutor {
             invoked,
             calls: Arc::default(),
             lists: Arc::default(),
-            open: door.subscribe(),
+            held: held.subscribe(),
             output: Arc::default(),
         };
         let models = PROVIDERS.map(|provider| {
@@ -297,7 +299,7 @@ impl Rig {
             model: sender,
             executor,
             invocations,
-            door,
+            held,
             world: Arc::default(),
             config: watch::Sender::new(snapshot(slice())),
         }
@@ -382,6 +384,23 @@ impl Rig {
             }
         }
         lines
+    }
+
+    /// Bytes of all transcripts.
+    pub fn size(&self) -> u64 {
+        let files = std::fs::read_dir(self.folder()).unwrap();
+        let lengths = files.map(|file| file.unwrap().path());
+        lengths
+            .filter(|path| path.extension().is_some_and(|e| e == "jsonl"))
+            .map(|path| std::fs::metadata(path).unwrap().len())
+            .sum()
+    }
+
+    /// Makes what stands in the transcript unreadable without changing its length.
+    pub fn blank(&self) {
+        let path = self.transcript();
+        let length = std::fs::metadata(&path).unwrap().len();
+        std::fs::write(&path, vec![b' '; usize::try_from(length).unwrap()]).unwrap();
     }
 
     /// The one transcript that there is.

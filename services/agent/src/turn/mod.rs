@@ -82,6 +82,8 @@ pub struct Turn {
     /// Requests of this round that differ from each other.
     variant: u32,
     size: Size,
+    /// The provider has said once in this round that it is too much.
+    overflowed: bool,
     losses: usize,
     calls_made: u32,
     /// What the rounds before this one showed, and used.
@@ -119,6 +121,7 @@ impl Turn {
             round: 1,
             variant: 0,
             size: Size::default(),
+            overflowed: false,
             losses: 0,
             calls_made: 0,
             said: String::new(),
@@ -142,7 +145,8 @@ impl Turn {
 
     /// The same turn after what is on record of it.
     pub fn after(mut self, progress: Progress) -> Self {
-        self.round = progress.texts.len() + 1;
+        // Calls without a result belong to the round that asked for them.
+        self.round = progress.texts.len() + usize::from(progress.waiting.is_empty());
         for text in progress.texts {
             self.voice.hear(&text);
             self.voice.end();
@@ -209,8 +213,11 @@ impl Turn {
     /// The session was summarised, which used something; or that was tried in vain.
     pub fn compacted(&mut self, used: Option<v1::Usage>) -> Next {
         self.used = tokens::sum(self.used, used.unwrap_or_default());
-        self.size.settled = true;
-        // Another request than before, unless nothing has changed.
+        self.size = Size {
+            // What was refused is another request than this one, unless nothing has changed.
+            refused: self.size.refused && used.is_none(),
+            settled: true,
+        };
         self.variant += u32::from(used.is_some());
         self.ask(Duration::ZERO)
     }
@@ -295,6 +302,7 @@ impl Turn {
         self.losses = 0;
         self.variant = 0;
         self.size = Size::default();
+        self.overflowed = false;
         self.absorb();
         self.ask(Duration::ZERO)
     }
@@ -322,10 +330,12 @@ impl Turn {
         let failure = Failure::new(failure::of_model(class), error.message);
         match class {
             class if failure::passes_on(class) => self.next_model(failure),
-            ModelErrorClass::ContextOverflow if !self.size.refused => {
+            ModelErrorClass::ContextOverflow if !std::mem::replace(&mut self.overflowed, true) => {
                 self.take_back();
-                self.size.refused = true;
-                self.size.settled = false;
+                self.size = Size {
+                    refused: true,
+                    settled: false,
+                };
                 self.variant += 1;
                 self.ask(Duration::ZERO)
             }
@@ -345,6 +355,7 @@ impl Turn {
         self.variant += 1;
         self.losses = 0;
         self.size = Size::default();
+        self.overflowed = false;
         self.ask(Duration::ZERO)
     }
 
