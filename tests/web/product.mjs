@@ -53,7 +53,8 @@ export class Product {
   }
 
   async #run(...words) {
-    const { stdout } = await promisify(execFile)(path.join(programs, "clawdbot"), [...words, "--json"], this.#options);
+    const run = promisify(execFile)(path.join(programs, "clawdbot"), [...words, "--json"], this.#options);
+    const { stdout } = await run.catch((error) => { throw new Error(`clawdbot ${words.join(" ")}: ${error.stdout}${error.stderr}`); });
     return JSON.parse(stdout);
   }
 

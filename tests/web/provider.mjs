@@ -6,6 +6,7 @@ import http from "node:http";
 export class Provider {
   /** Last question of every request, in order. */
   questions = [];
+  #failed = new Set();
   /** Requests of which the client hung up. */
   givenUp = 0;
   #server;
@@ -41,6 +42,13 @@ export class Provider {
     const { messages, tools } = JSON.parse(body);
     const question = text(messages.findLast((message) => message.role === "user"));
     this.questions.push(question);
+    const [, order, rest] = /(say|hold|call|fail) ?([\s\S]*)$/.exec(question) ?? [null, "say", "What do you mean?"];
+    if (order === "fail" && !this.#failed.has(rest)) {
+      this.#failed.add(rest);
+      response.writeHead(400, { "content-type": "application/json" });
+      response.end(JSON.stringify({ error: { message: "This question is not to be asked.", type: "invalid_request_error" } }));
+      return;
+    }
     response.on("close", () => { if (!response.writableEnded) this.givenUp += 1; });
     response.writeHead(200, { "content-type": "text/event-stream" });
     const tell = (delta, end = null) => response.write(`data: ${JSON.stringify({
@@ -48,7 +56,6 @@ export class Provider {
       choices: [{ index: 0, delta, finish_reason: end }],
     })}\n\n`);
     let end = "stop";
-    const [, order, rest] = /(say|hold|call) ?([\s\S]*)$/.exec(question) ?? [null, "say", "What do you mean?"];
     if (order === "call" && messages.at(-1).role === "user") {
       const name = tools?.[0]?.function.name ?? "none";
       const call = { index: 0, id: "call_1", type: "function", function: { name, arguments: "{}" } };

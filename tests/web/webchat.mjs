@@ -214,6 +214,18 @@ describe("talking", () => {
     assert.match(await page.$eval(".tool .end", (end) => end.textContent), /done|failed/);
   });
 
+  it("says what went wrong, and asks again when told to", async () => {
+    const page = await guest();
+    await open(page, "failing");
+    await ask(page, "fail at first");
+    await page.waitForFunction(() => document.querySelector("#turns > li")?.dataset.state === "failed");
+    assert.ok((await page.$eval(".note.bad", (note) => note.innerText)).length > "Try again".length);
+    await shot(page, "failed");
+    await page.click(".note.bad button");
+    await until(page, "fail at first", "at first");
+    assert.equal((await turns(page)).length, 2);
+  });
+
   it("names a problem and its remedy", async () => {
     const page = await guest();
     await page.waitForFunction(() => /clawdbot login --provider anthropic/.test(

@@ -171,10 +171,9 @@ async function handOne({ runId, session, text }) {
   pendingChanged();
 }
 
-/** Neither an accepted message that failed nor a refused one is asked again under its old id. */
+/** A new message with the same text: the old id stands for what has failed. */
 function askAgain(turn) {
-  conversation().turns = conversation().turns.filter((other) => other !== turn || turn.turnId);
-  if (turn.turnId) turn.state = "stopped";
+  if (!turn.turnId) conversation().drop(turn.runId);
   send(turn.question);
   $("text").focus();
 }
@@ -375,6 +374,6 @@ addEventListener("hashchange", openSession);
 
 for (const { runId, session, text, at } of state.pending.values()) conversation(session).ask(runId, text, at);
 openSession();
-if (touch.matches) $("keys").hidden = true;
+if (touch.matches) $("keys").remove();
 else $("text").focus();
 gateway.open();

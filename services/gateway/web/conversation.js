@@ -9,9 +9,9 @@ const UNFINISHED = ["unsent", "waiting", "running"];
  *  runId: our id of the message, if it is ours · turnId: the gateway's · question: null until known · at: ms since 1970 ·
  *  text: the answer so far · tools: {id, name, summary, offset in the text, state: running | done | failed} ·
  *  state: unsent | waiting | running | done | stopped | failed | open (in the transcript, and without an end) ·
- *  error: in words, when it failed. */
+ *  error: in words, when it failed · isCut: the answer ends early. */
 const turn = (known) => ({
-  runId: null, turnId: null, question: null, at: 0, text: "", tools: [], state: "open", error: "", ...known,
+  runId: null, turnId: null, question: null, at: 0, text: "", tools: [], state: "open", error: "", isCut: false, ...known,
 });
 
 export const isUnfinished = (turn) => UNFINISHED.includes(turn.state);
@@ -59,6 +59,7 @@ export class Conversation {
         break;
       case "final":
         found.state = "done";
+        found.isCut = event.stopReason === "length";
         say(found, said);
         break;
       case "aborted":

@@ -108,7 +108,9 @@ class Row {
   }
 
   #showNote(turn, retry) {
-    const words = turn.state === "done" && !turn.text ? "No answer was needed." : STATE[turn.state];
+    let words = STATE[turn.state];
+    if (turn.isCut) words = "The answer ends here because its length is limited.";
+    else if (turn.state === "done" && !turn.text) words = "No answer was needed.";
     this.#note.hidden = !words && turn.state !== "failed" && turn.state !== "running";
     this.#note.classList.toggle("bad", turn.state === "failed");
     this.#note.classList.toggle("busy", isUnfinished(turn));
