@@ -10,6 +10,7 @@ use clawdbot_proto::v1::channel_desk_client::ChannelDeskClient;
 use clawdbot_proto::v1::{self, AttachRequest, ChannelOrder, Disposition, channel_order::Order};
 use clawdbot_service::Edge;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -66,14 +67,14 @@ impl<O: Outlet> Outbound<O> {
         credit: Credit,
         stop: impl Future<Output = ()>,
     ) {
-        let attached = tokio::spawn(attach(Arc::clone(&self.0), accounts, credit));
-        let swept = tokio::spawn(sweep(Arc::clone(&self.0)));
+        let mut beside = JoinSet::new();
+        beside.spawn(attach(Arc::clone(&self.0), accounts, credit));
+        beside.spawn(sweep(Arc::clone(&self.0)));
         tokio::select! {
             () = stop => {}
             () = self.work() => {}
         }
-        attached.abort();
-        swept.abort();
+        drop(beside);
         self.0.lanes().drain();
         let rest = async {
             while self.0.lanes().busy() > 0 || self.0.unheard.load(Ordering::Relaxed) > 0 {

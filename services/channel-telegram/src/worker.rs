@@ -10,7 +10,7 @@ use clawdbot_http::{BaseUrl, Tls};
 use clawdbot_proto::v1::{ChannelAccount, Snapshot, snapshot::Slice};
 use clawdbot_service::{Edge, ServeError};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{error, warn};
 
 use crate::Connect;
@@ -90,9 +90,10 @@ impl Worker {
         let outbound = Outbound::new(self.gateway.clone(), telegram, journal);
         let credit = ports.credit.clone();
         let news = served.subscribe();
-        let bots = tokio::spawn(self.follow(ports, accounts, served, status));
+        // Ends with this call, however that ends.
+        let mut bots = JoinSet::new();
+        bots.spawn(self.follow(ports, accounts, served, status));
         outbound.run(news, credit, stop).await;
-        bots.abort();
         Ok(())
     }
 
