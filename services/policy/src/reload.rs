@@ -101,9 +101,14 @@ async fn set(reading: &Reading, broker: &Edge) -> Result<Vec<String>, Unreachabl
     if reading.depends_on_environment() {
         names.push(TELEGRAM_TOKEN.to_owned());
     }
-    if names.is_empty() {
-        return Ok(Vec::new());
+    match names.is_empty() {
+        true => Ok(Vec::new()),
+        false => set_of(broker, names).await,
     }
+}
+
+/// Those of the names that are set.
+async fn set_of(broker: &Edge, names: Vec<String>) -> Result<Vec<String>, Unreachable> {
     let mut client = CredentialsClient::new(broker.clone());
     let asked = timeout(BROKER_PATIENCE, client.has_names(HasNamesRequest { names }));
     let reply = asked.await.map_err(|_| Unreachable)?;
@@ -176,7 +181,12 @@ pub(crate) async fn follow(
                 }
             }
             Ok(()) = broker_started.changed(), if outcome == Outcome::BrokerMissing => {}
-            () = sleep(BROKER_PAUSE), if outcome == Outcome::BrokerMissing => {}
+            () = sleep(BROKER_PAUSE), if outcome == Outcome::BrokerMissing => {
+                // Without its answer nothing would come out that is not known already.
+                if set_of(broker, Vec::new()).await.is_err() {
+                    continue;
+                }
+            }
         }
         outcome = load(policy, broker).await;
         said();

@@ -325,7 +325,7 @@ section! {
         /// What it may use.
         "tools" tools: ToolPolicy, later "tools";
         /// Its groups.
-        "groupChat" group_chat: GroupChat, later "chat channels";
+        "groupChat" group_chat: GroupChat, later "mention patterns and group history";
         /// Who it is.
         "identity" identity: AgentIdentity, later "agent identity";
         /// What it may spend.

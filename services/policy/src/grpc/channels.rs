@@ -256,6 +256,7 @@ impl Services {
             sender: asked.sender.id.clone(),
             hint: pairing::hint(&asked.sender.display, &asked.username),
             name,
+            event: asked.event.to_string(),
         };
         let now = unix_ms();
         let known = self.0.people.book()?.known(&request, now);

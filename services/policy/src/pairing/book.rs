@@ -44,6 +44,8 @@ pub(crate) struct Pending {
     pub(crate) hint: String,
     /// The listed name under which he came.
     pub(crate) name: Option<String>,
+    /// The message that made the request.
+    pub(crate) event: String,
     pub(crate) created_ms: u64,
 }
 
@@ -62,12 +64,14 @@ pub(crate) struct Request {
     pub(crate) sender: String,
     pub(crate) hint: String,
     pub(crate) name: Option<String>,
+    /// The platform's id of the message.
+    pub(crate) event: String,
 }
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// It waits under this code.
+    /// It waits under this code. The same message, brought again by a worker that was killed, gets the same code.
     New(String),
     /// It waits already; nothing is said again.
     Known,
@@ -145,19 +149,18 @@ impl Book {
         let people = self
             .0
             .get(&(request.channel.clone(), request.account.clone()))?;
-        let mut waiting = people
-            .pending
-            .iter()
-            .filter(|pending| pending.waits(now_ms));
-        match () {
-            () if waiting
-                .clone()
-                .any(|pending| pending.sender == request.sender) =>
-            {
-                Some(Asked::Known)
-            }
-            () if waiting.nth(MAX_PENDING - 1).is_some() => Some(Asked::Full),
-            () => None,
+        let waiting = || {
+            people
+                .pending
+                .iter()
+                .filter(|pending| pending.waits(now_ms))
+        };
+        let own = waiting().find(|pending| pending.sender == request.sender);
+        match own {
+            Some(own) if own.event == request.event => Some(Asked::New(own.code.clone())),
+            Some(_) => Some(Asked::Known),
+            None if waiting().count() >= MAX_PENDING => Some(Asked::Full),
+            None => None,
         }
     }
 
@@ -185,6 +188,7 @@ impl Book {
             sender,
             hint,
             name,
+            event,
         } = request;
         self.0
             .entry((channel, account))
@@ -195,6 +199,7 @@ impl Book {
                 sender,
                 hint,
                 name,
+                event,
                 created_ms: now_ms,
             });
         Ok(Asked::New(code))

@@ -13,7 +13,7 @@ pub(super) fn write(book: &Book) -> String {
             .pending
             .iter()
             .map(|one| {
-                json!({ "code": one.code, "sender": one.sender, "hint": one.hint, "name": one.name, "created": one.created_ms })
+                json!({ "code": one.code, "sender": one.sender, "hint": one.hint, "name": one.name, "event": one.event, "created": one.created_ms })
             })
             .collect();
         let approved: Vec<_> = roll
@@ -46,6 +46,7 @@ pub(super) fn read(text: &str) -> Option<Book> {
                     Value::Null => None,
                     name => Some(name.as_str()?.to_owned()),
                 },
+                event: text_of(one, "event")?,
                 created_ms: one["created"].as_u64()?,
             });
         }
@@ -91,6 +92,7 @@ mod tests {
                 sender: sender.to_owned(),
                 hint: "Ann \"x\"".to_owned(),
                 name,
+                event: "7".to_owned(),
             };
             let mut bytes = [sender.as_bytes()[0]; 8];
             book.ask(request, 1_000, || {

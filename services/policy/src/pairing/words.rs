@@ -88,6 +88,7 @@ mod tests {
             sender: "42".to_owned(),
             hint: "Ann \"the owner\"".to_owned(),
             name: Some("@ann".to_owned()),
+            event: String::new(),
             created_ms: 0,
         };
         let notice = notice(&Row {

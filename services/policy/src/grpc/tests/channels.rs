@@ -1,16 +1,21 @@
 //! A channel worker over its real edge: admission, pairing from the first message to the revocation, and what a handle is
 //! worth at other doors.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use clawdbot_proto::v1::admit_sender_reply::Outcome;
 use clawdbot_proto::v1::channels_client::ChannelsClient;
 use clawdbot_proto::v1::sessions_client::SessionsClient;
 
 use super::*;
 
+/// Every message is another one.
+static EVENTS: AtomicU64 = AtomicU64::new(0);
+
 fn inbound(sender: &str) -> v1::AdmitSenderRequest {
     v1::AdmitSenderRequest {
         account: "default".to_owned(),
-        event_id: "7".to_owned(),
+        event_id: format!("m{}", EVENTS.fetch_add(1, Ordering::Relaxed)),
         conversation: Some(v1::Conversation {
             kind: v1::ConversationKind::Direct.into(),
             id: sender.to_owned(),
@@ -147,7 +152,10 @@ async fn a_handle_leads_through_gateway_and_agent_and_only_there() {
 #[tokio::test]
 async fn a_stranger_is_paired_by_the_owner_and_put_out_again() {
     let bench = Bench::new("{channels: {telegram: {allowFrom: [1]}}}").await;
-    let text = answer(&bench, inbound("42")).await;
+    let first = inbound("42");
+    let text = answer(&bench, first.clone()).await;
+    // A worker that was killed before it told its platform brings the message again.
+    assert_eq!(answer(&bench, first).await, text);
     let waiting = pairing(&bench).await.pending;
     assert_eq!(waiting.len(), 1);
     let row = &waiting[0];

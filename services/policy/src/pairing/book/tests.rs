@@ -12,6 +12,15 @@ fn request(account: &str, sender: &str) -> Request {
         sender: sender.to_owned(),
         hint: String::new(),
         name: None,
+        event: "7".to_owned(),
+    }
+}
+
+/// The same person's next message.
+fn next(request: Request) -> Request {
+    Request {
+        event: "8".to_owned(),
+        ..request
     }
 }
 
@@ -69,7 +78,10 @@ fn one_reply_for_each_new_request_and_three_that_wait_on_each_account() {
     let mut desk = Desk::default();
     for sender in ["1", "2", "3"] {
         desk.code("default", sender, NOW);
-        assert_eq!(desk.ask("default", sender, NOW + 1), Asked::Known);
+        assert_eq!(
+            desk.ask_as(next(request("default", sender)), NOW + 1),
+            Asked::Known
+        );
     }
     assert_eq!(desk.ask("default", "4", NOW + 1), Asked::Full);
     assert_eq!(
@@ -77,7 +89,7 @@ fn one_reply_for_each_new_request_and_three_that_wait_on_each_account() {
         Some(Asked::Full)
     );
     assert_eq!(
-        desk.book.known(&request("default", "3"), NOW + 1),
+        desk.book.known(&next(request("default", "3")), NOW + 1),
         Some(Asked::Known)
     );
     assert_eq!(desk.book.known(&request("work", "4"), NOW + 1), None);
@@ -85,6 +97,14 @@ fn one_reply_for_each_new_request_and_three_that_wait_on_each_account() {
     // The first three are over, so there is room again.
     desk.code("default", "4", NOW + HOUR);
     assert_eq!(desk.book.pending(NOW + HOUR).len(), 1);
+}
+
+#[test]
+fn a_message_that_is_brought_again_gets_the_same_code() {
+    let mut desk = Desk::default();
+    let code = desk.code("default", "1", NOW);
+    assert_eq!(desk.code("default", "1", NOW + 1), code);
+    assert_eq!(desk.book.pending(NOW).len(), 1);
 }
 
 #[test]

@@ -21,6 +21,8 @@ fn request(sender: &str) -> Request {
         sender: sender.to_owned(),
         hint: String::new(),
         name: None,
+        // Every message is another one.
+        event: format!("{:?}", random::<8>().unwrap()),
     }
 }
 
