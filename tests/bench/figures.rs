@@ -64,6 +64,32 @@ impl Table {
         ]);
     }
 
+    /// How much longer the median of `values` is than that of `plain`. Both are sorted.
+    pub fn added(
+        &mut self,
+        label: &str,
+        values: &[Duration],
+        plain: &[Duration],
+        goal: Option<Goal>,
+    ) {
+        let added = median(values).saturating_sub(median(plain));
+        let met = goal.map(|goal| goal.shown(matches!(goal, Goal::Time(limit) if added <= limit)));
+        self.text(label, &met.unwrap_or_default(), time(added), values.len());
+    }
+
+    /// A row that says one thing.
+    pub fn text(&mut self, label: &str, goal: &str, shown: String, count: usize) {
+        self.0.push([
+            label.into(),
+            goal.into(),
+            String::new(),
+            shown,
+            String::new(),
+            String::new(),
+            count.to_string(),
+        ]);
+    }
+
     /// A row for one value.
     pub fn single(&mut self, label: &str, shown: String, value: u64, goal: Option<Goal>) {
         let met =
@@ -110,7 +136,8 @@ fn median(sorted: &[Duration]) -> Duration {
         .unwrap_or_default()
 }
 
-fn time(time: Duration) -> String {
+/// A duration with three digits.
+pub fn time(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
     match micros {
         ..1_000.0 => format!("{micros:.1} µs"),

@@ -47,6 +47,23 @@ pub fn watch(processes: &[(String, Seen)], time: Duration) -> Idle {
     Idle(costs.collect())
 }
 
+/// Processor time that processes have used so far.
+pub fn processor(processes: &[(String, Seen)]) -> Duration {
+    let ticks: u64 = processes.iter().map(|(_, process)| ticks(*process)).sum();
+    // A tick is a hundredth of a second on every Linux.
+    Duration::from_millis(ticks * 10)
+}
+
+/// User and system time; the name before them may contain anything, but ends with the last bracket.
+fn ticks(process: Seen) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", process.0)).unwrap_or_default();
+    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let numbers = fields.split_whitespace().skip(11).take(2);
+    numbers
+        .filter_map(|number| number.parse::<u64>().ok())
+        .sum()
+}
+
 /// How often the threads of a process went to sleep of their own accord.
 fn wakes(process: Seen) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{}/task", process.0))

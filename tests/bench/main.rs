@@ -2,11 +2,13 @@
 //! something plain that was measured in the same run. Prints a table and asserts nothing: figures depend on the machine.
 
 mod chat;
+mod client;
 mod edge;
 mod figures;
 mod idle;
 mod product;
 mod programs;
+mod turns;
 
 use figures::{Goal, Table};
 use std::time::Duration;
@@ -21,6 +23,7 @@ struct Amounts {
     messages: usize,
     settle: Duration,
     idle: Duration,
+    turns: turns::Amounts,
 }
 
 const THOROUGH: Amounts = Amounts {
@@ -30,6 +33,12 @@ const THOROUGH: Amounts = Amounts {
     messages: 200,
     settle: Duration::from_secs(3),
     idle: Duration::from_secs(20),
+    turns: turns::Amounts {
+        turns: 1000,
+        history: 500,
+        wide: 12_800,
+        growth: 10_048,
+    },
 };
 
 const QUICK: Amounts = Amounts {
@@ -39,6 +48,12 @@ const QUICK: Amounts = Amounts {
     messages: 10,
     settle: Duration::from_secs(1),
     idle: Duration::from_secs(2),
+    turns: turns::Amounts {
+        turns: 20,
+        history: 30,
+        wide: 256,
+        growth: 256,
+    },
 };
 
 fn main() {
@@ -57,6 +72,7 @@ fn main() {
     commands(&mut table, amounts);
     edges(&mut table, amounts);
     let detail = running(&mut table, amounts, user);
+    turns::measure(&mut table, &amounts.turns, user);
     println!("{}\n\n{table}\n{detail}", figures::machine());
 }
 

@@ -1,10 +1,10 @@
 //! The product from its start to its end, as `clawdbot up --json` tells it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,10 @@ pub struct Running {
 impl Home {
     /// An empty one, of `user` if this is root.
     pub fn new(user: Option<u32>) -> Self {
-        let scratch = Scratch::new();
+        Self::with(Scratch::new(), user)
+    }
+
+    fn with(scratch: Scratch, user: Option<u32>) -> Self {
         if user.is_some() {
             chmod(scratch.path(), Mode::from_raw_mode(0o755)).unwrap();
             chown(scratch.home(), user, user).unwrap();
@@ -48,6 +51,24 @@ impl Home {
             user,
             port,
         }
+    }
+
+    /// One with a configuration, below `place`.
+    pub fn configured(user: Option<u32>, place: Option<&Path>, configuration: &str) -> Self {
+        let scratch = place.map_or_else(Scratch::new, Scratch::below);
+        scratch.configure(configuration);
+        let home = Self::with(scratch, user);
+        if user.is_some() {
+            for path in [home.state(), home.state().join("clawdbot.json")] {
+                chown(path, user, user).unwrap();
+            }
+        }
+        home
+    }
+
+    /// Where the front door will be.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     pub fn state(&self) -> PathBuf {

@@ -78,9 +78,14 @@ impl Default for Scratch {
 impl Scratch {
     /// A new one; it goes when it is dropped.
     pub fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// A new one in this folder.
+    pub fn below(folder: &Path) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("clawdbot-test-")
-            .tempdir()
+            .tempdir_in(folder)
             .unwrap();
         std::fs::create_dir(directory.path().join("home")).unwrap();
         Self { directory }
@@ -141,6 +146,12 @@ impl Scratch {
 /// Runs a command to its end, within the patience of a test.
 #[track_caller]
 pub fn finish(command: &mut Command) -> Output {
+    finish_within(PATIENCE, command)
+}
+
+/// Runs a command to its end, within a patience of its own.
+#[track_caller]
+pub fn finish_within(patience: Duration, command: &mut Command) -> Output {
     let began = Instant::now();
     let child = command
         .stdout(Stdio::piped())
@@ -154,7 +165,7 @@ pub fn finish(command: &mut Command) -> Output {
         let _nobody_waits = done.send(());
         output
     });
-    if finished.recv_timeout(PATIENCE).is_err() {
+    if finished.recv_timeout(patience).is_err() {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         let output = waiter.join().unwrap();
         panic!("{command:?} did not end: {output:?}");

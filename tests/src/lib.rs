@@ -7,5 +7,5 @@ pub mod peers;
 mod product;
 pub mod solo;
 
-pub use command::{Output, Scratch, binary, finish, log_pipe, runs_as_root, skip};
+pub use command::{Output, Scratch, binary, finish, finish_within, log_pipe, runs_as_root, skip};
 pub use product::{Conversation, Product, Start};

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Output, Scratch, finish, skip};
+use crate::{Output, Scratch, finish_within, skip};
 
 /// Longest wait for a server; a model has to be loaded from a cold disk.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest time that a script may take: a browser starts many times.
+const LONG: Duration = Duration::from_secs(450);
 
 /// Where the foreign programs lie.
 #[derive(Debug, Clone)]
@@ -84,10 +87,23 @@ pub fn script(path: &str) -> PathBuf {
     Path::new(&own).join(path)
 }
 
+/// A copy of a folder of scripts in which Node.js finds the installed packages: its modules look beside themselves only.
+pub fn workshop(peers: &Peers, scratch: &Scratch, folder: &str) -> PathBuf {
+    let place = scratch.path().join("workshop");
+    std::fs::create_dir(&place).unwrap();
+    for entry in std::fs::read_dir(script(folder)).unwrap().flatten() {
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
+        }
+    }
+    std::os::unix::fs::symlink(peers.modules(), place.join("node_modules")).unwrap();
+    place
+}
+
 /// Runs a script that checks something itself; what it printed is the message when it fails.
 #[track_caller]
 pub fn passes(command: &mut Command) -> Output {
-    finish(command).ok()
+    finish_within(LONG, command).ok()
 }
 
 /// A port that nobody listens on now.
@@ -152,6 +168,28 @@ impl Server {
             stream.read_exact(&mut answer)
         });
         asked.is_ok() && answer.ends_with(b" 200")
+    }
+
+    /// Asks it once and returns the body of the answer, which has to be a good one.
+    #[track_caller]
+    pub fn request(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.split(' ')
+                .nth(1)
+                .is_some_and(|status| status.starts_with('2')),
+            "{method} {path}: {answer}"
+        );
+        body.to_owned()
     }
 
     /// Its address as a base URL.

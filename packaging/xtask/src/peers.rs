@@ -10,6 +10,8 @@ use crate::cargo;
 
 /// Outlives the test run, so that a second one finds everything there.
 const PLACE: &str = "/var/tmp/clawdbot-peers";
+/// The system's: one in somebody's home could not be run by the tests' user.
+const PYTHON: &str = "/usr/bin/python3";
 /// Written last: what is installed, word for word.
 const STAMP: &str = "installed";
 const LISTS: [&str; 4] = [
@@ -21,7 +23,7 @@ const LISTS: [&str; 4] = [
 
 /// A command that works when the Debian package is there, and the package.
 const SYSTEM: [(&[&str], &str); 6] = [
-    (&["python3", "-c", "import ensurepip"], "python3-venv"),
+    (&[PYTHON, "-c", "import ensurepip"], "python3-venv"),
     (&["node", "--version"], "nodejs"),
     (&["npm", "--version"], "npm"),
     (&["chromium", "--version"], "chromium"),
@@ -55,7 +57,7 @@ pub fn install() -> Result<PathBuf, String> {
     let at = |name: &str| place.join(name).display().to_string();
     let list = |name: &str| lists.join(name).display().to_string();
     let pip = at("venv/bin/pip");
-    run(&["python3", "-m", "venv", &at("venv")], place)?;
+    run(&[PYTHON, "-m", "venv", &at("venv")], place)?;
     run(
         &[&pip, "install", "-q", "-r", &list("requirements.txt")],
         place,
