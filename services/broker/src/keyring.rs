@@ -40,7 +40,7 @@ pub(crate) async fn fetch(helpers: &Helpers, vault_id: String) -> Result<Secret,
     match ask(helpers, request).await? {
         Some(key) => Ok(key),
         None => Err(format!(
-            "the keyring answered, but has no key for vault {vault_id}; use the keyring that it was made with, or move STATE/credentials away and log in again"
+            "the keyring answered, but has no key for vault {vault_id}; use the keyring that it was made with, or move the folder `credentials` out of the state directory and log in again"
         )),
     }
 }

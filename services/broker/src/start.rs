@@ -65,10 +65,6 @@ fn read_all(descriptor: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
 /// # Errors
 /// When the edges cannot be served.
 pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
-    let status = match prepared.0.vault.trouble() {
-        Some(why) => why.to_owned(),
-        None => "holding credentials".to_owned(),
-    };
     let helpers: Helpers = {
         let ctx = ctx.clone();
         Arc::new(move || {
@@ -79,8 +75,30 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     let keeper = Keeper::new(prepared.0, helpers, |bytes| {
         getrandom::fill(bytes).map_err(io::Error::from)
     });
-    ctx.ready(&status);
+    let shown = status(&keeper);
+    ctx.ready(&shown);
+    tokio::spawn(show(ctx.clone(), Arc::clone(&keeper), shown));
     ctx.serve(grpc::router(keeper)).await
+}
+
+/// Keeps the status line true.
+async fn show(ctx: Context, keeper: Arc<Keeper>, mut shown: String) {
+    let mut changes = keeper.changes();
+    while changes.changed().await.is_ok() {
+        let now = status(&keeper);
+        if now != shown {
+            ctx.status(&now);
+            shown = now;
+        }
+    }
+}
+
+fn status(keeper: &Keeper) -> String {
+    let vault = keeper.store().vault.describe();
+    match vault.message.as_str() {
+        "" => format!("holding credentials; vault: {}", vault.state),
+        why => format!("vault: {why}"),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 use crate::files;
 use crate::vault::{Record, Vault};
 
+mod list;
+
 /// Sources that are known and not there yet.
 const LATER: &[&str] = &["keyring", "systemd"];
 
@@ -270,7 +272,7 @@ impl Store {
             .map(|(name, origin)| Ok((name.to_owned(), self.reveal(origin)?)))
             .collect::<Result<_, _>>()
             .map_err(NoLease::None)?;
-        if secrets.is_empty() && (headers.is_empty() || trouble.is_some()) {
+        if secrets.is_empty() {
             return Err(NoLease::None(trouble.unwrap_or_else(|| remedy(role))));
         }
         Ok(Lease {
@@ -309,18 +311,19 @@ impl Store {
         digest.update(b"lease\0");
         digest.update(role.as_str());
         digest.update(b"\0");
-        let mut found = false;
-        let logins = self.origins(role).into_iter();
-        let logins = logins.map(|((_, profile), origin)| ("login", profile, origin));
-        let headers = self.headers(role);
-        for (kind, name, origin) in
-            logins.chain(headers.map(|(name, origin)| ("header", name, origin)))
-        {
+        let mut add = |kind: &str, name: &str, origin| {
             for text in [kind, name] {
                 digest.update((text.len() as u64).to_be_bytes());
                 digest.update(text);
             }
-            found |= self.fingerprint(origin, &mut digest);
+            self.fingerprint(origin, &mut digest)
+        };
+        let mut found = false;
+        for ((_, profile), origin) in self.origins(role) {
+            found |= add("login", profile, origin);
+        }
+        for (name, origin) in self.headers(role) {
+            add("header", name, origin);
         }
         let digest = digest.finalize();
         let version = digest
@@ -387,66 +390,6 @@ impl Store {
             Origin::Vault(_) => "vault",
             Origin::Environment(..) => "environment",
         })
-    }
-
-    /// What is held or wanted, without values.
-    pub(crate) fn list(&self) -> Vec<v1::Credential> {
-        let configured = self.entries.iter().map(|entry| {
-            let profile = match &entry.what {
-                Use::Login(profile) => profile.clone(),
-                _ => String::new(),
-            };
-            v1::Credential {
-                source: "config".to_owned(),
-                name: entry.path.clone(),
-                present: self.missing(entry).is_none(),
-                in_use: self.gives(&entry.owner, &profile, |origin| match origin {
-                    Origin::Config(used) => std::ptr::eq(*used, entry),
-                    _ => false,
-                }) || matches!(entry.what, Use::Header(_)),
-                owner: entry.owner.to_string(),
-                profile,
-            }
-        });
-        let records = self.vault.records().iter().filter_map(|record| {
-            let owner = Role::parse(&record.owner).ok()?;
-            let by_name = self.entries.iter().any(|entry| {
-                entry.owner == owner
-                    && matches!(&entry.value, Value::Vault(id) if *id == record.profile)
-            });
-            Some(v1::Credential {
-                source: "vault".to_owned(),
-                name: record.profile.clone(),
-                present: true,
-                in_use: by_name
-                    || self.gives(&owner, &record.profile, |origin| {
-                        matches!(origin, Origin::Vault(_))
-                    }),
-                owner: record.owner.clone(),
-                profile: record.profile.clone(),
-            })
-        });
-        let environment = self.environment.names().filter_map(|name| {
-            let owner = owner::of_name(name)?;
-            Some(v1::Credential {
-                source: "environment".to_owned(),
-                name: name.to_owned(),
-                present: true,
-                in_use: self.gives(
-                    &owner,
-                    DEFAULT_PROFILE,
-                    |origin| matches!(origin, Origin::Environment(used, _) if *used == name),
-                ),
-                owner: owner.to_string(),
-                profile: DEFAULT_PROFILE.to_owned(),
-            })
-        });
-        configured.chain(records).chain(environment).collect()
-    }
-
-    fn gives(&self, role: &Role, profile: &str, by: impl Fn(&Origin<'_>) -> bool) -> bool {
-        let rank = (profile != DEFAULT_PROFILE, profile);
-        self.origins(role).get(&rank).is_some_and(by)
     }
 }
 

@@ -81,7 +81,11 @@ pub enum Command {
     /// Forget a key or token that login stored
     Logout(Logout),
     /// Look at the stored credentials, never at their values
-    #[command(subcommand, arg_required_else_help = true)]
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Another key for the vault (rekey) and its recovery (recover) are not there yet."
+    )]
     Credentials(Credentials),
     /// See who asks to write to the assistant, let them in or put them out
     #[command(subcommand, arg_required_else_help = true)]

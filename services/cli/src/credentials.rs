@@ -49,23 +49,32 @@ fn as_text(style: Style, reply: &ListCredentialsReply) -> String {
     let mut text = match reply.credentials.as_slice() {
         [] => "no credentials are known; `clawdbot login` stores one\n".to_owned(),
         credentials => {
+            let vault = reply.vault.as_ref();
+            let closed = vault.is_some_and(|vault| vault.state == "unreachable");
             let row = |c: &Credential| {
                 let cells = [&c.owner, &c.profile, &c.source, &c.name].map(Clone::clone);
                 let [owner, profile, source, name] = cells;
-                [owner, profile, source, name, state(c).to_owned()]
+                [owner, profile, source, name, state(c, closed).to_owned()]
             };
             let rows: Vec<[String; 5]> = credentials.iter().map(row).collect();
             let heading = ["ONLY FOR", "PROFILE", "SOURCE", "NAME", "STATE"];
             table(style, heading, &rows)
         }
     };
-    text.push_str(&reply.vault.as_ref().map(|v| vault(style, v)).unwrap_or_default());
+    text.push_str(
+        &reply
+            .vault
+            .as_ref()
+            .map(|v| vault(style, v))
+            .unwrap_or_default(),
+    );
     text
 }
 
-fn state(credential: &Credential) -> &'static str {
+fn state(credential: &Credential, closed: bool) -> &'static str {
     match (credential.present, credential.in_use) {
         (true, true) => "in use",
+        (true, false) if closed && credential.source == "vault" => "out of reach",
         (true, false) => "not used: another one wins",
         (false, _) => "missing",
     }
@@ -107,7 +116,13 @@ mod tests {
             credentials: vec![
                 row("model-openai", "vault", "default", true, true),
                 row("model-openai", "environment", "OPENAI_API_KEY", true, false),
-                row("model-groq", "config", "models.providers.groq.apiKey", false, true),
+                row(
+                    "model-groq",
+                    "config",
+                    "models.providers.groq.apiKey",
+                    false,
+                    true,
+                ),
             ],
             vault: Some(Vault {
                 state: "open".into(),
@@ -156,7 +171,15 @@ mod tests {
             empty,
             "no credentials are known; `clawdbot login` stores one\n"
         );
+        let mut kept = known();
+        kept.credentials[0].in_use = false;
+        kept.vault = vault("unreachable", "locked").vault;
+        let closed = as_text(Style::PLAIN, &kept);
+        assert!(closed.contains("vault        default                       out of reach\n"));
         let closed = as_text(Style::PLAIN, &vault("unreachable", "unlock\u{1b} it"));
-        assert!(closed.ends_with("vault: unreachable: unlock\\u{1b} it\n"), "{closed}");
+        assert!(
+            closed.ends_with("vault: unreachable: unlock\\u{1b} it\n"),
+            "{closed}"
+        );
     }
 }

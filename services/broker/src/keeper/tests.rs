@@ -256,6 +256,9 @@ async fn a_locked_keyring_is_asked_with_growing_pauses_and_at_once_for_a_person(
     }
     assert!(news.has_changed().unwrap());
     assert_eq!((whole == 0, version()), (false, 0));
+    let list = keeper.store().list();
+    let kept = list.iter().find(|c| c.source == "vault").unwrap();
+    assert_eq!((kept.present, kept.in_use), (true, false));
     assert_eq!(leased(&keeper, "model-groq").await, one("default", "g"));
     for (seconds, expected) in [(4, 1), (2, 2), (6, 2), (5, 3)] {
         tokio::time::advance(Duration::from_secs(seconds)).await;

@@ -484,14 +484,15 @@ fn headers_go_along_and_one_that_is_missing_stops_the_lease() {
     assert!(why.contains("x-team") && why.contains("NOT_SET"), "{why}");
     assert!(lease(&bench.store).is_err());
 
-    let own = |name: &str| format!("models.providers.own.headers.{name}");
-    bench.store.load(vec![literal(&own("x-key"), "k")]);
-    let alone = bench.store.lease(&role("model-own")).ok().unwrap();
-    assert_eq!(
-        (alone.secrets.len(), texts(&alone.headers)),
-        (0, pairs(&[("x-key", "k")]))
+    // Headers alone are no lease.
+    let own = "models.providers.own.headers.x-key";
+    bench.store.load(vec![literal(own, "k")]);
+    assert!(
+        leased(&bench.store, "model-own")
+            .unwrap_err()
+            .contains("login")
     );
-    assert_ne!(alone.version, 0);
+    assert_eq!(version_of(&bench.store, "model-own"), 0);
 }
 
 #[test]

@@ -63,7 +63,11 @@ impl Verdict {
                     sanitize_block(why)
                 );
                 if let Some(remedy) = remedy {
-                    text.push_str(&format!("{} {}\n", style.bold("help:"), sanitize_line(remedy)));
+                    text.push_str(&format!(
+                        "{} {}\n",
+                        style.bold("help:"),
+                        sanitize_line(remedy)
+                    ));
                 }
                 text
             }
@@ -104,7 +108,7 @@ pub(super) async fn wait(sockets: &Sockets, role: &str, version: u64) -> Verdict
         match timeout_at(deadline, policy.health(request)).await {
             Ok(Ok(status)) => {
                 let status = status.into_inner();
-                if let Some(verdict) = conclude(&status, version) {
+                if let Some(verdict) = conclude(&status, role, version) {
                     return verdict;
                 }
                 last = Some(Ok(status));
@@ -119,8 +123,15 @@ pub(super) async fn wait(sockets: &Sockets, role: &str, version: u64) -> Verdict
     }
 }
 
-/// The word on this version, if it has been given.
-fn conclude(status: &HealthStatus, version: u64) -> Option<Verdict> {
+/// The word on this version, if it has been given or will never be.
+fn conclude(status: &HealthStatus, role: &str, version: u64) -> Option<Verdict> {
+    if !status.planned {
+        return Some(Verdict::unchecked(
+            "not_in_use",
+            format!("the configuration does not use {role}"),
+            Some(in_use(role)),
+        ));
+    }
     let report = status.report.as_ref()?;
     if !report.checked || report.lease_version != version {
         return None;
@@ -144,13 +155,6 @@ fn give_up(role: &str, last: Option<&Result<HealthStatus, Status>>, version: u64
             return Verdict::unchecked("no_policy", why, None);
         }
     };
-    if !status.planned {
-        return Verdict::unchecked(
-            "not_in_use",
-            format!("the configuration does not use {role}"),
-            Some(in_use(role)),
-        );
-    }
     let report = status.report.as_ref();
     let report = report.filter(|report| report.lease_version == version);
     if let Some(problem) = report.and_then(|report| report.problems.first()) {
@@ -158,7 +162,10 @@ fn give_up(role: &str, last: Option<&Result<HealthStatus, Status>>, version: u64
     }
     Verdict::unchecked(
         "no_answer",
-        format!("{role} said nothing about it within {} seconds", PATIENCE.as_secs()),
+        format!(
+            "{role} said nothing about it within {} seconds",
+            PATIENCE.as_secs()
+        ),
         Some("`clawdbot status` shows it as soon as it is known".to_owned()),
     )
 }
@@ -201,30 +208,39 @@ mod tests {
 
     #[test]
     fn only_a_tried_lease_of_this_version_decides() {
-        assert_eq!(conclude(&health(7, true, &[]), 7), Some(Verdict::Works));
-        let fails = conclude(&health(7, true, &["wrong key"]), 7);
+        let conclude = |status: &HealthStatus| conclude(status, "model-openai", 7);
+        assert_eq!(conclude(&health(7, true, &[])), Some(Verdict::Works));
+        let fails = conclude(&health(7, true, &["wrong key"]));
         assert!(matches!(fails, Some(Verdict::Fails(problems)) if problems.len() == 1));
         for undecided in [
             health(6, true, &[]),
             health(6, true, &["the old key is wrong"]),
             health(7, false, &[]),
-            HealthStatus::default(),
         ] {
-            assert_eq!(conclude(&undecided, 7), None);
+            assert_eq!(conclude(&undecided), None);
         }
+        let unused = conclude(&HealthStatus::default());
+        assert!(matches!(
+            unused,
+            Some(Verdict::Unchecked {
+                code: "not_in_use",
+                ..
+            })
+        ));
     }
 
     #[test]
     fn silence_is_told_apart_by_its_reason() {
-        let code = |last: Option<Result<HealthStatus, Status>>| {
-            match give_up("model-openai", last.as_ref(), 7) {
-                Verdict::Unchecked { code, why, .. } => (code, why),
-                other => panic!("{other:?}"),
-            }
+        let code = |last: Option<Result<HealthStatus, Status>>| match give_up(
+            "model-openai",
+            last.as_ref(),
+            7,
+        ) {
+            Verdict::Unchecked { code, why, .. } => (code, why),
+            other => panic!("{other:?}"),
         };
         assert_eq!(code(None).0, "no_policy");
         assert_eq!(code(Some(Err(Status::unavailable("gone")))).0, "no_policy");
-        assert_eq!(code(Some(Ok(HealthStatus::default()))).0, "not_in_use");
         assert_eq!(code(Some(Ok(health(6, true, &["old"])))).0, "no_answer");
         let down = code(Some(Ok(health(7, false, &["the provider is down"]))));
         assert_eq!(down, ("problem", "the provider is down".to_owned()));

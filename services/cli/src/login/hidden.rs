@@ -68,9 +68,7 @@ impl Line {
             0x04 if self.0.is_empty() => return Typed::Cancelled,
             0x04 => return Typed::Done,
             // Backspace takes the whole character.
-            0x08 | 0x7f => {
-                while let Some(0x80..=0xbf) = self.0.pop() {}
-            }
+            0x08 | 0x7f => while let Some(0x80..=0xbf) = self.0.pop() {},
             // Ctrl-U.
             0x15 => {
                 self.0.zeroize();

@@ -90,7 +90,10 @@ async fn log_in(wanted: &Login, sockets: &Sockets, out: Out) -> Result<u8, Failu
         .map_err(|status| refused(&status))?
         .into_inner();
     if !stored.warning.is_empty() {
-        remark(out, &format!("{} {}", out.err.yellow("warning:"), stored.warning));
+        remark(
+            out,
+            &format!("{} {}", out.err.yellow("warning:"), stored.warning),
+        );
     }
     let verdict = if !stored.shadowed_by.is_empty() {
         Verdict::unchecked(
@@ -102,7 +105,10 @@ async fn log_in(wanted: &Login, sockets: &Sockets, out: Out) -> Result<u8, Failu
         Verdict::Skipped
     } else {
         if !out.json && stderr().is_terminal() {
-            out.remark(&format!("stored; {} is asked whether it works ...", whose.name()));
+            out.remark(&format!(
+                "stored; {} is asked whether it works ...",
+                whose.name()
+            ));
         }
         check::wait(sockets, &whose.role(), stored.version).await
     };
@@ -165,10 +171,7 @@ pub async fn logout(wanted: &Logout, sockets: &Sockets, out: Out) -> Result<u8, 
         .map_err(|status| refused(&status))?
         .into_inner();
     if !reply.removed {
-        let failure = Failure::new(
-            "not_found",
-            format!("the vault has no {}", whose.what()),
-        );
+        let failure = Failure::new("not_found", format!("the vault has no {}", whose.what()));
         return Err(match reply.remaining.as_str() {
             "" => failure.remedy("`clawdbot credentials list` shows what there is"),
             source => failure.remedy(format!(
@@ -188,7 +191,10 @@ pub async fn logout(wanted: &Logout, sockets: &Sockets, out: Out) -> Result<u8, 
     }
     let mut text = format!("removed the {}", whose.what());
     if !reply.remaining.is_empty() {
-        text.push_str(&format!("; the one of the {} is used now", place(&reply.remaining)));
+        text.push_str(&format!(
+            "; the one of the {} is used now",
+            place(&reply.remaining)
+        ));
     }
     out.text(&sanitize_line(&text))?;
     Ok(0)
