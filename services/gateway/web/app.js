@@ -14,7 +14,8 @@ const TRIES = 5;
 const PAUSE = 500;
 
 const state = {
-  session: "main",
+  /** Name of the session in sight. */
+  session: "",
   /** Name of a session → what is known of it. */
   conversations: new Map(),
   /** Run id → {runId, session, text, at}: ours, and not over. In the order in which they were written. */
@@ -272,14 +273,17 @@ function showProblems(problems) {
   if (JSON.stringify(problems) === problemsShown) return;
   problemsShown = JSON.stringify(problems);
   $("problems").hidden = problems.length === 0;
-  $("problems").replaceChildren(make("ul", {}, ...problems.map(({ role, message }) =>
-    make("li", {}, make("strong", {}, visible(role)), " ", inline(message)))));
+  $("problem-list").replaceChildren(...problems.map(({ role, message }) =>
+    make("li", {}, make("strong", {}, visible(role)), " ", inline(message))));
   if (problems.length > 0) complain(problems[0]);
 }
 
+/** Opens the session that the address names. */
 function openSession() {
   const name = /^#\/([a-z0-9][a-z0-9_-]{0,63})$/.exec(location.hash)?.[1] ?? "main";
-  store(`draft ${state.session}`, $("text").value);
+  // The browser tells of a change later than it happens, when somebody may be typing already.
+  if (name === state.session) return;
+  if (state.session) store(`draft ${state.session}`, $("text").value);
   state.session = name;
   state.limit = HISTORY.some;
   $("text").value = stored(`draft ${name}`, "");
@@ -344,6 +348,7 @@ $("menu").addEventListener("click", () => {
 $("new-session").addEventListener("submit", (event) => {
   event.preventDefault();
   location.hash = `#/${$("new-name").value}`;
+  openSession();
   event.target.reset();
   $("text").focus();
 });
@@ -367,6 +372,11 @@ $("log").addEventListener("scroll", () => {
 $("latest").addEventListener("click", () => {
   following = true;
   update();
+  $("text").focus();
+});
+$("hide-problems").addEventListener("click", () => {
+  // Until there are others.
+  $("problems").hidden = true;
   $("text").focus();
 });
 new ResizeObserver(() => following && update()).observe($("log"));

@@ -27,7 +27,7 @@ pub fn stranger(auth_mode: &str, wrong: Option<&str>) -> String {
     let wrong = wrong.map_or(String::new(), |why| {
         format!(
             "<p class=\"bad\" id=\"wrong\" role=\"alert\">{}</p>\n",
-            escaped(why)
+            prose(why)
         )
     });
     let described = match wrong.is_empty() {
@@ -64,7 +64,7 @@ pub fn login(code: &str) -> String {
 pub fn no_login(reason: &str) -> String {
     page(
         "Signing in did not work",
-        &format!("<p>{}</p>\n{HOW_TO_OPEN}", escaped(reason)),
+        &format!("<p>{}</p>\n{HOW_TO_OPEN}", prose(reason)),
     )
 }
 
@@ -74,6 +74,19 @@ pub fn is_code(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+}
+
+/// A sentence in which commands stand between backquotes.
+fn prose(text: &str) -> String {
+    let text = escaped(text);
+    let mut out = String::with_capacity(text.len());
+    for (i, part) in text.split('`').enumerate() {
+        match i % 2 {
+            0 => out.push_str(part),
+            _ => out.extend(["<code>", part, "</code>"]),
+        }
+    }
+    out
 }
 
 fn escaped(text: &str) -> String {
@@ -100,6 +113,8 @@ mod tests {
         let html = no_login("<script>\"'&");
         assert!(html.contains("&lt;script&gt;&quot;&#39;&amp;"));
         assert!(!html.contains("<script"));
+        let html = no_login("run `a <b>`, then `c");
+        assert!(html.contains("<p>run <code>a &lt;b&gt;</code>, then <code>c</code></p>"));
         for bad in ["", "a\"b", "a b", "é", "<", &"a".repeat(129)] {
             assert!(!is_code(bad), "{bad:?}");
         }
