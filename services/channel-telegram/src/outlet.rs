@@ -16,6 +16,7 @@ use crate::account::{Account, Accounts};
 use crate::address::{Address, is_group_lane, message_of};
 use crate::client::Wire;
 use crate::errors::{CallError, Meaning, outcome};
+use crate::poll::now_seconds;
 use crate::preview::visible;
 use crate::render::{Rendered, render};
 use crate::typing::TypingShows;
@@ -166,12 +167,12 @@ impl Outlet for Telegram {
             None => ("sendMessage", self.target(&send.account, &address)),
         };
         if let Some(message) = part.quotes.filter(|_| shown.is_none()) {
-            body["reply_parameters"] =
-                json!({ "message_id": message, "allow_sending_without_reply": true });
+            body["reply_parameters"] = quote(message);
         }
         let outcome = say(&account, Some(wire), method, body, &part.rendered).await;
         if matches!(outcome, Outcome::Done(_)) {
-            account.note_answer(&send.lane, crate::poll::now_seconds());
+            account.note_answer(&send.lane, now_seconds());
+            self.typing.end(&send.account, &send.lane);
         }
         outcome
     }
@@ -226,7 +227,10 @@ impl Outlet for Telegram {
                 }
             }
             None => {
-                // A draft that became a message quotes nothing yet; the answer that it turns into cannot either.
+                // A message keeps its quote when it becomes the answer.
+                if account.settings.reply_to_mode != "off" {
+                    body["reply_parameters"] = quote(address.message);
+                }
                 say(&account, None, "sendMessage", body, &rendered).await
             }
         }
@@ -276,6 +280,11 @@ impl Telegram {
         }
         body
     }
+}
+
+/// The message may be gone meanwhile; the answer counts.
+fn quote(message: i64) -> Value {
+    json!({ "message_id": message, "allow_sending_without_reply": true })
 }
 
 /// Sends or changes a message as HTML, and once more as plain text when Telegram does not understand the markup.

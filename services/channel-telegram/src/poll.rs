@@ -25,6 +25,8 @@ use crate::types::{Update, User};
 
 /// How long Telegram holds a poll that has nothing to say.
 const HOLD: Duration = Duration::from_secs(30);
+/// An empty poll that took less than this was not held.
+const SHORT: Duration = Duration::from_secs(1);
 /// Updates in a batch.
 const BATCH: usize = 100;
 /// How long the rest of an album is waited for.
@@ -99,9 +101,14 @@ impl Poller {
         let client = Arc::clone(&self.account);
         tokio::spawn(async move { publish_commands(&client.client).await });
         loop {
+            let asked = Instant::now();
             match self.fetch(HOLD).await {
                 Ok(batch) => {
                     self.worked();
+                    // A server that does not hold the poll is not asked in a circle either.
+                    if batch.is_empty() && asked.elapsed() < SHORT {
+                        sleep(SHORT).await;
+                    }
                     self.take(batch, &me).await;
                 }
                 Err(error) => {

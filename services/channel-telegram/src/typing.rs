@@ -1,7 +1,7 @@
 //! "is typing…" for as long as the gateway asks for it and not a moment longer, should the gateway die.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clawdbot_proto::v1::Typing;
@@ -19,7 +19,10 @@ const LONGEST: u32 = 600;
 
 /// Who is told that an answer is being written.
 #[derive(Default)]
-pub(crate) struct TypingShows(Mutex<HashMap<(String, String), AbortHandle>>);
+pub(crate) struct TypingShows(Mutex<Shows>);
+
+/// By account and lane.
+type Shows = HashMap<(String, String), AbortHandle>;
 
 impl TypingShows {
     /// Follows an order; a later one of the same lane replaces it.
@@ -30,18 +33,27 @@ impl TypingShows {
         address: &Address,
         order: &Typing,
     ) {
-        let key = (order.account.clone(), order.lane.clone());
-        let mut shows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shows.retain(|_, show| !show.is_finished());
-        if let Some(before) = shows.remove(&key) {
-            before.abort();
-        }
+        self.end(&order.account, &order.lane);
         if order.ttl_seconds == 0 {
             return;
         }
+        let key = (order.account.clone(), order.lane.clone());
         let ttl = Duration::from_secs(order.ttl_seconds.min(LONGEST).into());
         let show = tokio::spawn(show(Arc::clone(account), chat, address.topic, ttl));
-        shows.insert(key, show.abort_handle());
+        self.shows().insert(key, show.abort_handle());
+    }
+
+    /// The answer is there, or will not come.
+    pub(crate) fn end(&self, account: &str, lane: &str) {
+        let mut shows = self.shows();
+        shows.retain(|_, show| !show.is_finished());
+        if let Some(show) = shows.remove(&(account.to_owned(), lane.to_owned())) {
+            show.abort();
+        }
+    }
+
+    fn shows(&self) -> MutexGuard<'_, Shows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

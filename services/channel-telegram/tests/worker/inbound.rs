@@ -16,13 +16,23 @@ async fn an_update_is_confirmed_only_when_the_gateway_has_it() {
     let rig = Rig::start().await;
     rig.played.room.send_replace(0);
     rig.write(json!({ "chat": 42, "text": "hello" }));
-    rig.played.until(|seen| (seen.calls > 0).then_some(())).await;
-    rig.telegram.bot(TOKEN, |bot| assert_eq!((bot.confirmed, bot.pending()), (0, 1)));
+    rig.played
+        .until(|seen| (seen.calls > 0).then_some(()))
+        .await;
+    rig.telegram.bot(TOKEN, |bot| {
+        assert_eq!((bot.confirmed, bot.pending()), (0, 1))
+    });
     rig.played.room.send_replace(64);
     rig.order(v1::channel_order::Order::Credit(64)).await;
     let message = rig.delivered(0).await;
-    assert_eq!((message.text.as_str(), message.handle.as_str()), ("hello", "handle-42"));
-    assert_eq!((message.event_id.as_str(), message.lane.as_str()), ("42:1", "42"));
+    assert_eq!(
+        (message.text.as_str(), message.handle.as_str()),
+        ("hello", "handle-42")
+    );
+    assert_eq!(
+        (message.event_id.as_str(), message.lane.as_str()),
+        ("42:1", "42")
+    );
     rig.telegram.until(TOKEN, |bot| bot.pending() == 0).await;
 }
 
@@ -37,7 +47,7 @@ async fn what_was_not_confirmed_comes_again_after_a_kill_and_counts_once() {
     rig.kill();
     assert_eq!(rig.telegram.bot(TOKEN, |bot| bot.confirmed), 0);
     rig.played.room.send_replace(64);
-    rig.spawn().await;
+    rig.spawn();
     assert_eq!(rig.delivered(1).await.text, "two");
     rig.telegram.until(TOKEN, |bot| bot.pending() == 0).await;
     rig.played
@@ -93,7 +103,8 @@ async fn an_edit_counts_until_there_is_an_answer() {
     let edit = |text: &str, at: i64| {
         let edited = json!({ "chat": 42, "message_id": 1, "text": text, "edit_date": at,
             "from": { "id": 42, "first_name": "A" } });
-        rig.telegram.bot(TOKEN, |bot| bot.write("edited_message", edited));
+        rig.telegram
+            .bot(TOKEN, |bot| bot.write("edited_message", edited));
     };
     rig.write(json!({ "chat": 42, "text": "helo" }));
     let first = rig.delivered(0).await;
@@ -125,16 +136,22 @@ async fn policy_is_told_who_wrote_where_and_whether_the_bot_is_meant() {
     rig.write(json!({ "chat": group, "text": "as the group", "from": { "id": 1_087_968_824, "is_bot": true },
         "sender_chat": { "id": -1001, "title": "G" } }));
     rig.telegram.bot(TOKEN, |bot| {
-        let post = json!({ "chat": { "id": -1002, "type": "channel", "title": "News" }, "text": "post" });
+        let post =
+            json!({ "chat": { "id": -1002, "type": "channel", "title": "News" }, "text": "post" });
         bot.write("channel_post", post)
     });
     rig.write(json!({ "chat": 42, "text": "the end" }));
     let is_last = |message: &v1::Inbound| message.text == "the end";
-    rig.played.until(|seen| seen.delivered.iter().any(is_last).then_some(())).await;
+    rig.played
+        .until(|seen| seen.delivered.iter().any(is_last).then_some(()))
+        .await;
     rig.played
         .until(|seen| {
             let admits = &seen.admits;
-            let facts: Vec<_> = admits.iter().map(|a| (a.mentioned, a.replies_to_bot)).collect();
+            let facts: Vec<_> = admits
+                .iter()
+                .map(|a| (a.mentioned, a.replies_to_bot))
+                .collect();
             assert_eq!(facts[..3], [(true, false), (false, false), (false, true)]);
             let forum = |thread: &str| (v1::ConversationKind::Group, "-1001".into(), thread.into());
             assert_eq!(conversation(&admits[0]), forum("1"));
@@ -149,26 +166,37 @@ async fn policy_is_told_who_wrote_where_and_whether_the_bot_is_meant() {
         .until(|seen| seen.delivered.iter().find(|m| m.lane == "-1001:7").cloned())
         .await;
     assert_eq!(topic.sender_name, "User 42");
-    assert_eq!(topic.text, "[in reply to your message: \"before\"]\nin a topic");
+    assert_eq!(
+        topic.text,
+        "[in reply to your message: \"before\"]\nin a topic"
+    );
 }
 
 #[tokio::test]
 async fn a_revoked_token_is_said_with_its_remedy_and_a_new_one_works_without_a_restart() {
     let rig = Rig::start().await;
-    let checked = |seen: &crate::rig::Seen| seen.health.checked.then_some(seen.health.lease_version);
+    let checked =
+        |seen: &crate::rig::Seen| seen.health.checked.then_some(seen.health.lease_version);
     assert_eq!(rig.played.until(checked).await, 1);
     rig.telegram.bot(TOKEN, |bot| bot.revoked = true);
     let problem = rig.problem("channel.auth_revoked").await;
-    assert!(problem.message.contains("clawdbot login --channel telegram"));
+    assert!(
+        problem
+            .message
+            .contains("clawdbot login --channel telegram")
+    );
     assert!(!problem.message.contains(TOKEN));
-    rig.telegram.bot("4243:new", |bot| bot.username = BOT.into());
+    rig.telegram
+        .bot("4243:new", |bot| bot.username = BOT.into());
     rig.played.token.send_replace((2, Some("4243:new")));
     let works = |seen: &crate::rig::Seen| {
         let health = &seen.health;
         (health.checked && health.lease_version == 2 && health.problems.is_empty()).then_some(())
     };
     rig.played.until(works).await;
-    rig.telegram.bot("4243:new", |bot| bot.write("message", json!({ "chat": 42, "text": "hi" })));
+    rig.telegram.bot("4243:new", |bot| {
+        bot.write("message", json!({ "chat": 42, "text": "hi" }))
+    });
     assert_eq!(rig.delivered(0).await.text, "hi");
 }
 
@@ -177,16 +205,22 @@ async fn a_missing_token_is_said_with_the_brokers_remedy() {
     let rig = Rig::start().await;
     rig.played.token.send_replace((0, None));
     let problem = rig.problem("channel.no_token").await;
-    assert!(problem.message.contains("run clawdbot login"), "{}", problem.message);
+    assert!(
+        problem.message.contains("run clawdbot login"),
+        "{}",
+        problem.message
+    );
 }
 
 #[tokio::test]
 async fn a_web_hook_is_said_and_not_removed() {
     let rig = Rig::start().await;
-    rig.telegram.bot(TOKEN, |bot| bot.webhook = "https://x.y".into());
+    rig.telegram
+        .bot(TOKEN, |bot| bot.webhook = "https://x.y".into());
     rig.write(json!({ "chat": 42, "text": "ends the poll that is held" }));
     rig.problem("channel.webhook_set").await;
-    rig.telegram.bot(TOKEN, |bot| assert!(!bot.webhook.is_empty()));
+    rig.telegram
+        .bot(TOKEN, |bot| assert!(!bot.webhook.is_empty()));
 }
 
 #[tokio::test]
@@ -221,7 +255,11 @@ async fn ids_that_go_back_or_come_again_and_odd_updates_stop_nothing() {
     let huge = "x".repeat(10 << 20);
     rig.write(json!({ "chat": 42, "text": huge }));
     let cut = rig.delivered(2).await.text;
-    assert!(cut.len() < 100_000 && cut.contains("cut here"), "{}", cut.len());
+    assert!(
+        cut.len() < 100_000 && cut.contains("cut here"),
+        "{}",
+        cut.len()
+    );
     rig.telegram.until(TOKEN, |bot| bot.pending() == 0).await;
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clawdbot_proto::v1::Disposition;
 use serde_json::json;
 
-use crate::rig::{Rig, TOKEN};
+use crate::rig::{Rig, Seen, TOKEN};
 
 const MESSAGES: i64 = 60;
 const KILLS: u32 = 25;
@@ -16,7 +16,7 @@ const KILLS: u32 = 25;
 async fn every_message_is_answered_once_or_known_to_be_unknown() {
     let mut rig = Rig::start().await;
     let mut chance = 0x2545_f491_4f6c_dd1d_u64;
-    // Ten people, so that nobody's pace is what is tested.
+    // Twenty people, so that nobody's pace is what is tested.
     for number in 0..MESSAGES {
         rig.write(json!({ "chat": 1000 + number % 20, "text": format!("question {number}") }));
     }
@@ -27,26 +27,26 @@ async fn every_message_is_answered_once_or_known_to_be_unknown() {
         offer(&rig).await;
         tokio::time::sleep(Duration::from_micros(chance % 60_000)).await;
         rig.kill();
-        rig.spawn().await;
+        rig.spawn();
     }
-    loop {
-        let before = settled(&rig).await;
-        if before.len() as i64 == MESSAGES {
-            break;
-        }
+    while settled(&rig).await.len() as i64 != MESSAGES {
+        let progress = |seen: &Seen| (seen.reports.len(), seen.delivered.len());
+        let before = rig.played.until(|seen| Some(progress(seen))).await;
         offer(&rig).await;
-        let more = |seen: &crate::rig::Seen| {
-            (seen.reports.len() > before.len() || seen.delivered.len() as i64 == MESSAGES).then_some(())
-        };
-        rig.played.until(more).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        rig.played
+            .until(|seen| (progress(seen) != before).then_some(()))
+            .await;
     }
     let settled = settled(&rig).await;
     let mut unknown = 0;
-    let texts: Vec<String> =
-        rig.telegram.bot(TOKEN, |bot| bot.sent.iter().map(|sent| sent.text.clone()).collect());
+    let texts: Vec<String> = rig.telegram.bot(TOKEN, |bot| {
+        bot.sent.iter().map(|sent| sent.text.clone()).collect()
+    });
     for (id, disposition) in &settled {
-        let times = texts.iter().filter(|text| *text == &format!("answer to {id}")).count();
+        let times = texts
+            .iter()
+            .filter(|text| *text == &format!("answer to {id}"))
+            .count();
         match disposition {
             Disposition::Done => assert_eq!(times, 1, "{id}"),
             Disposition::Unknown => {
@@ -65,7 +65,11 @@ async fn settled(rig: &Rig) -> BTreeMap<String, Disposition> {
         .until(|seen| {
             let reports = seen.reports.iter().rev();
             let ended = reports.filter(|report| report.disposition() != Disposition::NotStarted);
-            Some(ended.map(|report| (report.outbox_id.clone(), report.disposition())).collect())
+            Some(
+                ended
+                    .map(|report| (report.outbox_id.clone(), report.disposition()))
+                    .collect(),
+            )
         })
         .await
 }

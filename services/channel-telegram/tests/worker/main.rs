@@ -6,4 +6,5 @@
 mod inbound;
 mod kill;
 mod outbound;
+mod peer;
 mod rig;

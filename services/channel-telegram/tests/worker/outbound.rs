@@ -9,8 +9,9 @@ use serde_json::json;
 use crate::rig::{Rig, TOKEN, answer};
 
 fn fault(rig: &Rig, method: &str, fault: Fault, times: u32) {
-    rig.telegram
-        .bot(TOKEN, |bot| bot.faults.push_back((method.into(), fault, times)));
+    rig.telegram.bot(TOKEN, |bot| {
+        bot.faults.push_back((method.into(), fault, times))
+    });
 }
 
 async fn asked(rig: &Rig) -> v1::Inbound {
@@ -40,10 +41,20 @@ async fn an_answer_is_rendered_and_quotes_the_question() {
     let to = asked(&rig).await;
     rig.send("1", &to, "**bold** & `code`").await;
     let report = rig.report("1").await;
-    assert_eq!((report.disposition(), report.parts_done), (Disposition::Done, 1));
+    assert_eq!(
+        (report.disposition(), report.parts_done),
+        (Disposition::Done, 1)
+    );
     let sent = rig.telegram.bot(TOKEN, |bot| bot.sent[0].clone());
-    assert_eq!((sent.text.as_str(), sent.reply_to), ("bold & code", Some(1)));
-    let kinds: Vec<_> = sent.entities.iter().map(|entity| entity["type"].clone()).collect();
+    assert_eq!(
+        (sent.text.as_str(), sent.reply_to),
+        ("bold & code", Some(1))
+    );
+    let kinds: Vec<_> = sent
+        .entities
+        .iter()
+        .map(|entity| entity["type"].clone())
+        .collect();
     assert_eq!(kinds, ["bold", "code"]);
 }
 
@@ -64,7 +75,11 @@ async fn a_long_answer_is_several_messages_and_only_the_wished_ones_quote() {
         assert_eq!(found, quotes, "{mode}");
         for part in sent {
             assert!(part.text.encode_utf16().count() <= 4000);
-            assert_eq!(part.entities.len(), 1, "the fence is closed and opened again");
+            assert_eq!(
+                part.entities.len(),
+                1,
+                "the fence is closed and opened again"
+            );
         }
     }
 }
@@ -91,18 +106,29 @@ async fn markup_that_telegram_refuses_is_sent_as_plain_text_once() {
     rig.send("1", &to, "**bold**").await;
     assert_eq!(rig.report("1").await.disposition(), Disposition::Done);
     let sent = rig.telegram.bot(TOKEN, |bot| bot.sent.clone());
-    assert_eq!((sent.len(), sent[0].text.as_str(), sent[0].entities.len()), (1, "bold", 0));
+    assert_eq!(
+        (sent.len(), sent[0].text.as_str(), sent[0].entities.len()),
+        (1, "bold", 0)
+    );
 }
 
 #[tokio::test]
 async fn what_may_have_been_sent_is_unknown_and_never_repeated() {
-    for (how, arrived) in [(Fault::DropAfter, 1), (Fault::DropBefore, 0), (Fault::Status(502), 0)] {
+    for (how, arrived) in [
+        (Fault::DropAfter, 1),
+        (Fault::DropBefore, 0),
+        (Fault::Status(502), 0),
+    ] {
         let rig = Rig::start().await;
         let to = asked(&rig).await;
         fault(&rig, "sendMessage", how.clone(), 1);
         rig.send("1", &to, "once").await;
         let report = rig.report("1").await;
-        assert_eq!((report.disposition(), report.parts_unknown), (Disposition::Unknown, 1), "{how:?}");
+        assert_eq!(
+            (report.disposition(), report.parts_unknown),
+            (Disposition::Unknown, 1),
+            "{how:?}"
+        );
         rig.send("2", &to, "next").await;
         rig.report("2").await;
         assert_eq!(rig.texts(42).len(), arrived + 1, "{how:?}");
@@ -167,15 +193,20 @@ async fn a_group_that_became_a_supergroup_gets_its_answer_there() {
 async fn a_move_that_is_announced_is_remembered_over_a_restart() {
     let mut rig = Rig::start().await;
     let to = asked_in_group(&rig).await;
-    rig.telegram.bot(TOKEN, |bot| bot.migrate(-100, -1_000_000_000_100));
+    rig.telegram
+        .bot(TOKEN, |bot| bot.migrate(-100, -1_000_000_000_100));
     rig.write(json!({ "chat": 42, "text": "after it" }));
     rig.delivered(1).await;
     rig.kill();
     let errors = |rig: &Rig| {
-        rig.telegram
-            .bot(TOKEN, |bot| bot.calls.iter().filter(|call| *call == "sendMessage").count())
+        rig.telegram.bot(TOKEN, |bot| {
+            bot.calls
+                .iter()
+                .filter(|call| *call == "sendMessage")
+                .count()
+        })
     };
-    rig.spawn().await;
+    rig.spawn();
     rig.send("1", &to, "moved").await;
     assert_eq!(rig.report("1").await.disposition(), Disposition::Done);
     assert_eq!((rig.texts(-1_000_000_000_100).len(), errors(&rig)), (1, 1));
@@ -200,7 +231,9 @@ async fn answers_stay_in_their_topic_and_typing_names_even_the_general_one() {
         rig.send(id, to, "answer").await;
         assert_eq!(rig.report(id).await.disposition(), Disposition::Done);
     }
-    rig.telegram.until(TOKEN, |bot| bot.actions.len() >= 2).await;
+    rig.telegram
+        .until(TOKEN, |bot| bot.actions.len() >= 2)
+        .await;
     rig.telegram.bot(TOKEN, |bot| {
         let topics: Vec<_> = bot.sent.iter().map(|sent| sent.topic).collect();
         assert_eq!(topics, [Some(7), None]);
@@ -215,11 +248,16 @@ async fn in_private_an_unfinished_answer_is_a_draft_and_the_answer_one_message()
     let to = asked(&rig).await;
     progress(&rig, "1", &to, "NO_REPL").await;
     progress(&rig, "1", &to, "An answer that is being **written").await;
-    rig.telegram.until(TOKEN, |bot| !bot.drafts.is_empty()).await;
-    rig.send("1", &to, "An answer that is being **written** and ends.").await;
+    rig.telegram
+        .until(TOKEN, |bot| !bot.drafts.is_empty())
+        .await;
+    rig.send("1", &to, "An answer that is being **written** and ends.")
+        .await;
     rig.report("1").await;
     assert_eq!(rig.texts(42), ["An answer that is being written and ends."]);
-    rig.telegram.bot(TOKEN, |bot| assert_eq!(bot.drafts[0].2, "An answer that is being **written"));
+    rig.telegram.bot(TOKEN, |bot| {
+        assert_eq!(bot.drafts[0].2, "An answer that is being **written")
+    });
 }
 
 #[tokio::test]
@@ -229,14 +267,18 @@ async fn without_drafts_and_in_groups_one_message_grows_into_the_answer() {
     let to = asked(&rig).await;
     progress(&rig, "1", &to, "An answer that is being").await;
     rig.telegram
-        .until(TOKEN, |bot| bot.calls.iter().any(|call| call == "sendMessageDraft"))
+        .until(TOKEN, |bot| {
+            bot.calls.iter().any(|call| call == "sendMessageDraft")
+        })
         .await;
     progress(&rig, "1", &to, "An answer that is being written").await;
     rig.telegram.until(TOKEN, |bot| !bot.sent.is_empty()).await;
-    rig.send("1", &to, "An answer that is being written and ends.").await;
+    rig.send("1", &to, "An answer that is being written and ends.")
+        .await;
     assert_eq!(rig.report("1").await.disposition(), Disposition::Done);
     assert_eq!(rig.texts(42), ["An answer that is being written and ends."]);
-    assert_eq!(rig.telegram.bot(TOKEN, |bot| bot.sent[0].edits), 1);
+    let sent = rig.telegram.bot(TOKEN, |bot| bot.sent[0].clone());
+    assert_eq!((sent.edits, sent.reply_to), (1, Some(1)));
 }
 
 #[tokio::test]
@@ -247,10 +289,14 @@ async fn a_kill_in_the_middle_of_a_shown_answer_leaves_one_message() {
     rig.telegram.until(TOKEN, |bot| !bot.sent.is_empty()).await;
     // The record of its message id follows; a stop waits for that.
     rig.stop().await;
-    rig.spawn().await;
-    rig.send("1", &to, "An answer that is being written and ends.").await;
+    rig.spawn();
+    rig.send("1", &to, "An answer that is being written and ends.")
+        .await;
     assert_eq!(rig.report("1").await.disposition(), Disposition::Done);
-    assert_eq!(rig.texts(-100), ["An answer that is being written and ends."]);
+    assert_eq!(
+        rig.texts(-100),
+        ["An answer that is being written and ends."]
+    );
 }
 
 #[tokio::test]
@@ -269,10 +315,17 @@ async fn nothing_is_shown_early_when_streaming_is_off() {
 async fn a_stop_waits_for_the_answer_that_is_on_its_way() {
     let mut rig = Rig::start().await;
     let to = asked(&rig).await;
-    fault(&rig, "sendMessage", Fault::Slow(Duration::from_millis(300)), 1);
+    fault(
+        &rig,
+        "sendMessage",
+        Fault::Slow(Duration::from_millis(300)),
+        1,
+    );
     rig.send("1", &to, "slow").await;
     rig.telegram
-        .until(TOKEN, |bot| bot.calls.iter().any(|call| call == "sendMessage"))
+        .until(TOKEN, |bot| {
+            bot.calls.iter().any(|call| call == "sendMessage")
+        })
         .await;
     rig.stop().await;
     assert_eq!(rig.report("1").await.disposition(), Disposition::Done);

@@ -17,8 +17,8 @@ use clawdbot_proto::v1::channels_server::{Channels, ChannelsServer};
 use clawdbot_proto::v1::health_server::{Health, HealthServer};
 use clawdbot_proto::v1::leases_server::{Leases, LeasesServer};
 use clawdbot_proto::v1::{self, channel_order::Order};
-use clawdbot_service::testing::Link;
-use clawdbot_service::{Edge, Router};
+use clawdbot_service::Router;
+use clawdbot_service::testing::connect;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::{UnboundedReceiverStream, WatchStream};
@@ -51,7 +51,8 @@ pub struct Played {
 
 impl Played {
     fn change(&self, change: impl FnOnce(&mut Seen)) {
-        self.seen.send_modify(|seen| change(&mut seen.lock().unwrap()));
+        self.seen
+            .send_modify(|seen| change(&mut seen.lock().unwrap()));
     }
 
     pub async fn until<R>(&self, mut look: impl FnMut(&Seen) -> Option<R>) -> R {
@@ -248,21 +249,14 @@ impl Rig {
             folder: tempfile::tempdir().unwrap(),
             process: None,
         };
-        rig.spawn().await;
+        rig.spawn();
         rig
     }
 
     /// Starts the worker.
-    pub async fn spawn(&mut self) {
+    pub fn spawn(&mut self) {
         let worker = Role::parse("channel-telegram").unwrap();
-        let edge = async |server: Role, router: Router| {
-            let link = Link::new(&worker, &server);
-            link.reconnect(router).await.unwrap();
-            let edge: Edge = link.edge();
-            // The server's end lives as long as the test.
-            std::mem::forget(link);
-            edge
-        };
+        let edge = |server: Role, router: Router| connect(&worker, &server, router).unwrap();
         let played = || self.played.clone();
         let policy = Router::new()
             .add(ChannelsServer::new(played()))
@@ -270,9 +264,9 @@ impl Rig {
         let broker = Router::new().add(LeasesServer::new(played()));
         let gateway = Router::new().add(ChannelDeskServer::new(played()));
         let worker = Worker {
-            policy: edge(Role::policy(), policy).await,
-            broker: edge(Role::broker(), broker).await,
-            gateway: edge(Role::gateway(), gateway).await,
+            policy: edge(Role::policy(), policy),
+            broker: edge(Role::broker(), broker),
+            gateway: edge(Role::gateway(), gateway),
             config: self.config.subscribe(),
             connect: directly(),
             tls: Tls::public().unwrap(),
@@ -315,7 +309,8 @@ impl Rig {
 
     /// Somebody writes to the bot.
     pub fn write(&self, message: serde_json::Value) -> i64 {
-        self.telegram.bot(TOKEN, |bot| bot.write("message", message))
+        self.telegram
+            .bot(TOKEN, |bot| bot.write("message", message))
     }
 
     /// The message that was delivered as number `index`.

@@ -43,7 +43,9 @@ fn main() -> ExitCode {
         .build();
     let result = ports(std::env::args().skip(1)).and_then(|ports| {
         let runtime = runtime.map_err(|error| error.to_string())?;
-        runtime.block_on(serve(ports)).map_err(|error| error.to_string())
+        runtime
+            .block_on(serve(ports))
+            .map_err(|error| error.to_string())
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

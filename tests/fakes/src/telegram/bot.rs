@@ -113,10 +113,13 @@ impl Bot {
         let from = message["from"].as_i64().or(message["chat"]["id"].as_i64());
         if (message["from"].is_null() || message["from"].is_i64()) && kind == "message" {
             let id = from.unwrap_or(0);
-            message["from"] = json!({ "id": id, "is_bot": false, "first_name": format!("User {id}") });
+            message["from"] =
+                json!({ "id": id, "is_bot": false, "first_name": format!("User {id}") });
         }
         let chat = message["chat"]["id"].as_i64().unwrap_or(0);
-        self.chats.entry(chat).or_insert_with(|| message["chat"].clone());
+        self.chats
+            .entry(chat)
+            .or_insert_with(|| message["chat"].clone());
         if message["message_id"].is_null() {
             message["message_id"] = self.next_message(chat).into();
         }
@@ -174,7 +177,11 @@ impl Bot {
                 self.updates.pop_front();
             }
         }
-        let mut all: Vec<_> = self.updates.iter().map(|(id, update, _)| (*id, update.clone())).collect();
+        let mut all: Vec<_> = self
+            .updates
+            .iter()
+            .map(|(id, update, _)| (*id, update.clone()))
+            .collect();
         all.sort_by_key(|(id, _)| *id);
         all.truncate(limit);
         self.handed_out += all.len();
@@ -207,14 +214,17 @@ impl Bot {
 
     pub(super) fn forget_message(&mut self, chat: i64, message: i64) {
         self.messages.remove(&(chat, message));
-        self.sent.retain(|sent| (sent.chat, sent.message) != (chat, message));
+        self.sent
+            .retain(|sent| (sent.chat, sent.message) != (chat, message));
     }
 
     pub(super) fn chat(&self, id: i64) -> Value {
         let known = self.chats.get(&id).cloned();
         known.unwrap_or_else(|| match id {
             0.. => json!({ "id": id, "type": "private", "first_name": format!("User {id}") }),
-            ..-1_000_000_000_000 => json!({ "id": id, "type": "supergroup", "title": format!("Group {id}") }),
+            ..-1_000_000_000_000 => {
+                json!({ "id": id, "type": "supergroup", "title": format!("Group {id}") })
+            }
             _ => json!({ "id": id, "type": "group", "title": format!("Group {id}") }),
         })
     }
@@ -263,9 +273,15 @@ impl Bot {
     /// The group goes on as a supergroup under another id; members see both halves of the move.
     pub fn migrate(&mut self, from: i64, to: i64) {
         self.migrated.insert(from, to);
-        self.chats.insert(to, json!({ "id": to, "type": "supergroup", "title": format!("Group {from}") }));
+        self.chats.insert(
+            to,
+            json!({ "id": to, "type": "supergroup", "title": format!("Group {from}") }),
+        );
         self.write("message", json!({ "chat": from, "migrate_to_chat_id": to }));
-        self.write("message", json!({ "chat": to, "migrate_from_chat_id": from }));
+        self.write(
+            "message",
+            json!({ "chat": to, "migrate_from_chat_id": from }),
+        );
     }
 }
 

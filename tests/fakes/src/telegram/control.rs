@@ -34,7 +34,11 @@ pub async fn serve_control(address: SocketAddr, telegram: Telegram) -> io::Resul
                 let telegram = telegram.clone();
                 async move {
                     let path = request.uri().path().to_owned();
-                    let body = request.into_body().collect().await.map_err(io::Error::other)?;
+                    let body = request
+                        .into_body()
+                        .collect()
+                        .await
+                        .map_err(io::Error::other)?;
                     let order = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
                     let (status, answer) = match obey(&telegram, &path, &order) {
                         Some(answer) => (200, answer),
@@ -70,7 +74,9 @@ fn obey(telegram: &Telegram, path: &str, order: &Value) -> Option<Value> {
             let fault = fault(order)?;
             let method = order["method"].as_str().unwrap_or_default().to_owned();
             let times = u32::try_from(order["times"].as_u64().unwrap_or(1)).ok()?;
-            telegram.bot(token, |bot| bot.faults.push_back((method, fault, times.max(1))));
+            telegram.bot(token, |bot| {
+                bot.faults.push_back((method, fault, times.max(1)))
+            });
             Some(json!({}))
         }
         "/sent" => Some(telegram.bot(token, |bot| {
@@ -96,7 +102,9 @@ fn change(bot: &mut Bot, order: &Value) -> Option<Value> {
         bot.webhook = url.to_owned();
     }
     bot.revoked = order["revoked"].as_bool().unwrap_or(bot.revoked);
-    bot.without_drafts = order["without_drafts"].as_bool().unwrap_or(bot.without_drafts);
+    bot.without_drafts = order["without_drafts"]
+        .as_bool()
+        .unwrap_or(bot.without_drafts);
     if let Some(next) = order["next_update"].as_i64() {
         bot.jump(next);
     }

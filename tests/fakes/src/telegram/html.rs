@@ -62,13 +62,15 @@ pub fn parse(html: &str) -> Result<Parsed, String> {
                 at += used;
             }
             '<' => {
-                let end = html[at..].find('>').ok_or("Unclosed start tag at the end")?;
+                let end = html[at..]
+                    .find('>')
+                    .ok_or("Unclosed start tag at the end")?;
                 let inside = &html[at + 1..at + end];
                 if let Some(name) = inside.strip_prefix('/') {
                     let name = name.trim().to_ascii_lowercase();
-                    let last = open.pop().ok_or_else(|| {
-                        format!("Unexpected end tag at byte offset {at}")
-                    })?;
+                    let last = open
+                        .pop()
+                        .ok_or_else(|| format!("Unexpected end tag at byte offset {at}"))?;
                     if !name.is_empty() && name != last.tag {
                         return Err(format!(
                             "Unmatched end tag at byte offset {at}, expected \"</{}>\", found \"</{name}>\"",
@@ -107,9 +109,8 @@ fn start(inside: &str, at: usize, offset: usize) -> Result<Open, String> {
     };
     let tag = name.to_ascii_lowercase();
     let kind = TAGS.iter().find(|row| row.0 == tag).map(|row| row.1);
-    let kind = kind.ok_or_else(|| {
-        format!("Unsupported start tag \"{tag}\" at byte offset {at}")
-    })?;
+    let kind =
+        kind.ok_or_else(|| format!("Unsupported start tag \"{tag}\" at byte offset {at}"))?;
     let value = |name: &str| {
         let (_, rest) = attributes.split_once(&format!("{name}=\""))?;
         rest.split_once('"').map(|(value, _)| decode(value))
@@ -156,7 +157,12 @@ impl Open {
 
 /// One character reference, or the `&` itself.
 fn entity(text: &str) -> (char, usize) {
-    let known = [("&lt;", '<'), ("&gt;", '>'), ("&amp;", '&'), ("&quot;", '"')];
+    let known = [
+        ("&lt;", '<'),
+        ("&gt;", '>'),
+        ("&amp;", '&'),
+        ("&quot;", '"'),
+    ];
     if let Some((name, c)) = known.iter().find(|(name, _)| text.starts_with(name)) {
         return (*c, name.len());
     }
@@ -191,7 +197,8 @@ mod tests {
 
     #[test]
     fn tags_become_entities_in_utf16_units() {
-        let parsed = parse("😀 <b>b &lt; <i>i</i></b> <a href=\"https://x.y/?a&amp;b\">l</a>").unwrap();
+        let parsed =
+            parse("😀 <b>b &lt; <i>i</i></b> <a href=\"https://x.y/?a&amp;b\">l</a>").unwrap();
         assert_eq!(parsed.text, "😀 b < i l");
         let wanted = [
             json!({"type": "bold", "offset": 3, "length": 5}),
@@ -214,6 +221,9 @@ mod tests {
             let error = parse(html).err().unwrap_or_default();
             assert!(error.contains(words), "{html}: {error}");
         }
-        assert_eq!(parse("a &nbsp; & b &#33;").map(|p| p.text), Ok("a &nbsp; & b !".into()));
+        assert_eq!(
+            parse("a &nbsp; & b &#33;").map(|p| p.text),
+            Ok("a &nbsp; & b !".into())
+        );
     }
 }

@@ -23,7 +23,9 @@ const METHODS: &[(&str, Method)] = &[
     ("setwebhook", set_webhook),
     ("deletewebhook", delete_webhook),
     ("getwebhookinfo", |bot, _| {
-        Ok(json!({ "url": bot.webhook, "has_custom_certificate": false, "pending_update_count": bot.pending() }))
+        Ok(
+            json!({ "url": bot.webhook, "has_custom_certificate": false, "pending_update_count": bot.pending() }),
+        )
     }),
     ("getchat", get_chat),
 ];
@@ -97,7 +99,9 @@ fn get_me(bot: &mut Bot, _: &Params) -> Answer {
 
 /// The chat of a call, if the bot may write there.
 fn chat(bot: &Bot, params: &Params) -> Result<i64, Refusal> {
-    let id = params.number("chat_id").ok_or_else(|| bad("chat_id is empty"))?;
+    let id = params
+        .number("chat_id")
+        .ok_or_else(|| bad("chat_id is empty"))?;
     if let Some(to) = bot.migrated.get(&id) {
         let (code, description, _) = bad("group chat was upgraded to a supergroup chat");
         return Err((code, description, json!({ "migrate_to_chat_id": to })));
@@ -119,7 +123,8 @@ fn words(params: &Params) -> Result<(String, Vec<Value>), Refusal> {
     let raw = params.text("text");
     let (text, entities) = match params.text("parse_mode").to_ascii_lowercase().as_str() {
         "html" => {
-            let parsed = html::parse(&raw).map_err(|why| bad(format!("can't parse entities: {why}")))?;
+            let parsed =
+                html::parse(&raw).map_err(|why| bad(format!("can't parse entities: {why}")))?;
             (parsed.text, parsed.entities)
         }
         "" => (raw.trim_end().to_owned(), Vec::new()),
@@ -169,7 +174,10 @@ fn edit_message_text(bot: &mut Bot, params: &Params) -> Answer {
     let chat = chat(bot, params)?;
     let (text, entities) = words(params)?;
     let id = params.number("message_id").unwrap_or(0);
-    let found = bot.sent.iter_mut().find(|sent| (sent.chat, sent.message) == (chat, id));
+    let found = bot
+        .sent
+        .iter_mut()
+        .find(|sent| (sent.chat, sent.message) == (chat, id));
     let sent = found.ok_or_else(|| bad("message to edit not found"))?;
     if sent.text == text && sent.entities == entities {
         return Err(bad(
@@ -218,7 +226,8 @@ fn send_chat_action(bot: &mut Bot, params: &Params) -> Answer {
     if action.is_empty() {
         return Err(bad("wrong parameter action in request"));
     }
-    bot.actions.push((chat, params.number("message_thread_id"), action));
+    bot.actions
+        .push((chat, params.number("message_thread_id"), action));
     Ok(json!(true))
 }
 
@@ -229,7 +238,10 @@ fn set_my_commands(bot: &mut Bot, params: &Params) -> Answer {
         let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         (1..=32).contains(&name.len()) && name.chars().all(word)
     };
-    if !commands.as_array().is_some_and(|list| list.iter().all(valid)) {
+    if !commands
+        .as_array()
+        .is_some_and(|list| list.iter().all(valid))
+    {
         return Err(bad("BOT_COMMAND_INVALID"));
     }
     bot.commands = commands;

@@ -98,7 +98,10 @@ impl Telegram {
     }
 
     fn bots(&self) -> MutexGuard<'_, BTreeMap<String, Bot>> {
-        self.shared.bots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .bots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Reply {
@@ -107,7 +110,11 @@ impl Telegram {
         let kind = request.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let form = kind.starts_with("application/x-www-form-urlencoded");
-        let body = request.into_body().collect().await.map_err(io::Error::other)?;
+        let body = request
+            .into_body()
+            .collect()
+            .await
+            .map_err(io::Error::other)?;
         let params = params(&query, form, &body.to_bytes());
         let Some((token, method)) = path
             .strip_prefix("/bot")
@@ -253,11 +260,16 @@ fn params(query: &str, form: bool, body: &[u8]) -> Params {
 
 /// `a=b&c=d` with `%20` and `+`.
 fn pairs(text: &[u8]) -> Map<String, Value> {
-    let pairs = text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    let pairs = text
+        .split(|byte| *byte == b'&')
+        .filter(|pair| !pair.is_empty());
     let decoded = pairs.map(|pair| {
         let middle = pair.iter().position(|byte| *byte == b'=');
         let (name, value) = pair.split_at(middle.unwrap_or(pair.len()));
-        (unescape(name), Value::String(unescape(value.get(1..).unwrap_or_default())))
+        (
+            unescape(name),
+            Value::String(unescape(value.get(1..).unwrap_or_default())),
+        )
     });
     decoded.collect()
 }
@@ -266,7 +278,9 @@ fn unescape(text: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
-        let hex = text.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        let hex = text
+            .get(at + 1..at + 3)
+            .and_then(|hex| std::str::from_utf8(hex).ok());
         let value = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (byte, value) {
             (b'%', Some(value)) => {
