@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use clawdbot_http::{Body, Limits};
+use clawdbot_http::Body;
 use clawdbot_proto::v1::GenerateRequest;
 use clawdbot_proto::v1::generate_event::Event;
 use http::{Method, Response};
@@ -29,21 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ERROR_BODY: usize = 64 << 10;
 /// What is left of an answer after its last event, for example the end of its framing, has this long to come.
 const REST: Duration = Duration::from_secs(2);
-
-/// What an answer may take. Companies send something every few seconds or are stuck; reasoning may be silent for longer.
-const COMPANY: Limits = Limits {
-    head: Duration::from_secs(120),
-    idle: Duration::from_secs(120),
-    total: Duration::from_secs(900),
-    body: 32 << 20,
-};
-/// A server of one's own reads a long prompt for minutes before its first byte.
-const OWN: Limits = Limits {
-    head: Duration::from_secs(600),
-    idle: Duration::from_secs(120),
-    total: Duration::from_secs(1800),
-    body: 32 << 20,
-};
 
 /// A request at work.
 pub struct Exchange {
@@ -140,6 +125,9 @@ impl Exchange {
         };
         let target = settings.target(&self.request.model);
         let body = wire::encode(&target, &self.request).map_err(with)?;
+        // From here on the body stands for them; a long conversation need not be held twice.
+        self.request.messages = Vec::new();
+        self.request.tools = Vec::new();
         if self.permit.is_none() {
             self.permit = Arc::clone(&self.shared.permits).acquire_owned().await.ok();
         }
@@ -204,11 +192,10 @@ impl Exchange {
             ready.body.clone(),
             login,
         )?;
-        let limits = if settings.is_own() { OWN } else { COMPANY };
         let mut answer = self
             .shared
             .transport
-            .send(settings, request, &limits)
+            .send(settings, request, self.shared.transport.limits(settings))
             .await?;
         if !answer.status().is_success() {
             return Err(refusal(&mut answer).await);

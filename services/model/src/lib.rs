@@ -14,8 +14,11 @@ mod profiles;
 mod retry;
 mod settings;
 mod spending;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod wire;
 mod worker;
 
 pub use process::{Prepared, prepare, serve};
+pub use wire::read_answers;

@@ -9,7 +9,7 @@ use clawdbot_proto::v1::model_server::ModelServer;
 use clawdbot_service::{Context, Router, ServeError, Start, StartError};
 
 use crate::builtin::Builtin;
-use crate::transport::{self, Transport};
+use crate::transport::{self, Patience, Transport};
 use crate::worker::{Shared, Worker, configure};
 use crate::{lease, live};
 
@@ -61,7 +61,11 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
             .serve(Router::new().add(ModelServer::new(worker)))
             .await;
     };
-    let transport = Transport::new(transport::dialer(context.dialer()), tls);
+    let transport = Transport::new(
+        transport::dialer(context.dialer()),
+        tls,
+        Patience::default(),
+    );
     let settings = configure(context.config(), transport.clone());
     let leases = lease::follow(context.edge(&Role::broker()));
     let shared = Shared::new(provider.clone(), settings, leases, transport);

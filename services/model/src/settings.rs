@@ -100,11 +100,6 @@ impl Settings {
     pub fn needs_key(&self) -> bool {
         self.base.tls() && self.api != Api::Ollama
     }
-
-    /// Whether the provider is an own server rather than a company's: those think long before the first byte.
-    pub fn is_own(&self) -> bool {
-        !self.base.tls()
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clawdbot_http::{Body, Connection, HttpError, Limits, Pool, Socket, Tls};
@@ -23,6 +24,41 @@ use crate::wire::Api;
 
 const AGENT: &str = concat!("clawdbot/", env!("CARGO_PKG_VERSION"));
 
+/// What answers may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Companies send something every few seconds or are stuck, but reasoning may be silent for longer.
+    company: Limits,
+    /// A server of one's own reads a long prompt for minutes before its first byte.
+    own: Limits,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let limits = |head, idle, total| Limits {
+            head: Duration::from_secs(head),
+            idle: Duration::from_secs(idle),
+            total: Duration::from_secs(total),
+            body: 32 << 20,
+        };
+        Self {
+            company: limits(120, 120, 900),
+            own: limits(600, 120, 1800),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Patience {
+    /// The same for everybody.
+    pub fn of(limits: Limits) -> Self {
+        Self {
+            company: limits,
+            own: limits,
+        }
+    }
+}
+
 /// Gets a connected socket.
 pub type Dialer = Arc<
     dyn Fn(Destination) -> Pin<Box<dyn Future<Output = Result<OwnedFd, Fault>> + Send>>
@@ -36,14 +72,24 @@ pub struct Transport {
     dialer: Dialer,
     tls: Tls,
     pool: Pool,
+    patience: Patience,
 }
 
 impl Transport {
-    pub fn new(dialer: Dialer, tls: Tls) -> Self {
+    pub fn new(dialer: Dialer, tls: Tls, patience: Patience) -> Self {
         Self {
             dialer,
             tls,
             pool: Pool::new(),
+            patience,
+        }
+    }
+
+    /// What an answer may take.
+    pub fn limits(&self, settings: &Settings) -> &Limits {
+        match settings.base.tls() {
+            true => &self.patience.company,
+            false => &self.patience.own,
         }
     }
 

@@ -132,3 +132,23 @@ pub fn decoder(target: &Target<'_>, request: &GenerateRequest) -> Decoder {
         &request.request_id,
     )
 }
+
+/// Reads bytes as an answer in each protocol, cut where their first byte says, and returns how many of the four were
+/// complete. For the fuzz target: whatever the bytes are, this ends, and says so at most once per protocol.
+#[must_use]
+pub fn read_answers(bytes: &[u8]) -> usize {
+    let cut = bytes
+        .first()
+        .map_or(0, |first| usize::from(*first))
+        .min(bytes.len());
+    let complete = APIS.iter().filter(|(api, ..)| {
+        let mut decoder = Decoder::new(*api, String::new(), "");
+        let mut events = tally::Events::new();
+        let read = decoder
+            .feed(&bytes[..cut], &mut events)
+            .and_then(|()| decoder.feed(&bytes[cut..], &mut events))
+            .and_then(|()| decoder.end(&mut events));
+        read.is_ok()
+    });
+    complete.count()
+}

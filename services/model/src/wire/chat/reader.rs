@@ -174,10 +174,11 @@ impl Reader {
     }
 
     fn part(&mut self, part: CallDelta<'_>) -> Result<(), Fault> {
-        let id = part.id.unwrap_or_default();
+        let id = part.id.as_deref().unwrap_or_default();
         let known = match part.index {
             Some(index) => self.calls.iter().position(|call| call.index == Some(index)),
-            // Without an index a new id is a new call.
+            // Without an index a new id, or a name, begins a new call.
+            None if id.is_empty() && names(&part) => None,
             None if id.is_empty() => self.calls.len().checked_sub(1),
             None => self.calls.iter().position(|call| call.id == id),
         };
@@ -199,7 +200,7 @@ impl Reader {
         };
         let call = &mut self.calls[place];
         if call.id.is_empty() {
-            call.id = id.into_owned();
+            id.clone_into(&mut call.id);
         }
         if let Some(function) = part.function {
             if let Some(name) = function.name.filter(|_| call.name.is_empty()) {
@@ -219,4 +220,9 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+fn names(part: &CallDelta<'_>) -> bool {
+    let name = part.function.as_ref().and_then(|f| f.name.as_deref());
+    name.is_some_and(|name| !name.is_empty())
 }

@@ -1,0 +1,7 @@
+//! The whole worker against the fake provider, with stand-ins for policy, broker and dialer on real edges.
+
+mod bad_input;
+mod keys;
+mod peers;
+mod requests;
+mod rig;
