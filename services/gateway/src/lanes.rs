@@ -2,16 +2,16 @@
 //! Messages of one chat may wait for quiet, share a turn, or be left out, as their rule says. No I/O and no clock: the
 //! time is passed in. A session that waits is served before one that was served after it.
 
+mod lane;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 
 use clawdbot_identity::SessionKey;
 
 use crate::queue::RowId;
-use crate::rule::{Mode, Overflow, Rule};
-
-/// How often the quiet time may begin anew because one more message came.
-const PATIENCE: u64 = 4;
+use crate::rule::Mode;
+pub use lane::{Entry, Join, Part};
+use lane::{Lane, Place, Taken, Waiting};
 
 /// The lanes of all sessions. A lane exists as long as something runs or waits in it.
 pub struct Lanes {
@@ -25,65 +25,6 @@ pub struct Lanes {
     timed: BTreeSet<(u64, SessionKey)>,
 }
 
-/// A row that asks for its turn.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The row.
-    pub row: RowId,
-    /// What it does while a turn of its conversation runs.
-    pub rule: Rule,
-    /// When it came, milliseconds since 1970.
-    pub arrived_ms: u64,
-    /// The chat that it came from; `None` where nothing is ever left out or put together.
-    pub conversation: Option<Arc<str>>,
-    /// Who in that chat.
-    pub sender: Arc<str>,
-    /// It has a turn for itself, such as a command.
-    pub alone: bool,
-}
-
-impl Entry {
-    /// A row that just follows what came before it.
-    pub fn plain(row: RowId) -> Self {
-        Self {
-            row,
-            rule: Rule::FOLLOWUP,
-            arrived_ms: 0,
-            conversation: None,
-            sender: Arc::default(),
-            alone: true,
-        }
-    }
-}
-
-#[derive(Default)]
-struct Lane {
-    running: Option<Running>,
-    waiting: VecDeque<Waiting>,
-    place: Place,
-}
-
-struct Running {
-    row: RowId,
-    conversation: Option<Arc<str>>,
-}
-
-struct Waiting {
-    entry: Entry,
-    /// It came while a turn ran, or behind one that did.
-    behind: bool,
-    /// Too much waits: only a line of it goes into the next turn.
-    short: bool,
-}
-
-#[derive(Default, Clone, Copy, PartialEq)]
-enum Place {
-    #[default]
-    Nowhere,
-    Ready,
-    Timed(u64),
-}
-
 /// What a new row changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
@@ -95,24 +36,6 @@ pub struct Pushed {
     pub steer: Option<RowId>,
     /// The running turn that should end.
     pub interrupt: Option<RowId>,
-}
-
-/// How the texts of one turn are put together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Join {
-    /// One sender wrote them in one breath: line after line.
-    Lines,
-    /// As a list of what came while a turn ran.
-    List,
-}
-
-/// One message of a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
-    /// Its row.
-    pub row: RowId,
-    /// Only a line of it is given.
-    pub short: bool,
 }
 
 /// A turn that starts. It runs until [`Lanes::finish`] with its lead.
@@ -135,134 +58,6 @@ pub struct Stopped {
     pub running: Option<RowId>,
     /// What waited and will never run.
     pub dropped: Vec<RowId>,
-}
-
-impl Lane {
-    /// Where the next turn's first whole message is; those before it are short ones.
-    fn head(&self) -> usize {
-        let whole = self.waiting.iter().position(|w| !w.short);
-        whole.unwrap_or(0)
-    }
-
-    /// Messages from `head` on that could share its turn.
-    fn company(&self, head: usize) -> impl Iterator<Item = &Waiting> {
-        let first = self.waiting.get(head);
-        let chat = first.and_then(|w| w.entry.chat());
-        let rest = self.waiting.iter().skip(head);
-        rest.take_while(move |w| chat.is_some() && w.entry.chat() == chat)
-    }
-
-    /// How many of them one sender wrote in one breath.
-    fn breath(&self, head: usize) -> usize {
-        let mut last: Option<&Entry> = None;
-        self.company(head)
-            .take_while(|w| {
-                let next = &w.entry;
-                let gap = next.rule.inbound_debounce_ms;
-                let same = last.replace(next).is_none_or(|last| {
-                    last.sender == next.sender
-                        && next.arrived_ms.saturating_sub(last.arrived_ms) < gap
-                });
-                same
-            })
-            .count()
-    }
-
-    /// When the next turn may start, if nothing runs; zero for at once.
-    fn due(&self) -> u64 {
-        let at = self.head();
-        let Some(head) = self.waiting.get(at) else {
-            return 0;
-        };
-        let Some(last) = self.company(at).last() else {
-            return 0;
-        };
-        let rule = head.entry.rule;
-        let quiet = match head.behind && rule.mode != Mode::Interrupt {
-            true => rule.debounce_ms,
-            false => 0,
-        };
-        let breath = match rule.inbound_debounce_ms {
-            0 => 0,
-            gap => self
-                .company(at)
-                .nth(self.breath(at).saturating_sub(1))
-                .map_or(0, |w| w.entry.arrived_ms + gap),
-        };
-        let quiet_at = match quiet {
-            0 => 0,
-            quiet => last.entry.arrived_ms + quiet,
-        };
-        let longest = PATIENCE * quiet.max(rule.inbound_debounce_ms);
-        breath.max(quiet_at).min(head.entry.arrived_ms + longest)
-    }
-
-    /// Takes the next turn's messages out.
-    fn take(&mut self) -> Option<(RowId, Vec<Part>, Join, Option<Arc<str>>)> {
-        let at = self.head();
-        let head = &self.waiting.get(at)?.entry;
-        let (lead, chat) = (head.row, head.conversation.clone());
-        let breath = self.breath(at);
-        let count = match (head.chat().is_some(), head.rule.mode.joins()) {
-            (false, _) => 1,
-            (true, true) => self.company(at).count(),
-            (true, false) => breath,
-        };
-        let shorts = |i: &usize| {
-            let short = self.waiting.get(*i);
-            head.chat().is_some() && short.is_some_and(|w| w.entry.chat() == head.chat())
-        };
-        let picked: Vec<usize> = (0..at).filter(shorts).chain(at..at + count).collect();
-        let join = match picked.len() == breath {
-            true => Join::Lines,
-            false => Join::List,
-        };
-        let mut parts: Vec<Part> = picked
-            .into_iter()
-            .rev()
-            .filter_map(|i| self.waiting.remove(i))
-            .map(|w| Part {
-                row: w.entry.row,
-                short: w.short,
-            })
-            .collect();
-        parts.reverse();
-        Some((lead, parts, join, chat))
-    }
-
-    /// Leaves out what is too much; a short one counts no more, but of them, too, there are only so many.
-    fn trim(&mut self, pushed: RowId, rule: Rule) -> Option<RowId> {
-        let counts = |w: &&Waiting| !w.short && w.entry.conversation.is_some();
-        if self.waiting.iter().filter(counts).count() <= rule.cap {
-            return None;
-        }
-        let oldest = self
-            .waiting
-            .iter_mut()
-            .find(|w| !w.short && w.entry.chat().is_some());
-        let victim = match (rule.drop, oldest) {
-            (Overflow::New, _) | (_, None) => pushed,
-            (Overflow::Old, Some(oldest)) => oldest.entry.row,
-            (Overflow::Summarize, Some(oldest)) => {
-                oldest.short = true;
-                let mut shorts = self.waiting.iter().filter(|w| w.short);
-                let first = shorts.next()?.entry.row;
-                match shorts.count() < rule.cap {
-                    true => return None,
-                    false => first,
-                }
-            }
-        };
-        self.waiting.retain(|w| w.entry.row != victim);
-        Some(victim)
-    }
-}
-
-impl Entry {
-    /// The conversation, if it may share a turn there.
-    fn chat(&self) -> Option<&Arc<str>> {
-        self.conversation.as_ref().filter(|_| !self.alone)
-    }
 }
 
 impl Lanes {
@@ -336,11 +131,13 @@ impl Lanes {
         let key = self.ready.pop_front()?;
         let lane = self.lanes.get_mut(&key)?;
         lane.place = Place::Nowhere;
-        let (lead, parts, join, conversation) = lane.take()?;
-        lane.running = Some(Running {
-            row: lead,
-            conversation,
-        });
+        let Taken {
+            running,
+            parts,
+            join,
+        } = lane.take()?;
+        let lead = running.row;
+        lane.running = Some(running);
         self.waiting -= parts.len();
         self.running += 1;
         Some(Started {
@@ -450,6 +247,12 @@ impl Lanes {
             let running = lane.running.as_ref();
             waiting + usize::from(running.is_some_and(|running| running.row != row))
         })
+    }
+
+    /// Whether this row's turn runs.
+    pub fn is_running(&self, key: &SessionKey, row: RowId) -> bool {
+        let lane = self.lanes.get(key).and_then(|lane| lane.running.as_ref());
+        lane.is_some_and(|running| running.row == row)
     }
 
     /// Turns that run.

@@ -3,19 +3,19 @@
 
 mod chat;
 mod run;
+mod stop;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clawdbot_identity::{Class, Handle, MessageId, SessionKey};
+use clawdbot_identity::{Class, Handle};
 use clawdbot_proto::v1;
 use clawdbot_service::Edge;
 use tokio::sync::{Notify, broadcast};
-use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::channels::Channels;
-use crate::lanes::{Entry, Lanes, Started, Stopped};
+use crate::lanes::{Entry, Lanes, Started};
 use crate::queue::{
     Acceptance, End, Message, Outcome, Question, Queue, QueueError, RowId, Waiting,
 };
@@ -235,71 +235,6 @@ impl Turns {
         let _ = self.0.news.send(Arc::clone(log));
     }
 
-    /// Ends what runs in a session and drops what waits there; with `only`, just that message. Returns the ids of the
-    /// messages that were stopped, once that is on the disk.
-    pub async fn stop(&self, key: &SessionKey, only: Option<&MessageId>) -> Vec<MessageId> {
-        let stopping = self.begin_stop(key, only);
-        self.finish_stop(stopping).await
-    }
-
-    /// From here on nothing of it starts.
-    fn begin_stop(&self, key: &SessionKey, only: Option<&MessageId>) -> Stopping {
-        let mut board = self.board();
-        let stopped = match only {
-            None => board.lanes.stop(key),
-            Some(id) => {
-                let row = board
-                    .logs
-                    .values()
-                    .find(|log| log.turn.message_id == *id && log.turn.session_key == *key);
-                match row.map(|log| log.turn.row) {
-                    Some(row) => board.lanes.stop_one(key, row),
-                    None => Stopped::default(),
-                }
-            }
-        };
-        let log = |row: &RowId| board.logs.get(row).map(Arc::clone);
-        let stopping = Stopping {
-            running: stopped.running.as_ref().and_then(log),
-            dropped: stopped.dropped.iter().filter_map(log).collect(),
-        };
-        if let Some(log) = &stopping.running {
-            log.stop();
-        }
-        stopping
-    }
-
-    async fn finish_stop(&self, stopping: Stopping) -> Vec<MessageId> {
-        let dropped = self.end_all(stopping.dropped, &run::stopped());
-        let mut ids = Vec::new();
-        if let Some(log) = stopping.running
-            && log.ended().await.is_some_and(|end| end.was_stopped())
-        {
-            ids.push(log.turn.message_id.clone());
-        }
-        for task in dropped {
-            ids.extend(task.await.ok().flatten());
-        }
-        ids
-    }
-
-    /// Ends rows that are in no lane any more. Tasks of their own, so that it happens whoever asked; together, so that
-    /// they share a commit.
-    fn end_all(
-        &self,
-        logs: Vec<Arc<TurnLog>>,
-        outcome: &Outcome,
-    ) -> Vec<JoinHandle<Option<MessageId>>> {
-        let end = |log: Arc<TurnLog>| {
-            let (this, outcome) = (self.clone(), outcome.clone());
-            tokio::spawn(async move {
-                let stored = this.conclude(&log, outcome, &[]).await;
-                stored.map(|_| log.turn.message_id.clone())
-            })
-        };
-        logs.into_iter().map(end).collect()
-    }
-
     /// Rows that are not settled, and how many of them run.
     pub fn counts(&self) -> (usize, usize) {
         let board = self.board();
@@ -312,9 +247,21 @@ impl Turns {
         self.0.news.subscribe()
     }
 
-    /// Every turn that is not settled, the oldest first.
+    /// Every turn that is not settled, the oldest first. What waits in a chat may yet become part of another turn.
     pub fn open(&self) -> Vec<Arc<TurnLog>> {
-        let mut logs: Vec<_> = self.board().logs.values().map(Arc::clone).collect();
+        let board = self.board();
+        let is_turn = |log: &&Arc<TurnLog>| {
+            let Waiting {
+                row, session_key, ..
+            } = &log.turn;
+            log.turn.place.is_none() || board.lanes.is_running(session_key, *row)
+        };
+        let mut logs: Vec<_> = board
+            .logs
+            .values()
+            .filter(is_turn)
+            .map(Arc::clone)
+            .collect();
         logs.sort_by_key(|log| log.turn.row);
         logs
     }
@@ -431,12 +378,6 @@ impl Turns {
             absorbed,
         }
     }
-}
-
-/// What a stop has found.
-struct Stopping {
-    running: Option<Arc<TurnLog>>,
-    dropped: Vec<Arc<TurnLog>>,
 }
 
 /// What is kept in memory of a message, so that its turn need not read it again.

@@ -1,7 +1,8 @@
 //! A chat's way through the gateway: a worker that delivers, attaches and reports, agents that answer, and gateways that
 //! end at any moment. A crash is a copy of the queue's files as they lie.
 
-use std::collections::HashSet;
+mod kill;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -257,7 +258,7 @@ async fn a_conversation_keeps_its_order_until_an_answer_is_settled_and_others_go
     ] {
         say(&world, event, handle, text).await;
     }
-    let mut open = vec![next_send(&mut orders).await, next_send(&mut orders).await];
+    let mut open = [next_send(&mut orders).await, next_send(&mut orders).await];
     open.sort_by_key(|send| send.lane.clone());
     let texts: Vec<_> = open.iter().map(|send| send.text.as_str()).collect();
     assert_eq!(texts, ["one", "three"]);
@@ -353,7 +354,7 @@ async fn stop_in_a_chat_ends_what_came_before_and_says_so_once() {
         inbound("e4", "handle-7", "after"),
     ];
     deliver(&world, messages).await;
-    let mut texts = vec![
+    let mut texts = [
         sent(&world, &mut orders).await,
         sent(&world, &mut orders).await,
     ];
@@ -575,93 +576,4 @@ async fn the_operators_problems_are_known_at_the_desk_as_they_change() {
     }]);
     let list = problems.wait_for(|list| !list.is_empty()).await.unwrap();
     assert_eq!(list[0].code, "model.auth");
-}
-
-/// A worker with a journal, on a platform that takes everything; it dies with its gateway before some of its reports.
-#[derive(Default)]
-struct Worker {
-    journal: HashSet<String>,
-    platform: Vec<String>,
-}
-
-impl Worker {
-    async fn perform(&mut self, world: &World, send: v1::Send, reports: bool) {
-        if self.journal.insert(send.outbox_id.clone()) {
-            self.platform.push(send.text);
-        }
-        if reports {
-            report(world, &send.outbox_id, Disposition::Done).await;
-        }
-    }
-}
-
-/// Seeded: messages that come twice, gateways that die at any step, reports that are lost.
-#[tokio::test]
-async fn whatever_dies_whenever_each_message_is_answered_exactly_once_and_in_order() {
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = |below: u64| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
-    let agent = FakeAgent::new(Class::Main);
-    let mut dir = tempfile::tempdir().unwrap();
-    let mut worker = Worker::default();
-    let mut told: Vec<v1::Inbound> = Vec::new();
-    for round in 0..25 {
-        let world = World::with_rules(dir.path(), Arc::clone(&agent), rules("followup", "")).await;
-        let mut orders = attach(&world).await;
-        for _ in 0..random(4) {
-            let mut batch = Vec::new();
-            for _ in 0..=random(5) {
-                let number = told.len();
-                let handle = ["handle-owner", "handle-1", "handle-2"][number % 3];
-                let new = inbound(&format!("e{number}"), handle, &format!("text {number}"));
-                batch.push(match random(3) {
-                    0 if number > 0 => told[random(number as u64) as usize].clone(),
-                    _ => {
-                        told.push(new.clone());
-                        new
-                    }
-                });
-            }
-            let (states, _) = deliver(&world, batch).await;
-            assert!(
-                states.iter().all(|s| [Accepted, Known].contains(s)),
-                "{round}"
-            );
-            for _ in 0..random(4) {
-                let open = world.front.status();
-                if open.undelivered + open.pending == 0 {
-                    break;
-                }
-                let send = next_send(&mut orders).await;
-                let reports = random(3) > 0;
-                worker.perform(&world, send, reports).await;
-                if !reports {
-                    // Its lane is stuck until the next attach.
-                    orders = attach(&world).await;
-                }
-            }
-        }
-        dir = crash(dir.path());
-    }
-    let world = World::with_rules(dir.path(), agent, rules("followup", "")).await;
-    let mut orders = attach(&world).await;
-    let left = told.len() - worker.platform.len();
-    let mut reported = world.front.status().undelivered as usize;
-    while worker.platform.len() < told.len() || reported > 0 {
-        let send = next_send(&mut orders).await;
-        worker.perform(&world, send, true).await;
-        let status = world.front.status();
-        reported = (status.undelivered + status.pending) as usize;
-    }
-    assert!(left > 0 && told.len() > 50, "{left} of {}", told.len());
-    for lane in 0..3 {
-        let mine = |text: &&String| text[5..].parse::<usize>().unwrap() % 3 == lane;
-        let answers: Vec<_> = worker.platform.iter().filter(mine).collect();
-        let questions = told.iter().map(|m| &m.text).filter(mine);
-        assert_eq!(answers, questions.collect::<Vec<_>>());
-    }
 }

@@ -1,6 +1,7 @@
 //! The promises of the lanes, one by one and on random walks.
 
 use super::*;
+use crate::rule::{Overflow, Rule};
 
 fn key(name: &str) -> SessionKey {
     SessionKey::parse(&format!("agent:main:{name}")).unwrap()

@@ -89,12 +89,20 @@ async fn an_answer_and_its_state_are_one_change() {
         .row;
     assert_eq!(queue.outcome(row).await.unwrap(), None);
     assert_eq!(
-        queue.settle(row, answer("first"), NOW).await.unwrap().outcome,
+        queue
+            .settle(row, answer("first"), NOW)
+            .await
+            .unwrap()
+            .outcome,
         answer("first")
     );
     // Whoever comes second learns what is in force.
     assert_eq!(
-        queue.settle(row, failed("late"), NOW).await.unwrap().outcome,
+        queue
+            .settle(row, failed("late"), NOW)
+            .await
+            .unwrap()
+            .outcome,
         answer("first")
     );
     assert!(queue.question(row).await.unwrap().is_none());
@@ -389,4 +397,114 @@ async fn a_queue_of_the_format_before_is_taken_over_with_everything_in_it() {
     let queue = open(dir.path());
     let row = accept(&queue, message("new", "main", "x")).await.row;
     assert_eq!(row, RowId(10), "a number never comes twice");
+}
+
+fn from_chat(event: &str, lane: &str) -> Message {
+    Message {
+        source: Source::parse("channel-telegram").unwrap(),
+        session_key: SessionKey::parse(&format!("agent:main:telegram:dm:{lane}")).unwrap(),
+        class: Class::Guest,
+        place: Some(Place {
+            account: "default".into(),
+            address: event.into(),
+            lane: lane.into(),
+            sender: String::new(),
+        }),
+        session: String::new(),
+        ..message(event, "chat", "private words")
+    }
+}
+
+async fn deliver(queue: &Queue, message: Message) -> Delivered {
+    let delivery = vec![Delivery::Message(Box::new(message))];
+    queue.deliver(delivery, 1, NOW).await.unwrap().remove(0)
+}
+
+async fn delivered(queue: &Queue, message: Message) -> Waiting {
+    match deliver(queue, message).await {
+        Delivered::New(row) => *row,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn told(text: &str) -> End {
+    End {
+        outcome: answer(text),
+        reply: Some(Reply {
+            text: text.into(),
+            reply_to: "current".into(),
+        }),
+        absorbed: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_on_its_way_is_never_forgotten_and_one_that_arrived_leaves_no_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let row = delivered(&queue, from_chat("e1", "a")).await;
+    let settled = queue.settle(row.row, told("y"), NOW).await.unwrap();
+    let send = settled.send.unwrap();
+    let late = NOW + 2 * u64::try_from(limits::REMEMBERED.as_millis()).unwrap();
+    assert_eq!(queue.prune(late).await.unwrap(), 0);
+    assert_eq!(queue.outgoing().await.unwrap(), std::slice::from_ref(&send));
+    let order = queue.order(send.number).await.unwrap().unwrap();
+    assert_eq!((order.text.as_str(), order.reply_to.as_str()), ("y", "e1"));
+    let report = |fate| Report {
+        channel: "channel-telegram".into(),
+        outbox_id: send.outbox_id.clone(),
+        fate,
+        error: String::new(),
+    };
+    let elsewhere = Report {
+        channel: "channel-discord".into(),
+        ..report(Fate::Done)
+    };
+    assert_eq!(queue.report(elsewhere, late).await.unwrap(), None);
+    let again = queue
+        .report(report(Fate::Again), late)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((again.attempts, again.next_try_ms), (1, late + 2000));
+    let unknown = queue.report(report(Fate::Unknown), late).await.unwrap();
+    assert!(unknown.is_some());
+    assert_eq!(queue.report(report(Fate::Done), late).await.unwrap(), None);
+    assert_eq!(queue.tally(late).await.unwrap().unknown, 1);
+    assert!(queue.order(send.number).await.unwrap().is_none());
+    assert_eq!(queue.prune(late).await.unwrap(), 0, "it is still counted");
+    let later = late + u64::try_from(limits::REMEMBERED.as_millis()).unwrap() + 1;
+    assert_eq!(queue.prune(later).await.unwrap(), 1);
+    assert_eq!(queue.tally(later).await.unwrap(), Tally::default());
+}
+
+#[tokio::test]
+async fn a_turn_takes_in_messages_of_its_own_chat_only_whatever_the_agent_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let turn = delivered(&queue, from_chat("e1", "a")).await;
+    let mine = delivered(&queue, from_chat("e2", "a")).await;
+    let other = delivered(&queue, from_chat("e3", "b")).await;
+    let operators = accept(&queue, message("m", "main", "x")).await;
+    let absorbed = [&turn, &mine, &other, &operators].map(|row| row.turn_id.to_string());
+    let end = End {
+        absorbed: absorbed.to_vec(),
+        ..told("y")
+    };
+    let settled = queue.settle(turn.row, end, NOW).await.unwrap();
+    assert_eq!(settled.absorbed, [mine.row]);
+    let left: Vec<_> = queue.pending().await.unwrap();
+    assert_eq!(left, [other, operators]);
+    assert_eq!(
+        deliver(&queue, from_chat("e2", "a")).await,
+        Delivered::Known
+    );
+    let accounts = Message {
+        place: from_chat("e2", "a").place.map(|place| Place {
+            account: "other".into(),
+            ..place
+        }),
+        ..from_chat("e2", "a")
+    };
+    assert!(matches!(deliver(&queue, accounts).await, Delivered::New(_)));
 }
