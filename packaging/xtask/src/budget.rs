@@ -9,7 +9,7 @@ use crate::{Done, cargo};
 
 /// Package, and the most that it may consist of: packages of others, thousands of lines of our own.
 const LIMITS: &[(&str, usize, usize)] = &[
-    ("clawdbot-policy", 78, 29),
+    ("clawdbot-policy", 78, 31),
     ("clawdbot-broker", 73, 12),
     ("clawdbot-dialer", 32, 13),
     ("clawdbot-sandbox", 14, 6),
