@@ -20,7 +20,7 @@ use crate::live::Live;
 use crate::peers::Peers;
 use crate::prompt::Persona;
 use crate::sessions::{Reach, Sessions, Turnable};
-use crate::transcript::{Failure, Item, Origin, Thread};
+use crate::transcript::{Compaction, Failure, Item, Origin, Thread};
 use crate::turn::{Input, Next, Turn};
 
 /// What a turn is run with.
@@ -40,7 +40,7 @@ pub struct Drive<'a> {
 enum Done {
     Input(Input),
     /// A summary, for the record.
-    Compacted(Item, v1::Usage),
+    Compacted(Box<Compaction>),
     /// A summary could not be made, and the request may fit without one.
     NotCompacted,
 }
@@ -85,7 +85,9 @@ impl Drive<'_> {
             next = match done {
                 Ok(Done::Input(input)) => turn.step(input),
                 Ok(Done::NotCompacted) => turn.compacted(None),
-                Ok(Done::Compacted(item, used)) => {
+                Ok(Done::Compacted(done)) => {
+                    let used = done.usage;
+                    let item = Item::Compaction(*done);
                     self.record(vec![item], false, turnable).await?;
                     turn.compacted(Some(used))
                 }
@@ -193,10 +195,7 @@ impl Io<'_> {
                 };
                 let done = summariser.summarise(cut, tokens).await;
                 return Ok(match done {
-                    Ok(done) => {
-                        let used = done.usage;
-                        Done::Compacted(Item::Compaction(done), used)
-                    }
+                    Ok(done) => Done::Compacted(Box::new(done)),
                     Err(error) if failure::passes_on(error.class()) => {
                         Done::Input(Input::Model(generate_event::Event::Error(error)))
                     }

@@ -11,7 +11,7 @@ use clawdbot_proto::v1::{Restarted, TextDelta};
 use tokio::sync::{broadcast, watch};
 
 /// Events that a reader may be behind before it gets everything in one piece instead.
-const BACKLOG: usize = 256;
+const BACKLOG: usize = 64;
 
 /// Messages that may go into one turn while it runs.
 const STEERED: usize = 64;

@@ -254,7 +254,10 @@ impl Sessions {
         let content = self.index().take_unwritten();
         let path = self.index().file();
         if let Some(content) = content {
-            let write = move || Ok(write_index(&path, &content));
+            let write = move || {
+                write_index(&path, &content);
+                Ok(())
+            };
             // The job says itself what went wrong.
             let _done = self.disk.run(write).await;
         }

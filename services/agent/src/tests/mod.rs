@@ -5,6 +5,7 @@ mod rig;
 mod commands;
 mod compaction;
 mod crash;
+mod figures;
 mod lanes;
 mod models;
 mod steer;

@@ -141,6 +141,8 @@ pub struct Change {
 }
 
 /// What an entry says.
+// Most entries are messages of the model, which are the large ones.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     User {

@@ -455,6 +455,14 @@ fn when_no_model_is_left_the_first_ones_trouble_is_named_with_all_others() {
 }
 
 #[test]
+fn a_worker_that_does_not_answer_makes_room_like_a_provider_that_is_down() {
+    let mut turn = turn_of(&["a/one", "b/two"]);
+    let lost = WAITS_MS.iter().map(|_| Input::Lost);
+    let next = run(&mut turn, lost.chain([Input::Lost]).collect());
+    assert_eq!((asks(&next), turn.model()), ("t1:1.1", 1));
+}
+
+#[test]
 fn a_turn_stays_with_the_model_that_works() {
     let mut turn = turn_of(&["a/one", "b/two"]);
     let inputs = vec![
