@@ -119,6 +119,16 @@ it("a conversation joins transcript, own messages and events without losing or d
     known.history([line("user", "q0", "t0"), line("assistant", "a0", "t0"), line("user", "q1", "t1")]);
     all.failed = look(known);
 
+    for (const [state, more] of [["final", { message: said("a1") }], ["error", { errorMessage: "no" }]]) {
+      known = new Conversation();
+      known.history([line("user", "q1", "t1"), ...(state === "final" ? [line("assistant", "a1", "t1")] : [])]);
+      known.ask("r1", "q1", 1);
+      known.accepted("r1", undefined);
+      known.chat({ runId: "r1", state, ...more });
+      known.history([line("user", "q1", "t1"), ...(state === "final" ? [line("assistant", "a1", "t1")] : [])]);
+      all[`${state} again`] = look(known);
+    }
+
     known = new Conversation();
     known.agent({ runId: "other", turnId: "t5", stream: "lifecycle", data: { phase: "start" } });
     all.foreign = look(known);
@@ -144,6 +154,8 @@ it("a conversation joins transcript, own messages and events without losing or d
     again: ["q1/half of it/done"],
     late: ["q0/a0/done", "q1//waiting"],
     failed: ["q0/a0/done", "q1//failed", "q2//unsent"],
+    "final again": ["q1/a1/done"],
+    "error again": ["q1//failed"],
     foreign: ["null//waiting"],
     foreignEnd: ["theirs/x/done", "done"],
     restarted: ["q1/right/running", 0],

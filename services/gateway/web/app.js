@@ -104,8 +104,8 @@ function ended(name, turn, runId) {
   if (name === state.session) {
     update.now();
     $("announcer").textContent = view.spoken(turn);
-    // A command may have begun a new session.
-    if (turn.question?.startsWith("/") ?? true) loadHistory();
+    // A command may have begun a new session; a turn without a name stands twice until the transcript is read again.
+    if (!turn.turnId || (turn.question?.startsWith("/") ?? true)) loadHistory();
   }
   if (!state.sessions.includes(name)) loadSessions();
 }

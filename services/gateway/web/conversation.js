@@ -9,9 +9,10 @@ const UNFINISHED = ["unsent", "waiting", "running"];
  *  runId: our id of the message, if it is ours · turnId: the gateway's · question: null until known · at: ms since 1970 ·
  *  text: the answer so far · tools: {id, name, summary, offset in the text, state: running | done | failed} ·
  *  state: unsent | waiting | running | done | stopped | failed | open (in the transcript, and without an end) ·
- *  error: in words, when it failed · isCut: the answer ends early. */
+ *  error: in words, when it failed · isTaken: the gateway has our message · isCut: the answer ends early. */
 const turn = (known) => ({
-  runId: null, turnId: null, question: null, at: 0, text: "", tools: [], state: "open", error: "", isCut: false, ...known,
+  runId: null, turnId: null, question: null, at: 0, text: "", tools: [], state: "open", error: "",
+  isTaken: false, isCut: false, ...known,
 });
 
 export const isUnfinished = (turn) => UNFINISHED.includes(turn.state);
@@ -34,6 +35,7 @@ export class Conversation {
     // The transcript, or another page's view of the turn, was faster.
     if (double) this.turns.splice(this.turns.indexOf(double), 1);
     asked.turnId = turnId ?? asked.turnId;
+    asked.isTaken = true;
     if (asked.state === "unsent") asked.state = "waiting";
   }
 
@@ -107,7 +109,7 @@ export class Conversation {
     const now = recorded(messages);
     let place = -1;
     for (const known of this.turns) {
-      const at = now.findIndex((turn) => known.turnId && turn.turnId === known.turnId);
+      const at = now.findIndex((turn) => isSame(known, turn));
       if (at >= 0) {
         now[at] = join(known, now[at]);
         place = at;
@@ -118,6 +120,14 @@ export class Conversation {
     }
     this.turns = now;
   }
+}
+
+/** Whether a turn of the transcript is this one. The gateway no longer names the turn of a message that had ended when it
+ *  was sent again: of those that went wrong, the question is in the transcript, without an answer. */
+function isSame(known, recorded) {
+  if (known.turnId) return known.turnId === recorded.turnId;
+  return known.isTaken && ["failed", "stopped"].includes(known.state)
+    && recorded.state === "open" && recorded.question === known.question;
 }
 
 /** The turns of a transcript. */
@@ -140,6 +150,7 @@ function recorded(messages) {
 
 /** The same turn as it is known here and in the transcript. */
 function join(known, recorded) {
+  known.turnId = recorded.turnId;
   known.question = recorded.question ?? known.question;
   known.at = recorded.at;
   // How it went wrong is not in the transcript.
