@@ -1,4 +1,4 @@
-//! Servers that are not ours, by hand: PEER_API and PEER_URL name one, PEER_MODEL its model, PEER_KEY a key, PEER_PROMPT
+//! What is run by hand. Servers that are not ours: PEER_API and PEER_URL name one, PEER_MODEL its model, PEER_KEY a key, PEER_PROMPT
 //! the question, PEER_TIMES how often it is asked, PEER_TOOL whether a tool is offered. Prints what came of it.
 
 use std::env;
@@ -102,4 +102,53 @@ async fn a_peer_answers() {
         rig.shared.profiles().forget();
     }
     println!("health: {:?}", rig.shared.health.now().problems);
+}
+
+/// Middle of the measured times, in microseconds.
+fn median(mut times: Vec<u128>) -> u128 {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Prints what the worker adds to an answer of twenty pieces, everything in one thread: the provider asked directly over a
+/// kept connection, and through agent's edge, policy and worker. Worth reading with optimisation only.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn what_the_worker_adds() {
+    const TIMES: usize = 500;
+    for api in super::requests::APIS {
+        let rig = Rig::new(api).await;
+        rig.provider.bench(20);
+        let settings = rig.shared.settings.clone().borrow().clone();
+        let Some(Ok(settings)) = settings else {
+            panic!("no settings")
+        };
+        let target = settings.target("m");
+        let body: bytes::Bytes = crate::wire::encode(&target, &request()).unwrap().into();
+        let (mut direct, mut through) = (Vec::new(), Vec::new());
+        for _ in 0..TIMES {
+            let start = Instant::now();
+            let path = settings.api.path();
+            let sent =
+                crate::transport::request(&settings, http::Method::POST, path, body.clone(), None);
+            let limits = clawdbot_http::Limits::default();
+            let transport = &rig.shared.transport;
+            let mut answer = transport
+                .send(&settings, sent.unwrap(), &limits)
+                .await
+                .unwrap();
+            while answer.body_mut().next().await.is_some() {}
+            transport
+                .pool()
+                .give(answer.into_body().into_connection().await.unwrap());
+            direct.push(start.elapsed().as_micros());
+        }
+        for _ in 0..TIMES {
+            let start = Instant::now();
+            rig.ask(request()).await;
+            through.push(start.elapsed().as_micros());
+        }
+        let (direct, through) = (median(direct), median(through));
+        println!("{api}: directly {direct} us, through the worker {through} us");
+    }
 }

@@ -75,6 +75,7 @@ impl Body for Records {
             self.repeats -= 1;
             return Poll::Ready(self.records.front().cloned().map(|r| Ok(Frame::data(r))));
         }
+        let after = self.after;
         match self.records.pop_front() {
             Some(record) => {
                 if !self.gap.is_zero() {
@@ -82,7 +83,7 @@ impl Body for Records {
                 }
                 Poll::Ready(Some(Ok(Frame::data(record))))
             }
-            None => match { self.after } {
+            None => match after {
                 After::End => Poll::Ready(None),
                 // Whoever waits is asked again after what was said has left.
                 After::Cut if !std::mem::replace(&mut self.flushed, true) => {

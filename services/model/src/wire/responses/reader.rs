@@ -125,10 +125,11 @@ impl Reader {
                 self.tally
                     .thinking(json::parse::<Delta<'_>>(data)?.delta, out)?;
             }
-            b"response.reasoning_summary_part.added" => {
-                if json::parse::<Part>(data)?.summary_index > 0 {
-                    self.tally.thinking("\n\n", out)?;
-                }
+            // Parts of a summary are paragraphs.
+            b"response.reasoning_summary_part.added"
+                if json::parse::<Part>(data)?.summary_index > 0 =>
+            {
+                self.tally.thinking("\n\n", out)?;
             }
             b"response.output_item.done" => {
                 let done: Done<'_> = json::parse(data)?;
