@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{Body, Connection, HttpError, Limits};
 
 /// How many connections wait at most; one too many is closed.
-const MOST: usize = 16;
+const MOST: usize = 32;
 /// How long a connection waits before it is closed. Short of what servers commonly grant.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use clawdbot_identity::Role;
 use tokio::sync::watch;
 
-/// Connections of one role that are relayed at a time. Two descriptors each: all roles together stay
-/// well below the profile's limit of 1024.
-pub const RELAYS_PER_ROLE: usize = 32;
+/// Connections of one role that are relayed at a time: more than a worker uses. Two descriptors each: all roles together stay
+/// below the profile's limit of 4096.
+pub const RELAYS_PER_ROLE: usize = 160;
 
 #[derive(Debug, Default)]
 struct State {

@@ -21,8 +21,8 @@ use crate::settings::Settings;
 use crate::spending::{Spending, admit};
 use crate::transport::Transport;
 
-/// Requests that are at the provider at the same time; more of them wait. Each may need a descriptor.
-const CONCURRENT: usize = 256;
+/// Requests that are at the provider at the same time; more of them wait. Fewer than the dialer relays.
+const CONCURRENT: usize = 128;
 
 /// The slice in force: nothing yet, usable, or not.
 pub type Configured = Option<Result<Arc<Settings>, Fault>>;
