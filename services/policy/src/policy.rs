@@ -259,7 +259,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Takes what a worker says about itself.
+    /// Takes what a worker says about itself. One that is about to end, since the configuration has no use for it any
+    /// more, is not listened to.
     ///
     /// # Errors
     /// What is wrong with the report.
@@ -268,6 +269,14 @@ impl Policy {
         role: &str,
         report: v1::HealthReport,
     ) -> Result<(), &'static str> {
+        let planned = self
+            .in_force
+            .borrow()
+            .as_ref()
+            .is_none_or(|in_force| slices::is_planned(&in_force.settings, role));
+        if !planned {
+            return Ok(());
+        }
         let news = lock(&self.health).report(role, report, unix_ms())?;
         for problem in news.begun {
             warn!(worker = role, code = problem.code, "{}", problem.message);

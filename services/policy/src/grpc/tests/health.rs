@@ -72,6 +72,15 @@ async fn the_command_line_learns_what_a_worker_said_and_whether_it_should_run() 
     bench.load().await;
     assert!(!health(&bench, "model-anthropic").await.reported);
     assert!(bench.policy.problems().borrow().is_empty());
+    // What it says before it ends changes nothing.
+    report(
+        &bench,
+        "model-anthropic",
+        &[("model.unavailable", "no address")],
+    )
+    .await
+    .unwrap();
+    assert!(bench.policy.problems().borrow().is_empty());
 }
 
 #[tokio::test]
