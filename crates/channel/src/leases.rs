@@ -2,6 +2,7 @@
 //! restart and a withdrawn one is not used any longer.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,8 +93,8 @@ fn held(reply: LeaseReply) -> std::io::Result<Leased> {
     for leased in reply.secrets {
         let bytes = Zeroizing::new(leased.secret);
         // The first of a profile is the one to try first.
-        if !secrets.contains_key(&leased.profile) {
-            secrets.insert(leased.profile, Arc::new(Secret::new(bytes)?));
+        if let Entry::Vacant(first) = secrets.entry(leased.profile) {
+            first.insert(Arc::new(Secret::new(bytes)?));
         }
     }
     Ok(Leased {
