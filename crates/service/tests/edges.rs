@@ -91,6 +91,11 @@ impl Access for FakePolicy {
         self.count().await;
         Ok(Response::new(AdmitReply::default()))
     }
+
+    async fn present(&self, _: Request<PresentRequest>) -> Result<Response<AdmitReply>, Status> {
+        self.count().await;
+        Ok(Response::new(AdmitReply::default()))
+    }
 }
 
 type Snapshots = tokio_stream::wrappers::ReceiverStream<Result<Snapshot, Status>>;
