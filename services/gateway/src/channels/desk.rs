@@ -54,14 +54,12 @@ impl Desk {
                 handle: handle.clone(),
                 channel: channel.to_owned(),
             };
+            // Without a decision nothing is refused: the worker comes again with the same.
             let reply = AccessClient::new(self.policy.clone())
                 .present(request)
-                .await?;
+                .await
+                .map_err(|status| Status::unavailable(status.message()))?;
             let decided = match reply.into_inner().outcome {
-                // No judgement of the message: while policy has no configuration, it refuses everything.
-                Some(Admittance::Refusal(refusal)) if refusal.rule == "config.none" => {
-                    return Err(Status::unavailable(refusal.message));
-                }
                 Some(Admittance::Refusal(refusal)) => Err(refusal),
                 Some(Admittance::Admission(admission)) => Ok(admitted(&admission)?),
                 None => {
