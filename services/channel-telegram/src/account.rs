@@ -35,7 +35,7 @@ impl Account {
     }
 
     /// Its name in the configuration.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.settings.account
     }
 
@@ -78,7 +78,7 @@ impl Accounts {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *all = accounts
             .into_iter()
-            .map(|account| (account.name().to_owned(), account))
+            .map(|account| (account.id().to_owned(), account))
             .collect();
     }
 }

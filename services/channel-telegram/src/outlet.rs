@@ -310,7 +310,7 @@ async fn say(
     match answer {
         Ok(message) => {
             let id = message["message_id"].as_i64().unwrap_or(0);
-            let preview: Preview = (account.name().to_owned(), chat, id);
+            let preview: Preview = (account.id().to_owned(), chat, id);
             Outcome::Done(serde_json::to_string(&preview).unwrap_or_default())
         }
         Err(error) => outcome(error, chat),

@@ -83,7 +83,7 @@ pub(crate) struct Poller {
 impl Poller {
     pub(crate) fn new(account: Arc<Account>, ports: Ports) -> Self {
         Self {
-            trouble: Trouble::new(account.name()),
+            trouble: Trouble::new(account.id()),
             account,
             ports,
             seen: Seen::default(),
@@ -97,7 +97,7 @@ impl Poller {
         let Some(me) = self.introduce().await else {
             return;
         };
-        info!(account = self.account.name(), bot = %me.username, "receiving");
+        info!(account = self.account.id(), bot = %me.username, "receiving");
         let client = Arc::clone(&self.account);
         tokio::spawn(async move { publish_commands(&client.client).await });
         loop {
@@ -147,16 +147,16 @@ impl Poller {
 
     fn worked(&mut self) {
         if self.trouble.worked(Instant::now()) {
-            self.ports.health.works(self.account.name());
+            self.ports.health.works(self.account.id());
         }
     }
 
     /// Waits as the failure asks for; no when there is nothing more to try.
     async fn failed(&mut self, error: &CallError) -> bool {
         let reaction = self.trouble.failed(error, Instant::now(), random());
-        debug!(account = self.account.name(), %error, pause = ?reaction.pause, "Telegram did not answer as hoped");
+        debug!(account = self.account.id(), %error, pause = ?reaction.pause, "Telegram did not answer as hoped");
         if let Some((code, message)) = reaction.problem {
-            let name = self.account.name();
+            let name = self.account.id();
             // The first words for it stay, lest the same trouble look like many.
             if self.ports.health.code_of(name).as_deref() != Some(code) {
                 self.ports.health.problem(name, code, &message);
@@ -188,7 +188,7 @@ impl Poller {
     }
 
     fn cursor(&self) -> Option<Cursor> {
-        self.ports.cursors.get(self.account.name())
+        self.ports.cursors.get(self.account.id())
     }
 
     /// Settles a batch and moves on.
@@ -208,11 +208,11 @@ impl Poller {
         self.settle(album::join(incoming)).await;
         let before = self.cursor();
         let Some(behind) = Cursor::behind(batch.iter().filter_map(update_id), now_ms()) else {
-            warn!(account = self.account.name(), "updates without numbers");
+            warn!(account = self.account.id(), "updates without numbers");
             sleep(self.repeats.failed(Instant::now(), random())).await;
             return;
         };
-        self.ports.cursors.set(self.account.name(), behind);
+        self.ports.cursors.set(self.account.id(), behind);
         // A server that repeats what it was told to forget is not asked in a circle.
         if before.is_some_and(|before| !behind.is_after(&before)) {
             sleep(self.repeats.failed(Instant::now(), random())).await;
@@ -233,7 +233,7 @@ impl Poller {
                         continue;
                     }
                     let backlog = said.date <= self.since - BACKLOG;
-                    let name = self.account.name();
+                    let name = self.account.id();
                     match admit(&self.ports.policy, name, &said, backlog).await {
                         Verdict::Admitted(message) => messages.push(*message),
                         Verdict::Answered(text) => self.answer(&said, text),
@@ -265,7 +265,7 @@ impl Poller {
 
     /// Both sides of a move say it; the second time it is known.
     fn moved(&self, from: i64, to: i64) {
-        let account = self.account.name().to_owned();
+        let account = self.account.id().to_owned();
         let (from, to) = (from.to_string(), to.to_string());
         let known = self.ports.journal.ledger().moved(&account, &from) == to;
         if !known {
@@ -289,7 +289,7 @@ impl Poller {
                 Err(error) => Err(error),
             };
             if let Err(error) = sent {
-                warn!(account = account.name(), %error, "a pairing answer may not have arrived");
+                warn!(account = account.id(), %error, "a pairing answer may not have arrived");
             }
         });
     }

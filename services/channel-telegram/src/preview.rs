@@ -30,7 +30,7 @@ pub(crate) fn visible(text: &str, blocks: bool) -> Option<&str> {
 /// Up to the last line or sentence end, once there is a block's worth.
 fn whole_blocks(text: &str) -> Option<&str> {
     let ends = text.match_indices(['\n', '.', '!', '?', '。']);
-    let end = ends.map(|(at, found)| at + found.len()).last()?;
+    let end = ends.map(|(at, found)| at + found.len()).next_back()?;
     let shown = text[..end].trim_end();
     (shown.chars().count() >= BLOCK).then_some(shown)
 }
