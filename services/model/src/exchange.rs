@@ -246,7 +246,7 @@ impl Exchange {
     }
 
     /// Tries again, tries another profile, or tells the agent.
-    async fn failed(&mut self, fault: Fault, ready: Box<Ready>) {
+    async fn failed(&mut self, mut fault: Fault, ready: Box<Ready>) {
         let fresh = !self.begun && self.events.is_empty();
         info!(
             request = self.request.request_id,
@@ -262,19 +262,18 @@ impl Exchange {
             return;
         }
         if let Some(lease) = &ready.lease {
-            let pauses = &ready.settings.pauses;
-            self.shared.profiles().failed(
+            let rest = self.shared.profiles().failed(
                 &ready.profile,
                 fault.kind,
                 fault.retry_after,
-                pauses,
+                &ready.settings.pauses,
                 Instant::now(),
             );
-            let rests = matches!(
-                fault.kind,
-                Kind::Auth | Kind::Billing | Kind::RateLimit | Kind::Timeout
-            );
-            if fresh && rests {
+            // A refused key is not a matter of time.
+            if fault.kind != Kind::Auth {
+                fault.retry_after = rest.or(fault.retry_after);
+            }
+            if fresh && rest.is_some() {
                 self.tried.push(ready.profile.clone());
                 if let Ok(profile) = self.choose(lease, &ready.settings) {
                     self.told(&fault, &ready.settings, Some((lease, &ready.profile)));

@@ -113,7 +113,8 @@ impl Profiles {
         }
     }
 
-    /// The profile failed for good. What the profile cannot help, such as a provider that is down, brings no rest.
+    /// The profile failed for good; the rest that it takes now. What the profile cannot help, such as a provider that is
+    /// down, brings none.
     pub fn failed(
         &mut self,
         profile: &str,
@@ -121,7 +122,7 @@ impl Profiles {
         asked: Option<Duration>,
         pauses: &Pauses,
         now: Instant,
-    ) {
+    ) -> Option<Duration> {
         let record = self.record(profile);
         let quiet = record
             .last_failure
@@ -142,13 +143,14 @@ impl Profiles {
                 let grown = FIRST.saturating_mul(5_u32.pow((record.failures - 1).min(3)));
                 grown.min(LONGEST).max(asked.unwrap_or_default())
             }
-            _ => return,
+            _ => return None,
         };
         record.last_failure = Some(now);
         record.rests = Some(Rest {
             until: now + rest,
             why,
         });
+        Some(rest)
     }
 
     /// Keys were exchanged: nothing that was known of the old ones counts.

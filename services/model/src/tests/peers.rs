@@ -1,5 +1,5 @@
-//! What is run by hand. Servers that are not ours: PEER_API and PEER_URL name one, PEER_MODEL its model, PEER_KEY a key, PEER_PROMPT
-//! the question, PEER_TIMES how often it is asked, PEER_TOOL whether a tool is offered. Prints what came of it.
+//! What is run by hand. Servers that are not ours: PEER_API and PEER_URL name one, PEER_MODEL its model, PEER_KEY a key,
+//! PEER_PROMPT the question, PEER_TIMES how often it is asked, PEER_TOOL whether a tool is offered. Prints what came of it.
 
 use std::env;
 
@@ -119,7 +119,8 @@ async fn what_the_worker_adds() {
     for api in super::requests::APIS {
         let rig = Rig::new(api).await;
         rig.provider.bench(20);
-        let settings = rig.shared.settings.clone().borrow().clone();
+        let mut settings = rig.shared.settings.clone();
+        let settings = settings.wait_for(Option::is_some).await.unwrap().clone();
         let Some(Ok(settings)) = settings else {
             panic!("no settings")
         };

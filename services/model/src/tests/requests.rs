@@ -136,6 +136,14 @@ async fn a_long_pause_is_the_agent_s_to_judge_and_the_profile_rests_without_netw
     assert_eq!(class, ModelErrorClass::RateLimit);
     assert!((1..=90).contains(&error.retry_after_seconds));
     assert_eq!(rig.provider.asked().len(), 1);
+
+    // A shorter pause is told as long as the rest that follows from it.
+    rig.shared.profiles().forget();
+    for _ in 0..3 {
+        rig.provider
+            .fault(Fault::status(429).with_header("retry-after", "0"));
+    }
+    assert_eq!(rig.error().await.1.retry_after_seconds, 60);
 }
 
 #[tokio::test]
@@ -160,6 +168,7 @@ async fn a_kept_connection_that_the_server_ends_costs_the_agent_nothing() {
 async fn an_agent_that_hangs_up_ends_the_connection_to_the_provider() {
     for api in APIS {
         let rig = Rig::new(api).await;
+        let permits = rig.shared.permits.available_permits();
         let mut open = rig.provider.open();
         rig.provider.fault(Fault::Stall);
         let mut stream = rig.open(request()).await;
@@ -176,7 +185,7 @@ async fn an_agent_that_hangs_up_ends_the_connection_to_the_provider() {
         requests.wait_for(|count| *count == 2).await.unwrap();
         drop(stream);
         open.wait_for(|open| *open == 0).await.unwrap();
-        assert_eq!(rig.shared.permits.available_permits(), 256);
+        assert_eq!(rig.shared.permits.available_permits(), permits);
     }
 }
 
