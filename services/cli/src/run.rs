@@ -14,7 +14,8 @@ use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, compact};
 use crate::place::Place;
 use crate::{
-    access, check, config, credentials, doctor, login, logs, pairing, sessions, status, topology, up,
+    access, check, config, credentials, doctor, login, logs, pairing, sessions, status, topology,
+    up,
 };
 
 /// The whole program.
