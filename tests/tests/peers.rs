@@ -2,6 +2,7 @@
 //! this machine answers. They are installed by `cargo xtask test --full`; without them each test says that it is skipped.
 
 use clawdbot_fakes::provider::Provider;
+use clawdbot_fakes::telegram::{Telegram, serve_control};
 use clawdbot_proto::v1::chat_event::Event;
 use clawdbot_tests::peers::{Peers, Server, free_port, passes, script, workshop};
 use clawdbot_tests::{Product, Scratch, Start};
@@ -269,5 +270,122 @@ async fn a_server_that_speaks_all_protocols_is_understood() {
             "{name}: {text}"
         );
     }
+    assert_eq!(product.stop(), Some(0));
+}
+
+const BOT: &str = "4242:AAE-test_token";
+
+/// A Telegram bot that everybody may write to, with this model.
+fn configure_telegram(
+    scratch: &Scratch,
+    root: &str,
+    model: &str,
+    providers: &Value,
+    parameters: &Value,
+) {
+    let configuration = json!({
+        "agents": { "defaults": { "model": model, "models": parameters } },
+        "models": { "providers": providers },
+        "channels": { "telegram": { "apiRoot": root, "dmPolicy": "open", "allowFrom": ["*"] } },
+    });
+    scratch.configure(&configuration.to_string());
+}
+
+/// What a real bot relies on, said by the two libraries that most bots are made with.
+#[tokio::test]
+async fn the_telegram_of_our_tests_satisfies_clients_of_others() {
+    let Some(peers) = Peers::find("the_telegram_of_our_tests_satisfies_clients_of_others") else {
+        return;
+    };
+    let telegram = Telegram::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let port = free_port();
+    tokio::spawn(serve_control(
+        ([127, 0, 0, 1], port).into(),
+        telegram.clone(),
+    ));
+    let api = format!("http://{}", telegram.address());
+    let control = format!("http://127.0.0.1:{port}");
+    let scratch = Scratch::new();
+    let place = workshop(&peers, &scratch, "fakes/foreign");
+    let mut python = peers.python(&scratch);
+    python.arg(place.join("ptb.py")).args([&api, &control]);
+    let mut node = peers.node(&scratch);
+    node.arg("grammy.mjs")
+        .args([&api, &control])
+        .current_dir(&place);
+    // The server lives in this runtime.
+    let checked = tokio::task::spawn_blocking(move || {
+        for command in [&mut python, &mut node] {
+            let said = passes(command).stdout;
+            assert!(said.contains("as expected"), "{said}");
+        }
+    });
+    checked.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_telegram_of_others_is_understood() {
+    let Some(peers) = Peers::find("a_telegram_of_others_is_understood") else {
+        return;
+    };
+    let provider = Provider::start().await.unwrap();
+    let scratch = Scratch::new();
+    let place = workshop(&peers, &scratch, "fakes/foreign");
+    let port = free_port();
+    let mut node = peers.node(&scratch);
+    node.arg("test_api.mjs")
+        .args([&port.to_string(), "You said: question"])
+        .current_dir(&place);
+    let providers = json!({ "echo": {
+        "baseUrl": format!("http://{}/v1", provider.address()), "api": "openai-completions",
+    } });
+    let root = format!("http://127.0.0.1:{port}");
+    configure_telegram(&scratch, &root, "echo/m", &providers, &json!({}));
+    let product = Start::new()
+        .variable("TELEGRAM_BOT_TOKEN", BOT)
+        .up(&scratch);
+    let said = tokio::task::spawn_blocking(move || passes(&mut node).stdout);
+    let said = said.await.unwrap();
+    assert!(said.contains("answer as expected"), "{said}");
+    assert_eq!(product.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_real_model_answers_over_telegram() {
+    let Some(peers) = Peers::find("a_real_model_answers_over_telegram") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let server = real_model(&peers, &scratch);
+    let telegram = Telegram::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    telegram.bot(BOT, |_| ());
+    let root = format!("http://{}", telegram.address());
+    let few = json!({ "params": { "maxTokens": 24 } });
+    configure_telegram(
+        &scratch,
+        &root,
+        "messages/smol",
+        &real_providers(&server),
+        &json!({ "messages/smol": few }),
+    );
+    let product = Start::new()
+        .variable("TELEGRAM_BOT_TOKEN", BOT)
+        .up(&scratch);
+    telegram.bot(BOT, |bot| {
+        bot.write("message", json!({ "chat": 77, "text": "Say hello." }))
+    });
+    let answered = telegram.until(BOT, |bot| !bot.sent.is_empty());
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(120), answered).await;
+    assert!(in_time.is_ok(), "{}", product.log());
+    telegram.bot(BOT, |bot| {
+        assert_eq!(
+            (bot.sent.len(), bot.sent[0].chat),
+            (1, 77),
+            "{:?}",
+            bot.sent
+        );
+        assert!(bot.sent[0].text.len() > 3, "{:?}", bot.sent);
+        assert!(bot.actions.iter().any(|(_, _, action)| action == "typing"));
+    });
     assert_eq!(product.stop(), Some(0));
 }
