@@ -5,7 +5,6 @@ mod rig;
 mod commands;
 mod compaction;
 mod crash;
-mod figures;
 mod lanes;
 mod models;
 mod steer;
