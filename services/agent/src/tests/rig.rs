@@ -333,17 +333,6 @@ impl Rig {
         self.requests.recv().await.unwrap()
     }
 
-    /// From here on every request is answered at once with the same text.
-    pub fn answers_by_itself(&mut self, text: &'static str) {
-        let (_, nobody) = mpsc::unbounded_channel();
-        let mut requests = std::mem::replace(&mut self.requests, nobody);
-        tokio::spawn(async move {
-            while let Some(asked) = requests.recv().await {
-                asked.answer(text);
-            }
-        });
-    }
-
     /// Whether the model was not asked beyond what the test has seen.
     pub fn nothing_asked(&mut self) -> bool {
         self.requests.try_recv().is_err()
