@@ -75,9 +75,10 @@ fn the_web_chat_works_in_a_browser() {
     let programs = clawdbot_tests::binary("clawdbot");
     let mut command = peers.node(&scratch);
     command
-        .args(["--test", "webchat.mjs"])
+        .args(["--test", "parts.mjs", "webchat.mjs"])
         .current_dir(place)
-        .env("CLAWDBOT_BIN_DIR", programs.parent().unwrap());
+        .env("CLAWDBOT_BIN_DIR", programs.parent().unwrap())
+        .env("CLAWDBOT_WEB", script("../services/gateway/web"));
     passes(&mut command);
 }
 

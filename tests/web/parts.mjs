@@ -1,14 +1,15 @@
-// The parts of the web chat by themselves: Markdown and the state of a conversation. Run with `node --test parts.mjs` after
-// `npm ci`; the product is not needed.
+// The parts of the web chat by themselves: Markdown and the state of a conversation. Run with `node --test parts.mjs` as
+// webchat.mjs; the product is not needed. CLAWDBOT_WEB names the page's folder if it is not where the repository has it.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import http from "node:http";
+import { pathToFileURL } from "node:url";
 import { after, before, it } from "node:test";
 
 import { launch } from "./browser.mjs";
 
-const FILES = new URL("../../services/gateway/web/", import.meta.url);
+const FILES = process.env.CLAWDBOT_WEB ? pathToFileURL(process.env.CLAWDBOT_WEB + "/") : new URL("../../services/gateway/web/", import.meta.url);
 
 let browser, server, page;
 

@@ -1,6 +1,7 @@
 // The web chat in a real browser against the whole product. Run with
 //   CLAWDBOT_BIN_DIR=target/debug node --test webchat.mjs
-// after `npm ci`. With SHOTS=FOLDER pictures are left there, for a person to look at.
+// with the packages of tests/peers in a node_modules beside it. With SHOTS=FOLDER pictures are left there, for a person to
+// look at.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";

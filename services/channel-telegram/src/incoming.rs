@@ -141,7 +141,11 @@ pub(crate) fn read(update: &Update, me: &Me) -> Incoming {
         date: message.date,
         edited,
         album: message.media_group_id.clone().filter(|_| !edited),
-        context: context(message, me),
+        // A command is one only where it stands first.
+        context: match words.starts_with('/') {
+            true => Vec::new(),
+            false => context(message, me),
+        },
         attachments,
         words: bounded(&for_the_bot(words, me)),
     }))

@@ -173,6 +173,8 @@ fn what_is_not_said_is_put_in_words() {
         text(json!({ "reply_to_message": replied })),
         "[in reply to Bo b: \"x y\"]\nhi"
     );
+    let command = json!({ "reply_to_message": replied, "text": "/stop" });
+    assert_eq!(text(command), "/stop");
     let quoted = json!({ "reply_to_message": replied, "quote": { "text": "only this" } });
     assert!(text(quoted).starts_with("[in reply to Bo b: \"only this\"]"));
     assert_eq!(text(json!({ "text": "/status@my_bot now" })), "/status now");

@@ -6,5 +6,4 @@
 mod inbound;
 mod kill;
 mod outbound;
-mod peer;
 mod rig;

@@ -128,7 +128,10 @@ fn conclude(status: &HealthStatus, role: &str, version: u64) -> Option<Verdict> 
     if !status.planned {
         return Some(Verdict::unchecked(
             "not_in_use",
-            format!("the configuration does not use {role}"),
+            format!(
+                "the configuration does not use {}",
+                role.split_once('-').map_or(role, |(_, name)| name)
+            ),
             Some(in_use(role)),
         ));
     }

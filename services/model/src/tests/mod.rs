@@ -2,6 +2,5 @@
 
 mod bad_input;
 mod keys;
-mod peers;
 mod requests;
 mod rig;

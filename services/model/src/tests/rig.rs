@@ -147,16 +147,6 @@ impl Rig {
             "anthropic-messages" | "ollama" => format!("http://{address}"),
             _ => format!("http://{address}/v1"),
         };
-        Self::at(provider, api, base_url, Patience::of(LIMITS)).await
-    }
-
-    /// A worker for a provider somewhere else; the fake one is not used.
-    pub async fn peer(api: &str, base_url: &str) -> Self {
-        let unused = Provider::start().await.unwrap();
-        Self::at(unused, api, base_url.into(), Patience::of(LIMITS)).await
-    }
-
-    async fn at(provider: Provider, api: &str, base_url: String, patience: Patience) -> Self {
         let me = Role::model(&InstanceName::parse("p").unwrap());
         let policy = Policy {
             refuses: Arc::default(),
@@ -178,7 +168,7 @@ impl Rig {
         let transport = Transport::new(
             dialer(&dials, &unreachable),
             Tls::public().unwrap(),
-            patience,
+            Patience::of(LIMITS),
         );
         let slice = v1::ModelSlice {
             provider: "p".into(),
