@@ -62,9 +62,10 @@ fn agrees(role: &str, seen: Seen, claimed: &Value) {
     if own != 0 {
         assert!(seen.descriptors().is_err(), "{role}");
     }
-    // One thread works; a second one waits for the disk or computes a password hash.
+    // One thread works; others wait for the disk or compute a password hash, in an agent two of them sync.
     let threads: u32 = status["Threads"].parse().unwrap();
-    assert!(threads <= 2, "{role}: {threads} threads");
+    let most = if role.starts_with("agent-") { 4 } else { 2 };
+    assert!(threads <= most, "{role}: {threads} threads");
 }
 
 #[test]
