@@ -15,13 +15,15 @@ use tokio::time::{Instant, timeout};
 
 use crate::limits::HEAD_BYTES;
 use crate::watched::{Received, Watched};
-use crate::{Body, HttpError, Limits, Tls};
+use crate::{BaseUrl, Body, HttpError, Limits, Tls};
 
 /// A connection that is ready for a request. Dropping it, or the [`Body`] it became, closes the socket.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Driver,
     host: HeaderValue,
+    destination: Destination,
+    tls: bool,
     received: Received,
     reused: bool,
 }
@@ -45,7 +47,7 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = tls.connect(destination.host(), stream).await?;
-        Self::open(stream, destination, 443).await
+        Self::open(stream, destination, true).await
     }
 
     /// Speaks without encryption: only for an address that the configuration itself names with `http://`.
@@ -56,18 +58,15 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        Self::open(stream, destination, 80).await
+        Self::open(stream, destination, false).await
     }
 
-    async fn open<S>(
-        stream: S,
-        destination: &Destination,
-        default_port: u16,
-    ) -> Result<Self, HttpError>
+    async fn open<S>(stream: S, destination: &Destination, tls: bool) -> Result<Self, HttpError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let authority = destination.to_string();
+        let default_port = if tls { 443 } else { 80 };
         let host = match authority.strip_suffix(&format!(":{default_port}")) {
             Some(host) => HeaderValue::from_str(host),
             None => HeaderValue::from_str(&authority),
@@ -85,6 +84,8 @@ impl Connection {
             sender,
             driver,
             host,
+            destination: destination.clone(),
+            tls,
             received,
             reused: false,
         })
@@ -145,6 +146,12 @@ impl Connection {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         *request.version_mut() = http::Version::HTTP_11;
         Ok(request.map(Full::new))
+    }
+
+    /// Whether it leads to this server, spoken to in this way. The path is each request's own.
+    #[must_use]
+    pub fn leads_to(&self, server: &BaseUrl) -> bool {
+        self.tls == server.tls() && self.destination == *server.destination()
     }
 
     /// Whether the server has not ended the connection, as far as is known.

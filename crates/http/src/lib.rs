@@ -6,10 +6,10 @@
 //!
 //! ```no_run
 //! # use bytes::Bytes;
-//! # use clawdbot_http::{Connection, HttpError, Limits, Pool};
+//! # use clawdbot_http::{BaseUrl, Connection, HttpError, Limits, Pool};
 //! # async fn fresh() -> Result<Connection, HttpError> { Err(HttpError::Closed) }
-//! # async fn ask(pool: &Pool, request: http::Request<Bytes>) -> Result<(), HttpError> {
-//! let mut answer = pool.send(request, &Limits::default(), fresh).await?;
+//! # async fn ask(pool: &Pool, server: &BaseUrl, request: http::Request<Bytes>) -> Result<(), HttpError> {
+//! let mut answer = pool.send(server, request, &Limits::default(), fresh).await?;
 //! while let Some(piece) = answer.body_mut().next().await {
 //!     let _: Bytes = piece?;
 //! }

@@ -1,5 +1,6 @@
-//! Connections that wait for their next request, all of one server. A waiting one that the server closes meanwhile is no
-//! failure of the server: the request goes once more over a fresh one, and nobody else hears of it.
+//! Connections that wait for their next request. A request is sent only over one that leads to its own server, also when
+//! that server's address changes while connections are in use. A waiting one that the server closes meanwhile is no failure
+//! of the server: the request goes once more over a fresh one, and nobody else hears of it.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,14 +10,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{Body, Connection, HttpError, Limits};
+use crate::{BaseUrl, Body, Connection, HttpError, Limits};
 
-/// How many connections wait at most; one too many is closed.
-const MOST: usize = 32;
 /// How long a connection waits before it is closed. Short of what servers commonly grant.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The waiting connections of one server. Cheap to clone; all clones share them.
+/// The waiting connections. Cheap to clone; all clones share them.
 #[derive(Clone, Default)]
 pub struct Pool(Arc<Mutex<Waiting>>);
 
@@ -28,18 +27,23 @@ struct Waiting {
 }
 
 impl Pool {
+    /// How many connections wait at most; one too many is closed.
+    pub const MOST: usize = 32;
+
     /// No connection yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sends a request over a waiting connection if there is one, else over one that `fresh` makes.
+    /// Sends a request to `server` over a waiting connection if there is one that leads there, else over the one that
+    /// `fresh` makes. Those that lead elsewhere are closed.
     ///
     /// # Errors
     /// What `fresh` fails with, and every [`HttpError`] up to the body but [`HttpError::Stale`].
     pub async fn send<E, F>(
         &self,
+        server: &BaseUrl,
         request: Request<Bytes>,
         limits: &Limits,
         fresh: impl FnOnce() -> F,
@@ -48,7 +52,7 @@ impl Pool {
         E: From<HttpError>,
         F: Future<Output = Result<Connection, E>>,
     {
-        if let Some(kept) = self.take() {
+        if let Some(kept) = self.take(server) {
             match kept.send(request.clone(), limits).await {
                 Err(HttpError::Stale) => {}
                 answer => return Ok(answer?),
@@ -60,7 +64,7 @@ impl Pool {
     /// Gives a connection back. Must be called inside the runtime.
     pub fn give(&self, connection: Connection) {
         let mut waiting = self.lock();
-        if waiting.connections.len() >= MOST || !connection.is_open() {
+        if waiting.connections.len() >= Self::MOST || !connection.is_open() {
             return;
         }
         waiting
@@ -88,10 +92,10 @@ impl Pool {
         self.len() == 0
     }
 
-    fn take(&self) -> Option<Connection> {
+    fn take(&self, server: &BaseUrl) -> Option<Connection> {
         let mut waiting = self.lock();
         while let Some((connection, until)) = waiting.connections.pop() {
-            if connection.is_open() && Instant::now() < until {
+            if connection.leads_to(server) && connection.is_open() && Instant::now() < until {
                 return Some(connection);
             }
         }

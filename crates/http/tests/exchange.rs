@@ -7,7 +7,7 @@ mod peer;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clawdbot_http::{Connection, HttpError, Limits, Pool};
+use clawdbot_http::{BaseUrl, Connection, HttpError, Limits, Pool};
 use clawdbot_identity::Destination;
 use http::{Method, Request};
 use peer::{Peer, Then, get};
@@ -370,9 +370,16 @@ async fn silence_is_an_error_at_each_stage() {
     );
 }
 
+fn server(peer: &Peer, scheme: &str) -> BaseUrl {
+    BaseUrl::parse(&format!("{scheme}://{}", peer.destination())).unwrap()
+}
+
 async fn through(pool: &Pool, peer: &Peer) -> Result<Vec<u8>, HttpError> {
     let fresh = || async { Ok::<_, HttpError>(peer.connect().await) };
-    let mut answer = pool.send(get("/"), &Limits::default(), fresh).await?;
+    let limits = Limits::default();
+    let mut answer = pool
+        .send(&server(peer, "http"), get("/"), &limits, fresh)
+        .await?;
     let body = answer.body_mut().read_all(10).await?;
     if let Some(connection) = answer.into_body().into_connection().await {
         pool.give(connection);
@@ -394,6 +401,30 @@ async fn a_pool_uses_a_waiting_connection_and_replaces_one_that_died_without_an_
 }
 
 #[tokio::test]
+async fn a_waiting_connection_of_another_server_is_closed_and_not_used() {
+    let mut before = Peer::new([OK], Then::Wait).await;
+    let mut after = Peer::new([OK], Then::Wait).await;
+    let pool = Pool::new();
+    through(&pool, &before).await.unwrap();
+    // In use while the address changes, and given back after that.
+    pool.clear();
+    pool.give(used(before.connect().await).await);
+    assert_eq!(through(&pool, &after).await.unwrap(), b"ok");
+    before.closed().await;
+    before.closed().await;
+    assert!(after.seen().await.starts_with("GET / "));
+    assert_eq!(pool.len(), 1, "only the new server's own waits");
+
+    // The same host without encryption is not the same server.
+    let fresh = || async { Err::<Connection, _>(HttpError::Closed) };
+    let secure = server(&after, "https");
+    let limits = Limits::default();
+    let answer = pool.send(&secure, get("/"), &limits, fresh).await;
+    assert!(matches!(answer, Err(HttpError::Closed)));
+    assert!(pool.is_empty());
+}
+
+#[tokio::test]
 async fn a_fresh_connection_that_dies_is_an_error_even_from_a_pool() {
     let peer = Peer::new(Vec::<Vec<u8>>::new(), Then::Ignore).await;
     let error = through(&Pool::new(), &peer).await.unwrap_err();
@@ -405,14 +436,14 @@ async fn connections_wait_for_a_limited_time_and_in_a_limited_number() {
     let pool = Pool::new();
     let destination = Destination::parse("a.example:80").unwrap();
     let mut far_ends = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..Pool::MOST + 4 {
         let (near, far) = tokio::io::duplex(64);
         far_ends.push(far);
         pool.give(Connection::plain(near, &destination).await.unwrap());
     }
-    assert_eq!(pool.len(), 16);
+    assert_eq!(pool.len(), Pool::MOST);
     tokio::time::sleep(Duration::from_secs(29)).await; // of the paused clock
-    assert_eq!(pool.len(), 16);
+    assert_eq!(pool.len(), Pool::MOST);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(pool.is_empty());
     let (near, far) = tokio::io::duplex(64);

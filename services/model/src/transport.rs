@@ -106,7 +106,7 @@ impl Transport {
         limits: &Limits,
     ) -> Result<Response<Body>, Fault> {
         let fresh = || self.connect(settings);
-        self.pool.send(request, limits, fresh).await
+        self.pool.send(&settings.base, request, limits, fresh).await
     }
 
     async fn connect(&self, settings: &Settings) -> Result<Connection, Fault> {
