@@ -37,9 +37,17 @@ impl Credentials for Services {
         &self,
         request: Request<v1::LoadRequest>,
     ) -> Result<Response<v1::LoadReply>, Status> {
-        let v1::LoadRequest { revision, entries } = request.into_inner();
+        let v1::LoadRequest {
+            revision,
+            entries,
+            audiences,
+        } = request.into_inner();
         let count = entries.len();
-        let problems = self.0.store().load(entries);
+        let problems = {
+            let mut store = self.0.store();
+            store.address(audiences);
+            store.load(entries)
+        };
         self.0.announce();
         info!(
             revision,
@@ -85,6 +93,7 @@ impl Leases for Services {
                     secrets: lease.secrets.into_iter().map(secret).collect(),
                     version: lease.version,
                     headers: lease.headers.into_iter().map(header).collect(),
+                    audience: lease.audience,
                 }))
             }
             Err(NoLease::NotLoaded) => {

@@ -25,6 +25,8 @@ pub(crate) struct Store {
     environment: Environment,
     folder: PathBuf,
     entries: Vec<Entry>,
+    /// Whom each role's secrets are for.
+    audiences: BTreeMap<String, String>,
     /// The configuration has been brought at least once.
     loaded: bool,
     pub(crate) vault: Vault,
@@ -74,6 +76,8 @@ pub(crate) struct Lease {
     pub(crate) secrets: Vec<Named>,
     pub(crate) headers: Vec<Named>,
     pub(crate) version: u64,
+    /// Whom they are for; empty for a role that shows them to nobody.
+    pub(crate) audience: String,
 }
 
 impl Store {
@@ -83,6 +87,7 @@ impl Store {
             environment,
             folder,
             entries: Vec::new(),
+            audiences: BTreeMap::new(),
             loaded: false,
             vault,
         }
@@ -116,6 +121,16 @@ impl Store {
         self.entries = taken;
         self.loaded = true;
         problems
+    }
+
+    /// Replaces whom the secrets are for. It comes with [`Self::load`] under one lock, so no lease mixes the two.
+    pub(crate) fn address(&mut self, audiences: Vec<v1::Audience>) {
+        let pairs = audiences.into_iter().map(|one| (one.role, one.audience));
+        self.audiences = pairs.collect();
+    }
+
+    fn audience(&self, role: &Role) -> &str {
+        self.audiences.get(role.as_str()).map_or("", String::as_str)
     }
 
     /// Whether the configuration has been brought.
@@ -279,6 +294,7 @@ impl Store {
             secrets,
             headers,
             version: self.version(role),
+            audience: self.audience(role).to_owned(),
         })
     }
 
@@ -304,12 +320,14 @@ impl Store {
         }
     }
 
-    /// Follows from the secrets themselves, so that it changes with them and with nothing else, over restarts too. What
+    /// Follows from the secrets and whom they are for, so that it changes with them and with nothing else, over restarts too. What
     /// the vault holds is known by its nonce, which needs no key. Zero when there is nothing to lease.
     pub(crate) fn version(&self, role: &Role) -> u64 {
         let mut digest = Sha256::new();
         digest.update(b"lease\0");
         digest.update(role.as_str());
+        digest.update(b"\0");
+        digest.update(self.audience(role));
         digest.update(b"\0");
         let mut add = |kind: &str, name: &str, origin| {
             for text in [kind, name] {

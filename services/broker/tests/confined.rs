@@ -73,6 +73,7 @@ impl Broker {
         let load = v1::LoadRequest {
             revision: 1,
             entries: vec![],
+            audiences: vec![],
         };
         CredentialsClient::new(policy).load(load).await.unwrap();
     }

@@ -4,6 +4,7 @@
 //! use, and gets an answer that has been written down before.
 
 mod admission;
+mod audience;
 #[cfg(test)]
 mod bench;
 mod credential;

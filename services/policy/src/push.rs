@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::destinations;
 use crate::policy::{HeldSecret, HeldValue, InForce};
+use crate::{audience, destinations};
 
 /// Pauses between tries that failed; the last one repeats.
 const PAUSES: [Duration; 4] = [
@@ -79,6 +79,7 @@ pub(crate) async fn to_broker(broker: &Edge, current: &InForce) -> Result<(), St
     let request = LoadRequest {
         revision: current.revision,
         entries: current.secrets.iter().map(entry).collect(),
+        audiences: audience::all(&current.settings),
     };
     let reply = CredentialsClient::new(broker.clone()).load(request).await;
     let problems = reply

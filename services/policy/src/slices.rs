@@ -8,8 +8,8 @@ use clawdbot_identity::{AgentId, Class, DEFAULT_WORKSPACE, Role, workspace};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::snapshot::Slice;
 
-use crate::destinations;
 use crate::settings::{Agent, Bind, Channel, Settings};
+use crate::{audience, destinations};
 
 /// What answers when nobody else can.
 pub(crate) const GUIDE: &str = "builtin/guide";
@@ -125,6 +125,7 @@ fn plan(settings: &Settings, place: &Place) -> v1::Plan {
         listeners: listeners(settings, place),
         log_level: settings.log_level.to_owned(),
         sandbox_require: settings.sandbox_require.to_owned(),
+        reaches: Vec::new(),
     }
 }
 
@@ -230,6 +231,7 @@ fn model(settings: &Settings, name: &str) -> v1::ModelSlice {
         billing_max_seconds: settings.cooldowns.billing_max,
         failure_window_seconds: settings.cooldowns.failure_window,
         models: settings.models.iter().filter_map(own).collect(),
+        audience: endpoint.map(audience::of_model).unwrap_or_default(),
     }
 }
 
@@ -240,6 +242,7 @@ fn channel(channel: &Channel) -> v1::ChannelSlice {
             .iter()
             .map(|account| account.wire.clone())
             .collect(),
+        audience: audience::of_channel(channel),
     }
 }
 

@@ -68,6 +68,10 @@ impl Bench {
         let request = v1::LoadRequest {
             revision: 1,
             entries,
+            audiences: vec![v1::Audience {
+                role: "model-openai".to_owned(),
+                audience: "https://a.example".to_owned(),
+            }],
         };
         CredentialsClient::new(self.edge("policy"))
             .load(request)
@@ -140,6 +144,10 @@ async fn a_literal_reaches_its_owner_and_nobody_else() {
         bench.lease("model-openai").await.unwrap(),
         CANARY.as_bytes()
     );
+    let reply = LeasesClient::new(bench.edge("model-openai"))
+        .lease(v1::LeaseRequest {})
+        .await;
+    assert_eq!(reply.unwrap().into_inner().audience, "https://a.example");
     for other in ["model-anthropic", "model-builtin"] {
         assert_eq!(
             bench.lease(other).await.unwrap_err().code(),

@@ -496,6 +496,38 @@ fn headers_go_along_and_one_that_is_missing_stops_the_lease() {
 }
 
 #[test]
+fn a_lease_names_whom_it_is_for_and_another_audience_is_another_lease() {
+    let mut bench = bench(EVERYTHING);
+    let lease = |store: &Store| store.lease(&role("model-openai")).ok().unwrap();
+    let plain = lease(&bench.store);
+    assert_eq!(plain.audience, "");
+    let audience = |role: &str, audience: &str| v1::Audience {
+        role: role.to_owned(),
+        audience: audience.to_owned(),
+    };
+    bench.store.address(vec![
+        audience("model-openai", "https://a.example"),
+        audience("model-anthropic", "https://b.example"),
+    ]);
+    let first = lease(&bench.store);
+    assert_eq!(first.audience, "https://a.example");
+    assert_ne!(first.version, plain.version);
+    assert_eq!(first.version, version_of(&bench.store, "model-openai"));
+
+    // Another role's changes nothing here.
+    bench
+        .store
+        .address(vec![audience("model-openai", "https://a.example")]);
+    assert_eq!(lease(&bench.store).version, first.version);
+    bench
+        .store
+        .address(vec![audience("model-openai", "https://c.example")]);
+    assert_ne!(lease(&bench.store).version, first.version);
+    bench.store.address(vec![]);
+    assert_eq!(lease(&bench.store).audience, "");
+}
+
+#[test]
 fn a_version_is_zero_without_a_secret_and_changes_with_every_profile() {
     let mut bench = bench(EVERYTHING);
     assert_eq!(version_of(&bench.store, "model-xai"), 0);

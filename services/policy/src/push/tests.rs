@@ -47,6 +47,9 @@ async fn secrets_are_brought_at_once_after_a_change_and_after_a_restart_of_the_b
     beside(kept, async {
         let first = load_number(&bench.broker, 1).await;
         assert_eq!((first.revision, literal(&first)), (1, &b"sk-one"[..]));
+        let whom = &first.audiences[0];
+        assert_eq!(whom.role, "model-openai");
+        assert!(whom.audience.contains("https://api.openai.com"));
         bench.write("{models: {providers: {openai: {apiKey: 'sk-two'}}}}");
         bench.load().await;
         let second = load_number(&bench.broker, 2).await;
