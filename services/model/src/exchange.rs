@@ -12,19 +12,20 @@ use clawdbot_proto::v1::GenerateRequest;
 use clawdbot_proto::v1::generate_event::Event;
 use http::{Method, Response};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
 
 use crate::fault::{self, Fault, Kind, Place};
-use crate::lease::{Held, Lease};
+use crate::lease::{Fit, Held, Lease};
 use crate::profiles::Unusable;
 use crate::settings::Settings;
 use crate::wire::{self, Api, Decoder};
 use crate::worker::Shared;
 use crate::{retry, transport};
 
-/// How long a request waits for the configuration and the keys when the worker has just started.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for the configuration and the keys when the worker has just started, and for keys that are meant
+/// for the present address when that has just changed.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of an error body that are read.
 const ERROR_BODY: usize = 64 << 10;
 /// What is left of an answer after its last event, for example the end of its framing, has this long to come.
@@ -55,8 +56,13 @@ struct Ready {
     settings: Arc<Settings>,
     lease: Option<Arc<Lease>>,
     profile: String,
+    /// When the profile was chosen.
+    chosen: Instant,
     body: Bytes,
 }
+
+/// An address and the keys for it.
+type Usable = (Arc<Settings>, Option<Arc<Lease>>);
 
 struct Reading {
     ready: Box<Ready>,
@@ -114,9 +120,8 @@ impl Exchange {
 
     /// Finds out where the request goes and with which key.
     async fn prepare(&mut self) -> Result<Ready, (Fault, Option<Arc<Settings>>)> {
-        let settings = self.settings().await.map_err(|fault| (fault, None))?;
+        let (settings, lease) = self.address_and_keys().await?;
         let with = |fault| (fault, Some(Arc::clone(&settings)));
-        let lease = self.lease(&settings).await.map_err(with)?;
         let profile = match &lease {
             Some(lease) => self
                 .choose(lease, &settings)
@@ -135,35 +140,55 @@ impl Exchange {
             settings,
             lease,
             profile,
+            chosen: Instant::now(),
             body: body.into(),
         })
     }
 
-    async fn settings(&self) -> Result<Arc<Settings>, Fault> {
+    /// The address, and the keys that are meant for it; none where the provider needs none and the broker has none.
+    async fn address_and_keys(&self) -> Result<Usable, (Fault, Option<Arc<Settings>>)> {
         let mut configured = self.shared.settings.clone();
-        match timeout(PATIENCE, configured.wait_for(Option::is_some)).await {
-            Ok(Ok(now)) => now.clone(),
-            _ => None,
-        }
-        .unwrap_or_else(|| Err(Fault::new(Kind::Config, "it has no configuration yet")))
-    }
-
-    /// The keys; nothing where the provider needs none and the broker has none.
-    async fn lease(&self, settings: &Settings) -> Result<Option<Arc<Lease>>, Fault> {
         let mut leases = self.shared.leases.clone();
-        let known = leases.wait_for(|held| !matches!(held, Held::Unknown));
-        let held = match timeout(PATIENCE, known).await {
-            Ok(Ok(held)) => held.clone(),
-            _ => Held::Unknown,
-        };
-        match held {
-            Held::Lent(lease) => Ok(Some(lease)),
-            _ if !settings.needs_key() => Ok(None),
-            Held::Nothing(why) => Err(Fault::new(Kind::NoKey, &*why)),
-            Held::Unknown => Err(Fault::new(
-                Kind::Config,
-                "the broker has not said yet whether there is a key",
-            )),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let settings = match configured.borrow_and_update().clone() {
+                Some(settings) => Some(settings.map_err(|fault| (fault, None))?),
+                None => None,
+            };
+            let held = leases.borrow_and_update().clone();
+            let fit = settings.as_ref().map(|settings| held.fit(settings));
+            match (&settings, &fit) {
+                (Some(settings), Some(Fit::Use(lease))) => {
+                    return Ok((Arc::clone(settings), lease.clone()));
+                }
+                (_, Some(Fit::Missing(why))) => {
+                    return Err((Fault::new(Kind::NoKey, &**why), settings));
+                }
+                _ => {}
+            }
+            let changed = async {
+                tokio::select! {
+                    changed = configured.changed() => changed.is_ok(),
+                    changed = leases.changed() => changed.is_ok(),
+                }
+            };
+            if timeout_at(deadline, changed).await == Ok(true) {
+                continue;
+            }
+            return match (settings, fit) {
+                (Some(settings), Some(Fit::Unknown)) if !settings.needs_key() => {
+                    Ok((settings, None))
+                }
+                (settings, Some(Fit::Foreign)) => Err((foreign(), settings)),
+                (None, _) => {
+                    let fault = Fault::new(Kind::Config, "it has no configuration yet");
+                    Err((fault, None))
+                }
+                (settings, _) => {
+                    let unknown = "the broker has not said yet whether there is a key";
+                    Err((Fault::new(Kind::Config, unknown), settings))
+                }
+            };
         }
     }
 
@@ -175,6 +200,11 @@ impl Exchange {
             &self.tried,
             Instant::now(),
         )
+    }
+
+    /// Whether what happens to these keys says anything about those that the next request has.
+    fn is_in_use(&self, lease: &Lease) -> bool {
+        matches!(&*self.shared.leases.borrow(), Held::Lent(now) if now.version == lease.version)
     }
 
     /// One try, up to the head of a good answer.
@@ -229,10 +259,18 @@ impl Exchange {
     fn succeeded(&mut self, reading: Reading) {
         let Reading { ready, body, .. } = reading;
         self.permit = None;
-        self.shared.profiles().succeeded(&ready.profile);
-        self.shared
-            .health
-            .succeeded(&ready.profile, Some(&self.request.model));
+        if ready
+            .lease
+            .as_ref()
+            .is_none_or(|lease| self.is_in_use(lease))
+        {
+            self.shared
+                .profiles()
+                .succeeded(&ready.profile, ready.chosen);
+            self.shared
+                .health
+                .succeeded(&ready.profile, Some(&self.request.model));
+        }
         let pool = self.shared.transport.pool().clone();
         tokio::spawn(async move {
             let mut body = body;
@@ -261,13 +299,13 @@ impl Exchange {
             self.stage = Stage::Ready(ready);
             return;
         }
-        if let Some(lease) = &ready.lease {
+        if let Some(lease) = ready.lease.as_ref().filter(|lease| self.is_in_use(lease)) {
             let rest = self.shared.profiles().failed(
                 &ready.profile,
                 fault.kind,
                 fault.retry_after,
                 &ready.settings.pauses,
-                Instant::now(),
+                (ready.chosen, Instant::now()),
             );
             // A refused key is not a matter of time.
             if fault.kind != Kind::Auth {
@@ -278,7 +316,11 @@ impl Exchange {
                 if let Ok(profile) = self.choose(lease, &ready.settings) {
                     self.told(&fault, &ready.settings, Some((lease, &ready.profile)));
                     self.tries = 0;
-                    self.stage = Stage::Ready(Box::new(Ready { profile, ..*ready }));
+                    self.stage = Stage::Ready(Box::new(Ready {
+                        profile,
+                        chosen: Instant::now(),
+                        ..*ready
+                    }));
                     return;
                 }
             }
@@ -328,6 +370,15 @@ impl Exchange {
         }
         error
     }
+}
+
+/// What is said when the keys for the present address do not come.
+pub fn foreign() -> Fault {
+    Fault::new(
+        Kind::Config,
+        "the broker lends keys that are meant for another address, and those for the present one have not come yet; \
+         `clawdbot status` says whether the broker works",
+    )
 }
 
 /// What agents are told while every profile rests.

@@ -1,5 +1,5 @@
-//! The keys that the broker lends to this worker, kept fresh: a changed key is used by the next request. A broker that is
-//! being restarted takes nothing away.
+//! The keys that the broker lends to this worker, kept fresh: a changed key is used by the next request, and only at the
+//! address that it is meant for. A broker that is being restarted takes nothing away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use tonic::{Code, Status};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
+use crate::settings::Settings;
+
 /// Pauses between tries to reach the broker: first and longest.
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
@@ -21,6 +23,8 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// What the broker lent.
 pub struct Lease {
     pub version: u64,
+    /// Whom the keys are for, in the words of the slice.
+    audience: String,
     /// In the broker's order, which is not yet the order of use.
     profiles: Vec<(String, Secret)>,
     headers: Vec<(HeaderName, Secret)>,
@@ -34,6 +38,33 @@ pub enum Held {
     /// There is nothing to lend; the broker says how to change that.
     Nothing(Arc<str>),
     Lent(Arc<Lease>),
+}
+
+/// What of the lease may be used at an address.
+pub enum Fit {
+    /// These keys, or none where none is needed.
+    Use(Option<Arc<Lease>>),
+    /// There is no key, and one is needed; the broker's remedy.
+    Missing(Arc<str>),
+    /// The broker has not answered yet.
+    Unknown,
+    /// The keys are meant for another address: configuration and secrets come on different ways.
+    Foreign,
+}
+
+impl Held {
+    /// What a request to the configured address may use.
+    pub fn fit(&self, settings: &Settings) -> Fit {
+        match self {
+            Self::Lent(lease) if lease.audience == settings.audience => {
+                Fit::Use(Some(Arc::clone(lease)))
+            }
+            Self::Lent(_) => Fit::Foreign,
+            Self::Nothing(why) if settings.needs_key() => Fit::Missing(Arc::clone(why)),
+            Self::Nothing(_) => Fit::Use(None),
+            Self::Unknown => Fit::Unknown,
+        }
+    }
 }
 
 impl Lease {
@@ -55,13 +86,17 @@ impl Lease {
         }
         Ok(Self {
             version: reply.version,
+            audience: reply.audience,
             profiles,
             headers,
         })
     }
 
-    /// Names of the log-in profiles.
+    /// Names of the log-in profiles. Headers that need no key beside them count as one without a name.
     pub fn names(&self) -> Vec<&str> {
+        if self.profiles.is_empty() {
+            return vec![""];
+        }
         self.profiles
             .iter()
             .map(|(name, _)| name.as_str())
@@ -130,10 +165,12 @@ async fn ask(client: &mut LeasesClient<Edge>) -> Result<Held, Status> {
         Ok(reply) => {
             let lease = Lease::new(reply.into_inner())
                 .map_err(|error| Status::resource_exhausted(error.to_string()))?;
-            Ok(match lease.profiles.is_empty() {
-                true => Held::Nothing("the broker lent no key".into()),
-                false => Held::Lent(Arc::new(lease)),
-            })
+            Ok(
+                match lease.profiles.is_empty() && lease.headers.is_empty() {
+                    true => Held::Nothing("the broker lent no key".into()),
+                    false => Held::Lent(Arc::new(lease)),
+                },
+            )
         }
         Err(status) if status.code() == Code::NotFound => {
             Ok(Held::Nothing(status.message().trim_end_matches('.').into()))

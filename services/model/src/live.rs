@@ -9,8 +9,9 @@ use clawdbot_http::Limits;
 use http::Method;
 use tokio::time::timeout;
 
+use crate::exchange::{self, PATIENCE};
 use crate::fault::{self, Fault, Kind, Place};
-use crate::lease::{Held, Lease};
+use crate::lease::{Fit, Held, Lease};
 use crate::settings::Settings;
 use crate::transport;
 use crate::worker::Shared;
@@ -28,6 +29,16 @@ const LIMITS: Limits = Limits {
     body: 8 << 20,
 };
 
+/// What follows a round.
+enum Next {
+    /// Nothing, until something changes.
+    Nothing,
+    /// The provider could not be reached: another.
+    Again,
+    /// The keys are meant for another address; those for this one should be on their way.
+    Foreign(Arc<Settings>),
+}
+
 /// Asks for as long as the worker lives.
 pub async fn run(shared: Arc<Shared>) {
     let (mut settings, mut leases) = (shared.settings.clone(), shared.leases.clone());
@@ -36,19 +47,24 @@ pub async fn run(shared: Arc<Shared>) {
     loop {
         let now_settings = settings.borrow_and_update().clone();
         let held = leases.borrow_and_update().clone();
-        let reached = match (now_settings, held) {
+        let next = match (now_settings, held) {
             (Some(Ok(settings)), held) => round(&shared, &settings, &held, &mut known).await,
             (Some(Err(fault)), _) => {
                 shared.unusable(&fault, &shared.place());
-                true
+                Next::Nothing
             }
-            (None, _) => true,
+            (None, _) => Next::Nothing,
         };
         let again = async {
-            match reached {
-                true => std::future::pending().await,
-                false => tokio::time::sleep(pause).await,
+            match &next {
+                Next::Nothing => {}
+                Next::Again => return tokio::time::sleep(pause).await,
+                Next::Foreign(settings) => {
+                    tokio::time::sleep(PATIENCE).await;
+                    shared.unusable(&exchange::foreign(), &settings.place(""));
+                }
             }
+            std::future::pending().await
         };
         tokio::select! {
             changed = settings.changed() => if changed.is_err() { return } else { pause = FIRST },
@@ -58,25 +74,28 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// One round of questions; `false` when the provider could not be reached. `known` is the lease that health knows of.
+/// One round of questions. `known` is the lease that health knows of.
 async fn round(
     shared: &Shared,
     settings: &Arc<Settings>,
     held: &Held,
     known: &mut Option<u64>,
-) -> bool {
-    let (version, lease) = match held {
-        Held::Unknown => return true,
-        Held::Nothing(_) => (0, None),
-        Held::Lent(lease) => (lease.version, Some(lease)),
+) -> Next {
+    let fit = held.fit(settings);
+    let lease = match &fit {
+        Fit::Unknown => return Next::Nothing,
+        Fit::Foreign => return Next::Foreign(Arc::clone(settings)),
+        Fit::Missing(_) => None,
+        Fit::Use(lease) => lease.as_ref(),
     };
+    let version = lease.map_or(0, |lease| lease.version);
     if known.replace(version) != Some(version) {
         shared.leased(version);
     }
-    if let (Held::Nothing(why), true) = (held, settings.needs_key()) {
+    if let Fit::Missing(why) = &fit {
         let fault = Fault::new(Kind::NoKey, &**why);
         shared.unusable(&fault, &settings.place(""));
-        return true;
+        return Next::Nothing;
     }
     let names = lease.map_or_else(|| vec![""], |lease| lease.names());
     let mut reached = true;
@@ -100,7 +119,7 @@ async fn round(
         }
     }
     shared.health.checked();
-    reached
+    if reached { Next::Nothing } else { Next::Again }
 }
 
 async fn ask(

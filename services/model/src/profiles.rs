@@ -104,26 +104,40 @@ impl Profiles {
         Ok(chosen)
     }
 
-    /// The profile answered.
-    pub fn succeeded(&mut self, profile: &str) {
-        if let Some(record) = self.records.get_mut(profile) {
+    /// The profile answered a request that had chosen it at this time. A request from before a failure says nothing about
+    /// what came of that.
+    pub fn succeeded(&mut self, profile: &str, chosen: Instant) {
+        let later = |record: &&mut Record| record.last_failure.is_none_or(|last| last <= chosen);
+        if let Some(record) = self.records.get_mut(profile).filter(later) {
             record.failures = 0;
             record.billing_failures = 0;
             record.rests = None;
         }
     }
 
-    /// The profile failed for good; the rest that it takes now. What the profile cannot help, such as a provider that is
-    /// down, brings none.
+    /// A request that chose the profile at the first time failed for good at the second; the rest that the profile takes
+    /// now. Requests that were on their way together share one failure. What the profile cannot help, such as a provider
+    /// that is down, brings none.
     pub fn failed(
         &mut self,
         profile: &str,
         why: Kind,
         asked: Option<Duration>,
         pauses: &Pauses,
-        now: Instant,
+        (chosen, now): (Instant, Instant),
     ) -> Option<Duration> {
         let record = self.record(profile);
+        let counted = record.last_failure.is_some_and(|last| chosen < last);
+        let same =
+            |rest: &Rest| counted && rest.until > now && (why != Kind::Billing || rest.why == why);
+        if brings_rest(why)
+            && let Some(rest) = record.rests.filter(same)
+        {
+            // A longer wish of the provider still counts.
+            let until = rest.until.max(now + asked.unwrap_or_default());
+            record.rests = Some(Rest { until, ..rest });
+            return Some(until - now);
+        }
         let quiet = record
             .last_failure
             .is_some_and(|last| now.saturating_duration_since(last) > pauses.window);
@@ -138,7 +152,7 @@ impl Profiles {
                 let doubled = pauses.billing_first.saturating_mul(1 << doublings);
                 doubled.min(pauses.billing_longest)
             }
-            Kind::Auth | Kind::RateLimit | Kind::Timeout => {
+            _ if brings_rest(why) => {
                 record.failures = record.failures.saturating_add(1);
                 let grown = FIRST.saturating_mul(5_u32.pow((record.failures - 1).min(3)));
                 grown.min(LONGEST).max(asked.unwrap_or_default())
@@ -190,6 +204,14 @@ impl Profiles {
     }
 }
 
+/// Whether this kind of trouble is the profile's.
+fn brings_rest(why: Kind) -> bool {
+    matches!(
+        why,
+        Kind::Billing | Kind::Auth | Kind::RateLimit | Kind::Timeout
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +250,12 @@ mod tests {
         }
 
         fn fail(&mut self, name: &str, why: Kind) {
-            self.profiles.failed(name, why, None, &PAUSES, self.now);
+            self.fail_since(self.now, name, why);
+        }
+
+        fn fail_since(&mut self, chosen: Instant, name: &str, why: Kind) {
+            let times = (chosen, self.now);
+            self.profiles.failed(name, why, None, &PAUSES, times);
         }
 
         fn left(&mut self) -> Duration {
@@ -292,13 +319,39 @@ mod tests {
             rig.now += HOUR;
             assert_eq!(rig.left(), Duration::ZERO);
         }
-        rig.profiles.succeeded("a");
+        rig.profiles.succeeded("a", rig.now);
         rig.fail("a", Kind::Auth);
         assert_eq!(rig.left(), minutes(1));
         rig.fail("a", Kind::Timeout);
         rig.now += PAUSES.window + Duration::from_secs(1);
         rig.fail("a", Kind::Timeout);
         assert_eq!(rig.left(), minutes(1));
+    }
+
+    #[test]
+    fn requests_that_fail_together_are_one_failure() {
+        let mut rig = Rig::new();
+        let chosen = rig.now;
+        for _ in 0..5 {
+            rig.now += Duration::from_millis(10);
+            rig.fail_since(chosen, "a", Kind::RateLimit);
+        }
+        assert!(rig.left() <= FIRST);
+        // What began before is no sign that it is over.
+        rig.profiles.succeeded("a", chosen);
+        assert!(rig.left() > Duration::ZERO);
+        // Payment weighs more than speed, and once.
+        for _ in 0..3 {
+            rig.fail_since(chosen, "a", Kind::Billing);
+            rig.fail_since(chosen, "a", Kind::RateLimit);
+        }
+        rig.now += Duration::from_millis(10);
+        rig.fail_since(chosen, "a", Kind::Billing);
+        assert!(rig.left() > HOUR * 4 && rig.left() <= HOUR * 5);
+        // After the rest it is another failure.
+        rig.now += HOUR * 6;
+        rig.fail("a", Kind::RateLimit);
+        assert_eq!(rig.left(), FIRST * 5);
     }
 
     #[test]
@@ -316,7 +369,7 @@ mod tests {
         let mut rig = Rig::new();
         let asked = Some(Duration::from_secs(600));
         rig.profiles
-            .failed("a", Kind::RateLimit, asked, &PAUSES, rig.now);
+            .failed("a", Kind::RateLimit, asked, &PAUSES, (rig.now, rig.now));
         assert_eq!(rig.left(), Duration::from_secs(600));
     }
 
@@ -344,7 +397,7 @@ mod tests {
         for name in ["a", "b", "c"] {
             rig.fail(name, Kind::Billing);
         }
-        rig.profiles.succeeded("b");
+        rig.profiles.succeeded("b", rig.now);
         rig.fail("b", Kind::Auth);
         assert_eq!(rig.choose(&[], "", &["a"]), Err(Unusable::Tried));
         let Err(Unusable::Resting { why, left }) = rig.choose(&[], "", &[]) else {

@@ -20,6 +20,8 @@ pub struct Settings {
     pub version: String,
     pub order: Vec<String>,
     pub pauses: Pauses,
+    /// Whom the keys must be for; opaque.
+    pub audience: String,
     models: Vec<ModelFacts>,
     official: bool,
     /// Host and port, for people.
@@ -66,6 +68,7 @@ impl Settings {
                 billing_longest: seconds(slice.billing_max_seconds),
                 window: seconds(slice.failure_window_seconds),
             },
+            audience: slice.audience.clone(),
             models: slice.models.clone(),
             address: base.destination().to_string(),
             api,

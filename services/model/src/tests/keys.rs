@@ -1,10 +1,14 @@
 //! Keys, profiles, and what policy hears of them.
 
-use clawdbot_fakes::provider::{Fault, Reply};
+use std::sync::Arc;
+
+use clawdbot_fakes::provider::{Fault, Provider, Reply};
+use clawdbot_proto::v1::generate_event::Event;
 use clawdbot_proto::v1::{GenerateRequest, HealthReport, ModelErrorClass};
 
 use super::requests::APIS;
 use super::rig::{Rig, request};
+use crate::exchange::Exchange;
 
 fn codes(report: &HealthReport) -> Vec<&str> {
     report.problems.iter().map(|p| p.code.as_str()).collect()
@@ -116,6 +120,72 @@ async fn without_a_key_nobody_is_asked_and_the_broker_s_remedy_is_shown() {
     assert_eq!(rig.text().await, "You said: hello there");
     let seen = rig.provider.asked().pop().unwrap();
     assert!(!seen.headers.contains_key("x-api-key"));
+}
+
+#[tokio::test]
+async fn keys_are_shown_only_at_the_address_that_they_are_meant_for() {
+    let rig = Rig::new("openai-completions").await.live();
+    rig.change_lease(|lent| lent.audience = "a".into()).await;
+    rig.configure(|slice| slice.audience = "a".into());
+    assert_eq!(rig.text().await, "You said: hello there");
+    let dialled = rig.dialled();
+
+    // The configuration is there first.
+    let other = Provider::start().await.unwrap();
+    let mut settings = rig.shared.settings.clone();
+    settings.mark_unchanged();
+    rig.configure(|slice| {
+        slice.base_url = format!("http://{}/v1", other.address());
+        slice.audience = "b".into();
+    });
+    settings.changed().await.unwrap();
+    let mut waiting = Exchange::new(Arc::clone(&rig.shared), request());
+    tokio::select! {
+        biased;
+        event = waiting.next() => panic!("it does not wait for its keys: {event:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert_eq!(rig.dialled(), dialled);
+    rig.change_lease(|lent| {
+        lent.keys[0].1 = "key-number-two".into();
+        lent.audience = "b".into();
+    })
+    .await;
+    assert_eq!(rig.text().await, "You said: hello there");
+    for seen in other.asked() {
+        assert_eq!(seen.headers["authorization"], "Bearer key-number-two");
+    }
+
+    // The keys are there first.
+    rig.change_lease(|lent| lent.audience = "c".into()).await;
+    let before = other.asked().len();
+    tokio::time::pause();
+    let mut waiting = Exchange::new(Arc::clone(&rig.shared), request());
+    let Some(Event::Error(error)) = waiting.next().await else {
+        panic!("nothing fits")
+    };
+    assert!(
+        error.message.contains("meant for another address"),
+        "{}",
+        error.message
+    );
+    let report = rig.reported(|report| !report.problems.is_empty()).await;
+    assert_eq!(codes(&report), ["model.unavailable"]);
+    assert_eq!(other.asked().len(), before);
+}
+
+#[tokio::test]
+async fn configured_headers_go_along_where_there_is_no_key() {
+    let rig = Rig::new("openai-completions").await;
+    rig.change_lease(|lent| {
+        lent.keys.clear();
+        lent.header_alone = true;
+    })
+    .await;
+    assert_eq!(rig.text().await, "You said: hello there");
+    let seen = rig.provider.asked().pop().unwrap();
+    assert_eq!(seen.headers["x-team"], "blue-team-secret");
+    assert!(!seen.headers.contains_key("authorization"));
 }
 
 #[tokio::test]

@@ -70,7 +70,22 @@ impl HealthService for Policy {
 
 /// Broker: lends what the test puts in.
 #[derive(Clone)]
-pub struct Broker(watch::Sender<(u64, Vec<(String, String)>)>);
+pub struct Broker(watch::Sender<Lent>);
+
+#[derive(Clone, Default)]
+pub struct Lent {
+    version: u64,
+    pub keys: Vec<(String, String)>,
+    /// Lends the configured header even where there is no key.
+    pub header_alone: bool,
+    pub audience: String,
+}
+
+impl Lent {
+    fn is_nothing(&self) -> bool {
+        self.keys.is_empty() && !self.header_alone
+    }
+}
 
 #[tonic::async_trait]
 impl Leases for Broker {
@@ -78,19 +93,23 @@ impl Leases for Broker {
         &self,
         _: Request<v1::LeaseRequest>,
     ) -> Result<Response<v1::LeaseReply>, Status> {
-        let (version, keys) = self.0.borrow().clone();
-        if keys.is_empty() {
+        let lent = self.0.borrow().clone();
+        if lent.is_nothing() {
             return Err(Status::not_found(
                 "set it with `clawdbot login --provider p`",
             ));
         }
-        let secrets = keys.into_iter().map(|(profile, secret)| v1::LeasedSecret {
-            profile,
-            secret: secret.into_bytes(),
-        });
+        let secrets = lent
+            .keys
+            .into_iter()
+            .map(|(profile, secret)| v1::LeasedSecret {
+                profile,
+                secret: secret.into_bytes(),
+            });
         Ok(Response::new(v1::LeaseReply {
             secrets: secrets.collect(),
-            version,
+            version: lent.version,
+            audience: lent.audience,
             headers: vec![v1::LeasedHeader {
                 name: "X-Team".into(),
                 value: b"blue-team-secret".to_vec(),
@@ -110,8 +129,8 @@ impl Leases for Broker {
             if !first {
                 news.changed().await.ok()?;
             }
-            let (version, keys) = news.borrow_and_update().clone();
-            let version = if keys.is_empty() { 0 } else { version };
+            let lent = news.borrow_and_update().clone();
+            let version = if lent.is_nothing() { 0 } else { lent.version };
             Some((Ok(v1::LeaseVersion { version }), (news, false)))
         });
         Ok(Response::new(Box::pin(stream)))
@@ -153,10 +172,11 @@ impl Rig {
             asked: Arc::default(),
             health: watch::Sender::new(v1::HealthReport::default()),
         };
-        let broker = Broker(watch::Sender::new((
-            1,
-            vec![("default".into(), "key-number-one".into())],
-        )));
+        let broker = Broker(watch::Sender::new(Lent {
+            version: 1,
+            keys: vec![("default".into(), "key-number-one".into())],
+            ..Default::default()
+        }));
         let router = Router::new()
             .add(SpendingServer::new(policy.clone()))
             .add(HealthServer::new(policy.clone()));
@@ -219,16 +239,20 @@ impl Rig {
 
     /// Puts other keys into the broker, and waits until the worker has them.
     pub async fn lend(&self, keys: &[(&str, &str)]) {
+        let own = |(p, k): &(&str, &str)| ((*p).into(), (*k).into());
+        let keys = keys.iter().map(own).collect();
+        self.change_lease(|lent| lent.keys = keys).await;
+    }
+
+    /// Changes what the broker lends, and waits until the worker has it.
+    pub async fn change_lease(&self, change: impl FnOnce(&mut Lent)) {
         let mut leases = self.shared.leases.clone();
         let known = |held: &lease::Held| !matches!(held, lease::Held::Unknown);
         leases.wait_for(known).await.unwrap();
         leases.mark_unchanged();
-        self.broker.0.send_modify(|(version, lent)| {
-            *version += 1;
-            *lent = keys
-                .iter()
-                .map(|(p, k)| ((*p).into(), (*k).into()))
-                .collect();
+        self.broker.0.send_modify(|lent| {
+            lent.version += 1;
+            change(lent);
         });
         leases.changed().await.unwrap();
     }
