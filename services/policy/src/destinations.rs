@@ -2,7 +2,7 @@
 //! address and a channel that does not run have no list, and so no way out.
 
 use clawdbot_identity::{Destination, HostName, InstanceName, Role};
-use clawdbot_proto::v1::{AllowedDestination, RoleDestinations};
+use clawdbot_proto::v1::{AllowedDestination, InstanceReach, RoleDestinations};
 
 use crate::settings::{Channel, Provider, Settings};
 
@@ -12,6 +12,23 @@ pub(crate) fn lists(settings: &Settings) -> Vec<RoleDestinations> {
     models
         .chain(settings.channels.iter().filter_map(channel))
         .collect()
+}
+
+/// How far each worker reaches, as a text that changes with its list and with nothing else.
+pub(crate) fn reaches(settings: &Settings) -> Vec<InstanceReach> {
+    let reach = |list: RoleDestinations| {
+        let mut rows: Vec<_> = list
+            .allowed
+            .iter()
+            .map(|to| format!("{}:{}:{}", to.host, to.port, to.private_allowed))
+            .collect();
+        rows.sort();
+        InstanceReach {
+            instance: list.role,
+            reach: rows.join(" "),
+        }
+    };
+    lists(settings).into_iter().map(reach).collect()
 }
 
 fn provider(provider: &Provider) -> Option<RoleDestinations> {
@@ -135,6 +152,32 @@ mod tests {
                 "channel-telegram 127.0.0.1:8081 true",
                 "channel-telegram api.telegram.org:443 false",
             ]
+        );
+    }
+
+    #[test]
+    fn the_reach_of_a_worker_changes_with_its_destinations_and_with_nothing_else() {
+        let reach = |telegram: &str| {
+            let settings = settings_of(&format!(
+                "{{models: {{providers: {{box: {{baseUrl: 'http://10.0.0.9/v1', apiKey: 'k'}}}}}}, channels: {{telegram: {{{telegram}}}}}}}"
+            ));
+            let reaches = reaches(&settings);
+            assert_eq!(reaches[0].instance, "model-box");
+            assert_eq!(reaches[0].reach, "10.0.0.9:80:true");
+            assert_eq!(reaches[1].instance, "channel-telegram");
+            reaches[1].reach.clone()
+        };
+        let first = reach("accounts: {a: {apiRoot: 'http://127.0.0.1:1'}, b: {botToken: 'x'}}");
+        assert_eq!(first, "127.0.0.1:1:true api.telegram.org:443:false");
+        assert_eq!(
+            first,
+            reach("accounts: {b: {apiRoot: 'http://127.0.0.1:1/x'}, a: {botToken: 'y'}}")
+        );
+        assert_ne!(
+            first,
+            reach(
+                "accounts: {a: {apiRoot: 'http://127.0.0.1:1'}, b: {apiRoot: 'http://127.0.0.1:1'}}"
+            )
         );
     }
 

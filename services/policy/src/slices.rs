@@ -125,7 +125,7 @@ fn plan(settings: &Settings, place: &Place) -> v1::Plan {
         listeners: listeners(settings, place),
         log_level: settings.log_level.to_owned(),
         sandbox_require: settings.sandbox_require.to_owned(),
-        reaches: Vec::new(),
+        reaches: destinations::reaches(settings),
     }
 }
 

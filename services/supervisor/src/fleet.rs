@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::child::Started;
 use crate::environment::Environment;
-use crate::helper::{Helper, KEYRING};
+use crate::helper::Helper;
 use crate::home::Refusal;
 use crate::life::{Life, Next};
 use crate::listeners::Listeners;
@@ -28,9 +28,13 @@ use crate::sockets::RunDirectory;
 use crate::ui::Ui;
 use crate::wiring::{Wire, wires};
 
+use wanted::Wanted;
+
+mod keyring;
 mod news;
 mod plan;
 mod shown;
+mod wanted;
 
 /// A process that gives no sign of life for this long is killed and started again.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -95,6 +99,7 @@ pub(crate) struct Fleet {
     members: BTreeMap<Role, Member>,
     helper: Option<Helper>,
     listeners: Listeners,
+    wanted: Wanted,
     generation: u64,
     planned: bool,
     announced: bool,
@@ -111,6 +116,8 @@ struct Member {
     due: Option<Instant>,
     /// Since when the plan does not name it any more.
     unwanted: Option<Instant>,
+    /// Since when it ends because its destinations changed; it is started again then.
+    outdated: Option<Instant>,
     confinement: String,
     status: String,
 }
@@ -122,6 +129,8 @@ struct Running {
     heard: Instant,
     /// Edges of it that were mended.
     mended: u32,
+    /// How far it may reach since its start.
+    reach: String,
 }
 
 impl Fleet {
@@ -132,6 +141,7 @@ impl Fleet {
             members: BTreeMap::new(),
             helper: None,
             listeners: Listeners::default(),
+            wanted: Wanted::default(),
             generation: 0,
             planned: false,
             announced: false,
@@ -232,6 +242,7 @@ impl Fleet {
         let now = Instant::now();
         let member = self.members.entry(role.clone()).or_default();
         member.due = None;
+        member.outdated = None;
         match started {
             Ok(started) => {
                 self.parts
@@ -244,6 +255,7 @@ impl Fleet {
                     since: now,
                     heard: now,
                     mended: 0,
+                    reach: self.wanted.reach(role).to_owned(),
                 });
             }
             Err(error) => {
@@ -357,35 +369,6 @@ impl Fleet {
         }
     }
 
-    /// Starts the keyring's helper, for the broker alone. Without one the broker sees the connection end.
-    fn start_helper(&mut self, run: &Run) {
-        if run.role != Role::broker() || self.stopping.is_some() {
-            return;
-        }
-        if let Some(earlier) = self.helper.take() {
-            earlier.end();
-        }
-        let made = UnixStream::pair();
-        let (broker_end, helper_end) = match made {
-            Ok(pair) => pair,
-            Err(error) => {
-                self.note("error", &format!("the keyring cannot be asked: {error}"));
-                return;
-            }
-        };
-        let Some(running) = self.running(run).and_then(|member| member.running.as_ref()) else {
-            return;
-        };
-        let what = Some(descriptor::What::File(KEYRING.into()));
-        running.started.give(Descriptor { what }, broker_end.into());
-        let parts = &self.parts;
-        let bus = parts.environment.bus.as_deref();
-        match Helper::start(&parts.programs, &parts.setup, bus, helper_end, &self.events) {
-            Ok(helper) => self.helper = Some(helper),
-            Err(error) => self.note("error", &format!("the keyring cannot be asked: {error}")),
-        }
-    }
-
     /// The files of a process, by the name it knows them under.
     fn files(&self, role: &Role) -> io::Result<Vec<(&'static str, OwnedFd)>> {
         let mut files = Vec::new();
@@ -437,6 +420,13 @@ impl Fleet {
             return;
         }
         let now = Instant::now();
+        if member.outdated.is_some() {
+            // It did as it was told.
+            member.life.ready = None;
+            member.due = Some(now);
+            self.parts.ui.process(role.as_str(), pid, "stopped", &how);
+            return;
+        }
         let status = member.status.clone();
         match member.life.ended(exit, now) {
             Next::Restart(pause) => {
@@ -498,8 +488,13 @@ impl Fleet {
                 .as_ref()
                 .map(|running| running.heard + SILENCE))
         });
+        let leaving = self.members.values().filter_map(|member| {
+            let since = member.unwanted.or(member.outdated)?;
+            member.running.as_ref()?;
+            Some((since + FAREWELL).max(soon))
+        });
         let helper = self.helper.as_ref().map(Helper::until);
-        members.chain(farewell).chain(helper).min()
+        members.chain(leaving).chain(farewell).chain(helper).min()
     }
 
     /// Whether all have ended, or were killed and do not go.
@@ -534,7 +529,8 @@ impl Fleet {
             if member.due.is_some_and(|due| now >= due) {
                 due.push(role.clone());
             }
-            if let (Some(since), Some(running)) = (member.unwanted, &member.running)
+            let leaving = member.unwanted.or(member.outdated);
+            if let (Some(since), Some(running)) = (leaving, &member.running)
                 && now >= since + FAREWELL
             {
                 let _gone = running.started.child.kill(Signal::KILL);
@@ -570,7 +566,7 @@ impl Member {
 
     fn state(&self) -> &'static str {
         match (&self.running, self.life.ready) {
-            (Some(_), _) if self.unwanted.is_some() => "stopping",
+            (Some(_), _) if self.unwanted.or(self.outdated).is_some() => "stopping",
             (Some(_), Some(_)) => "ready",
             (Some(_), None) => "starting",
             (None, _) => "waiting",

@@ -8,8 +8,8 @@ use clawdbot_proto::v1::{
 };
 
 use super::Fleet;
+use super::wanted::{Fate, Wanted};
 use crate::home::Refusal;
-use crate::programs::is_planned;
 
 impl Fleet {
     pub(super) fn follow(&mut self, plan: &Plan) {
@@ -26,7 +26,8 @@ impl Fleet {
                 .started
                 .send(control_frame::Frame::LogLevel(plan.log_level.clone()), None);
         }
-        self.follow_instances(&plan.instances);
+        self.wanted = Wanted::of(plan);
+        self.follow_instances();
         self.follow_listeners(&plan.listeners);
         self.planned = true;
         let levels: Vec<(Role, String)> = self
@@ -41,18 +42,20 @@ impl Fleet {
         self.announce(Instant::now());
     }
 
-    fn follow_instances(&mut self, instances: &[String]) {
-        let planned: Vec<Role> = instances
-            .iter()
-            .filter_map(|name| Role::parse(name).ok())
-            .filter(is_planned)
-            .collect();
+    fn follow_instances(&mut self) {
         let now = Instant::now();
         for (role, member) in &mut self.members {
-            let by_plan = role.name().is_some();
-            let unwanted = by_plan && !planned.contains(role);
+            let started = member
+                .running
+                .as_ref()
+                .map(|running| running.reach.as_str());
+            let fate = self.wanted.fate(role, started);
+            // One that is about to end for its destinations does so even if they are what they were again.
+            let outdated = member.outdated.filter(|_| member.running.is_some());
+            member.outdated = outdated.or((fate == Fate::Anew).then_some(now));
+            let unwanted = fate == Fate::Ends;
             member.unwanted = unwanted.then(|| member.unwanted.unwrap_or(now));
-            if let (true, Some(running)) = (unwanted, &member.running) {
+            if let (Fate::Ends | Fate::Anew, Some(running)) = (fate, &member.running) {
                 running
                     .started
                     .send(control_frame::Frame::Shutdown(Shutdown {}), None);
@@ -60,10 +63,12 @@ impl Fleet {
         }
         self.members
             .retain(|_, member| member.unwanted.is_none() || member.running.is_some());
-        for role in planned {
-            if !self.members.contains_key(&role) {
-                self.start(&role);
-            }
+        let missing: Vec<Role> = { self.wanted.roles() }
+            .filter(|role| !self.members.contains_key(role))
+            .cloned()
+            .collect();
+        for role in missing {
+            self.start(&role);
         }
     }
 

@@ -1,0 +1,40 @@
+//! The keyring's helper, for the broker alone: one at a time, whatever the broker asks for.
+
+use std::os::unix::net::UnixStream;
+
+use clawdbot_identity::Role;
+use clawdbot_proto::v1::{Descriptor, descriptor};
+
+use super::{Fleet, Run};
+use crate::helper::{Helper, KEYRING};
+
+impl Fleet {
+    /// Starts a helper. Without one the broker sees the connection end.
+    pub(super) fn start_helper(&mut self, run: &Run) {
+        if run.role != Role::broker() || self.stopping.is_some() {
+            return;
+        }
+        if let Some(earlier) = self.helper.take() {
+            earlier.end();
+        }
+        let made = UnixStream::pair();
+        let (broker_end, helper_end) = match made {
+            Ok(pair) => pair,
+            Err(error) => {
+                self.note("error", &format!("the keyring cannot be asked: {error}"));
+                return;
+            }
+        };
+        let Some(running) = self.running(run).and_then(|member| member.running.as_ref()) else {
+            return;
+        };
+        let what = Some(descriptor::What::File(KEYRING.into()));
+        running.started.give(Descriptor { what }, broker_end.into());
+        let parts = &self.parts;
+        let bus = parts.environment.bus.as_deref();
+        match Helper::start(&parts.programs, &parts.setup, bus, helper_end, &self.events) {
+            Ok(helper) => self.helper = Some(helper),
+            Err(error) => self.note("error", &format!("the keyring cannot be asked: {error}")),
+        }
+    }
+}
