@@ -73,6 +73,7 @@ fn main() {
     edges(&mut table, amounts);
     let detail = running(&mut table, amounts, user);
     turns::measure(&mut table, &amounts.turns, user);
+    channel(&mut table, amounts, user);
     println!("{}\n\n{table}\n{detail}", figures::machine());
 }
 
@@ -134,6 +135,27 @@ fn edges(table: &mut Table, amounts: &Amounts) {
     );
     table.times("bytes over a socket pair and back", &mut bare, None);
     table.ratio("edge round trip ÷ bare socket pair", &call, &bare);
+}
+
+/// Memory with a chat channel that polls and a model that is not the built-in one.
+fn channel(table: &mut Table, amounts: &Amounts, user: Option<u32>) {
+    eprintln!("idle with a channel …");
+    let (home, telegram) = turns::with_telegram(user);
+    let running = home.up();
+    telegram.wait_for_poll();
+    std::thread::sleep(amounts.settle);
+    let idle = idle::watch(&running.processes, Duration::ZERO);
+    running.stop();
+    let goal = idle.exact().then_some(Goal::Memory(40_000));
+    table.single(
+        &format!(
+            "{} of all processes with Telegram and one model, idle",
+            idle.measure()
+        ),
+        figures::memory(idle.total()),
+        idle.total(),
+        goal,
+    );
 }
 
 /// What one run costs while nothing happens, then what a message takes.

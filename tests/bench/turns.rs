@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clawdbot_fakes::provider::{Pace, Provider};
+use clawdbot_fakes::telegram::Telegram;
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Target};
@@ -16,6 +17,7 @@ use crate::product::{Home, Running};
 
 const TOKEN: &str = "bench-0123456789abcdef0123456789abcdef";
 const MODEL: &str = "mock/bench";
+const BOT: &str = "4711:bench-token-of-nobody-0123456789";
 /// Words of each answer.
 const WORDS: usize = 20;
 const WIDE: usize = 64;
@@ -82,6 +84,50 @@ fn configuration(provider: SocketAddr) -> String {
   agents: {{ defaults: {{ model: "{MODEL}", maxConcurrent: {WIDE} }} }},
   models: {{ providers: {{ mock: {{ baseUrl: "http://{provider}/v1", api: "openai-completions" }} }} }},
 }}"#
+    )
+}
+
+/// A Telegram that nobody writes to, in a thread of its own.
+pub struct Quiet {
+    polled: mpsc::Receiver<()>,
+}
+
+impl Quiet {
+    /// Until the bot polls.
+    pub fn wait_for_poll(&self) {
+        self.polled.recv().unwrap();
+    }
+}
+
+/// A home with a bot and a model of a provider that is there.
+pub fn with_telegram(user: Option<u32>) -> (Home, Quiet) {
+    let mock = mock();
+    let (send, address) = mpsc::channel();
+    let (poll, polled) = mpsc::channel();
+    std::thread::spawn(move || {
+        runtime().block_on(async {
+            let telegram = Telegram::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+            telegram.bot(BOT, |_| ());
+            send.send(telegram.address()).unwrap();
+            telegram
+                .until(BOT, |bot| bot.calls.iter().any(|call| call == "getUpdates"))
+                .await;
+            poll.send(()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    let telegram = address.recv().unwrap();
+    let configuration = format!(
+        r#"{{
+  agents: {{ defaults: {{ model: "{MODEL}" }} }},
+  models: {{ providers: {{ mock: {{ baseUrl: "http://{}/v1", api: "openai-completions" }} }} }},
+  channels: {{ telegram: {{ botToken: "{BOT}", apiRoot: "http://{telegram}" }} }},
+}}"#,
+        mock.address
+    );
+    (
+        Home::configured(user, None, &configuration),
+        Quiet { polled },
     )
 }
 

@@ -231,6 +231,18 @@ impl Product {
         }
     }
 
+    /// Every address that the dialer connected to so far, by its own record.
+    pub fn dialled(&self) -> Vec<String> {
+        let log = self.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .filter(|line: &Value| line["role"] == "dialer" && line["message"] == "dial")
+            .map(|line| line["peer"].as_str().unwrap_or("nothing").to_owned())
+            .collect()
+    }
+
     /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.state.join("gateway.log")).unwrap_or_default()

@@ -116,6 +116,12 @@ async fn a_real_model_on_this_machine_answers_in_two_protocols() {
             "{usage:?}"
         );
     }
+    let wanted = format!("127.0.0.1:{}", server.port);
+    let dialled = product.dialled();
+    assert!(
+        !dialled.is_empty() && dialled.iter().all(|peer| *peer == wanted),
+        "{dialled:?}"
+    );
     assert_eq!(product.stop(), Some(0));
 }
 
