@@ -27,9 +27,9 @@ const AGENT: &str = concat!("clawdbot/", env!("CARGO_PKG_VERSION"));
 /// What answers may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Companies send something every few seconds or are stuck, but reasoning may be silent for longer.
+    /// Companies send something every few seconds or are stuck, but reasoning may be silent for minutes.
     company: Limits,
-    /// A server of one's own reads a long prompt for minutes before its first byte.
+    /// A server of one's own reads a long prompt for minutes, before the head of its answer or after it.
     own: Limits,
 }
 
@@ -42,8 +42,8 @@ impl Default for Patience {
             body: 32 << 20,
         };
         Self {
-            company: limits(120, 120, 900),
-            own: limits(600, 120, 1800),
+            company: limits(120, 300, 900),
+            own: limits(600, 600, 1800),
         }
     }
 }
@@ -239,6 +239,19 @@ impl From<HttpError> for Fault {
         Self {
             again,
             ..Self::new(kind, error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_the_head_at_once_has_no_less_time_to_think_than_who_waits_with_it() {
+        let Patience { company, own } = Patience::default();
+        for limits in [company, own] {
+            assert!(limits.idle >= limits.head && limits.idle < limits.total);
         }
     }
 }

@@ -254,6 +254,8 @@ fn kind(status: u16, said: &Said) -> Kind {
         401 => Kind::Auth,
         // Some answer so to a text that their moderation stops.
         403 if words.contains("moderation") || words.contains("flagged") => Kind::Invalid,
+        // The key is good, only not for this model.
+        403 if no_model => Kind::UnknownModel,
         403 => Kind::Auth,
         404 if no_model || said.named(&["not_found_error"]) => Kind::UnknownModel,
         404 | 405 => Kind::NoInterface,
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn every_provider_s_way_to_say_no_is_understood() {
-        let rows: [(u16, &str, Kind, bool); 30] = [
+        let rows: [(u16, &str, Kind, bool); 31] = [
             (
                 401,
                 r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
@@ -310,6 +312,12 @@ mod tests {
                 403,
                 r#"{"error":{"code":403,"message":"Input was flagged by moderation"}}"#,
                 Kind::Invalid,
+                false,
+            ),
+            (
+                403,
+                r#"{"error":{"message":"Project `p` does not have access to model `gpt-5`","type":"invalid_request_error","code":"model_not_found"}}"#,
+                Kind::UnknownModel,
                 false,
             ),
             (
