@@ -8,7 +8,7 @@ use clawdbot_proto::v1::{ModelFacts, ModelSlice};
 
 use crate::fault::{Fault, Kind, Place};
 use crate::profiles::Pauses;
-use crate::wire::{Api, Target};
+use crate::wire::{Api, Server, Target};
 
 /// Where the provider is and how it is spoken to.
 pub struct Settings {
@@ -23,7 +23,7 @@ pub struct Settings {
     /// Whom the keys must be for; opaque.
     pub audience: String,
     models: Vec<ModelFacts>,
-    official: bool,
+    server: Server,
     /// Host and port, for people.
     address: String,
 }
@@ -57,7 +57,7 @@ impl Settings {
         Ok(Arc::new(Self {
             provider: slice.provider.clone(),
             prefix: prefix.to_owned(),
-            official: base.destination().host().as_str() == "api.openai.com",
+            server: Server::of(&slice.provider, base.destination().host().as_str()),
             version: match slice.api_version.as_str() {
                 "" => "2023-06-01".to_owned(),
                 version => version.to_owned(),
@@ -82,7 +82,7 @@ impl Settings {
             api: self.api,
             provider: &self.provider,
             version: &self.version,
-            official: self.official,
+            server: self.server,
             facts: self.models.iter().find(|facts| facts.model == model),
         }
     }

@@ -82,6 +82,31 @@ impl Api {
     }
 }
 
+/// Whose server it is, as far as it differs from those that speak the same protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// OpenAI's own, which takes and refuses more than those that copy it.
+    OpenAi,
+    /// OpenAI's models, served by Microsoft: they refuse the same.
+    Azure,
+    /// Takes ids of tool calls in one form only.
+    Mistral,
+    Other,
+}
+
+impl Server {
+    /// Tells a server by its name, or by the provider's id where something stands in between.
+    pub fn of(provider: &str, host: &str) -> Self {
+        match host {
+            "api.openai.com" => Self::OpenAi,
+            host if host.ends_with(".openai.azure.com") => Self::Azure,
+            "api.mistral.ai" => Self::Mistral,
+            _ if provider == "mistral" => Self::Mistral,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What of a request depends on who serves it.
 pub struct Target<'a> {
     pub api: Api,
@@ -89,8 +114,7 @@ pub struct Target<'a> {
     pub provider: &'a str,
     /// Value of `anthropic-version`.
     pub version: &'a str,
-    /// OpenAI's own server, which takes and refuses more than those that copy it.
-    pub official: bool,
+    pub server: Server,
     pub facts: Option<&'a ModelFacts>,
 }
 

@@ -23,6 +23,13 @@ const ANSWER: u32 = 8192;
 /// The least that may be thought, and what an answer keeps beside its thinking, tokens.
 const LEAST_BUDGET: u32 = 1024;
 
+/// From this version on a model chooses by itself how much it thinks, and refuses a number of tokens sooner or later.
+const ADAPTIVE: (u32, u32) = (4, 6);
+/// From this version on it knows the highest level of thinking.
+const EXTREME: (u32, u32) = (4, 7);
+/// From this version on it takes no sampling parameters, whichever version of the protocol is spoken.
+const UNSAMPLED: (u32, u32) = (4, 7);
+
 /// Level of thinking: what newer models call it, and the tokens that older ones get for it.
 const LEVELS: [(&str, &str, u32); 5] = [
     ("minimal", "low", 1024),
@@ -153,7 +160,9 @@ pub fn encode(target: &Target<'_>, request: &GenerateRequest) -> Result<Vec<u8>,
         *cache_control = Some(Cache {});
     }
     let (max_tokens, thinking) = thinking(target, request, &parameters, &origin);
-    let sampling = target.version == SAMPLING_VERSION && thinking.thinking.is_none();
+    let sampling = target.version == SAMPLING_VERSION
+        && version(&request.model) < UNSAMPLED
+        && thinking.thinking.is_none();
     let body = Body {
         model: &request.model,
         max_tokens,
@@ -161,7 +170,11 @@ pub fn encode(target: &Target<'_>, request: &GenerateRequest) -> Result<Vec<u8>,
         tools,
         system,
         messages,
-        temperature: parameters.temperature.filter(|_| sampling),
+        // Others go up to two.
+        temperature: parameters
+            .temperature
+            .filter(|_| sampling)
+            .map(|temperature| temperature.min(1.0)),
         // Newer models take one of the two.
         top_p: parameters
             .top_p
@@ -274,7 +287,12 @@ fn thinking(
     let Some((_, effort, budget)) = level.filter(|_| target.reasons()) else {
         return (max_tokens, Thinking::default());
     };
-    if is_adaptive(&request.model) {
+    let version = version(&request.model);
+    if version >= ADAPTIVE {
+        let effort = match *effort {
+            "xhigh" if version < EXTREME => "high",
+            effort => effort,
+        };
         let thinking = Thinking {
             thinking: Some(Mode::Adaptive),
             output_config: Some(Effort { effort }),
@@ -296,22 +314,21 @@ fn thinking(
     (max_tokens, thinking)
 }
 
-/// Whether a model chooses by itself how much it thinks; from 4.6 on. Those refuse a number of tokens sooner or later.
-fn is_adaptive(model: &str) -> bool {
+/// The version in a Claude's name; of others nothing is known.
+fn version(model: &str) -> (u32, u32) {
     let Some(name) = model
         .rsplit('/')
         .next()
         .and_then(|m| m.strip_prefix("claude-"))
     else {
-        return false;
+        return (0, 0);
     };
     // "opus-4-7-20260101": numbers that are no date, in their order.
     let mut numbers = name
         .split(['-', '.'])
         .filter_map(|part| part.parse::<u32>().ok())
         .filter(|number| *number < 1000);
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    version >= (4, 6)
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -319,18 +336,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn models_that_choose_their_thinking_are_told_by_their_version() {
-        for (model, adaptive) in [
-            ("claude-3-7-sonnet-20250219", false),
-            ("claude-sonnet-4-20250514", false),
-            ("claude-opus-4-5", false),
-            ("claude-opus-4-6", true),
-            ("claude-opus-4-7-20260401", true),
-            ("claude-sonnet-5", true),
-            ("anthropic/claude-opus-4.7", true),
-            ("llama3", false),
+    fn a_version_is_read_from_every_form_of_a_name() {
+        for (model, expected) in [
+            ("claude-3-7-sonnet-20250219", (3, 7)),
+            ("claude-sonnet-4-20250514", (4, 0)),
+            ("claude-opus-4-5", (4, 5)),
+            ("claude-opus-4-7-20260401", (4, 7)),
+            ("claude-sonnet-5", (5, 0)),
+            ("anthropic/claude-opus-4.7", (4, 7)),
+            ("llama3", (0, 0)),
         ] {
-            assert_eq!(is_adaptive(model), adaptive, "{model}");
+            assert_eq!(version(model), expected, "{model}");
         }
     }
 }

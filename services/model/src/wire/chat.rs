@@ -10,7 +10,7 @@ use clawdbot_proto::v1::model_message::Message as Said;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Target, history};
+use super::{Server, Target, history};
 use crate::fault::{Fault, Kind};
 
 pub use reader::Reader;
@@ -109,21 +109,47 @@ pub fn tools(request: &GenerateRequest) -> Result<Vec<Tool<'_>>, Fault> {
     tools.collect()
 }
 
-/// How hard a reasoning model is asked to think.
-pub fn effort<'a>(target: &Target<'_>, thinking: &'a str) -> Option<&'a str> {
-    (target.reasons() && !matches!(thinking, "" | "off")).then_some(thinking)
+/// How hard a reasoning model is asked to think, in words that it knows: three are known everywhere, those at either end
+/// to some, and a model that others refuse a word gets the next one.
+pub fn effort(target: &Target<'_>, model: &str, thinking: &str) -> Option<&'static str> {
+    if !target.reasons() {
+        return None;
+    }
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let gpt = name.strip_prefix("gpt-");
+    let version = gpt.and_then(|rest| rest.split('-').next()?.parse::<f32>().ok());
+    let extreme = version >= Some(5.2) || name.contains("codex-max");
+    let has = |word: &str| gpt.is_some_and(|rest| rest.split('-').any(|part| part == word));
+    let effort = match thinking {
+        "minimal" if version == Some(5.0) && !has("codex") => "minimal",
+        "minimal" | "low" => "low",
+        "medium" => "medium",
+        "xhigh" if extreme => "xhigh",
+        "high" | "xhigh" => "high",
+        _ => return None,
+    };
+    match has("pro") {
+        // The first of these knows nothing else.
+        true if effort != "xhigh" => Some("high"),
+        _ => Some(effort),
+    }
 }
 
 /// A session's name for a prompt cache: stable, and no session id of ours.
 pub fn cache_key(target: &Target<'_>, request: &GenerateRequest) -> Option<String> {
-    let named = target.official && !request.cache_key.is_empty();
+    let named = target.server == Server::OpenAi && !request.cache_key.is_empty();
     named.then(|| format!("{:016x}", history::fnv(request.cache_key.as_bytes())))
 }
 
 pub fn encode(target: &Target<'_>, request: &GenerateRequest) -> Result<Vec<u8>, Fault> {
     let parameters = request.parameters.clone().unwrap_or_default();
     // Reasoning models of OpenAI refuse sampling parameters and the old name of the limit.
-    let strict = target.official && target.reasons();
+    let renamed = matches!(target.server, Server::OpenAi | Server::Azure);
+    let strict = renamed && target.reasons();
+    let call_id = match target.server {
+        Server::Mistral => history::short_id,
+        _ => history::call_id,
+    };
     let limit = Some(parameters.max_output_tokens).filter(|limit| *limit > 0);
     let system = Some(request.system.as_str()).filter(|system| !system.is_empty());
     let mut messages: Vec<Message<'_>> = Vec::with_capacity(request.messages.len() + 1);
@@ -139,7 +165,7 @@ pub fn encode(target: &Target<'_>, request: &GenerateRequest) -> Result<Vec<u8>,
                     return None;
                 }
                 let calls = said.tool_calls.iter().map(|call| Call {
-                    id: history::call_id(&call.id),
+                    id: call_id(&call.id),
                     kind: "function",
                     function: CallFunction {
                         name: &call.name,
@@ -152,7 +178,7 @@ pub fn encode(target: &Target<'_>, request: &GenerateRequest) -> Result<Vec<u8>,
                 }
             }
             Said::ToolResult(result) => Message::Tool {
-                tool_call_id: history::call_id(&result.call_id),
+                tool_call_id: call_id(&result.call_id),
                 content: &result.output,
             },
         })
@@ -167,10 +193,10 @@ pub fn encode(target: &Target<'_>, request: &GenerateRequest) -> Result<Vec<u8>,
         tools: tools(request)?,
         temperature: parameters.temperature.filter(|_| !strict),
         top_p: parameters.top_p.filter(|_| !strict),
-        max_tokens: limit.filter(|_| !target.official),
-        max_completion_tokens: limit.filter(|_| target.official),
-        reasoning_effort: effort(target, &parameters.thinking),
-        store: target.official.then_some(false),
+        max_tokens: limit.filter(|_| !renamed),
+        max_completion_tokens: limit.filter(|_| renamed),
+        reasoning_effort: effort(target, &request.model, &parameters.thinking),
+        store: (target.server == Server::OpenAi).then_some(false),
         prompt_cache_key: cache_key(target, request),
     };
     serde_json::to_vec(&body).map_err(|error| Fault::new(Kind::Invalid, error.to_string()))

@@ -12,6 +12,7 @@ use crate::fault::{Fault, Kind};
 
 /// Longest id of a tool call that every provider takes.
 const ID: usize = 64;
+const SHORT: usize = 9;
 
 /// FNV-1a: a stable short name for a longer text. Nothing depends on its strength.
 pub fn fnv(bytes: &[u8]) -> u64 {
@@ -27,6 +28,20 @@ pub fn call_id(id: &str) -> Cow<'_, str> {
         true => Cow::Borrowed(id),
         false => Cow::Owned(format!("call_{:016x}", fnv(id.as_bytes()))),
     }
+}
+
+/// An id of a tool call as Mistral takes it: nine letters and digits.
+pub fn short_id(id: &str) -> Cow<'_, str> {
+    if id.len() == SHORT && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Cow::Borrowed(id);
+    }
+    let mut left = fnv(id.as_bytes());
+    let digits = (0..SHORT).map(|_| {
+        let digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(left % 36) as usize];
+        left /= 36;
+        char::from(digit)
+    });
+    Cow::Owned(digits.collect())
 }
 
 /// The message as this very provider, model and protocol wrote it, if that was kept.
@@ -82,6 +97,18 @@ mod tests {
             assert_eq!(call_id(&made), made, "{odd}");
         }
         assert_ne!(call_id("a.b"), call_id("a:b"));
+    }
+
+    #[test]
+    fn short_ids_stay_pairs_and_are_not_made_twice() {
+        assert_eq!(short_id("aB3dE6gH9"), "aB3dE6gH9");
+        for other in ["", "toolu_01A-b", "call_1", "a.b:c", "nine-char"] {
+            let made = short_id(other);
+            assert!(made.len() == 9 && made.bytes().all(|b| b.is_ascii_alphanumeric()));
+            assert_eq!(made, short_id(other));
+            assert_eq!(short_id(&made), made, "{other}");
+        }
+        assert_ne!(short_id("call_1"), short_id("call_2"));
     }
 
     #[test]

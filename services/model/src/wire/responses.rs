@@ -15,6 +15,9 @@ use crate::fault::{Fault, Kind};
 
 pub use reader::Reader;
 
+/// The least limit of an answer that the protocol takes, tokens.
+const LEAST: u32 = 16;
+
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
@@ -34,15 +37,14 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning: Option<Reasoning<'a>>,
+    reasoning: Option<Reasoning>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_cache_key: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Reasoning<'a> {
-    effort: &'a str,
-    summary: &'static str,
+struct Reasoning {
+    effort: &'static str,
 }
 
 #[derive(Serialize)]
@@ -92,7 +94,7 @@ pub fn encode(target: &Target<'_>, request: &GenerateRequest) -> Result<Vec<u8>,
             strict: false,
         })
     });
-    let effort = chat::effort(target, &parameters.thinking);
+    let effort = chat::effort(target, &request.model, &parameters.thinking);
     let body = Body {
         model: &request.model,
         instructions: &request.system,
@@ -106,11 +108,11 @@ pub fn encode(target: &Target<'_>, request: &GenerateRequest) -> Result<Vec<u8>,
         tools: tools.collect::<Result<_, Fault>>()?,
         temperature: parameters.temperature.filter(|_| !reasons),
         top_p: parameters.top_p.filter(|_| !reasons),
-        max_output_tokens: Some(parameters.max_output_tokens).filter(|limit| *limit > 0),
-        reasoning: effort.map(|effort| Reasoning {
-            effort,
-            summary: "auto",
-        }),
+        max_output_tokens: Some(parameters.max_output_tokens)
+            .filter(|limit| *limit > 0)
+            .map(|limit| limit.max(LEAST)),
+        // Without a summary: nobody reads it, and it is refused to those who have not shown who they are.
+        reasoning: effort.map(|effort| Reasoning { effort }),
         prompt_cache_key: chat::cache_key(target, request),
     };
     serde_json::to_vec(&body).map_err(|error| Fault::new(Kind::Invalid, error.to_string()))

@@ -85,7 +85,7 @@ fn encoded(
         api,
         provider: "p",
         version,
-        official: false,
+        server: Server::Other,
         facts,
     };
     serde_json::from_slice(&encode(&target, request).unwrap()).unwrap()
@@ -183,6 +183,125 @@ fn thinking_takes_the_form_that_the_model_knows_and_only_where_it_can() {
 }
 
 #[test]
+fn parameters_stay_within_what_the_protocol_and_the_model_take() {
+    let mut request = conversation();
+    request.messages = vec![user("hi")];
+    let mut sent = |api, model: &str, parameters: Parameters| {
+        request.model = model.into();
+        request.parameters = Some(parameters);
+        let facts = facts(model, !model.contains("4-1"));
+        encoded(api, "2023-06-01", Some(&facts), &request)
+    };
+    let warm = |temperature| Parameters {
+        temperature: Some(temperature),
+        ..Default::default()
+    };
+    for (model, asked, expected) in [
+        ("claude-opus-4-6", 0.7, json!(0.7)),
+        ("claude-opus-4-6", 1.5, json!(1.0)),
+        ("claude-opus-4-7", 0.7, Value::Null),
+    ] {
+        let body = sent(Api::Anthropic, model, warm(asked));
+        assert_eq!(body["temperature"], expected, "{model} {asked}");
+    }
+    let body = sent(Api::Chat, "gpt-4-1", warm(1.5));
+    assert_eq!(body["temperature"], 1.5, "others go up to two");
+
+    for (asked, expected) in [(0, Value::Null), (10, json!(16)), (17, json!(17))] {
+        let parameters = Parameters {
+            max_output_tokens: asked,
+            ..Default::default()
+        };
+        let body = sent(Api::Responses, "gpt-5", parameters);
+        assert_eq!(body["max_output_tokens"], expected);
+    }
+
+    for (api, model, level, expected) in [
+        (Api::Anthropic, "claude-opus-4-6", "xhigh", "high"),
+        (Api::Anthropic, "claude-opus-4-7", "xhigh", "xhigh"),
+        (Api::Anthropic, "claude-opus-4-7", "minimal", "low"),
+        (Api::Responses, "gpt-5-mini", "minimal", "minimal"),
+        (Api::Responses, "gpt-5-codex", "minimal", "low"),
+        (Api::Responses, "gpt-5", "xhigh", "high"),
+        (Api::Responses, "gpt-5.1", "minimal", "low"),
+        (Api::Responses, "gpt-5.1-codex-max", "xhigh", "xhigh"),
+        (Api::Responses, "gpt-5.2", "xhigh", "xhigh"),
+        (Api::Responses, "gpt-5-pro", "low", "high"),
+        (Api::Responses, "o3", "minimal", "low"),
+        (Api::Chat, "o4-mini", "xhigh", "high"),
+        (Api::Chat, "openai/gpt-5", "minimal", "minimal"),
+        (Api::Chat, "gpt-oss-120b", "medium", "medium"),
+    ] {
+        let thinking = Parameters {
+            thinking: level.into(),
+            ..Default::default()
+        };
+        let body = sent(api, model, thinking);
+        let effort = match api {
+            Api::Anthropic => &body["output_config"]["effort"],
+            Api::Responses => &body["reasoning"]["effort"],
+            _ => &body["reasoning_effort"],
+        };
+        assert_eq!(effort, expected, "{model} {level}");
+    }
+}
+
+#[test]
+fn mistral_gets_ids_of_calls_in_the_only_form_that_it_takes() {
+    let sent = |server| {
+        let target = Target {
+            api: Api::Chat,
+            provider: "p",
+            version: "",
+            server,
+            facts: None,
+        };
+        let body: Value =
+            serde_json::from_slice(&encode(&target, &conversation()).unwrap()).unwrap();
+        let messages = body["messages"].clone();
+        let called = messages[2]["tool_calls"][0]["id"].as_str().unwrap();
+        assert_eq!(messages[3]["tool_call_id"], called, "{server:?}");
+        called.to_owned()
+    };
+    let short = sent(Server::Mistral);
+    assert!(short.len() == 9 && short.bytes().all(|b| b.is_ascii_alphanumeric()));
+    assert_eq!(sent(Server::Other), history::call_id("a.1"));
+}
+
+#[test]
+fn servers_are_told_by_host_and_mistral_also_by_its_id() {
+    for (provider, host, server) in [
+        ("x", "api.openai.com", Server::OpenAi),
+        ("openai", "127.0.0.1", Server::Other),
+        ("x", "me.openai.azure.com", Server::Azure),
+        ("x", "openai.azure.com.example.org", Server::Other),
+        ("x", "api.mistral.ai", Server::Mistral),
+        ("mistral", "proxy.example", Server::Mistral),
+    ] {
+        assert_eq!(Server::of(provider, host), server, "{provider} {host}");
+    }
+}
+
+#[test]
+fn azure_gets_the_new_name_of_the_limit_and_nothing_else_of_openai_s_own() {
+    let facts = facts("o3", true);
+    let target = Target {
+        api: Api::Chat,
+        provider: "azure",
+        version: "",
+        server: Server::Azure,
+        facts: Some(&facts),
+    };
+    let mut request = conversation();
+    request.model = "o3".into();
+    let body: Value = serde_json::from_slice(&encode(&target, &request).unwrap()).unwrap();
+    assert_eq!(body["max_completion_tokens"], 500);
+    for absent in ["max_tokens", "temperature", "store", "prompt_cache_key"] {
+        assert!(body.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[test]
 fn chat_completions_get_calls_as_text_and_results_as_messages() {
     let body = encoded(Api::Chat, "", None, &conversation());
     let id = history::call_id("a.1").into_owned();
@@ -215,7 +334,7 @@ fn openai_itself_gets_the_names_that_only_it_knows_and_no_session_id() {
         api: Api::Chat,
         provider: "openai",
         version: "",
-        official: true,
+        server: Server::OpenAi,
         facts: Some(&facts),
     };
     let body: Value = serde_json::from_slice(&encode(&target, &request).unwrap()).unwrap();
@@ -243,10 +362,7 @@ fn responses_keep_nothing_at_the_provider() {
     let body = encoded(Api::Responses, "", Some(&facts), &request);
     assert_eq!(body["store"], false);
     assert_eq!(body["include"], json!(["reasoning.encrypted_content"]));
-    assert_eq!(
-        body["reasoning"],
-        json!({"effort": "low", "summary": "auto"})
-    );
+    assert_eq!(body["reasoning"], json!({"effort": "low"}));
     assert_eq!(body["instructions"], "Be kind.");
     assert_eq!(body["max_output_tokens"], 500);
     assert!(body.get("temperature").is_none() && body.get("previous_response_id").is_none());
@@ -296,7 +412,7 @@ fn ollama_refuses_what_certainly_does_not_fit_before_it_would_be_cut_in_silence(
         api: Api::Ollama,
         provider: "ollama",
         version: "",
-        official: false,
+        server: Server::Other,
         facts: None,
     };
     let mut request = conversation();
@@ -368,7 +484,7 @@ fn sealed_thinking_goes_back_to_who_wrote_it_byte_for_byte_and_to_nobody_else() 
                 api,
                 provider: "p",
                 version: "",
-                official: false,
+                server: Server::Other,
                 facts: None,
             };
             let request = GenerateRequest {
@@ -414,7 +530,7 @@ fn a_tool_whose_schema_is_no_object_is_named() {
             api,
             provider: "p",
             version: "",
-            official: false,
+            server: Server::Other,
             facts: None,
         };
         let fault = encode(&target, &request).unwrap_err();
