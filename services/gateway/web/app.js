@@ -87,7 +87,8 @@ function told(event, payload) {
   if (event === "health") showProblems(payload.problems ?? []);
   if (event !== "chat" && event !== "agent") return;
   const name = nameOf(payload.sessionKey);
-  if (name === null) return;
+  // Programs are not followed here, unless the address names their session.
+  if (name === null || (isProgram(name) && name !== state.session)) return;
   const known = conversation(name);
   const turn = event === "chat" ? known.chat(payload) : known.agent(payload);
   if (!isUnfinished(turn)) ended(name, turn, payload.runId);
@@ -107,8 +108,11 @@ function ended(name, turn, runId) {
     // A command may have begun a new session; a turn without a name stands twice until the transcript is read again.
     if (!turn.turnId || (turn.question?.startsWith("/") ?? true)) loadHistory();
   }
-  if (!state.sessions.includes(name)) loadSessions();
+  if (!isProgram(name) && !state.sessions.includes(name)) loadSessions();
 }
+
+/** Sessions of API clients have names of their own making; they are reached by address only. */
+const isProgram = (name) => name.startsWith("openai-");
 
 /** The name of a session by its key; null when it is none of ours. */
 function nameOf(key) {
@@ -205,10 +209,9 @@ const loadHistory = alone(async () => {
 
 const loadSessions = alone(async () => {
   const { sessions } = await gateway.request("sessions.list", {});
-  // Sessions of API clients have names of their own making; they are reached by address only.
   const names = sessions.filter((session) => session.class === "main")
     .map((session) => nameOf(session.key))
-    .filter((name) => name !== null && !name.startsWith("openai-"));
+    .filter((name) => name !== null && !isProgram(name));
   state.sessions = names;
   update();
 });

@@ -31,6 +31,7 @@ use turn::Turn;
 
 pub use keys::Keys;
 pub use stream::Events;
+pub use target::is_one_shot;
 
 /// Everything below this path is answered here.
 pub const PREFIX: &str = "/v1/";

@@ -12,6 +12,8 @@ use crate::desk::Wanted;
 
 /// The default agent as a model; every agent is this, a colon and its id.
 pub const MODEL: &str = "clawdbot";
+/// Begins the name of a session that is for one request. The agent knows it by this, and keeps it only as long as its turn.
+const ONE_SHOT: &str = "openai-once-";
 /// Names the agent, whatever the model is called.
 const AGENT_HEADERS: &[&str] = &["x-clawdbot-agent-id", "x-clawdbot-agent"];
 /// Names the session: a name of the operator's, or a whole key.
@@ -75,10 +77,16 @@ pub fn choose(
     }
     let name = match user.filter(|user| !user.is_empty()) {
         Some(user) => user_session(user),
-        None => format!("openai-{id}"),
+        None => format!("{ONE_SHOT}{id}"),
     };
     let wanted = Wanted::named(&name).map_err(|status| Fault::status(&status))?;
     Ok(wanted.of_agent(agent))
+}
+
+/// Whether a session is for one request.
+pub fn is_one_shot(session: &SessionKey) -> bool {
+    let name = session.rest().rsplit(':').next();
+    name.is_some_and(|name| name.starts_with(ONE_SHOT))
 }
 
 /// What is said of a model that is none.

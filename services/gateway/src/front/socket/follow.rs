@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::super::Front;
+use super::super::{Front, api};
 use crate::queue::{Outcome, RowId};
 use crate::turn_log::{Reader, Step, TurnLog};
 use crate::{clock, limits};
@@ -22,9 +22,10 @@ use crate::{clock, limits};
 /// Rows that are remembered so that none is followed twice.
 const REMEMBERED: usize = 4 * limits::FOLLOWED;
 
-/// Whether the operator may see a turn: those of the owner's class.
+/// Whether a turn is the operator's to see: of the owner's class, and not that of a program's single request, which
+/// nobody can come back to.
 pub fn is_operators(log: &TurnLog) -> bool {
-    log.turn.class == Class::Main
+    log.turn.class == Class::Main && !api::is_one_shot(&log.turn.session_key)
 }
 
 /// Name and payload.

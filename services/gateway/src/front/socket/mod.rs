@@ -7,6 +7,7 @@ mod methods;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clawdbot_proto::v1;
 use futures_util::{SinkExt, StreamExt};
@@ -27,6 +28,9 @@ use crate::{clock, limits};
 use connect::Scopes;
 use follow::Followed;
 use wire::WireError;
+
+/// Between two checks of the key because of turns that others began; what the client itself asks is checked each time.
+const NEWS_CHECK: Duration = Duration::from_secs(1);
 
 /// Why a connection ends: the code and the words of its close frame. Words have at most 123 bytes (RFC 6455, 5.5).
 struct Close(CloseCode, &'static str);
@@ -251,6 +255,7 @@ async fn talk(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = 0;
     let mut missed = 0;
+    let mut checked: Option<Instant> = None;
     loop {
         tokio::select! {
             () = front.over() => {
@@ -276,7 +281,10 @@ async fn talk(
             }
             log = news.recv(), if visit.scopes.read => match log {
                 Ok(log) if follow::is_operators(&log) && followed.has_room(&log) => {
-                    still_welcome(front, visit, &mut missed).await?;
+                    if checked.is_none_or(|at| at.elapsed() >= NEWS_CHECK) {
+                        still_welcome(front, visit, &mut missed).await?;
+                        checked = Some(Instant::now());
+                    }
                     followed.add(front, log);
                 }
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::websocket::Socket;
 use super::super::{Client, ask, bearer};
 use super::{CHAT, RESPONSES, chat, error, headers, post, world};
 use crate::limits;
@@ -81,7 +82,7 @@ async fn a_user_has_one_session_and_without_a_name_each_request_has_its_own() {
         world.agent.last.lock().unwrap().take().unwrap().handle
     };
     let fresh = session(json!({}), "").await;
-    assert!(fresh.starts_with("handle-openai-"));
+    assert!(fresh.starts_with("handle-openai-once-"));
     assert_ne!(session(json!({"user": ""}), "").await, fresh);
     assert_eq!(
         session(json!({"user": "ann"}), "").await,
@@ -287,4 +288,16 @@ async fn bodies_are_bounded_and_their_faults_are_told() {
     let chunk = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
     client.write(chunk.repeat(17)).await;
     assert_eq!(client.answer().await.status, 413);
+}
+
+#[tokio::test]
+async fn a_chat_that_is_open_sees_the_turns_of_named_sessions_only() {
+    let (_dir, world) = world().await;
+    let mut watcher = Socket::connected(&world).await;
+    assert_eq!(post(&world, CHAT, &chat("hi")).await.status, 200);
+    let mut body: Value = serde_json::from_str(&chat("hi")).unwrap();
+    body["user"] = "ann".into();
+    assert_eq!(post(&world, CHAT, &body.to_string()).await.status, 200);
+    let first = watcher.event("agent").await;
+    assert_eq!(first["sessionKey"], "agent:main:openai-user-ann");
 }
