@@ -46,7 +46,17 @@ pub struct Job {
     pub slice: Config,
 }
 
+/// Begins the name of the session that the gateway makes for an API request which names none.
+const ONE_SHOT: &str = "openai-once-";
+
 impl Job {
+    /// Whether the session is for this turn alone. The gateway keeps the answer; a turn that this process' death cut off
+    /// begins again.
+    pub fn is_one_shot(&self) -> bool {
+        let name = self.session.key.rest().rsplit(':').next();
+        self.source == "api" && name.is_some_and(|name| name.starts_with(ONE_SHOT))
+    }
+
     /// Whether the owner asks.
     pub fn is_owners(&self) -> bool {
         self.session.standing == "owner"

@@ -36,7 +36,10 @@ impl Agent {
     /// Runs a turn to its end.
     pub(crate) async fn turn(&self, job: &Job, live: &Live) -> Result<v1::Answer, Failure> {
         let profile = profile(job)?;
-        let session = self.sessions.session(&job.session.key);
+        let session = match job.is_one_shot() {
+            true => self.sessions.one_shot(&job.session.key),
+            false => self.sessions.session(&job.session.key),
+        };
         let folder = self.workspace().folder(&profile.workspace);
         let entered = self.sessions.enter(&session, &folder).await;
         let mut turnable = entered.map_err(|e| unreadable(&e))?;

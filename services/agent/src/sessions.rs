@@ -1,5 +1,6 @@
 //! The sessions of this class: which are open in memory, and how what happens in them gets to disk and back.
 //! Memory is bounded: sessions that nobody uses are closed, longest unused first, and read again when they are needed.
+//! The session of a single request is in memory alone, and only as long as its turn runs.
 
 use std::collections::HashMap;
 use std::fs;
@@ -30,6 +31,8 @@ const LISTED: usize = 1000;
 /// A session that is open. Whoever holds its lane runs the one turn that may run.
 pub struct Session {
     key: SessionKey,
+    /// Whether it has a transcript on disk.
+    kept: bool,
     lane: Lane<Option<Thread>>,
     used: AtomicU64,
 }
@@ -37,6 +40,18 @@ pub struct Session {
 /// The right to run a turn in a session. The transcript is in memory.
 pub struct Turnable<'a> {
     lane: LaneGuard<'a, Option<Thread>>,
+    kept: bool,
+}
+
+impl Session {
+    fn new(key: &SessionKey, kept: bool) -> Arc<Self> {
+        Arc::new(Self {
+            key: key.clone(),
+            kept,
+            lane: Lane::new(None),
+            used: AtomicU64::new(0),
+        })
+    }
 }
 
 impl Turnable<'_> {
@@ -122,17 +137,18 @@ impl Sessions {
         if !open.contains_key(key) {
             close_unused(&mut open);
         }
-        let session = open.entry(key.clone()).or_insert_with(|| {
-            Arc::new(Session {
-                key: key.clone(),
-                lane: Lane::new(None),
-                used: AtomicU64::new(0),
-            })
-        });
+        let session = open
+            .entry(key.clone())
+            .or_insert_with(|| Session::new(key, true));
         session
             .used
             .store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         Arc::clone(session)
+    }
+
+    /// A session that nothing remembers: it has no transcript, stands in no list and ends with its turn.
+    pub fn one_shot(&self, key: &SessionKey) -> Arc<Session> {
+        Session::new(key, false)
     }
 
     /// Waits for the session's turn to come and reads its transcript if need be.
@@ -143,12 +159,17 @@ impl Sessions {
     ) -> io::Result<Turnable<'a>> {
         let mut lane = session.lane.lock().await;
         if lane.is_none() {
-            *lane = Some(match self.read(&session.key).await? {
+            let known = match session.kept {
+                true => self.read(&session.key).await?,
+                false => None,
+            };
+            *lane = Some(match known {
                 Some(thread) => thread,
                 None => Thread::new(self.header(&session.key, workspace, 0)?),
             });
         }
-        Ok(Turnable { lane })
+        let kept = session.kept;
+        Ok(Turnable { lane, kept })
     }
 
     fn header(&self, key: &SessionKey, workspace: &str, after_ms: u64) -> io::Result<Header> {
@@ -187,7 +208,8 @@ impl Sessions {
         *turnable.lane = Some(Thread::new(self.header(key, workspace, after)?));
         // The new transcript is on disk before the old one steps aside: at any moment one of them is the session.
         self.append(turnable, key, Vec::new(), Reach::Now).await?;
-        if let Some((header, bytes)) = old.filter(|(_, bytes)| *bytes > 0) {
+        let on_disk = |(_, bytes): &(_, u64)| turnable.kept && *bytes > 0;
+        if let Some((header, bytes)) = old.filter(on_disk) {
             let path = transcript_path(&self.folder, &header.id);
             let aside = path.with_extension(format!("jsonl.reset.{}", self.world.now_ms()));
             // Under its new name nobody would sync it.
@@ -209,11 +231,16 @@ impl Sessions {
         said: Vec<Said>,
         reach: Reach,
     ) -> io::Result<()> {
+        let kept = turnable.kept;
         let thread = turnable.thread_mut()?;
         let mut batch = Batch::new(thread);
         for (origin, turn, item) in said {
             let id = entry_id(self.world.random()?);
             batch.push(id, self.world.now_ms(), origin, turn, item);
+        }
+        if !kept {
+            batch.commit(thread);
+            return Ok(());
         }
         let path = transcript_path(&self.folder, &thread.header.id);
         let write = Append {

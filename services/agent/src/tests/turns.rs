@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use clawdbot_proto::v1::run_event::Event;
-use clawdbot_proto::v1::{Restarted, StopReason, TextDelta, Usage};
+use clawdbot_proto::v1::{Restarted, RunRequest, StopReason, TextDelta, Usage};
 use tonic::Code;
 
 use super::rig::{Rig, all, answer, failure, next, slice, snapshot};
@@ -291,4 +291,49 @@ async fn a_transcript_that_cannot_be_written_is_said_and_nothing_is_asked() {
         "a",
         "mended, the same turn id is answered"
     );
+}
+
+#[tokio::test]
+async fn a_request_of_a_program_that_names_no_session_leaves_nothing() {
+    let mut rig = Rig::new().await;
+    let agent = rig.start().await;
+    let ask = |turn: &str, handle: &str, source: &str, text: &str| RunRequest {
+        turn_id: turn.into(),
+        handle: handle.into(),
+        text: text.into(),
+        source: source.into(),
+        ..RunRequest::default()
+    };
+    let folder = rig.folder();
+    let files = || std::fs::read_dir(&folder).unwrap().count();
+    for (turn, text) in [("t1", "q"), ("t2", "/new q"), ("t1", "q")] {
+        let request = ask(turn, "main_openai-once-1", "api", text);
+        let stream = agent.request(request).await.unwrap();
+        let asked = rig.asked().await;
+        assert_eq!(asked.texts(), ["q"], "nothing is there from before");
+        asked.call("c", "{}");
+        asked.stop(StopReason::End);
+        let asked = rig.asked().await;
+        assert_eq!(asked.texts().len(), 3, "question, call and result");
+        asked.answer("a");
+        assert_eq!(answer(stream).await.text, "a");
+        assert_eq!((files(), agent.agent.sessions.len()), (0, 0));
+    }
+    assert!(
+        agent
+            .agent
+            .sessions
+            .list(|_| String::new())
+            .await
+            .is_empty()
+    );
+    for (turn, handle, source) in [
+        ("t3", "main_openai-once-1", "web"),
+        ("t4", "main_openai-user-ann", "api"),
+    ] {
+        let stream = agent.request(ask(turn, handle, source, "q")).await.unwrap();
+        rig.asked().await.answer("a");
+        answer(stream).await;
+    }
+    assert_eq!((files(), agent.agent.sessions.len()), (2, 2), "others stay");
 }
