@@ -6,6 +6,12 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use crate::{Marked, Span, Style};
 
+/// Levels of lists that are indented; deeper ones stand below the last. Without an end n bullets on one line would be
+/// n times n blanks.
+const DEEPEST: usize = 8;
+/// Graphemes up to which the cells of a column are padded, for the same reason.
+const WIDEST: usize = 60;
+
 /// Text and styles of a Markdown source. Nothing is refused: every text is Markdown.
 #[must_use]
 pub fn parse_markdown(source: &str) -> Marked {
@@ -156,7 +162,8 @@ impl Builder {
 
     fn item(&mut self) {
         self.block(1);
-        let indent = "  ".repeat(self.lists.len().saturating_sub(1));
+        let depth = self.lists.len().saturating_sub(1);
+        let indent = "  ".repeat(depth.min(DEEPEST));
         let bullet = match self.lists.last_mut() {
             Some(Some(number)) => {
                 *number += 1;
@@ -236,7 +243,7 @@ impl Builder {
 }
 
 impl Table {
-    /// Columns padded to the same width, counted in graphemes.
+    /// Columns padded to the same width, counted in graphemes; cells wider than that stick out.
     fn to_text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -245,6 +252,7 @@ impl Table {
                 .map(|cell| cell.graphemes(true).count())
                 .max()
                 .unwrap_or(0)
+                .min(WIDEST)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut lines: Vec<String> = self
@@ -325,6 +333,24 @@ mod tests {
     fn a_table_is_text_in_columns() {
         let table = "| a | long |\n|---|---|\n| 1 | 2 |\n";
         assert_eq!(shown(table), "{pre :a | long\n--+-----\n1 | 2}");
+    }
+
+    #[test]
+    fn no_text_grows_with_its_square() {
+        let lists = format!("{}x", "- ".repeat(2000));
+        let wide = format!(
+            "|{}|b|\n|-|-|\n{}",
+            "a".repeat(10_000),
+            "|x|y|\n".repeat(1000)
+        );
+        for source in [lists, wide] {
+            let text = parse_markdown(&source).text;
+            assert!(
+                text.contains('x') && text.len() < 40 * source.len(),
+                "{}",
+                text.len()
+            );
+        }
     }
 
     #[test]

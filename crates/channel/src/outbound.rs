@@ -53,6 +53,7 @@ impl<O: Outlet> Outbound<O> {
                 outlet,
                 journal,
                 limiter: Mutex::new(Limiter::default()),
+                busy: Mutex::default(),
             },
             lanes: Mutex::default(),
             unheard: AtomicUsize::new(0),

@@ -411,6 +411,65 @@ async fn a_shown_message_that_vanished_is_replaced_by_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_shown_message_that_stays_behind_in_a_move_does_not_become_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = scripted([
+        Outcome::Done("m".into()),
+        Outcome::Moved {
+            from: "-1".into(),
+            to: "-1001".into(),
+        },
+    ]);
+    let mut rig = Rig::start(folder.path(), platform).await;
+    rig.show("a");
+    rig.until_sent(&["new~a"]).await;
+    rig.send("1", "abc");
+    assert_eq!(rig.report().await, (Disposition::Done, 1, 0));
+    assert_eq!(rig.platform.sent(), ["new~a", "abc"]);
+}
+
+#[tokio::test]
+async fn a_message_that_is_becoming_the_answer_is_not_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Arc::new(Journal::open(&folder.path().join("journal")).unwrap().0);
+    for (turn, message) in [("turn", "m"), ("lost", "n")] {
+        let turn = turn.to_owned();
+        journal.note(&Record::Showing {
+            turn: turn.clone(),
+            at_ms: 1,
+        });
+        let message = message.into();
+        journal
+            .write(&Record::Shown { turn, message })
+            .await
+            .unwrap();
+    }
+    let hold = Arc::new(Notify::new());
+    let outlet = Arc::new(Platform {
+        hold: Some(Arc::clone(&hold)),
+        ..Platform::default()
+    });
+    let sender = Sender {
+        outlet: Arc::clone(&outlet),
+        journal,
+        limiter: Mutex::default(),
+        busy: Mutex::default(),
+    };
+    let send = send("1", "abc");
+    let sweep = async {
+        outlet.changed.notified().await;
+        sender.unshow(2).await;
+        assert_eq!(outlet.sent(), ["-n"], "only what nobody writes into");
+        hold.notify_one();
+    };
+    let (verdict, ()) = tokio::join!(sender.send(&send, 0), sweep);
+    assert!(
+        matches!(verdict, Verdict::Settled(report) if report.disposition() == Disposition::Done)
+    );
+    assert_eq!(outlet.sent(), ["-n", "m=abc"]);
+}
+
+#[tokio::test]
 async fn the_beginning_of_an_answer_that_never_came_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");

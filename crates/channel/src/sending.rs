@@ -1,6 +1,7 @@
 //! One send from its first part to its end, and one version of an unfinished answer. The order of journal and network is
 //! here and nowhere else: a connection first, then the record on disk, then the bytes.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,18 @@ pub(crate) struct Sender<O> {
     pub(crate) outlet: Arc<O>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) limiter: Mutex<Limiter>,
+    /// Turns whose answer is with the platform at this moment, perhaps in the message that showed it.
+    pub(crate) busy: Mutex<HashSet<String>>,
+}
+
+/// A turn in the set of busy ones, until it is dropped.
+struct Busy<'a>(&'a Mutex<HashSet<String>>, &'a str);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut busy = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.remove(self.1);
+    }
 }
 
 /// Parts that are with the platform, and perhaps are.
@@ -111,6 +124,7 @@ impl<O: Outlet> Sender<O> {
             }
             Some(PartState::Started { again: true }) | None => {}
         }
+        let _busy = self.busy(turn);
         for _ in 0..TURNS {
             self.pace(&send.account, &send.lane).await?;
             let link = match self.outlet.connect(&send.account).await {
@@ -161,6 +175,10 @@ impl<O: Outlet> Sender<O> {
                 }
                 Outcome::Moved { from, to } => {
                     self.journal.note(&undone);
+                    // What was shown stayed behind.
+                    if again {
+                        self.journal.note(&Record::Hidden { turn: turn.clone() });
+                    }
                     self.moved(&send.account, from, to);
                 }
                 outcome => {
@@ -190,6 +208,7 @@ impl<O: Outlet> Sender<O> {
                 ledger.shown(turn).map(str::to_owned),
             )
         };
+        let again = shown.is_some();
         let outcome = match (self.outlet.shows(progress), known, shown) {
             (Shown::Never, ..) => return now + every,
             (Shown::Fleeting, ..) => self.outlet.show(progress, None).await,
@@ -212,6 +231,9 @@ impl<O: Outlet> Sender<O> {
                 now + after
             }
             Outcome::Moved { from, to } => {
+                if again {
+                    self.journal.note(&Record::Hidden { turn: turn.clone() });
+                }
                 self.moved(account, from, to);
                 now
             }
@@ -244,14 +266,24 @@ impl<O: Outlet> Sender<O> {
         outcome
     }
 
-    /// Removes the beginnings of answers that are shown since before `before_ms` and never came.
+    /// Removes the beginnings of answers that are shown since before `before_ms` and never came. From the record on, no
+    /// answer is written into such a message; one that is being written there right now is left to the next time.
     pub(crate) async fn unshow(&self, before_ms: u64) {
         let stale = self.journal.ledger().stale(before_ms);
         for (turn, message) in stale {
+            let is_busy = self
+                .busy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&turn);
+            // Meanwhile it may have become its answer.
+            if is_busy || !self.journal.ledger().is_showing(&turn) {
+                continue;
+            }
+            self.journal.note(&Record::Hidden { turn });
             if let Some(message) = message {
                 self.outlet.unshow(&message).await;
             }
-            self.journal.note(&Record::Hidden { turn });
         }
     }
 
@@ -298,6 +330,12 @@ impl<O: Outlet> Sender<O> {
                 Verdict::Settled(report)
             }
         }
+    }
+
+    fn busy<'a>(&'a self, turn: &'a str) -> Busy<'a> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.insert(turn.to_owned());
+        Busy(&self.busy, turn)
     }
 
     async fn pace(&self, account: &str, lane: &str) -> Result<(), Stop> {
