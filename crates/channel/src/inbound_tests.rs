@@ -151,6 +151,7 @@ impl Leases for Broker {
                 }],
                 version: token.len() as u64,
                 headers: Vec::new(),
+                audience: String::new(),
             })),
         }
     }

@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Leased {
     /// Of this lease; zero without one.
     pub version: u64,
+    /// Whom the secrets are for, in the words of the slice; a worker whose slice says another uses none of them.
+    pub audience: String,
     /// By account.
     pub secrets: BTreeMap<String, Arc<Secret>>,
 }
@@ -99,6 +101,7 @@ fn held(reply: LeaseReply) -> std::io::Result<Leased> {
     }
     Ok(Leased {
         version: reply.version,
+        audience: reply.audience,
         secrets,
     })
 }

@@ -48,9 +48,10 @@ pub(crate) fn is_group_lane(lane: &str) -> bool {
     lane.starts_with('-')
 }
 
-/// `CHAT:MESSAGE`, the name of a message among all events of a bot.
-pub(crate) fn event_id(chat: i64, message: i64) -> String {
-    format!("{chat}:{message}")
+/// `CHAT:MESSAGE:bBOT`, the name of a message among all events of an account. In private chats messages are numbered for
+/// each bot, so that another bot of the same account has the same numbers for others.
+pub(crate) fn event_id(bot: i64, chat: i64, message: i64) -> String {
+    format!("{chat}:{message}:b{bot}")
 }
 
 /// The message id in an event id of this chat.
@@ -84,8 +85,8 @@ mod tests {
 
     #[test]
     fn an_event_id_holds_the_message_that_a_reply_quotes() {
-        assert_eq!(message_of(&event_id(-1001, 42)), Some(42));
-        assert_eq!(message_of("-1001:42:e7"), Some(42));
+        assert_eq!(message_of(&event_id(7, -1001, 42)), Some(42));
+        assert_eq!(message_of("-1001:42:b7:e9"), Some(42));
         assert_eq!(message_of("current"), None);
     }
 }

@@ -93,10 +93,10 @@ mod tests {
         assert_eq!(
             texts(joined),
             [
-                "7:1 [photo]\n[photo]\nwords",
-                "8:2 [photo]\nanother chat",
-                "7:4 [photo]\nalone",
-                "7:5 [photo]\nanother album",
+                "7:1:b1 [photo]\n[photo]\nwords",
+                "8:2:b1 [photo]\nanother chat",
+                "7:4:b1 [photo]\nalone",
+                "7:5:b1 [photo]\nanother album",
             ]
         );
     }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_part_that_comes_twice_counts_once_in_its_album() {
         let joined = join(batch(&[(7, 1, Some("a"), "x"), (7, 1, Some("a"), "x")]));
-        assert_eq!(texts(joined)[0], "7:1 [photo]\nx");
+        assert_eq!(texts(joined)[0], "7:1:b1 [photo]\nx");
     }
 
     #[test]

@@ -24,6 +24,8 @@ const KEPT: Duration = Duration::from_secs(10);
 const MOST_KEPT: usize = 8;
 /// Largest answer: a hundred updates are far smaller, one of ten megabytes still fits.
 const LARGEST: usize = 24 << 20;
+/// Longest pause that a server may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// For all calls but the poll.
 const CALL: Limits = Limits {
     head: Duration::from_secs(30),
@@ -164,18 +166,29 @@ impl Client {
                     code => code,
                 },
                 description: self.token.blank(&envelope.description),
-                retry_after: envelope.parameters.retry_after.map(Duration::from_secs),
+                retry_after: envelope
+                    .parameters
+                    .retry_after
+                    .map(|pause| Duration::from_secs(pause).min(LONGEST_PAUSE)),
                 migrate_to: envelope.parameters.migrate_to_chat_id,
             })),
             Err(_) => Err(self.odd(status, "an answer that is not the Bot API's")),
         }
     }
 
+    /// Whoever wrote this is not the Bot API, so that its status says nothing about token, chat or message.
     fn odd(&self, status: u16, what: &str) -> CallError {
-        CallError::Refused(Refusal {
+        let description = format!("{} gave {what} (HTTP {status})", self.base.destination());
+        let code = match status {
+            429 => 429,
+            // Something in between refused, and so did not pass it on.
+            300..=499 => return CallError::NotSent(description),
             // A success that cannot be read says as little as a failure of the server.
-            code: if status < 400 { 502 } else { status.into() },
-            description: format!("{} gave {what} (HTTP {status})", self.base.destination()),
+            _ => 502,
+        };
+        CallError::Refused(Refusal {
+            code,
+            description,
             retry_after: None,
             migrate_to: None,
         })

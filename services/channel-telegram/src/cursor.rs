@@ -21,26 +21,31 @@ const SEEN: usize = 4096;
 pub(crate) struct Cursor {
     next: i64,
     at_ms: u64,
+    /// Whose numbers these are.
+    #[serde(default)]
+    bot: i64,
 }
 
 impl Cursor {
     /// Behind a batch; its highest id counts, not the highest ever.
-    pub(crate) fn behind(ids: impl Iterator<Item = i64>, now_ms: u64) -> Option<Self> {
+    pub(crate) fn behind(bot: i64, ids: impl Iterator<Item = i64>, now_ms: u64) -> Option<Self> {
         let next = ids.max()?.checked_add(1)?;
         Some(Self {
             next,
             at_ms: now_ms,
+            bot,
         })
     }
 
     /// Whether it is further than another.
     pub(crate) fn is_after(&self, other: &Self) -> bool {
-        self.next > other.next
+        self.bot != other.bot || self.next > other.next
     }
 
-    /// The offset to ask with, unless it is too old.
-    pub(crate) fn offset(&self, now_ms: u64) -> Option<i64> {
-        (now_ms.saturating_sub(self.at_ms) < OLD_MS).then_some(self.next)
+    /// The offset to ask with, unless it is too old. Another bot's would make the server forget what nobody has read.
+    pub(crate) fn offset(&self, bot: i64, now_ms: u64) -> Option<i64> {
+        let young = now_ms.saturating_sub(self.at_ms) < OLD_MS;
+        (young && self.bot == bot).then_some(self.next)
     }
 }
 
@@ -112,25 +117,30 @@ mod tests {
 
     #[test]
     fn an_offset_is_forgotten_before_ids_start_anew() {
-        let cursor = Cursor::behind([5, 9, 7].into_iter(), 1000).unwrap();
-        assert_eq!(cursor.offset(1000 + OLD_MS - 1), Some(10));
-        assert_eq!(cursor.offset(1000 + OLD_MS), None);
-        assert_eq!(Cursor::behind(std::iter::empty(), 0), None);
-        assert_eq!(Cursor::behind([i64::MAX].into_iter(), 0), None);
+        let cursor = Cursor::behind(1, [5, 9, 7].into_iter(), 1000).unwrap();
+        assert_eq!(cursor.offset(1, 1000 + OLD_MS - 1), Some(10));
+        assert_eq!(cursor.offset(1, 1000 + OLD_MS), None);
+        assert_eq!(cursor.offset(2, 1000), None, "another bot's");
+        assert_eq!(Cursor::behind(1, std::iter::empty(), 0), None);
+        assert_eq!(Cursor::behind(1, [i64::MAX].into_iter(), 0), None);
     }
 
     #[test]
     fn a_server_that_goes_back_in_ids_is_followed() {
-        let high = Cursor::behind([1000].into_iter(), 0).unwrap();
-        let low = Cursor::behind([5].into_iter(), 0).unwrap();
-        assert_eq!((high.offset(0), low.offset(0)), (Some(1001), Some(6)));
+        let high = Cursor::behind(1, [1000].into_iter(), 0).unwrap();
+        let low = Cursor::behind(1, [5].into_iter(), 0).unwrap();
+        assert_eq!((high.offset(1, 0), low.offset(1, 0)), (Some(1001), Some(6)));
     }
 
     #[test]
     fn cursors_survive_a_restart_and_a_broken_file_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cursors.json");
-        let cursor = Cursor { next: 7, at_ms: 1 };
+        let cursor = Cursor {
+            next: 7,
+            at_ms: 1,
+            bot: 3,
+        };
         Cursors::open(path.clone()).set("default", cursor);
         assert_eq!(Cursors::open(path.clone()).get("default"), Some(cursor));
         fs::write(&path, b"{").unwrap();

@@ -7,7 +7,7 @@ use clawdbot_channel::{Outcome, Rejected};
 /// Why a call brought no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CallError {
-    /// Nothing of the request left.
+    /// Nothing of the request left, or it surely did not reach Telegram.
     NotSent(String),
     /// Something left and no whole answer came.
     Lost(String),

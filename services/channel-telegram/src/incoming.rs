@@ -14,6 +14,8 @@ const SERVICE_ACCOUNTS: [i64; 3] = [777_000, 1_087_968_824, 136_817_688];
 const LONGEST: usize = 64 << 10;
 /// Longest excerpt of a message that is replied to, characters.
 const EXCERPT: usize = 300;
+/// Longest name of somebody, or title of a chat, characters.
+const NAME: usize = 256;
 
 /// The bot itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +119,7 @@ pub(crate) fn read(update: &Update, me: &Me) -> Incoming {
         topic,
         message: message.message_id,
     };
-    let mut id = event_id(message.chat.id, message.message_id);
+    let mut id = event_id(me.id, message.chat.id, message.message_id);
     if edited {
         id += &format!(":e{}", message.edit_date.unwrap_or(message.date));
     }
@@ -168,8 +170,8 @@ fn sender(message: &Message, post: bool) -> Sender {
         None if post || message.from.is_none() => as_chat(&message.chat),
         None => Sender {
             id: user.id.to_string(),
-            username: user.username.clone(),
-            display: user.shown(),
+            username: short(&user.username),
+            display: short(&user.shown()),
             is_bot: user.is_bot,
             is_anonymous: service,
         },
@@ -179,11 +181,16 @@ fn sender(message: &Message, post: bool) -> Sender {
 fn as_chat(chat: &Chat) -> Sender {
     Sender {
         id: chat.id.to_string(),
-        username: chat.username.clone(),
-        display: chat.title.clone(),
+        username: short(&chat.username),
+        display: short(&chat.title),
         is_bot: false,
         is_anonymous: true,
     }
+}
+
+/// Telegram's names are shorter; a server that sends others must not make a question that policy cannot take.
+fn short(name: &str) -> String {
+    name.chars().take(NAME).collect()
 }
 
 /// By Telegram's own marks: a part of a longer name is not one.

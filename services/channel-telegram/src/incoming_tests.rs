@@ -49,9 +49,24 @@ fn a_private_message_names_its_sender_and_has_no_shown_name() {
     );
     assert_eq!(
         (said.event_id.as_str(), said.sender_name().as_str()),
-        ("42:5", "")
+        ("42:5:b4242", "")
     );
     assert!(!sender.is_anonymous && !sender.is_bot && !said.mentioned);
+}
+
+#[test]
+fn names_without_end_are_cut() {
+    let endless = "n".repeat(1 << 20);
+    let said =
+        in_group(json!({ "from": { "id": 42, "first_name": endless, "username": endless } }));
+    assert_eq!(
+        (said.sender.username.len(), said.sender.display.len()),
+        (NAME, NAME)
+    );
+    assert!(said.sender_name().len() < 4 * NAME);
+    let posted =
+        in_group(json!({ "sender_chat": { "id": -5, "type": "channel", "title": endless } }));
+    assert_eq!(posted.sender.display.len(), NAME);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawdbot_channel::{
-    Chunking, Journal, Outcome, Outlet, Part, Pauses, Quota, Rejected, Shown, parse_markdown,
+    Chunking, Journal, Marked, Outcome, Outlet, Part, Pauses, Quota, Rejected, Shown,
+    parse_markdown,
 };
 use clawdbot_proto::v1;
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ use crate::typing::TypingShows;
 
 /// Telegram's own limit, UTF-16 units.
 const LIMIT: usize = 4096;
+/// Messages that one answer may become. The gateway takes answers of a megabyte, which are fewer.
+const MOST_PARTS: usize = 300;
 /// 30 messages a second in all; one a second in a chat; 20 a minute in a group.
 const ACCOUNT: &[Quota] = &[Quota {
     every: Duration::from_millis(34),
@@ -84,7 +87,11 @@ impl Outlet for Telegram {
             "newline" => Chunking::Newline,
             _ => Chunking::Length,
         };
-        let pieces = parse_markdown(&send.text).split(limit, chunking);
+        let mut pieces = parse_markdown(&send.text).split(limit, chunking);
+        if pieces.len() > MOST_PARTS {
+            pieces.truncate(MOST_PARTS);
+            pieces.push(Marked::plain("[The rest is in the session's history.]"));
+        }
         if pieces.is_empty() {
             return Err(Outcome::Rejected(Rejected {
                 class: "bad_format",

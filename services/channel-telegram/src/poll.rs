@@ -102,7 +102,7 @@ impl Poller {
         tokio::spawn(async move { publish_commands(&client.client).await });
         loop {
             let asked = Instant::now();
-            match self.fetch(HOLD).await {
+            match self.fetch(HOLD, &me).await {
                 Ok(batch) => {
                     self.worked();
                     // A server that does not hold the poll is not asked in a circle either.
@@ -169,8 +169,9 @@ impl Poller {
         true
     }
 
-    async fn fetch(&self, hold: Duration) -> Result<Vec<Value>, CallError> {
-        let offset = self.cursor().and_then(|cursor| cursor.offset(now_ms()));
+    async fn fetch(&self, hold: Duration, me: &Me) -> Result<Vec<Value>, CallError> {
+        let offset = self.cursor();
+        let offset = offset.and_then(|cursor| cursor.offset(me.id, now_ms()));
         // One at a time while there is trouble: a single huge update must not take others with it.
         let limit = if self.trouble.is_over() { BATCH } else { 1 };
         let mut body = json!({
@@ -200,14 +201,15 @@ impl Poller {
         if album::may_go_on(&incoming) && batch.len() < BATCH {
             sleep(ALBUM).await;
             // Nothing is confirmed yet, so the same updates come again, and the rest of the album with them.
-            if let Ok(more) = self.fetch(Duration::ZERO).await {
+            if let Ok(more) = self.fetch(Duration::ZERO, me).await {
                 merge(&mut batch, more);
                 incoming = read_all(&batch, me);
             }
         }
         self.settle(album::join(incoming)).await;
         let before = self.cursor();
-        let Some(behind) = Cursor::behind(batch.iter().filter_map(update_id), now_ms()) else {
+        let Some(behind) = Cursor::behind(me.id, batch.iter().filter_map(update_id), now_ms())
+        else {
             warn!(account = self.account.id(), "updates without numbers");
             sleep(self.repeats.failed(Instant::now(), random())).await;
             return;

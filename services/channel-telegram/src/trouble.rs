@@ -114,13 +114,25 @@ impl Trouble {
                     problem,
                 }
             }
-            Meaning::TooFast => Reaction {
-                pause: Some(match error {
-                    CallError::Refused(refusal) => refusal.retry_after.unwrap_or(SHORTEST),
-                    _ => SHORTEST,
-                }),
-                problem: None,
-            },
+            Meaning::TooFast => {
+                let asked = match error {
+                    CallError::Refused(refusal) => refusal.retry_after.unwrap_or_default(),
+                    _ => Duration::ZERO,
+                };
+                let problem = (asked > LASTING).then(|| {
+                    (
+                        "channel.unavailable",
+                        format!(
+                            "Telegram wants the bot of account {name} to wait {} s before it receives messages again",
+                            asked.as_secs()
+                        ),
+                    )
+                });
+                Reaction {
+                    pause: Some(asked.max(SHORTEST)),
+                    problem,
+                }
+            }
             _ => {
                 let pause = self.backoff.failed(now, random).max(SHORTEST);
                 let lasting = match self.worked_once {
@@ -244,5 +256,17 @@ mod tests {
         );
         let slow = trouble.failed(&refused(429, "Too Many Requests"), Instant::now(), 1.0);
         assert_eq!((code(&slow), slow.pause), ("none", Some(S(7))));
+        let asking = |seconds| {
+            CallError::Refused(Refusal {
+                code: 429,
+                description: "Too Many Requests".into(),
+                retry_after: Some(S(seconds)),
+                migrate_to: None,
+            })
+        };
+        let at_once = trouble.failed(&asking(0), Instant::now(), 1.0);
+        assert_eq!(at_once.pause, Some(SHORTEST), "nobody is asked in a circle");
+        let long = trouble.failed(&asking(3600), Instant::now(), 1.0);
+        assert_eq!(code(&long), "channel.unavailable");
     }
 }

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clawdbot_channel::{Credit, Health, Journal, Lease, Leased, Outbound, follow_leases};
 use clawdbot_http::{BaseUrl, Tls};
-use clawdbot_proto::v1::{ChannelAccount, Snapshot, snapshot::Slice};
+use clawdbot_proto::v1::{ChannelAccount, ChannelSlice, Snapshot, snapshot::Slice};
 use clawdbot_service::{Edge, ServeError};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -22,6 +23,9 @@ use crate::poll::{Poller, Ports};
 use crate::token::Token;
 use crate::trouble::login;
 use crate::typing::TypingShows;
+
+/// How long tokens for the servers of the configuration may be on their way.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the worker works with.
 pub struct Worker {
@@ -108,24 +112,32 @@ impl Worker {
         let mut lease = follow_leases(self.broker.clone());
         let mut running: BTreeMap<String, Running> = BTreeMap::new();
         loop {
-            let settings = accounts_of(self.config.borrow_and_update().as_deref());
+            let slice = slice_of(self.config.borrow_and_update().as_deref());
             let held = lease.borrow_and_update().clone();
-            self.adjust(&settings, &held, &ports, &mut running);
+            let foreign = self.adjust(&slice, &held, &ports, &mut running);
             accounts.replace(running.values().map(|bot| Arc::clone(&bot.account)));
             let names: Vec<String> = running.keys().cloned().collect();
             status(&format!(
                 "{} of {} Telegram bots",
                 names.len(),
-                settings.len()
+                slice.accounts.len()
             ));
             served.send_if_modified(|known| {
                 let changed = *known != names;
                 *known = names;
                 changed
             });
+            let too_late = async {
+                if let Some(version) = foreign {
+                    tokio::time::sleep(PATIENCE).await;
+                    missing(&slice, version, &running, &ports.health);
+                }
+                std::future::pending::<bool>().await
+            };
             let ended = tokio::select! {
                 changed = self.config.changed() => changed.is_err(),
                 changed = lease.changed() => changed.is_err(),
+                ended = too_late => ended,
             };
             if ended {
                 return;
@@ -133,17 +145,24 @@ impl Worker {
         }
     }
 
+    /// Returns the lease's version when its tokens are meant for other servers than the configuration names: both come on
+    /// different ways, and until those that belong together are there nothing starts, and only what has not changed goes on.
     fn adjust(
         &self,
-        settings: &[ChannelAccount],
+        slice: &ChannelSlice,
         lease: &Lease,
         ports: &Ports,
         running: &mut BTreeMap<String, Running>,
-    ) {
+    ) -> Option<u64> {
+        let settings = &slice.accounts;
         let none = Leased::default();
         let (leased, remedy) = match lease {
-            Lease::Waiting => return,
+            Lease::Waiting => return None,
             Lease::None(remedy) => (&none, Some(remedy)),
+            Lease::Held(leased) if leased.audience != slice.audience => {
+                running.retain(|_, bot| settings.contains(&bot.account.settings));
+                return Some(leased.version);
+            }
             Lease::Held(leased) => (leased.as_ref(), None),
         };
         let names = settings.iter().map(|account| account.account.clone());
@@ -188,6 +207,7 @@ impl Worker {
                 }
             }
         }
+        None
     }
 
     fn start(
@@ -215,9 +235,30 @@ impl Worker {
     }
 }
 
-fn accounts_of(snapshot: Option<&Snapshot>) -> Vec<ChannelAccount> {
+fn slice_of(snapshot: Option<&Snapshot>) -> ChannelSlice {
     match snapshot.and_then(|snapshot| snapshot.slice.as_ref()) {
-        Some(Slice::Channel(channel)) => channel.accounts.clone(),
-        _ => Vec::new(),
+        Some(Slice::Channel(channel)) => channel.clone(),
+        _ => ChannelSlice::default(),
+    }
+}
+
+/// Says of which accounts the tokens have not come.
+fn missing(
+    slice: &ChannelSlice,
+    version: u64,
+    running: &BTreeMap<String, Running>,
+    health: &Health,
+) {
+    let names = slice.accounts.iter().map(|account| account.account.clone());
+    health.begin(version, names);
+    for account in &slice.accounts {
+        let name = &account.account;
+        if !running.contains_key(name) {
+            let message = format!(
+                "the bot token of account {name} is meant for another server than channels.telegram.apiRoot, and the one for \
+                 this server has not come yet; `clawdbot status` says whether the broker works"
+            );
+            health.problem(name, "channel.unavailable", &message);
+        }
     }
 }

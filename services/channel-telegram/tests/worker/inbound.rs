@@ -4,7 +4,7 @@ use clawdbot_fakes::telegram::Fault;
 use clawdbot_proto::v1;
 use serde_json::json;
 
-use crate::rig::{BOT, Rig, TOKEN, settings, snapshot};
+use crate::rig::{BOT, Rig, TOKEN, settings, snapshot, snapshot_for};
 
 fn conversation(request: &v1::AdmitSenderRequest) -> (v1::ConversationKind, String, String) {
     let conversation = request.conversation.clone().unwrap();
@@ -31,7 +31,7 @@ async fn an_update_is_confirmed_only_when_the_gateway_has_it() {
     );
     assert_eq!(
         (message.event_id.as_str(), message.lane.as_str()),
-        ("42:1", "42")
+        ("42:1:b4242", "42")
     );
     rig.telegram.until(TOKEN, |bot| bot.pending() == 0).await;
 }
@@ -92,7 +92,7 @@ async fn an_album_is_one_message() {
     rig.write(json!({ "chat": 42, "media_group_id": "g", "photo": photo(3) }));
     let message = rig.delivered(0).await;
     assert_eq!(message.text, "[photo 1x2]\n[photo 3x2]\nLook");
-    assert_eq!(message.event_id, "42:1");
+    assert_eq!(message.event_id, "42:1:b4242");
     rig.telegram.until(TOKEN, |bot| bot.pending() == 0).await;
     assert_eq!(rig.played.until(|seen| Some(seen.delivered.len())).await, 1);
 }
@@ -110,7 +110,7 @@ async fn an_edit_counts_until_there_is_an_answer() {
     let first = rig.delivered(0).await;
     edit("hello", 7);
     let edited = rig.delivered(1).await;
-    assert_eq!(edited.event_id, "42:1:e7");
+    assert_eq!(edited.event_id, "42:1:b4242:e7");
     assert!(edited.text.contains("edited") && edited.text.ends_with("hello"));
     rig.send("1", &first, "Hello!").await;
     rig.report("1").await;
@@ -279,4 +279,58 @@ async fn another_server_in_the_configuration_is_used_without_a_restart() {
     rig.config.send_replace(snapshot(settings(other.address())));
     assert_eq!(rig.delivered(1).await.text, "there");
     other.stop();
+}
+
+#[tokio::test]
+async fn a_token_is_shown_only_to_the_server_that_it_is_meant_for() {
+    let rig = Rig::start().await;
+    rig.write(json!({ "chat": 42, "text": "here" }));
+    rig.delivered(0).await;
+    let other = clawdbot_fakes::telegram::Telegram::listen(([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap();
+    let account = settings(other.address());
+    rig.config.send_replace(snapshot_for(account, "other"));
+    let none = |line: &String| line == "0 of 1 Telegram bots";
+    rig.status.subscribe().wait_for(none).await.unwrap();
+    // What does not come is said.
+    let problem = rig.problem("channel.unavailable").await;
+    assert!(problem.message.contains("channels.telegram.apiRoot"));
+    rig.played.audience.send_replace("other");
+    rig.played.token.send_replace((2, Some("4243:new")));
+    other.bot("4243:new", |bot| {
+        bot.username = BOT.into();
+        bot.write("message", json!({ "chat": 43, "text": "there" }));
+    });
+    assert_eq!(rig.delivered(1).await.text, "there");
+    other.bot(TOKEN, |bot| assert!(bot.calls.is_empty()));
+    other.stop();
+}
+
+#[tokio::test]
+async fn another_bot_of_the_account_begins_with_numbers_of_its_own() {
+    let rig = Rig::start().await;
+    rig.telegram.bot(TOKEN, |bot| bot.jump(5000));
+    rig.write(json!({ "chat": 42, "text": "to the first" }));
+    rig.delivered(0).await;
+    rig.telegram.until(TOKEN, |bot| bot.pending() == 0).await;
+    rig.telegram.bot("4243:new", |bot| {
+        bot.username = BOT.into();
+        bot.write("message", json!({ "chat": 42, "text": "to the second" }));
+    });
+    rig.played.token.send_replace((2, Some("4243:new")));
+    assert_eq!(rig.delivered(1).await.text, "to the second");
+}
+
+#[tokio::test]
+async fn a_page_of_somebody_in_between_says_nothing_about_the_token() {
+    let rig = Rig::start().await;
+    for status in [401, 404, 409, 413] {
+        rig.telegram.bot(TOKEN, |bot| {
+            bot.faults
+                .push_back(("getUpdates".into(), Fault::Status(status), 1));
+        });
+    }
+    rig.write(json!({ "chat": 42, "text": "still there" }));
+    assert_eq!(rig.delivered(0).await.text, "still there");
 }

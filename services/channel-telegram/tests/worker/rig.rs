@@ -44,6 +44,8 @@ pub struct Seen {
 pub struct Played {
     pub seen: watch::Sender<Arc<Mutex<Seen>>>,
     pub token: watch::Sender<(u64, Option<&'static str>)>,
+    /// Whom the token is for.
+    pub audience: watch::Sender<&'static str>,
     /// Messages that the gateway takes in one call.
     pub room: watch::Sender<u32>,
     orders: watch::Sender<Option<mpsc::UnboundedSender<Result<v1::ChannelOrder, Status>>>>,
@@ -119,6 +121,7 @@ impl Leases for Played {
             }],
             version,
             headers: Vec::new(),
+            audience: (*self.audience.borrow()).into(),
         }))
     }
 
@@ -195,6 +198,8 @@ pub struct Rig {
     pub telegram: Telegram,
     pub played: Played,
     pub config: watch::Sender<Option<Arc<v1::Snapshot>>>,
+    /// The worker's own word on its bots.
+    pub status: watch::Sender<String>,
     folder: tempfile::TempDir,
     process: Option<Process>,
 }
@@ -217,8 +222,13 @@ pub fn settings(root: SocketAddr) -> v1::ChannelAccount {
 }
 
 pub fn snapshot(account: v1::ChannelAccount) -> Option<Arc<v1::Snapshot>> {
+    snapshot_for(account, "")
+}
+
+pub fn snapshot_for(account: v1::ChannelAccount, audience: &str) -> Option<Arc<v1::Snapshot>> {
     let slice = v1::ChannelSlice {
         accounts: vec![account],
+        audience: audience.into(),
     };
     Some(Arc::new(v1::Snapshot {
         revision: 1,
@@ -242,10 +252,12 @@ impl Rig {
             played: Played {
                 seen: watch::Sender::new(Arc::default()),
                 token: watch::Sender::new((1, Some(TOKEN))),
+                audience: watch::Sender::new(""),
                 room: watch::Sender::new(64),
                 orders: watch::Sender::new(None),
             },
             config: watch::Sender::new(snapshot(account)),
+            status: watch::Sender::default(),
             folder: tempfile::tempdir().unwrap(),
             process: None,
         };
@@ -273,6 +285,8 @@ impl Rig {
             state: self.folder.path().to_owned(),
         };
         let (kill, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let status = self.status.clone();
+        let told = move |line: &str| drop(status.send_replace(line.to_owned()));
         let (killed, stopped) = (Arc::clone(&kill), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -282,7 +296,7 @@ impl Rig {
             runtime.block_on(async {
                 tokio::select! {
                     () = killed.notified() => {}
-                    ended = worker.run(|_| {}, async move { stopped.notified().await }) => ended.unwrap(),
+                    ended = worker.run(told, async move { stopped.notified().await }) => ended.unwrap(),
                 }
             });
         });
