@@ -357,8 +357,9 @@ impl Exchange {
         };
         let secrets = login.map(|(lease, _)| lease.secrets()).unwrap_or_default();
         let error = fault::say(fault, &place, &secrets);
-        // Without a profile nothing was tried: what is known already is not counted again.
-        if self.tries > 0 {
+        // Without a profile nothing was tried: what is known already is not counted again. And keys that are no longer in
+        // use are nobody's problem.
+        if self.tries > 0 && login.is_none_or(|(lease, _)| self.is_in_use(lease)) {
             let profile = login.map_or("", |(_, profile)| profile);
             self.shared.health.failed(
                 fault.kind,

@@ -175,6 +175,34 @@ async fn keys_are_shown_only_at_the_address_that_they_are_meant_for() {
 }
 
 #[tokio::test]
+async fn a_late_verdict_on_an_old_key_is_nobody_s_problem() {
+    let rig = Rig::new("openai-completions").await;
+    let mut requests = rig.provider.requests();
+    rig.provider.fault(Fault::status(401));
+    let mut late = Exchange::new(Arc::clone(&rig.shared), request());
+    let mut event = Box::pin(late.next());
+    tokio::select! {
+        biased;
+        _ = requests.wait_for(|count| *count == 1) => {}
+        event = &mut event => panic!("it does not wait for the answer: {event:?}"),
+    }
+    // Keys are exchanged while the provider judges.
+    rig.lend(&[("default", "key-number-two")]).await;
+    let Some(Event::Error(error)) = event.await else {
+        panic!("the provider refused")
+    };
+    assert_eq!(error.class(), ModelErrorClass::Auth);
+    assert_eq!(rig.shared.health.line(), None);
+    assert_eq!(rig.text().await, "You said: hello there");
+    // The same about the key in use counts.
+    rig.provider.fault(Fault::status(401));
+    rig.error().await;
+    assert!(rig.shared.health.line().is_some());
+    assert_eq!(rig.error().await.0, ModelErrorClass::Auth);
+    assert_eq!(rig.provider.asked().len(), 3);
+}
+
+#[tokio::test]
 async fn configured_headers_go_along_where_there_is_no_key() {
     let rig = Rig::new("openai-completions").await;
     rig.change_lease(|lent| {
