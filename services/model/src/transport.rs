@@ -22,6 +22,13 @@ use crate::lease::Lease;
 use crate::settings::Settings;
 use crate::wire::Api;
 
+/// How tokens of an Anthropic subscription begin. They are no keys: they go as bearer, and only beside this header.
+const SUBSCRIPTION: &[u8] = b"sk-ant-oat";
+const SUBSCRIPTION_BETA: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("anthropic-beta"),
+    HeaderValue::from_static("oauth-2025-04-20"),
+);
+
 const AGENT: &str = concat!("clawdbot/", env!("CARGO_PKG_VERSION"));
 
 /// What answers may take.
@@ -187,6 +194,10 @@ pub fn request(
         if let Some(key) = lease.key(profile) {
             let (name, value) = key.expose(|key| authorization(settings, key))?;
             headers.insert(name, value);
+            if settings.api == Api::Anthropic && key.expose(is_subscription) {
+                let (name, value) = SUBSCRIPTION_BETA;
+                headers.insert(name, value);
+            }
         }
         for (name, value) in lease.headers() {
             let value = value.expose(sensitive)?;
@@ -197,16 +208,19 @@ pub fn request(
 }
 
 /// How a key is shown. Each version of Anthropic's interface gets it as the official clients of its time send it; tokens of
-/// a subscription are no keys and go as bearer either way.
+/// a subscription go as bearer either way.
 fn authorization(settings: &Settings, key: &[u8]) -> Result<(HeaderName, HeaderValue), Fault> {
-    let as_key = settings.api == Api::Anthropic
-        && settings.version == "2023-06-01"
-        && !key.starts_with(b"sk-ant-oat");
+    let as_key =
+        settings.api == Api::Anthropic && settings.version == "2023-06-01" && !is_subscription(key);
     if as_key {
         return Ok((HeaderName::from_static("x-api-key"), sensitive(key)?));
     }
     let bearer = Zeroizing::new([b"Bearer ", key].concat());
     Ok((AUTHORIZATION, sensitive(&bearer)?))
+}
+
+fn is_subscription(key: &[u8]) -> bool {
+    key.starts_with(SUBSCRIPTION)
 }
 
 fn sensitive(value: &[u8]) -> Result<HeaderValue, Fault> {

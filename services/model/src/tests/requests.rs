@@ -70,6 +70,31 @@ async fn the_newer_anthropic_version_gets_its_key_as_bearer() {
 }
 
 #[tokio::test]
+async fn a_subscription_s_token_comes_with_the_header_that_makes_it_valid_and_a_key_does_not() {
+    for (api, key, expected) in [
+        (
+            "anthropic-messages",
+            "sk-ant-oat01-x",
+            Some("oauth-2025-04-20"),
+        ),
+        ("anthropic-messages", "sk-ant-api03-x", None),
+        ("openai-completions", "sk-ant-oat01-x", None),
+    ] {
+        let rig = Rig::new(api).await;
+        rig.lend(&[("default", key)]).await;
+        rig.text().await;
+        let seen = rig.provider.asked().pop().unwrap();
+        let header = |name: &str| seen.headers.get(name).map(|v| v.to_str().unwrap());
+        assert_eq!(header("anthropic-beta"), expected, "{api} {key}");
+        let shown = match key.contains("oat") {
+            true => ("authorization", format!("Bearer {key}")),
+            false => ("x-api-key", key.to_owned()),
+        };
+        assert_eq!(header(shown.0), Some(shown.1.as_str()), "{api} {key}");
+    }
+}
+
+#[tokio::test]
 async fn what_may_help_is_tried_again_unseen_and_only_until_the_first_event() {
     let rig = Rig::new("anthropic-messages").await;
     for status in [429, 529] {
