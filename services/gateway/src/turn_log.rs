@@ -142,6 +142,11 @@ impl TurnLog {
             .send_modify(|state| state.outcome = Some(outcome));
     }
 
+    /// Whether there is an end.
+    pub fn has_ended(&self) -> bool {
+        self.state.borrow().outcome.is_some()
+    }
+
     /// Asks the turn to end.
     pub fn stop(&self) {
         self.stop.send_replace(true);

@@ -344,9 +344,11 @@ impl Turns {
         let absorbed = {
             let mut board = self.board();
             board.logs.remove(&row);
+            // One that another turn took in meanwhile was counted with that.
+            let counted = log.has_ended();
             let rows = settled.absorbed.iter();
             let absorbed: Vec<_> = rows.filter_map(|row| board.logs.remove(row)).collect();
-            if log.turn.place.is_some() {
+            if log.turn.place.is_some() && !counted {
                 // The lead's first log is among the others.
                 let ended = others.len().max(1) + absorbed.len();
                 board.from_channels = board.from_channels.saturating_sub(ended);

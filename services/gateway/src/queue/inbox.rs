@@ -254,10 +254,13 @@ pub fn join(
         .optional()?)
 }
 
-/// The stored end of a message.
+/// The stored end of a message; of one that ended with another message's turn, that one's.
 pub fn outcome(db: &Connection, row: RowId) -> Result<Option<Outcome>, QueueError> {
     let stored = db
-        .prepare_cached("SELECT state, body FROM inbox WHERE id = ?1 AND body IS NOT NULL")?
+        .prepare_cached(
+            "SELECT state, body FROM inbox WHERE body IS NOT NULL AND \
+             id IN (?1, (SELECT lead FROM inbox WHERE id = ?1 AND state <> 'queued')) ORDER BY id = ?1 DESC LIMIT 1",
+        )?
         .query_row([row.0], |r| {
             Ok((r.get::<_, String>(0)?, r.get::<_, Vec<u8>>(1)?))
         })

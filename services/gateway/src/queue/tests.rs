@@ -493,6 +493,14 @@ async fn a_turn_takes_in_messages_of_its_own_chat_only_whatever_the_agent_says()
     };
     let settled = queue.settle(turn.row, end, NOW).await.unwrap();
     assert_eq!(settled.absorbed, [mine.row]);
+    // Somebody who ends it by itself in the same moment comes too late, and hears how it ended.
+    let stopped = End {
+        outcome: failed("stopped"),
+        reply: None,
+        absorbed: Vec::new(),
+    };
+    let late = queue.settle(mine.row, stopped, NOW).await.unwrap();
+    assert_eq!((late.outcome, late.send), (answer("y"), None));
     let left: Vec<_> = queue.pending().await.unwrap();
     assert_eq!(left, [other, operators]);
     assert_eq!(
