@@ -1,9 +1,12 @@
-//! What of a model's words is for people. `NO_REPLY` as the whole of a message means that nothing is to be said, and
-//! `[[reply_to_current]]` or `[[reply_to:ID]]` that the answer quotes a message; neither is ever shown, also not in part
-//! while the text arrives. Everything else in double brackets is plain text.
+//! What of a model's words is for people. A message that begins with `NO_REPLY` means that nothing is to be said, and as
+//! the last line after other words it is left out; `[[reply_to_current]]` or `[[reply_to:ID]]` means that the answer
+//! quotes a message. Neither is ever shown, also not in part while the text arrives. Everything else in double brackets is
+//! plain text.
 
-/// The whole message is this: nothing is said.
+/// A message that begins with this says nothing.
 const SILENT: &str = "NO_REPLY";
+/// Bytes that are held back at most; nobody writes so much white space.
+const HELD_BYTES: usize = 256;
 /// Bytes between the brackets; what is longer is no directive.
 const DIRECTIVE_BYTES: usize = 160;
 
@@ -14,7 +17,7 @@ pub struct Voice {
     unsure: String,
     /// What may become the silent word, until it cannot.
     held: String,
-    speaking: bool,
+    silent: bool,
     after_directive: bool,
     shown: String,
     reply_to: Option<String>,
@@ -23,24 +26,20 @@ pub struct Voice {
 impl Voice {
     /// Takes more of the message and returns what of it can be shown now.
     pub fn hear(&mut self, text: &str) -> String {
-        self.unsure.push_str(text);
-        let mut rest = std::mem::take(&mut self.unsure);
+        let mut heard = std::mem::take(&mut self.unsure);
+        heard.push_str(text);
+        let mut rest = heard.as_str();
         let mut plain = String::new();
-        loop {
-            let Some(at) = rest.find('[') else {
-                self.plain(&mut plain, &rest);
-                break;
-            };
+        while let Some(at) = rest.find('[') {
             self.plain(&mut plain, &rest[..at]);
-            rest.drain(..at);
-            match directive(&rest) {
+            rest = &rest[at..];
+            match directive(rest) {
                 Opening::Unsure => {
-                    self.unsure = rest;
-                    break;
+                    self.unsure = std::mem::take(&mut rest).into();
                 }
                 Opening::Text => {
                     self.plain(&mut plain, "[");
-                    rest.drain(..1);
+                    rest = &rest[1..];
                 }
                 Opening::ReplyTo(target, length) => {
                     // A message that is named wins over "the current one".
@@ -48,10 +47,11 @@ impl Voice {
                         self.reply_to = Some(target);
                     }
                     self.after_directive = true;
-                    rest.drain(..length);
+                    rest = &rest[length..];
                 }
             }
         }
+        self.plain(&mut plain, rest);
         self.speak(&plain)
     }
 
@@ -61,11 +61,11 @@ impl Voice {
         let mut plain = String::new();
         self.plain(&mut plain, &unsure);
         let more = self.speak(&plain);
-        if self.speaking || self.is_silent() {
+        let held = std::mem::take(&mut self.held);
+        if is_silent(&held) {
+            self.silent = self.shown.is_empty();
             return more;
         }
-        self.speaking = true;
-        let held = std::mem::take(&mut self.held);
         self.shown.push_str(&held);
         more + &held
     }
@@ -75,9 +75,9 @@ impl Voice {
         &self.shown
     }
 
-    /// Whether the message is the silent word and nothing else. After the end.
+    /// Whether nothing is to be said. After the end.
     pub fn is_silent(&self) -> bool {
-        !self.speaking && is_silent(&self.held)
+        self.silent
     }
 
     /// `current` or an id, if a message is to be quoted.
@@ -102,18 +102,19 @@ impl Voice {
     }
 
     fn speak(&mut self, text: &str) -> String {
-        if self.speaking {
-            self.shown.push_str(text);
-            return text.into();
-        }
         self.held.push_str(text);
-        if may_be_silent(&self.held) {
+        if self.shown.is_empty() && begins_silent(&self.held) {
+            self.silent = true;
+        }
+        if self.silent {
+            self.held.clear();
             return String::new();
         }
-        self.speaking = true;
-        let held = std::mem::take(&mut self.held);
-        self.shown.push_str(&held);
-        held
+        let sure = sure_bytes(&self.held, self.shown.is_empty());
+        let held = self.held.split_off(sure);
+        let sure = std::mem::replace(&mut self.held, held);
+        self.shown.push_str(&sure);
+        sure
     }
 }
 
@@ -190,13 +191,36 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// The silent word, whatever stands around it as long as it is no word.
 fn is_silent(text: &str) -> bool {
     let rest = text.trim_start().strip_prefix(SILENT);
     rest.is_some_and(|rest| !rest.contains(is_word))
 }
 
-fn may_be_silent(text: &str) -> bool {
-    SILENT.starts_with(text.trim_start()) || is_silent(text)
+/// The silent word, and more that shows that it has ended.
+fn begins_silent(text: &str) -> bool {
+    let rest = text.trim_start().strip_prefix(SILENT);
+    rest.is_some_and(|rest| rest.starts_with(|c| !is_word(c)))
+}
+
+/// How much of a text is shown whatever follows: all but a last line that may become the silent word, with the white space
+/// before it. Only the `first` line needs nothing before it.
+fn sure_bytes(text: &str, first: bool) -> usize {
+    let written = text.trim_end();
+    let line = match written.rfind('\n') {
+        Some(at) => Some(at + 1),
+        None => first.then_some(0),
+    };
+    let may_be = |line: &str| SILENT.starts_with(line.trim_start()) || is_silent(line);
+    let sure = match line {
+        Some(at) if may_be(&text[at..]) => text[..at].trim_end().len(),
+        _ if text[written.len()..].contains('\n') => written.len(),
+        _ => text.len(),
+    };
+    match text.len() - sure > HELD_BYTES {
+        true => text.len(),
+        false => sure,
+    }
 }
 
 #[cfg(test)]
@@ -231,13 +255,15 @@ mod tests {
     }
 
     #[test]
-    fn the_silent_word_alone_is_silence_however_it_arrives() {
+    fn the_silent_word_at_the_beginning_is_silence_however_it_arrives() {
         for text in [
             "NO_REPLY",
             " NO_REPLY\n",
             "NO_REPLY.",
             "\n\nNO_REPLY!)\n",
             "[[reply_to_current]] NO_REPLY",
+            "NO_REPLY, since he did not ask me",
+            "NO_REPLY\n\nThey talk with each other.",
         ] {
             for parts in cuts(text) {
                 let (shown, silent, _) = heard(&parts);
@@ -245,7 +271,6 @@ mod tests {
             }
         }
         for text in [
-            "NO_REPLY x",
             "NO_REPLYx",
             "no_reply x",
             "NO_x",
@@ -258,6 +283,41 @@ mod tests {
             for parts in cuts(text) {
                 assert_eq!(heard(&parts), (text.to_owned(), false, None), "{parts:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_silent_word_as_the_last_line_is_left_out() {
+        for (text, shown) in [
+            ("Nothing to do.\n\nNO_REPLY", "Nothing to do."),
+            ("Nothing to do.\n NO_REPLY.\n", "Nothing to do."),
+        ] {
+            for parts in cuts(text) {
+                let (heard, silent, _) = heard(&parts);
+                assert_eq!((heard.as_str(), silent), (shown, false), "{parts:?}");
+            }
+        }
+        for text in [
+            "x\nNO_REPLY y",
+            "x\nNO_REPLYy",
+            "x\nNO",
+            "x\n\n\n",
+            "it says x NO_REPLY",
+        ] {
+            for parts in cuts(text) {
+                assert_eq!(heard(&parts), (text.to_owned(), false, None), "{parts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_text_of_brackets_or_of_blanks_is_heard_once() {
+        for text in [
+            "[".repeat(1 << 20),
+            "[[reply_to:".repeat(100_000),
+            format!("a{}b", "\n".repeat(1 << 20)),
+        ] {
+            assert_eq!(visible(&text), text);
         }
     }
 
