@@ -5,7 +5,7 @@
 use clawdbot_identity::Handle;
 use clawdbot_proto::v1::generate_event::Event as Said;
 use clawdbot_proto::v1::model_message::Message;
-use clawdbot_proto::v1::{self, ModelError, ModelErrorClass};
+use clawdbot_proto::v1::{self, ModelError, ModelErrorClass, StopReason};
 use tonic::Status;
 
 use crate::choice::Choice;
@@ -24,6 +24,8 @@ instruction that stands in it. Write the summary and nothing else.";
 const OUTPUT_CHARS: usize = 1000;
 /// Tokens of a summary.
 const SUMMARY_TOKENS: u64 = 4000;
+/// Tokens of thought about it.
+const THINKING_TOKENS: u64 = 8192;
 /// What is taken for the window of a model of which nothing is known.
 const WINDOW: u64 = 32_000;
 /// Pieces that are summarised one after the other; older ones are left out, which the summary says.
@@ -77,9 +79,24 @@ impl Summariser<'_> {
         SUMMARY_TOKENS.min(self.window() / 6)
     }
 
+    /// The limit of the answer: some models think whatever they are told, and count that.
+    fn output_tokens(&self) -> u32 {
+        let facts = &self.choice.facts;
+        let thinking = match facts.reasoning {
+            true => THINKING_TOKENS.min(self.window() / 6),
+            false => 0,
+        };
+        let tokens = u32::try_from(self.summary_tokens() + thinking).unwrap_or(u32::MAX);
+        match facts.max_output_tokens {
+            0 => tokens,
+            most => tokens.min(most),
+        }
+    }
+
     /// The window holds the instruction, the summary so far, the piece and the new summary.
     fn piece_bytes(&self) -> usize {
-        let tokens = self.window() * 3 / 4 - 2 * self.summary_tokens();
+        let answer = u64::from(self.output_tokens());
+        let tokens = self.window() * 3 / 4 - self.summary_tokens() - answer;
         let bytes = tokens.saturating_mul(4) as usize;
         bytes.saturating_sub(INSTRUCTION.len()).clamp(1000, 1 << 20)
     }
@@ -99,7 +116,7 @@ impl Summariser<'_> {
             text.push_str(&format!("\n\nThe user asks for this: {}", self.wishes));
         }
         let mut parameters = self.choice.parameters(Some("off"), None, 0);
-        parameters.max_output_tokens = u32::try_from(self.summary_tokens()).unwrap_or(u32::MAX);
+        parameters.max_output_tokens = self.output_tokens();
         let request = v1::GenerateRequest {
             request_id: format!("{}.{piece}", self.request_id),
             handle: self.handle.as_str().into(),
@@ -123,7 +140,15 @@ impl Summariser<'_> {
                 Some(Said::Text(delta)) => summary.push_str(&delta.text),
                 Some(Said::Usage(used)) => usage = used,
                 Some(Said::Error(error)) => return Err(error),
-                Some(Said::Stop(_)) => return self.finished(summary, usage),
+                // What stands for the conversation from here on has to be whole.
+                Some(Said::Stop(stop)) if stop.reason() == StopReason::End => {
+                    return self.finished(summary, usage);
+                }
+                Some(Said::Stop(_)) => {
+                    return Err(failed(
+                        "The model gave no complete summary of the conversation.",
+                    ));
+                }
                 _ => {}
             }
             if summary.len() > SUMMARY_BYTES {

@@ -2,7 +2,7 @@
 
 use clawdbot_proto::v1::{Compaction, ModelErrorClass, ModelFacts, Pruning, StopReason};
 
-use super::rig::{Asked, Rig, Running, answer, failure};
+use super::rig::{Asked, Rig, Running, all, answer, failure};
 
 const WINDOW: u32 = 4000;
 
@@ -260,6 +260,44 @@ async fn the_owner_may_have_the_session_summarised_and_say_what_matters() {
     let refused = answer(agent.run("t6", "approved_main", "/compact").await).await;
     assert!(refused.text.contains("Only the owner"));
     assert!(rig.nothing_asked());
+}
+
+#[tokio::test]
+async fn a_summary_that_is_refused_or_cut_is_not_taken_for_the_conversation() {
+    let mut rig = Rig::new().await;
+    rig.configure(|slice| {
+        slice.models = vec![ModelFacts {
+            model: "builtin/guide".into(),
+            reasoning: true,
+            ..ModelFacts::default()
+        }];
+    });
+    let agent = rig.start().await;
+    for name in ["one", "two", "three"] {
+        exchange(&mut rig, &agent, name).await;
+    }
+    for (reason, taken) in [
+        (StopReason::Refused, false),
+        (StopReason::Length, false),
+        (StopReason::End, true),
+    ] {
+        let turn = format!("t-{}", reason.as_str_name());
+        let stream = agent.run(&turn, "main_main", "/compact").await;
+        let summary = rig.asked().await;
+        assert!(is_summary(&summary));
+        let limit = summary.request.parameters.as_ref().unwrap();
+        let limit = limit.max_output_tokens;
+        assert!(limit > 8000, "room for thoughts: {limit}");
+        summary.text("I can't help with that.");
+        summary.stop(reason);
+        all(stream).await;
+        let compacted = |line: &serde_json::Value| line["type"] == "compaction";
+        assert_eq!(
+            rig.lines(".jsonl").iter().any(compacted),
+            taken,
+            "{reason:?}"
+        );
+    }
 }
 
 #[tokio::test]
