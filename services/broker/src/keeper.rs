@@ -9,11 +9,11 @@ use clawdbot_proto::v1;
 use clawdbot_secrets::environment::MAX_VALUE;
 use clawdbot_secrets::{Secret, owner};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::keyring::{self, Helpers};
+use crate::keyring::{self, Helpers, Trouble};
 use crate::store::Store;
 use crate::vault::{Change, Edit, Header, KeySource, Random, key_file};
 
@@ -29,6 +29,8 @@ pub(crate) enum Wish {
     Worker,
     /// A person, who may just have unlocked the keyring.
     Person,
+    /// Nobody: time has passed. The keyring does not ask anybody then.
+    Time,
 }
 
 /// Why a change was not made.
@@ -97,11 +99,15 @@ impl Keeper {
             (header, store.vault.folder().to_owned())
         };
         let early = |at: Instant| Instant::now() < at;
-        if wish == Wish::Worker && attempts.not_before.is_some_and(early) {
+        if wish != Wish::Person && attempts.not_before.is_some_and(early) {
             return;
         }
         let key = match header.source {
-            KeySource::Keyring => keyring::fetch(&self.helpers, header.id_text()).await,
+            KeySource::Keyring => {
+                let quiet = wish == Wish::Time;
+                let key = keyring::fetch(&self.helpers, header.id_text(), quiet).await;
+                key.map_err(Trouble::into_text)
+            }
             KeySource::File => on_a_thread(move || key_file::read(&folder)).await,
         };
         let outcome = {
@@ -124,6 +130,28 @@ impl Keeper {
             }
         }
         self.announce();
+    }
+
+    /// Tries to open a vault that stayed closed whenever its pause is over, for ever: whoever waits for a lease does not
+    /// ask again.
+    pub(crate) async fn try_again(&self) {
+        let mut changes = self.changes();
+        loop {
+            match self.next_try().await {
+                Some(at) => {
+                    sleep_until(at).await;
+                    self.open(Wish::Time).await;
+                }
+                None if changes.changed().await.is_err() => return,
+                None => {}
+            }
+        }
+    }
+
+    async fn next_try(&self) -> Option<Instant> {
+        let attempts = self.attempts.lock().await;
+        let closed = self.store().vault.waits_for().is_some();
+        attempts.not_before.filter(|_| closed)
     }
 
     /// Keeps a secret, in a new vault if there is none.
@@ -196,7 +224,7 @@ impl Keeper {
             id,
         };
         let in_keyring = match wanted {
-            Some(KeySource::File) => Err(String::new()),
+            Some(KeySource::File) => Err(Trouble::Nowhere(String::new())),
             _ => {
                 let key = key_file::generate(self.random).map_err(nothing)?;
                 let kept = keyring::keep(&self.helpers, header.id_text(), &key).await;
@@ -205,8 +233,16 @@ impl Keeper {
         };
         let (key, warning) = match in_keyring {
             Ok(key) => (key, String::new()),
-            Err(why) if wanted == Some(KeySource::Keyring) => return Err(Refused::State(why)),
-            Err(why) => {
+            Err(why) if wanted == Some(KeySource::Keyring) => {
+                return Err(Refused::State(why.into_text()));
+            }
+            // Where the key lies is for good, so a keyring that is only locked is not passed over.
+            Err(Trouble::Unusable(why)) => {
+                return Err(Refused::State(format!(
+                    "no vault is made yet: {why}; or choose --key-source file"
+                )));
+            }
+            Err(Trouble::Nowhere(why)) => {
                 header.source = KeySource::File;
                 let (folder, random) = (self.store().vault.folder().to_owned(), self.random);
                 let path = key_file::path(&folder);

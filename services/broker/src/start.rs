@@ -75,6 +75,8 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     let keeper = Keeper::new(prepared.0, helpers, |bytes| {
         getrandom::fill(bytes).map_err(io::Error::from)
     });
+    let again = Arc::clone(&keeper);
+    tokio::spawn(async move { again.try_again().await });
     let shown = status(&keeper);
     ctx.ready(&shown);
     tokio::spawn(show(ctx.clone(), Arc::clone(&keeper), shown));

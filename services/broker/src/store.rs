@@ -287,7 +287,8 @@ impl Store {
             .map(|(name, origin)| Ok((name.to_owned(), self.reveal(origin)?)))
             .collect::<Result<_, _>>()
             .map_err(NoLease::None)?;
-        if secrets.is_empty() {
+        // Headers alone can be what a server wants, but they do not replace a key that is configured and cannot be had.
+        if secrets.is_empty() && (trouble.is_some() || headers.is_empty()) {
             return Err(NoLease::None(trouble.unwrap_or_else(|| remedy(role))));
         }
         Ok(Lease {
@@ -336,12 +337,13 @@ impl Store {
             }
             self.fingerprint(origin, &mut digest)
         };
-        let mut found = false;
+        let (mut found, mut login) = (false, false);
         for ((_, profile), origin) in self.origins(role) {
+            login = true;
             found |= add("login", profile, origin);
         }
         for (name, origin) in self.headers(role) {
-            add("header", name, origin);
+            found |= add("header", name, origin) && !login;
         }
         let digest = digest.finalize();
         let version = digest

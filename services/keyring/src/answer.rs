@@ -13,6 +13,8 @@ pub(crate) enum Wish {
     Fetch {
         /// The vault's id.
         vault: String,
+        /// Nobody is asked to unlock the keyring.
+        quiet: bool,
     },
     /// To keep the key of a new vault.
     Keep {
@@ -24,7 +26,16 @@ pub(crate) enum Wish {
 }
 
 /// The key that the keyring has afterwards, or nothing; or why it cannot be used, and the remedy.
-pub(crate) type Fulfilled = Result<Option<Zeroizing<Vec<u8>>>, String>;
+pub(crate) type Fulfilled = Result<Option<Zeroizing<Vec<u8>>>, Trouble>;
+
+/// Why the keyring cannot be used, and the remedy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// There is none.
+    Nowhere(String),
+    /// There is one, and it is locked or does not do what it should.
+    Unusable(String),
+}
 
 /// Answers a request with what `fulfil` makes of it.
 pub(crate) async fn answer(
@@ -33,7 +44,7 @@ pub(crate) async fn answer(
 ) -> Zeroizing<Vec<u8>> {
     let fulfilled = match understand(request) {
         Ok(wish) => fulfil(wish).await,
-        Err(why) => Err(why),
+        Err(why) => Err(Trouble::Unusable(why)),
     };
     let outcome = match fulfilled {
         Ok(Some(key)) if key.len() != KEY => {
@@ -41,7 +52,8 @@ pub(crate) async fn answer(
         }
         Ok(Some(mut key)) => Outcome::Key(std::mem::take(&mut key)),
         Ok(None) => Outcome::Absent(true),
-        Err(why) => Outcome::Error(why),
+        Err(Trouble::Unusable(why)) => Outcome::Error(why),
+        Err(Trouble::Nowhere(why)) => Outcome::Nowhere(why),
     };
     let mut reply = KeyringReply {
         outcome: Some(outcome),
@@ -57,10 +69,10 @@ fn understand(request: &[u8]) -> Result<Wish, String> {
     let request = KeyringRequest::decode_length_delimited(request)
         .map_err(|error| format!("the keyring's helper does not understand the broker: {error}"))?;
     let key = Zeroizing::new(request.store);
-    let vault = request.vault_id;
+    let (vault, quiet) = (request.vault_id, request.quiet);
     let is_id = vault.len() == 32 && vault.bytes().all(|b| b.is_ascii_hexdigit());
     match (is_id, key.len()) {
-        (true, 0) => Ok(Wish::Fetch { vault }),
+        (true, 0) => Ok(Wish::Fetch { vault, quiet }),
         (true, KEY) => Ok(Wish::Keep { vault, key }),
         _ => Err(
             "the broker asked the keyring's helper for something else than a vault's key"
@@ -77,6 +89,7 @@ mod tests {
         let request = KeyringRequest {
             vault_id: vault.to_owned(),
             store: store.to_vec(),
+            quiet: true,
         };
         request.encode_length_delimited_to_vec()
     }
@@ -98,7 +111,7 @@ mod tests {
         let key = Zeroizing::new(vec![7; KEY]);
         let (asked, given) = (request(&id(), b""), request(&id(), &key));
         answer(&asked, async |wish| {
-            assert!(matches!(wish, Wish::Fetch { vault } if vault == id()));
+            assert!(matches!(wish, Wish::Fetch { vault, quiet: true } if vault == id()));
             Ok(None)
         })
         .await;
@@ -112,7 +125,8 @@ mod tests {
         assert!(outcome(&asked, Ok(Some(key))).await == Outcome::Key(vec![7; KEY]));
         assert!(outcome(&asked, Ok(None)).await == Outcome::Absent(true));
         let why = || "locked".to_owned();
-        assert!(outcome(&asked, Err(why())).await == Outcome::Error(why()));
+        assert!(outcome(&asked, Err(Trouble::Unusable(why()))).await == Outcome::Error(why()));
+        assert!(outcome(&asked, Err(Trouble::Nowhere(why()))).await == Outcome::Nowhere(why()));
         let short = Ok(Some(Zeroizing::new(vec![7; KEY - 1])));
         assert!(matches!(outcome(&asked, short).await, Outcome::Error(_)));
     }

@@ -7,7 +7,7 @@ use security_framework::base::Error;
 use security_framework::passwords::{get_generic_password, set_generic_password};
 use zeroize::Zeroizing;
 
-use crate::answer::{Fulfilled, Wish};
+use crate::answer::{Fulfilled, Trouble, Wish};
 
 const SERVICE: &str = "clawdbot";
 /// errSecItemNotFound.
@@ -28,7 +28,8 @@ impl Ring {
     /// Why the Keychain cannot be used, and the remedy.
     pub(crate) async fn fulfil(self, wish: Wish) -> Fulfilled {
         let done = tokio::task::spawn_blocking(move || match wish {
-            Wish::Fetch { vault } => fetch(&vault),
+            // Whether the Keychain asks is its own decision.
+            Wish::Fetch { vault, quiet: _ } => fetch(&vault),
             Wish::Keep { vault, key } => {
                 let text = hex::encode(&key);
                 set_generic_password(SERVICE, &vault, text.as_bytes())?;
@@ -36,9 +37,11 @@ impl Ring {
             }
         });
         done.await
-            .map_err(|_| "the keyring's helper is stopping".to_owned())?
+            .map_err(|_| Trouble::Unusable("the keyring's helper is stopping".to_owned()))?
             .map_err(|error| {
-                format!("the Keychain cannot be used: {error}; unlock it and try again")
+                Trouble::Unusable(format!(
+                    "the Keychain cannot be used: {error}; unlock it and try again"
+                ))
             })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::answer::{Fulfilled, Wish};
+use crate::answer::{Fulfilled, Trouble, Wish};
 
 /// Nothing.
 pub(crate) struct Ring;
@@ -18,6 +18,8 @@ impl Ring {
     /// # Errors
     /// Always.
     pub(crate) async fn fulfil(self, _: Wish) -> Fulfilled {
-        Err("this system has no keyring that Clawdbot knows".to_owned())
+        Err(Trouble::Nowhere(
+            "this system has no keyring that Clawdbot knows".to_owned(),
+        ))
     }
 }

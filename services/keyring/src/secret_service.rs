@@ -10,7 +10,7 @@ use secret_service::{EncryptionType, Error, SecretService};
 use zbus::connection::Builder;
 use zeroize::Zeroizing;
 
-use crate::answer::{Fulfilled, Wish};
+use crate::answer::{Fulfilled, Trouble, Wish};
 use crate::bus;
 
 const SERVICE: &str = "clawdbot";
@@ -30,10 +30,10 @@ impl Ring {
     /// # Errors
     /// Why the keyring cannot be used, and the remedy.
     pub(crate) async fn fulfil(self, wish: Wish) -> Fulfilled {
-        let stream = self.0?;
+        let stream = self.0.map_err(Trouble::Nowhere)?;
         let service = connect(stream).await.map_err(|error| explain(&error))?;
         let fulfilled = match wish {
-            Wish::Fetch { vault } => fetch(&service, &vault).await,
+            Wish::Fetch { vault, quiet } => fetch(&service, &vault, quiet).await,
             Wish::Keep { vault, key } => keep(&service, &vault, &key).await,
         };
         fulfilled.map_err(|error| explain(&error))
@@ -51,6 +51,7 @@ async fn connect(stream: UnixStream) -> Result<SecretService<'static>, Error> {
 async fn fetch(
     service: &SecretService<'_>,
     vault: &str,
+    quiet: bool,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     let found = service.search_items(attributes(vault)).await?;
     let item = found.unlocked.first().or(found.locked.first());
@@ -58,6 +59,9 @@ async fn fetch(
         return Ok(None);
     };
     if item.is_locked().await? {
+        if quiet {
+            return Err(Error::Locked);
+        }
         item.unlock().await?;
     }
     let text = Zeroizing::new(item.get_secret().await?);
@@ -70,7 +74,8 @@ async fn keep(
     vault: &str,
     key: &[u8],
 ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-    let collection = service.get_any_collection().await?;
+    // Never another one: the collection `session` is gone with the session, and the key with it.
+    let collection = service.get_default_collection().await?;
     if collection.is_locked().await? {
         collection.unlock().await?;
     }
@@ -84,30 +89,34 @@ async fn keep(
             "text/plain",
         )
         .await?;
-    fetch(service, vault).await
+    fetch(service, vault, false).await
 }
 
 fn attributes(vault: &str) -> HashMap<&str, &str> {
     HashMap::from([("service", SERVICE), ("vault", vault)])
 }
 
-fn explain(error: &Error) -> String {
+fn explain(error: &Error) -> Trouble {
     match error {
         Error::Locked | Error::Prompt | Error::PromptDisconnected => {
-            "the keyring is locked; unlock it and try again".to_owned()
+            Trouble::Unusable("the keyring is locked; unlock it and try again".to_owned())
         }
-        Error::NoResult => "the keyring has no collection to keep a key in; make one with your desktop's password program".to_owned(),
+        Error::NoResult => Trouble::Nowhere("the keyring has no default collection to keep a key in; make one with your desktop's password program".to_owned()),
         Error::Unavailable => no_service(),
         Error::Zbus(zbus::Error::MethodError(name, ..))
             if name.as_str() == "org.freedesktop.DBus.Error.ServiceUnknown" =>
         {
             no_service()
         }
-        other => format!("the keyring cannot be used: {other}; unlock it and try again"),
+        other => Trouble::Unusable(format!(
+            "the keyring cannot be used: {other}; unlock it and try again"
+        )),
     }
 }
 
-fn no_service() -> String {
-    "nothing on the session bus keeps secrets; start a keyring such as gnome-keyring or KWallet"
-        .to_owned()
+fn no_service() -> Trouble {
+    Trouble::Nowhere(
+        "nothing on the session bus keeps secrets; start a keyring such as gnome-keyring or KWallet"
+            .to_owned(),
+    )
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::answer::answer;
+use crate::answer::{Trouble, answer};
 use crate::ring::Ring;
 
 /// The supervisor ends this process after five seconds; what went wrong is said before.
@@ -53,10 +53,10 @@ pub async fn serve(prepared: Prepared, _: Context) -> Result<(), ServeError> {
     let reply = answer(&request, async |wish| {
         match timeout(PATIENCE, ring.fulfil(wish)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(
+            Err(_) => Err(Trouble::Unusable(
                 "the keyring does not answer; unlock it (its question may be waiting on the screen) and try again"
                     .to_owned(),
-            ),
+            )),
         }
     })
     .await;

@@ -22,6 +22,10 @@ struct Held {
     keys: Vec<(String, Vec<u8>)>,
     /// What is said in the place of a key.
     error: Option<String>,
+    /// The error is that there is no keyring.
+    nowhere: bool,
+    /// Requests in which nobody was to be asked.
+    quiet: usize,
     /// Ends without an answer.
     dumb: bool,
 }
@@ -46,6 +50,7 @@ impl Keyring {
         stream.read_to_end(&mut bytes).unwrap();
         let request = KeyringRequest::decode_length_delimited(bytes.as_slice()).unwrap();
         let mut held = self.0.lock().unwrap();
+        held.quiet += usize::from(request.quiet);
         if held.dumb {
             return;
         }
@@ -55,6 +60,7 @@ impl Keyring {
         }
         let key = held.keys.iter().find(|(known, _)| *known == id);
         let outcome = match (&held.error, key) {
+            (Some(why), _) if held.nowhere => keyring_reply::Outcome::Nowhere(why.clone()),
             (Some(why), _) => keyring_reply::Outcome::Error(why.clone()),
             (None, Some((_, key))) => keyring_reply::Outcome::Key(key.clone()),
             (None, None) => keyring_reply::Outcome::Absent(true),
@@ -175,6 +181,7 @@ async fn the_first_secret_makes_a_vault_with_its_key_in_the_keyring() {
 async fn without_a_keyring_the_key_lies_in_a_file_and_the_person_is_told() {
     let keyring = Keyring::default();
     keyring.locked(Some("there is no session bus"));
+    keyring.0.lock().unwrap().nowhere = true;
     for (source, reason) in [
         ("", "no session bus"),
         ("file", "whoever can read your files"),
@@ -200,7 +207,7 @@ async fn the_keyring_or_nothing_means_nothing_when_it_does_not_answer() {
     let keeper = keeper(folder.path(), &keyring, "");
     for (error, dumb, part) in [
         (Some("it is locked"), false, "locked"),
-        (None, true, "unlock"),
+        (None, true, "see the log"),
     ] {
         keyring.locked(error);
         keyring.0.lock().unwrap().dumb = dumb;
@@ -211,6 +218,64 @@ async fn the_keyring_or_nothing_means_nothing_when_it_does_not_answer() {
         assert!(why.contains(part), "{why}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
+}
+
+#[tokio::test]
+async fn a_keyring_that_is_only_locked_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::default();
+    let keeper = keeper(folder.path(), &keyring, "");
+    keyring.locked(Some("the keyring is locked; unlock it"));
+    let request = put("model-openai", "", "sk-one");
+    let Err(Refused::State(why)) = keeper.put(request.clone()).await else {
+        panic!("a vault was made");
+    };
+    assert!(why.contains("unlock it") && why.contains("--key-source file"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    keeper.put(from("file", request)).await.unwrap();
+    assert_eq!(vault(&keeper).1, "file");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keyring_that_is_unlocked_later_opens_the_vault_without_anybody_asking() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::default();
+    let first = keeper(folder.path(), &keyring, "");
+    first.put(put("model-openai", "", "sk-one")).await.unwrap();
+    let keeper = keeper(folder.path(), &keyring, "");
+    let again = Arc::clone(&keeper);
+    tokio::spawn(async move { again.try_again().await });
+    let asked = keyring.asked();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(keyring.asked(), asked, "nobody has needed it yet");
+
+    keyring.locked(Some("the keyring is locked: unlock it"));
+    assert!(leased(&keeper, "model-openai").await.is_err());
+    assert_eq!(
+        (keyring.asked() - asked, keyring.0.lock().unwrap().quiet),
+        (1, 0)
+    );
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    let tries = keyring.asked() - asked;
+    assert!((200..300).contains(&tries), "{tries} in a day");
+    assert_eq!(
+        keyring.0.lock().unwrap().quiet,
+        tries - 1,
+        "nobody is asked"
+    );
+
+    keyring.locked(None);
+    let mut news = keeper.changes();
+    news.mark_unchanged();
+    news.changed().await.unwrap();
+    assert_ne!(keeper.store().version(&role("model-openai")), 0);
+    let after = keyring.asked();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(keyring.asked(), after, "it is open");
+    assert_eq!(
+        leased(&keeper, "model-openai").await,
+        one("default", "sk-one")
+    );
 }
 
 #[tokio::test]

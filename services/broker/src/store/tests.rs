@@ -484,15 +484,26 @@ fn headers_go_along_and_one_that_is_missing_stops_the_lease() {
     assert!(why.contains("x-team") && why.contains("NOT_SET"), "{why}");
     assert!(lease(&bench.store).is_err());
 
-    // Headers alone are no lease.
-    let own = "models.providers.own.headers.x-key";
-    bench.store.load(vec![literal(own, "k")]);
-    assert!(
-        leased(&bench.store, "model-own")
-            .unwrap_err()
-            .contains("login")
+    // Headers alone are a lease, but they do not replace a key that cannot be had.
+    let (own, key) = (
+        "models.providers.own.headers.x-key",
+        "models.providers.own.apiKey",
     );
-    assert_eq!(version_of(&bench.store, "model-own"), 0);
+    bench.store.load(vec![literal(own, "k")]);
+    let alone = bench.store.lease(&role("model-own")).ok().unwrap();
+    assert!(alone.secrets.is_empty());
+    assert_eq!(texts(&alone.headers), pairs(&[("x-key", "k")]));
+    assert_eq!(alone.version, version_of(&bench.store, "model-own"));
+    assert_ne!(alone.version, 0);
+    for entries in [
+        vec![reference(own, "env", "NOT_SET")],
+        vec![literal(own, "k"), reference(key, "env", "NOT_SET")],
+    ] {
+        bench.store.load(entries);
+        let why = leased(&bench.store, "model-own").unwrap_err();
+        assert!(why.contains("NOT_SET"), "{why}");
+        assert_eq!(version_of(&bench.store, "model-own"), 0);
+    }
 }
 
 #[test]
