@@ -136,6 +136,8 @@ const ROWS: &[Row] = &[
         Some([25.0, 200.0, 2.5]),
     ),
     gpt("gpt-5-nano", 400_000, 128_000, true, Some([5.0, 40.0, 0.5])),
+    // These answer at once and refuse to be told how hard to think.
+    gpt("gpt-5-chat", 128_000, 16_384, false, None),
     gpt("gpt-5", 400_000, 128_000, true, None),
     gpt(
         "gpt-4.1",
@@ -188,6 +190,8 @@ const ROWS: &[Row] = &[
         true,
         Some([110.0, 440.0, 55.0]),
     ),
+    gpt("o1", 200_000, 100_000, true, Some([1500.0, 6000.0, 750.0])),
+    gpt("o1", 200_000, 100_000, true, None),
     gpt("o3", 200_000, 100_000, true, None),
     gpt("o4", 200_000, 100_000, true, None),
 ];
@@ -292,6 +296,23 @@ mod tests {
             ("openai", "davinci"),
         ] {
             assert_eq!(known(provider, model), None, "{provider} {model}");
+        }
+    }
+
+    #[test]
+    fn whether_a_model_thinks_is_told_for_each_of_openai_s_lines() {
+        for (model, reasoning) in [
+            ("gpt-5", true),
+            ("gpt-5-2025-08-07", true),
+            ("gpt-5-chat-latest", false),
+            ("gpt-5-codex", true),
+            ("o1", true),
+            ("o1-2024-12-17", true),
+            ("o1-pro", true),
+            ("gpt-4o", false),
+        ] {
+            let known = known("openai", model).unwrap();
+            assert_eq!(known.reasoning, reasoning, "{model}");
         }
     }
 
