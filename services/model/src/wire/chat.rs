@@ -112,14 +112,15 @@ pub fn tools(request: &GenerateRequest) -> Result<Vec<Tool<'_>>, Fault> {
 /// How hard a reasoning model is asked to think, in words that it knows: three are known everywhere, those at either end
 /// to some, and a model that others refuse a word gets the next one.
 pub fn effort(target: &Target<'_>, model: &str, thinking: &str) -> Option<&'static str> {
-    if !target.reasons() {
-        return None;
-    }
     let name = model.rsplit('/').next().unwrap_or(model);
     let gpt = name.strip_prefix("gpt-");
     let version = gpt.and_then(|rest| rest.split('-').next()?.parse::<f32>().ok());
     let extreme = version >= Some(5.2) || name.contains("codex-max");
     let has = |word: &str| gpt.is_some_and(|rest| rest.split('-').any(|part| part == word));
+    // Those for conversations think as they please.
+    if !target.reasons() || has("chat") {
+        return None;
+    }
     let effort = match thinking {
         "minimal" if version == Some(5.0) && !has("codex") => "minimal",
         "minimal" | "low" => "low",

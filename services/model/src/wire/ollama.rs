@@ -211,7 +211,7 @@ impl Reader {
         }
         if let Some(said) = read.message {
             if let Some(thought) = said.thinking {
-                self.tally.thinking(thought, out)?;
+                self.tally.thinking(&thought)?;
             }
             if let Some(text) = said.content {
                 self.tally.text(text, out)?;

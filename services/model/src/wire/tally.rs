@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use clawdbot_proto::v1::generate_event::Event;
-use clawdbot_proto::v1::{Replay, Stop, StopReason, TextDelta, ThinkingDelta, ToolCall, Usage};
+use clawdbot_proto::v1::{Replay, Stop, StopReason, TextDelta, ToolCall, Usage};
 
 use crate::fault::{Fault, Kind};
 
@@ -16,6 +16,9 @@ const CALLS: usize = 128;
 const REPLAY: usize = 1 << 20;
 /// Bytes of text that an answer may have: no window of tokens is near.
 const TEXT: usize = 16 << 20;
+
+/// Bytes up to which pieces of text are joined; a record of the provider's may be larger by itself.
+const JOINED: usize = 64 << 10;
 
 pub type Events = VecDeque<Event>;
 
@@ -52,19 +55,20 @@ impl Tally {
     pub fn text(&mut self, text: impl Into<String>, out: &mut Events) -> Result<(), Fault> {
         let text = text.into();
         self.count(text.len())?;
-        if !text.is_empty() {
-            out.push_back(Event::Text(TextDelta { text }));
+        match out.back_mut() {
+            // What nobody has taken yet goes along in one event.
+            Some(Event::Text(last)) if last.text.len() + text.len() <= JOINED => {
+                last.text.push_str(&text);
+            }
+            _ if text.is_empty() => {}
+            _ => out.push_back(Event::Text(TextDelta { text })),
         }
         Ok(())
     }
 
-    pub fn thinking(&mut self, text: impl Into<String>, out: &mut Events) -> Result<(), Fault> {
-        let text = text.into();
-        self.count(text.len())?;
-        if !text.is_empty() {
-            out.push_back(Event::Thinking(ThinkingDelta { text }));
-        }
-        Ok(())
+    /// Counts what is thought. Nobody shows it, so that it makes no events; what the provider wants back is in the replay.
+    pub fn thinking(&mut self, text: &str) -> Result<(), Fault> {
+        self.count(text.len())
     }
 
     /// A complete call. Arguments that are no JSON object go on as they are: the executor refuses them and the model sees

@@ -158,7 +158,7 @@ impl Reader {
 
     fn delta(&mut self, delta: Delta<'_>, out: &mut Events) -> Result<(), Fault> {
         if let Some(thought) = delta.reasoning_content.or(delta.reasoning) {
-            self.tally.thinking(thought, out)?;
+            self.tally.thinking(&thought)?;
         }
         if let Some(text) = delta.content {
             self.tally.text(text, out)?;
@@ -176,7 +176,14 @@ impl Reader {
     fn part(&mut self, part: CallDelta<'_>) -> Result<(), Fault> {
         let id = part.id.as_deref().unwrap_or_default();
         let known = match part.index {
-            Some(index) => self.calls.iter().position(|call| call.index == Some(index)),
+            // Some number all calls zero: then a name under another id begins a new one.
+            Some(index) => {
+                let begins = names(&part) && !id.is_empty();
+                let fits = |call: &Call| {
+                    call.index == Some(index) && !(begins && !call.id.is_empty() && call.id != id)
+                };
+                self.calls.iter().rposition(fits)
+            }
             // Without an index a new id, or a name, begins a new call.
             None if id.is_empty() && names(&part) => None,
             None if id.is_empty() => self.calls.len().checked_sub(1),

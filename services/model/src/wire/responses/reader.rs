@@ -34,12 +34,6 @@ struct Delta<'a> {
 }
 
 #[derive(Deserialize)]
-struct Part {
-    #[serde(default)]
-    summary_index: u32,
-}
-
-#[derive(Deserialize)]
 struct Done<'a> {
     #[serde(borrow)]
     item: &'a RawValue,
@@ -123,13 +117,7 @@ impl Reader {
             }
             b"response.reasoning_summary_text.delta" | b"response.reasoning_text.delta" => {
                 self.tally
-                    .thinking(json::parse::<Delta<'_>>(data)?.delta, out)?;
-            }
-            // Parts of a summary are paragraphs.
-            b"response.reasoning_summary_part.added"
-                if json::parse::<Part>(data)?.summary_index > 0 =>
-            {
-                self.tally.thinking("\n\n", out)?;
+                    .thinking(&json::parse::<Delta<'_>>(data)?.delta)?;
             }
             b"response.output_item.done" => {
                 let done: Done<'_> = json::parse(data)?;

@@ -3,6 +3,7 @@
 use clawdbot_fakes::provider::{End, Format, Reply};
 use clawdbot_proto::v1::StopReason;
 use clawdbot_proto::v1::generate_event::Event;
+use serde_json::json;
 
 use super::*;
 use crate::fault::Kind;
@@ -36,6 +37,56 @@ fn the_same_content_gives_the_same_events_in_every_protocol() {
         for (api, events) in &all[1..] {
             assert_eq!(*events, first, "{}", api.name());
         }
+    }
+}
+
+#[test]
+fn text_that_nobody_has_taken_yet_is_one_event_up_to_a_bound() {
+    for (api, format) in FORMATS {
+        let records = format.records(&Reply::text("one two three four"), "m");
+        let texts = |events: VecDeque<Event>| {
+            let texts = events.into_iter().filter_map(|event| match event {
+                Event::Text(delta) => Some(delta.text),
+                _ => None,
+            });
+            texts.collect::<Vec<_>>()
+        };
+        let joined = texts(whole(api, &records.concat()));
+        assert_eq!(joined, ["one two three four"], "{}", api.name());
+        // Taken one by one they stay apart.
+        let mut decoder = Decoder::new(api, String::new(), "r1");
+        let taken = records.iter().flat_map(|record| {
+            let mut events = VecDeque::new();
+            decoder.feed(record.as_bytes(), &mut events).unwrap();
+            texts(events)
+        });
+        assert_eq!(
+            taken.collect::<Vec<_>>(),
+            ["one ", "two ", "three ", "four"]
+        );
+        let long = "words and ".repeat(20_000);
+        let stream = format.records(&Reply::text(&long), "m").concat();
+        let pieces = texts(whole(api, &stream));
+        assert!(pieces.len() == 4 && pieces.iter().all(|piece| piece.len() <= 64 << 10));
+        assert!(pieces.concat() == long);
+    }
+}
+
+#[test]
+fn thinking_alone_makes_no_event_so_that_a_break_in_it_can_be_tried_again() {
+    for (api, format) in FORMATS {
+        let mut reply = rich();
+        reply.parts.truncate(1);
+        let records = format.records(&reply, "m");
+        let all = whole(api, &records.concat());
+        assert!(
+            matches!(all.front(), Some(Event::Usage(_))) && all.len() <= 3,
+            "{}: {all:?}",
+            api.name()
+        );
+        let (events, end) = decode(api, &[records[..records.len() / 2].concat().as_bytes()]);
+        assert!(events.is_empty(), "{}: {events:?}", api.name());
+        assert_eq!(end.unwrap_err().kind, Kind::Truncated, "{}", api.name());
     }
 }
 
@@ -230,6 +281,44 @@ fn every_reason_to_stop_has_its_neutral_name() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn calls_that_all_have_the_same_index_are_told_apart_by_name_and_id() {
+    let part = |id: &str, name: &str, arguments: &str| {
+        json!({"choices": [{"delta": {"tool_calls": [
+            {"index": 0, "id": id, "function": {"name": name, "arguments": arguments}}
+        ]}}]})
+    };
+    let end = json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]});
+    let called = |parts: &[Value]| {
+        let records = parts.iter().chain([&end]).map(|p| format!("data: {p}\n\n"));
+        let calls = whole(Api::Chat, &records.collect::<String>());
+        let calls = calls.into_iter().filter_map(|event| match event {
+            Event::ToolCall(call) => Some((call.id, call.name, call.arguments_json)),
+            _ => None,
+        });
+        calls.collect::<Vec<_>>()
+    };
+    let call = |id: &str, name: &str, arguments: &str| {
+        (id.to_owned(), name.to_owned(), arguments.to_owned())
+    };
+    let two = [
+        part("x", "a", "{\"n\":1}"),
+        part("y", "a", "{"),
+        part("", "", "}"),
+    ];
+    assert_eq!(
+        called(&two),
+        [call("x", "a", "{\"n\":1}"), call("y", "a", "{}")]
+    );
+    // The id or a new one in every piece, but the name only in the first: one call.
+    for again in ["x", "z"] {
+        let one = [part("x", "a", "{"), part(again, "", "}")];
+        assert_eq!(called(&one), [call("x", "a", "{}")]);
+    }
+    let one = [part("x", "a", "{"), part("x", "a", "}")];
+    assert_eq!(called(&one), [call("x", "a", "{}")]);
 }
 
 #[test]
