@@ -170,6 +170,7 @@ impl Access for PolicyService {
                     agent => format!("agent:{agent}:{}", request.session),
                 },
             }),
+            false if !known => v1::admit_reply::Outcome::Refusal(refusal("visit.key", 0)),
             false if !agent => v1::admit_reply::Outcome::Refusal(refusal("agent.unknown", 0)),
             false => v1::admit_reply::Outcome::Refusal(refusal("config.none", 0)),
         };

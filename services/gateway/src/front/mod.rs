@@ -21,7 +21,8 @@ mod socket;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use clawdbot_proto::v1;
@@ -49,6 +50,22 @@ struct Inner {
     keys: Keys,
     feeds: Feeds,
     started: Instant,
+}
+
+/// The slice in force when it was asked for.
+struct Config(Arc<v1::Snapshot>);
+
+impl Deref for Config {
+    type Target = v1::GatewaySlice;
+
+    fn deref(&self) -> &v1::GatewaySlice {
+        static NONE: LazyLock<v1::GatewaySlice> = LazyLock::new(v1::GatewaySlice::default);
+        match &self.0.slice {
+            Some(Slice::Gateway(slice)) => slice,
+            // `Config` is made of a gateway's slice only.
+            _ => &NONE,
+        }
+    }
 }
 
 /// What comes from outside while the front door is open.
@@ -103,11 +120,9 @@ impl Front {
     }
 
     /// The slice in force.
-    fn slice(&self) -> Option<v1::GatewaySlice> {
-        match self.0.feeds.config.borrow().as_ref()?.slice.as_ref()? {
-            Slice::Gateway(slice) => Some(slice.clone()),
-            _ => None,
-        }
+    fn slice(&self) -> Option<Config> {
+        let snapshot = Arc::clone(self.0.feeds.config.borrow().as_ref()?);
+        matches!(snapshot.slice, Some(Slice::Gateway(_))).then(|| Config(snapshot))
     }
 
     /// Returns when the process should end.

@@ -46,9 +46,9 @@ async fn route(
     request: Request<Incoming>,
 ) -> Result<Reply, Reply> {
     let slice = front.slice();
-    let host = check_host(slice.as_ref(), connection, &request)?;
+    let host = check_host(slice.as_deref(), connection, &request)?;
     if request.uri().path().starts_with(api::PREFIX) {
-        return Ok(api::answer(front, connection, slice.as_ref(), &host, request).await);
+        return Ok(api::answer(front, connection, slice.as_deref(), &host, request).await);
     }
     if body::is_too_large(&request, limits::BODY_BYTES) {
         return Err(body::too_large(limits::BODY_BYTES));

@@ -23,7 +23,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Hands a question in. A remembered pass that is refused is replaced once.
+    /// Hands a question in. A remembered pass that has ended is replaced once.
     ///
     /// # Errors
     /// When it is not accepted.
@@ -39,6 +39,10 @@ impl Turn {
             let sent = send(front, &pass, wanted.clone(), id, question.clone()).await?;
             match sent {
                 Ok(turn) => return Ok(turn),
+                // A password is not hashed again because of what is refused for another reason.
+                Err(refusal) if !refusal.rule.starts_with("visit.") => {
+                    return Err(Fault::admission(&refusal));
+                }
                 Err(refusal) => match front.0.keys.renew(front, connection, &pass).await? {
                     Some(fresh) => pass = fresh,
                     None => return Err(Fault::admission(&refusal)),

@@ -224,7 +224,7 @@ pub async fn authenticate(
 ) -> Result<Visit, WireError> {
     let mode = front
         .slice()
-        .map(|slice| slice.auth_mode)
+        .map(|slice| slice.auth_mode.clone())
         .unwrap_or_default();
     let given = request.credential.as_ref().and_then(|auth| {
         let token = auth.token.clone().map(Credential::Token);

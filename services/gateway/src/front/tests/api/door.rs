@@ -181,3 +181,22 @@ async fn no_answer_holds_the_key() {
         assert!(!answer.head.contains(TOKEN) && !answer.body.contains(TOKEN));
     }
 }
+
+#[tokio::test]
+async fn what_is_refused_for_another_reason_than_the_visit_costs_no_verification() {
+    let (_dir, world) = world().await;
+    assert_eq!(post(&world, CHAT, &chat("hi")).await.status, 200);
+    let before = *world.policy.judged.borrow();
+    let ghost = format!("{}x-clawdbot-session-key: agent:ghost:main\r\n", headers());
+    for _ in 0..2 {
+        assert_ne!(ask(&world, CHAT, &ghost, &chat("hi")).await.status, 200);
+    }
+    assert_eq!(*world.policy.judged.borrow(), before);
+    world.policy.keys.lock().unwrap().clear();
+    assert_eq!(post(&world, CHAT, &chat("hi")).await.status, 200);
+    assert_eq!(
+        *world.policy.judged.borrow(),
+        before + 1,
+        "a visit that ended is renewed"
+    );
+}
