@@ -7,8 +7,12 @@ use std::time::Instant;
 
 use clawdbot_proto::v1;
 
+use crate::outbound::comes_again;
+
 /// Lanes that work at the same time.
 const PARALLEL: usize = 8;
+/// Sends that are over and told, and are still recognised.
+const ENDED: usize = 1024;
 
 /// Account and lane.
 pub(crate) type Key = (String, String);
@@ -40,7 +44,7 @@ pub(crate) enum Verdict {
 pub(crate) enum Offer {
     /// It will be sent.
     Taken,
-    /// It waits or runs already.
+    /// It waits or runs already, or the gateway knows how it ended.
     Known,
     /// It is over; the gateway has not heard.
     Over(v1::SendReport),
@@ -68,6 +72,8 @@ struct Lane {
 pub(crate) struct Lanes {
     lanes: BTreeMap<Key, Lane>,
     known: HashMap<String, State>,
+    /// An order for one of these was on its way while the gateway heard its end.
+    ended: VecDeque<String>,
     busy: usize,
     turns: u64,
 }
@@ -78,6 +84,7 @@ impl Lanes {
         match self.known.get(&send.outbox_id) {
             Some(State::Open) => return Offer::Known,
             Some(State::Settled(report)) => return Offer::Over(report.clone()),
+            None if self.ended.contains(&send.outbox_id) => return Offer::Known,
             None => {}
         }
         self.known.insert(send.outbox_id.clone(), State::Open);
@@ -156,7 +163,15 @@ impl Lanes {
 
     /// The gateway has heard how a send ended.
     pub(crate) fn reported(&mut self, outbox_id: &str) {
-        self.known.remove(outbox_id);
+        let Some(State::Settled(report)) = self.known.remove(outbox_id) else {
+            return;
+        };
+        if !comes_again(&report) {
+            if self.ended.len() >= ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(report.outbox_id);
+        }
     }
 
     /// Drops what has not begun: the gateway offers it again.
@@ -307,7 +322,23 @@ mod tests {
         assert_eq!(lanes.offer(send("1", "x")), Offer::Over(report("1")));
         assert_eq!(lanes.next(now), None);
         lanes.reported("1");
-        assert_eq!(lanes.offer(send("1", "x")), Offer::Taken);
+        assert_eq!(lanes.offer(send("1", "x")), Offer::Known, "a late order");
+        assert_eq!(lanes.next(now), None);
+
+        lanes.offer(send("2", "x"));
+        let (key, _) = lanes.next(now).unwrap();
+        let mut not_started = report("2");
+        not_started.set_disposition(v1::Disposition::NotStarted);
+        lanes.finished(&key, Verdict::Settled(not_started));
+        lanes.reported("2");
+        assert_eq!(lanes.offer(send("2", "x")), Offer::Taken, "it comes again");
+
+        for number in 3..ENDED + 9 {
+            let id = number.to_string();
+            lanes.known.insert(id.clone(), State::Settled(report(&id)));
+            lanes.reported(&id);
+        }
+        assert_eq!(lanes.ended.len(), ENDED);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::outlet::Part as _;
 use crate::{Journal, Limiter, Outcome, Outlet, PartState, Record, Rejected, Shown, random};
 
 /// A part waits this long for its turn; longer, and the lane gives up its place meanwhile.
-const SHORT: Duration = Duration::from_secs(2);
+const SHORT: Duration = Duration::from_millis(300);
 /// Changes of a conversation's name, or of a vanished message, within one part.
 const TURNS: usize = 4;
 

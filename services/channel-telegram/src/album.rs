@@ -1,4 +1,5 @@
-//! Albums come as one message for each picture. Those that came together become one, with the first one's name.
+//! Albums come as one message for each picture. Those that came together become one, with the first one's name; those
+//! of the others are remembered, so that a part that comes again alone is recognised.
 
 use crate::incoming::{Incoming, Said};
 
@@ -40,6 +41,7 @@ fn belongs(before: &Said, said: &Said) -> bool {
 }
 
 fn add(whole: &mut Said, said: Said) {
+    whole.parts.push(said.event_id);
     whole.attachments.extend(said.attachments);
     whole.mentioned |= said.mentioned;
     whole.replies_to_bot |= said.replies_to_bot;

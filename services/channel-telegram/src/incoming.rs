@@ -49,6 +49,8 @@ pub(crate) struct Said {
     pub(crate) edited: bool,
     /// The album that it is a part of.
     pub(crate) album: Option<String>,
+    /// The names of the other parts that were joined to it.
+    pub(crate) parts: Vec<String>,
     /// What it answers and where it comes from, in words.
     pub(crate) context: Vec<String>,
     pub(crate) attachments: Vec<String>,
@@ -143,6 +145,7 @@ pub(crate) fn read(update: &Update, me: &Me) -> Incoming {
         date: message.date,
         edited,
         album: message.media_group_id.clone().filter(|_| !edited),
+        parts: Vec::new(),
         // A command is one only where it stands first.
         context: match words.starts_with('/') {
             true => Vec::new(),

@@ -241,7 +241,8 @@ impl Poller {
                         Verdict::Answered(text) => self.answer(&said, text),
                         Verdict::Ignored => {}
                     }
-                    names.push(said.event_id.clone());
+                    names.push(said.event_id);
+                    names.extend(said.parts);
                 }
             }
         }

@@ -95,6 +95,10 @@ async fn an_album_is_one_message() {
     assert_eq!(message.event_id, "42:1:b4242");
     rig.telegram.until(TOKEN, |bot| bot.pending() == 0).await;
     assert_eq!(rig.played.until(|seen| Some(seen.delivered.len())).await, 1);
+    // One picture of it comes again alone.
+    rig.write(json!({ "chat": 42, "message_id": 2, "photo": photo(3) }));
+    rig.write(json!({ "chat": 42, "text": "the next" }));
+    assert_eq!(rig.delivered(1).await.text, "the next");
 }
 
 #[tokio::test]

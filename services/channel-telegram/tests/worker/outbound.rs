@@ -164,6 +164,24 @@ async fn too_fast_is_waited_out_and_nobody_home_is_left_to_the_gateway() {
 }
 
 #[tokio::test]
+async fn a_pause_without_end_and_a_page_of_somebody_in_between_lose_no_answer() {
+    let rig = Rig::start().await;
+    let to = asked(&rig).await;
+    fault(&rig, "sendMessage", Fault::Status(403), 1);
+    rig.send("1", &to, "past the page").await;
+    assert_eq!(rig.report("1").await.disposition(), Disposition::Done);
+    fault(&rig, "sendMessage", Fault::TooFast(u64::MAX), 1);
+    rig.send("2", &to, "never").await;
+    assert_eq!(rig.report("2").await.disposition(), Disposition::NotStarted);
+    rig.order(Order::Send(v1::Send {
+        lane: "elsewhere".into(),
+        ..answer("3", &to, "still at work")
+    }))
+    .await;
+    assert_eq!(rig.report("3").await.disposition(), Disposition::Done);
+}
+
+#[tokio::test]
 async fn a_chat_that_refuses_the_bot_is_given_up() {
     let rig = Rig::start().await;
     let to = asked(&rig).await;
