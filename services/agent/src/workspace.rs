@@ -1,11 +1,14 @@
-//! The workspace's bootstrap files, read anew for each turn so that an edit counts at once. Only regular files are read and
-//! only as far as they reach the prompt; a file that cannot be read is named in the log once and the turn goes on.
+//! The workspace's bootstrap files, looked at for each turn so that an edit counts at once, and read when they have changed.
+//! Only regular files are read and only as far as they reach the prompt; a file that cannot be read is named in the log
+//! once and the turn goes on.
 
-use std::collections::HashSet;
-use std::fs::{DirBuilder, OpenOptions};
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use clawdbot_identity::Class;
 use tracing::warn;
@@ -21,11 +24,17 @@ const FILES: [(&str, bool); 7] = [
     ("MEMORY.md", false),
 ];
 
+/// A file that was written to this recently may be written to again without another time of change: file systems count in
+/// steps, the coarsest that is common in two seconds.
+const SETTLED: Duration = Duration::from_secs(3);
+/// Files that are remembered: those of more workspaces than anybody has.
+const REMEMBERED: usize = 64 * FILES.len();
+
 /// A file's part of the prompt.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Part {
     pub name: &'static str,
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// Makes the folder, for its owner alone, if there is nothing of that name.
@@ -41,6 +50,13 @@ pub struct Workspace {
     class: Class,
     readable: Vec<PathBuf>,
     told: HashSet<PathBuf>,
+    known: HashMap<PathBuf, Known>,
+}
+
+/// What was in a file; `None` where only white space was.
+struct Known {
+    stamp: Stamp,
+    text: Option<Arc<str>>,
 }
 
 impl Workspace {
@@ -50,6 +66,7 @@ impl Workspace {
             class,
             readable,
             told: HashSet::new(),
+            known: HashMap::new(),
         }
     }
 
@@ -79,12 +96,9 @@ impl Workspace {
                 continue;
             }
             let path = folder.join(name);
-            match read_start(&path, max_chars) {
-                Ok(text) if text.trim().is_empty() => {}
-                Ok(text) => parts.push(Part {
-                    text: capped(text, max_chars, name),
-                    name,
-                }),
+            match self.text(&path, max_chars, name) {
+                Ok(None) => {}
+                Ok(Some(text)) => parts.push(Part { name, text }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     if self.told.insert(path.clone()) {
@@ -94,6 +108,31 @@ impl Workspace {
             }
         }
         parts
+    }
+
+    /// What of a file reaches the prompt.
+    fn text(&mut self, path: &Path, max_chars: usize, name: &str) -> io::Result<Option<Arc<str>>> {
+        let now = Stamp::of(&fs::metadata(path)?, max_chars);
+        if let Some(known) = self.known.get(path).filter(|known| known.stamp == now) {
+            return Ok(known.text.clone());
+        }
+        let (metadata, text) = read_start(path, max_chars)?;
+        let text = match text.trim().is_empty() {
+            true => None,
+            false => Some(capped(text, max_chars, name).into()),
+        };
+        let age = SystemTime::now().duration_since(metadata.modified()?);
+        if age.is_ok_and(|age| age > SETTLED) {
+            if self.known.len() >= REMEMBERED {
+                self.known.clear();
+            }
+            let known = Known {
+                stamp: Stamp::of(&metadata, max_chars),
+                text: Option::clone(&text),
+            };
+            self.known.insert(path.into(), known);
+        }
+        Ok(text)
     }
 
     /// The process was confined to these folders before it knew the configuration.
@@ -115,25 +154,54 @@ impl Workspace {
     }
 }
 
+/// By what a file is known to be the one that was read: where it is, how long, when it was written and when anything about
+/// it was changed, in nanoseconds; and how much of it was wanted.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    inode: (u64, u64),
+    length: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+    max_chars: usize,
+}
+
+impl Stamp {
+    fn of(file: &Metadata, max_chars: usize) -> Self {
+        Self {
+            inode: (file.dev(), file.ino()),
+            length: file.len(),
+            written: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+            max_chars,
+        }
+    }
+}
+
 /// As much as `max_chars` characters can take, and a little more to see that there is more.
-fn read_start(path: &Path, max_chars: usize) -> io::Result<String> {
+fn read_start(path: &Path, max_chars: usize) -> io::Result<(Metadata, String)> {
     // Without O_NONBLOCK a FIFO of that name would hold up every session.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
     let limit = (max_chars as u64).saturating_mul(4).saturating_add(4);
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
     // Where the limit cut a character in two, that one lies beyond the cap.
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let text = String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    Ok((metadata, text))
 }
 
 fn capped(mut text: String, max_chars: usize, name: &str) -> String {
-    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+    // No text has more characters than bytes.
+    if text.len() > max_chars
+        && let Some((end, _)) = text.char_indices().nth(max_chars)
+    {
         text.truncate(end);
         text.push_str(&format!(
             "\n[cut: only the first {max_chars} characters of {name} are shown]"
@@ -204,8 +272,8 @@ mod tests {
         for letter in ["x", "ü", "語", "🦞"] {
             std::fs::write(&path, letter.repeat(20_000)).unwrap();
             assert_eq!(
-                read(home.path(), Class::Main, 20_000)[0].text,
-                letter.repeat(20_000)
+                *read(home.path(), Class::Main, 20_000)[0].text,
+                *letter.repeat(20_000)
             );
             std::fs::write(&path, letter.repeat(20_001)).unwrap();
             let text = &read(home.path(), Class::Main, 20_000)[0].text;
@@ -216,6 +284,36 @@ mod tests {
                 "{marker}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_may_have_changed() {
+        let (home, folder) = home();
+        let path = folder.join("AGENTS.md");
+        let mut workspace = Workspace::new(vec![folder_of(home.path(), Class::Main)], Class::Main);
+        let mut text = |max| workspace.read("", max).pop().map(|part| part.text);
+        let write = |text: &str, age: u64| {
+            fs::write(&path, text).unwrap();
+            let at = SystemTime::now() - Duration::from_secs(age);
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_modified(at).unwrap();
+        };
+        // Just written: it may be written to again in the same moment.
+        write("one", 0);
+        assert!(!Arc::ptr_eq(&text(10).unwrap(), &text(10).unwrap()));
+        write("two", 60);
+        let first = text(10).unwrap();
+        assert_eq!(&*first, "two");
+        assert!(Arc::ptr_eq(&first, &text(10).unwrap()), "not read again");
+        assert!(text(1).unwrap().starts_with("t\n"), "another limit counts");
+        write("six", 60);
+        assert_eq!(&*text(10).unwrap(), "six");
+        write("ten", 120);
+        assert_eq!(&*text(10).unwrap(), "ten", "an older file counts as well");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(text(10), None);
+        write(" ", 60);
+        assert_eq!((text(10), text(10)), (None, None));
     }
 
     #[test]
@@ -232,7 +330,7 @@ mod tests {
         std::fs::write(folder.join("USER.md"), b"caf\xe9").unwrap();
         let parts = read(home.path(), Class::Main, 100);
         assert_eq!(parts.len(), 1);
-        assert_eq!(parts[0].text, "caf\u{fffd}");
+        assert_eq!(&*parts[0].text, "caf\u{fffd}");
     }
 
     #[test]
