@@ -24,6 +24,14 @@ macro_rules! every_channel {
                 }),
             },
             Rule {
+                id: concat!("channels.", $channel, ".account_default"),
+                grade: Grade::Error,
+                key: concat!("channels.", $channel, ".accounts"),
+                title: "The usual account in a second place",
+                remedy: concat!("write the settings of the default account directly under channels.", $channel, ", or give this account another name"),
+                check: |facts, hits| named_default(facts, $channel, hits),
+            },
+            Rule {
                 id: concat!("channels.", $channel, ".dm.wildcard_without_open"),
                 grade: Grade::Error,
                 key: concat!("channels.", $channel, ".allowFrom"),
@@ -313,6 +321,19 @@ fn accounts(facts: &Facts, channel: &str, mut look: impl FnMut(ConfigPath, &Acco
                 account.map_or(path.clone(), |id| path.join("accounts").join(id.as_str())),
                 view,
             );
+        }
+    }
+}
+
+/// `default` is what the account without a name is called: two of that name would share rules and tokens.
+fn named_default(facts: &Facts, channel: &str, hits: &mut Hits) {
+    for (name, account, _) in &facts.accounts {
+        if let Some(account) =
+            account.filter(|account| *name == channel && account.as_str() == "default")
+        {
+            let path = at("channels").join(name).join("accounts");
+            let detail = "is the name of the account that has none";
+            hits.add(path.join(account.as_str()), detail);
         }
     }
 }

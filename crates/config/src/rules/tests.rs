@@ -54,6 +54,11 @@ const CHANNEL_CASES: &[(&str, &str, &str)] = &[
         "accounts:{work:{dm:{policy:'open',allowFrom:['*']}}}",
     ),
     (
+        "account_default",
+        "accounts:{default:{allowFrom:[SOMEBODY]}}",
+        "accounts:{work:{allowFrom:[SOMEBODY]}}",
+    ),
+    (
         "dm.wildcard_without_open",
         "allowFrom:['*']",
         "allowFrom:[SOMEBODY]",
