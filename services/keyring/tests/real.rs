@@ -256,3 +256,20 @@ fn without_a_bus_the_answer_is_a_remedy() {
         }
     }
 }
+
+#[test]
+fn a_keyring_without_a_default_collection_keeps_nothing() {
+    let name = "a_keyring_without_a_default_collection_keeps_nothing";
+    if let Some(why) = obstacle(&["dbus-daemon", "gnome-keyring-daemon"]) {
+        println!("SKIPPED {name}: {why}");
+        return;
+    }
+    // It has the collection `session` all the same, which ends with it.
+    let desktop = Desktop::start();
+    let _keyring = desktop.keyring(None);
+    match desktop.ask(&[7; 32]) {
+        Outcome::Nowhere(why) => assert!(why.contains("default collection"), "{why}"),
+        Outcome::Error(why) => panic!("{why}"),
+        _ => panic!("the key is kept where it is lost"),
+    }
+}
