@@ -3,6 +3,7 @@
 
 use clawdbot_identity::MessageId;
 use clawdbot_proto::v1;
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -86,17 +87,28 @@ struct SessionsList {
     include_unknown: Option<bool>,
 }
 
+/// What a request is answered with, once it is known.
+pub type Answer<'a> = BoxFuture<'a, Result<Value, WireError>>;
+
+/// What has come of a request.
+pub enum Called<'a> {
+    /// It is answered.
+    Done(Value),
+    /// The answer waits for an agent: for the end of its turn, or for what it has on record.
+    Waits(Answer<'a>),
+}
+
 /// Does what a request asks for.
 ///
 /// # Errors
 /// When the method is unknown, its parameters are wrong, its scope is missing, or it cannot be done.
-pub async fn call(
-    front: &Front,
-    visit: &Visit,
+pub async fn call<'a>(
+    front: &'a Front,
+    visit: &'a Visit,
     followed: &mut Followed,
     method: &str,
     params: Value,
-) -> Result<Value, WireError> {
+) -> Result<Called<'a>, WireError> {
     let Some((name, need)) = METHODS.iter().find(|(name, _)| *name == method) else {
         return Err(WireError::new(INVALID_REQUEST, "unknown method"));
     };
@@ -108,30 +120,40 @@ pub async fn call(
         let message = format!("missing scope: {scope}");
         return Err(WireError::new(INVALID_REQUEST, message));
     }
-    match *name {
+    let done = match *name {
         "health" => {
             let Probe { .. } = parsed(params)?;
             let problems = front.desk().problems();
             let health = health(front, &problems.borrow());
-            Ok(health)
+            health
         }
         "status" => {
             let Probe { .. } = parsed(params)?;
             let status = front.status();
-            Ok(json!({
+            json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "urls": status.urls,
                 "pending": status.pending,
                 "running": status.running,
                 "connections": status.connections,
                 "uptimeMs": status.uptime_ms,
-            }))
+            })
         }
-        "chat.send" => send(front, visit, followed, parsed(params)?).await,
-        "chat.history" => history(front, visit, parsed(params)?).await,
-        "chat.abort" => abort(front, visit, parsed(params)?).await,
-        _ => sessions(front, visit, parsed(params)?).await,
-    }
+        "chat.send" => send(front, visit, followed, parsed(params)?).await?,
+        "chat.history" => {
+            let answer = history(front, visit, parsed(params)?);
+            return Ok(Called::Waits(Box::pin(answer)));
+        }
+        "chat.abort" => {
+            let answer = abort(front, visit, parsed(params)?);
+            return Ok(Called::Waits(Box::pin(answer)));
+        }
+        _ => {
+            let answer = sessions(front, visit, parsed(params)?);
+            return Ok(Called::Waits(Box::pin(answer)));
+        }
+    };
+    Ok(Called::Done(done))
 }
 
 /// Whether all is well, and what the operator has to know if not.

@@ -6,6 +6,7 @@ mod follow;
 mod methods;
 mod wire;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -256,24 +257,35 @@ async fn talk(
     let mut silent = 0;
     let mut missed = 0;
     let mut checked: Option<Instant> = None;
+    let mut waiting = None;
     loop {
         tokio::select! {
             () = front.over() => {
                 line.event("shutdown", json!({ "reason": "the gateway stops" })).await?;
                 return Err(stopping());
             }
-            text = line.receive() => {
+            // A client's requests are done in their order.
+            text = line.receive(), if waiting.is_none() => {
                 silent = 0;
                 let Some(text) = text? else { continue };
                 let (id, result) = match wire::request(&text) {
                     Ok(request) => {
                         still_welcome(front, visit, &mut missed).await?;
-                        let result =
-                            methods::call(front, visit, &mut followed, &request.method, request.params).await;
-                        (request.id, result)
+                        let (method, params) = (&request.method, request.params);
+                        match methods::call(front, visit, &mut followed, method, params).await {
+                            Ok(methods::Called::Done(value)) => (request.id, Ok(value)),
+                            Ok(methods::Called::Waits(answer)) => {
+                                waiting = Some((request.id, answer));
+                                continue;
+                            }
+                            Err(error) => (request.id, Err(error)),
+                        }
                     }
                     Err((id, error)) => (id, Err(error)),
                 };
+                line.reply(&id, result).await?;
+            }
+            (id, result) = answered(&mut waiting) => {
                 line.reply(&id, result).await?;
             }
             (name, payload) = followed.next() => {
@@ -310,6 +322,18 @@ async fn talk(
     }
 }
 
+/// The answer to the request that waits for others; nothing else of the connection has to wait for it.
+async fn answered(
+    waiting: &mut Option<(String, methods::Answer<'_>)>,
+) -> (String, Result<Value, WireError>) {
+    let Some((_, answer)) = waiting else {
+        return pending().await;
+    };
+    let result = answer.await;
+    let id = waiting.take().map(|(id, _)| id);
+    (id.unwrap_or_default(), result)
+}
+
 /// A rotated token ends what it opened.
 async fn still_welcome(front: &Front, visit: &Visit, missed: &mut u32) -> Result<(), End> {
     let checked = timeout(limits::RECHECK, front.0.access.recheck(&visit.key)).await;
@@ -336,7 +360,22 @@ fn welcome<T>(checked: Result<Decided<T>, Status>, missed: &mut u32) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_waits_is_answered_though_other_things_happen_meanwhile() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let answer: methods::Answer<'_> = Box::pin(async { Ok(receiver.await.unwrap()) });
+        let mut waiting = Some(("r1".to_owned(), answer));
+        assert!(answered(&mut waiting).now_or_never().is_none());
+        sender.send(json!(1)).unwrap();
+        let (id, result) = answered(&mut waiting).await;
+        assert_eq!((id.as_str(), result.ok()), ("r1", Some(json!(1))));
+        assert!(waiting.is_none(), "the next request may come");
+        assert!(answered(&mut waiting).now_or_never().is_none());
+    }
 
     /// The codes with which a connection ends at each of some checks in a row; 0 when it stays.
     fn codes(checks: Vec<Result<Decided<()>, Status>>) -> Vec<u16> {
