@@ -176,7 +176,7 @@ pub struct Login {
     /// Whose it is.
     #[command(flatten)]
     pub whose: Whose,
-    /// Where the key of a new vault is kept; the keyring if it answers, unless chosen
+    /// Where the key of a new vault is kept: the keyring, or a file where there is none, unless chosen
     #[arg(long, value_name = "WHERE")]
     pub key_source: Option<KeySource>,
     /// Do not have it tried

@@ -140,6 +140,7 @@ fn as_json(reply: &ListPairingReply) -> Value {
             "code": row.code,
             "senderId": row.sender_id,
             "senderHint": row.sender_hint,
+            "listedName": row.name,
             "createdMs": row.created_ms,
             "expiresMs": row.expires_ms,
         })
@@ -171,10 +172,11 @@ fn as_text(style: Style, reply: &ListPairingReply, now_ms: u64) -> String {
                 row.code.clone(),
                 row.sender_id.clone(),
                 duration(row.expires_ms.saturating_sub(now_ms)),
+                row.name.clone(),
                 row.sender_hint.clone(),
             ]
         };
-        let rows: Vec<[String; 6]> = reply.pending.iter().map(row).collect();
+        let rows: Vec<[String; 7]> = reply.pending.iter().map(row).collect();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", style.bold("Waiting for your approval"));
         text.push_str(&table(
@@ -185,6 +187,7 @@ fn as_text(style: Style, reply: &ListPairingReply, now_ms: u64) -> String {
                 "CODE",
                 "SENDER",
                 "LEFT",
+                "IN ALLOWFROM",
                 "CALLS ITSELF",
             ],
             &rows,
@@ -249,6 +252,7 @@ mod tests {
                 sender_hint: "Ann (@ann)".into(),
                 created_ms: 0,
                 expires_ms: 3_600_000,
+                name: "@ann".into(),
             }],
             approved: vec![
                 approved("default", "7", 0),

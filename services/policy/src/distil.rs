@@ -43,11 +43,26 @@ impl Reading {
         accounts.any(|account| !account.certain)
     }
 
-    /// Decides which accounts run, by whether [`TELEGRAM_TOKEN`] is set.
-    pub(crate) fn settle(&mut self, is_set: bool) {
+    /// Decides which accounts run, by whether [`TELEGRAM_TOKEN`] is set. While nobody knows, those go on that run already;
+    /// of the others it is remembered that they are not decided.
+    pub(crate) fn settle(&mut self, is_set: Option<bool>, before: Option<&Settings>) {
+        let runs = |channel: &str, account: &str| {
+            let channel = before.and_then(|before| before.channel(channel));
+            channel.is_some_and(|channel| channel.account(account).is_some())
+        };
+        let mut unsettled = Vec::new();
         for channel in &mut self.settings.channels {
-            channel.accounts.retain(|account| account.certain || is_set);
+            let name = channel.name;
+            channel.accounts.retain(|account| {
+                let own = &account.wire.account;
+                let stays = account.certain || is_set.unwrap_or_else(|| runs(name, own));
+                if !stays && is_set.is_none() {
+                    unsettled.push((name, own.clone()));
+                }
+                stays
+            });
         }
+        self.settings.unsettled = unsettled;
         self.settings
             .channels
             .retain(|channel| !channel.accounts.is_empty());
@@ -172,6 +187,7 @@ fn settings(config: &Config) -> Settings {
         queue: channels::queue(config),
         response_prefix: config.messages.response_prefix.clone().unwrap_or_default(),
         channels: channels::channels(config),
+        unsettled: Vec::new(),
         owners: config.commands.owner_allow_from.clone(),
         routes: channels::routes(config),
         approval_ttl: config.pairing.approval_ttl.map(config::TimeSpan::get),

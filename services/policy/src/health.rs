@@ -39,6 +39,15 @@ impl Health {
         if !report.problems.iter().all(|problem| is_code(&problem.code)) {
             return Err("a problem's code is 1 to 64 characters of a-z, 0-9, _ and .");
         }
+        // What is not its own to say, for instance that somebody asks to be let in, is nobody's word but policy's.
+        let family = role.split_once('-').map_or(role, |(family, _)| family);
+        let own = |code: &str| {
+            let rest = code.strip_prefix(family);
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        };
+        if !report.problems.iter().all(|problem| own(&problem.code)) {
+            return Err("a problem's code begins with what the worker is, model. or channel.");
+        }
         let mut before = self
             .0
             .remove(role)
@@ -192,11 +201,15 @@ mod tests {
         health
             .report("model-x", report(&[("model.auth", "a")]), 1)
             .unwrap();
-        let many = vec![("a", "b"); 65];
+        let many = vec![("model.a", "b"); 65];
         for bad in [
             &[("", "x")][..],
-            &[("Model.auth", "x")],
-            &[("a b", "x")],
+            &[("model.Auth", "x")],
+            &[("model.a b", "x")],
+            &[("model.auth", "x"), ("pairing.requested", "x")],
+            &[("channel.conflict", "x")],
+            &[("models.auth", "x")],
+            &[("model", "x")],
             &many,
         ] {
             assert!(health.report("model-x", report(bad), 2).is_err());

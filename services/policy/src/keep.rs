@@ -129,7 +129,7 @@ impl Keep {
     /// Replaces a document.
     ///
     /// # Errors
-    /// When the file cannot be written; the old one is still there then.
+    /// When the file cannot be written. The old one is there then, or the new one if only its folder could not be synced.
     pub fn write_document(&self, name: &str, text: &str) -> Result<(), KeepError> {
         self.write(name, text)
     }

@@ -301,10 +301,16 @@ impl Policy {
     /// Looks again what the operator has to know: reports of workers, requests that wait.
     pub(crate) fn renew_problems(&self) {
         let mut all: Vec<_> = lock(&self.health).problems().cloned().collect();
+        let current = self.in_force.borrow().clone();
+        let owner = |row: &pairing::Row<&pairing::Pending>| {
+            let name = row.what.name.as_deref();
+            name.zip(current.as_ref())
+                .is_some_and(|(name, current)| current.settings.makes_owner(&row.channel, name))
+        };
         match self.people.book() {
             Ok(book) => all.extend(book.pending(unix_ms()).iter().map(|row| v1::Problem {
                 code: "pairing.requested".to_owned(),
-                message: pairing::notice(row),
+                message: pairing::notice(row, owner(row)),
                 role: format!("channel-{}", row.channel),
                 since_ms: row.what.created_ms,
             })),

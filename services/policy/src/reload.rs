@@ -52,7 +52,9 @@ pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
     let asked = if missing { Ok(Vec::new()) } else { asked };
     let (trouble, outcome) = match asked.map(|set| (unset(&reading, &set), set)) {
         Ok((unset, set)) if unset.is_empty() => {
-            reading.settle(set.iter().any(|name| name == TELEGRAM_TOKEN));
+            let is_set = (!missing).then(|| set.iter().any(|name| name == TELEGRAM_TOKEN));
+            let before = policy.current().ok();
+            reading.settle(is_set, before.as_ref().map(|before| &before.settings));
             let outcome = match missing {
                 true => Outcome::BrokerMissing,
                 false => Outcome::Judged,

@@ -41,6 +41,8 @@ pub struct Settings {
     pub(crate) queue: Vec<v1::QueueRule>,
     pub(crate) response_prefix: String,
     pub(crate) channels: Vec<Channel>,
+    /// Channel and account of which nobody knows yet whether the environment has a token for them.
+    pub(crate) unsettled: Vec<(&'static str, String)>,
     /// `commands.ownerAllowFrom`.
     pub(crate) owners: Vec<Identity>,
     /// The first that fits counts.
@@ -59,6 +61,22 @@ impl Settings {
     /// A channel that runs.
     pub(crate) fn channel(&self, name: &str) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.name == name)
+    }
+
+    /// Whether it is not known yet if an account runs.
+    pub(crate) fn is_unsettled(&self, channel: &str, account: &str) -> bool {
+        let mut unsettled = self.unsettled.iter();
+        unsettled.any(|(own, name)| *own == channel && name == account)
+    }
+
+    /// Whether an entry of a channel's list is the only one and nothing else says who the owner is: whoever it means is
+    /// the owner.
+    pub(crate) fn makes_owner(&self, channel: &str, name: &str) -> bool {
+        let people = self.channel(channel).map(|channel| &channel.people);
+        let alone = people.is_some_and(
+            |people| matches!(people.as_slice(), [Sender::Name(only)] if only.as_str() == name),
+        );
+        self.owners.is_empty() && alone
     }
 }
 
@@ -261,6 +279,7 @@ pub(crate) mod tests {
             }],
             response_prefix: String::new(),
             channels: Vec::new(),
+            unsettled: Vec::new(),
             owners: Vec::new(),
             routes: Vec::new(),
             approval_ttl: None,

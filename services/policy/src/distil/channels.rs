@@ -22,9 +22,9 @@ pub(super) fn channels(config: &Config) -> Vec<Channel> {
     let section = section.unwrap_or(&absent);
     let base = &section.base;
     let certain = !nobody && (section.accounts.is_empty() || base.bot_token.is_some());
-    let named = section
-        .accounts
-        .iter()
+    // The rules of the file refuse that name; a second account under it would get the first one's rules.
+    let named = { section.accounts.iter() }
+        .filter(|(id, _)| id.as_str() != DEFAULT_ACCOUNT)
         .map(|(id, account)| telegram(id.as_str(), account, true));
     let accounts: Vec<_> = std::iter::once(telegram(DEFAULT_ACCOUNT, base, certain))
         .chain(named)
@@ -165,13 +165,36 @@ mod tests {
     /// Accounts that remain, by what the environment holds.
     fn accounts(section: &str, in_environment: bool) -> Vec<String> {
         let mut reading = reading(&format!("{{channels: {{{section}}}}}"));
-        reading.settle(in_environment);
+        reading.settle(Some(in_environment), None);
         let channels = reading.settings.channels;
         channels
             .iter()
             .flat_map(|channel| &channel.accounts)
             .map(|account| account.wire.account.clone())
             .collect()
+    }
+
+    #[test]
+    fn what_nobody_knows_yet_stays_as_it_was_and_is_remembered() {
+        let text = "{channels: {telegram: {accounts: {work: {}}}}}";
+        let settled = |is_set, before: Option<&crate::settings::Settings>| {
+            let mut reading = reading(text);
+            reading.settle(is_set, before);
+            reading.settings
+        };
+        let runs = |settings: &crate::settings::Settings| {
+            let channel = settings.channel("telegram");
+            channel.is_some_and(|channel| channel.account(DEFAULT_ACCOUNT).is_some())
+        };
+        let (with, without) = (settled(Some(true), None), settled(Some(false), None));
+        assert!(runs(&with) && !runs(&without));
+        for (before, stays) in [(None, false), (Some(&with), true), (Some(&without), false)] {
+            let unknown = settled(None, before);
+            assert_eq!(runs(&unknown), stays);
+            assert_eq!(unknown.is_unsettled("telegram", DEFAULT_ACCOUNT), !stays);
+            assert!(!unknown.is_unsettled("telegram", "work"));
+        }
+        assert!(!without.is_unsettled("telegram", DEFAULT_ACCOUNT));
     }
 
     #[test]
@@ -214,7 +237,7 @@ mod tests {
                 groups: {'*': {requireMention: false}, '-1': {topics: {'7': {}}}, '-2': {requireMention: true, topics: {'7': {allowFrom: ['@Bobby']}}}},
                 accounts: {work: {groupAllowFrom: [2], groupPolicy: 'open'}}}}}",
         );
-        reading.settle(false);
+        reading.settle(Some(false), None);
         let channel = &reading.settings.channels[0];
         let home = &channel.accounts[0];
         assert_eq!(

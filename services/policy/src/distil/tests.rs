@@ -14,7 +14,7 @@ pub(crate) fn reading(text: &str) -> Reading {
 /// The settings where the environment holds nothing.
 pub(crate) fn settings_of(text: &str) -> Settings {
     let mut reading = reading(text);
-    reading.settle(false);
+    reading.settle(Some(false), None);
     reading.settings
 }
 

@@ -217,6 +217,12 @@ impl Services {
         asked: &Asking<'_>,
     ) -> Result<Verdict, Denied> {
         let settings = &current.settings;
+        if settings.is_unsettled(channel.as_str(), asked.account) {
+            return Err(Denied::new(
+                "channel.unsettled",
+                "the broker, which knows whether there is a token for this account, does not answer yet",
+            ));
+        }
         let channel = settings.channel(channel.as_str()).ok_or_else(|| {
             Denied::new("channel.off", "the configuration does not run this channel")
         })?;

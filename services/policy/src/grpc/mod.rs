@@ -53,7 +53,7 @@ impl Services {
 }
 
 /// Rules that refuse for want of a decision.
-const UNDECIDED: &[&str] = &["config.none", "audit.unavailable"];
+const UNDECIDED: &[&str] = &["config.none", "channel.unsettled", "audit.unavailable"];
 
 /// Nobody has judged this: whoever holds an accepted message asks again.
 fn undecided(denied: Denied) -> Status {

@@ -122,7 +122,8 @@ impl PolicyOperator for Services {
     ) -> Result<Response<v1::PairingReply>, Status> {
         let role = caller(&request)?;
         let v1::PairingCode { channel, code } = request.into_inner();
-        let approve = move |book: &mut Book| book.approve(&channel, &code, unix_ms());
+        let ttl = { self.0.current().ok() }.and_then(|current| current.settings.approval_ttl);
+        let approve = move |book: &mut Book| book.approve(&channel, &code, unix_ms(), ttl);
         let reply = self.change_pairing("pairing-approve", &role, approve).await;
         reply.map(Response::new)
     }

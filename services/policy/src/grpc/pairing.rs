@@ -27,6 +27,7 @@ impl Services {
                 sender_hint: row.what.hint.clone(),
                 created_ms: row.what.created_ms,
                 expires_ms: row.what.expires_ms(),
+                name: row.what.name.clone().unwrap_or_default(),
             });
         let approved = book
             .approved(now, ttl)

@@ -124,7 +124,9 @@ impl People for View<'_> {
     }
 
     fn pinned(&self, name: &str) -> Option<&str> {
-        self.people?.pins.get(name).map(String::as_str)
+        let id = self.people?.pins.get(name)?;
+        // The name lasts no longer than the approval that gave it.
+        self.is_approved(id).then_some(id.as_str())
     }
 }
 
@@ -205,7 +207,8 @@ impl Book {
         Ok(Asked::New(code))
     }
 
-    /// Lets somebody in. The listed name under which he came is his from now on.
+    /// Lets somebody in. The listed name under which he came is his from now on, unless it is somebody's whose approval
+    /// holds by `ttl`.
     ///
     /// # Errors
     /// With the rule `pairing.no_request`.
@@ -214,6 +217,7 @@ impl Book {
         channel: &str,
         code: &str,
         now_ms: u64,
+        ttl: Option<Duration>,
     ) -> Result<Row<Approved>, Denied> {
         let Row {
             channel,
@@ -231,7 +235,11 @@ impl Book {
         };
         people.approved.insert(sender.clone(), approved.clone());
         if let Some(name) = what.name {
-            people.pins.entry(name).or_insert_with(|| sender.clone());
+            let bearer = people.pins.get(&name);
+            let bearer = bearer.and_then(|id| people.approved.get(id));
+            if !bearer.is_some_and(|bearer| bearer.holds(now_ms, ttl)) {
+                people.pins.insert(name, sender.clone());
+            }
         }
         Ok(Row {
             channel,

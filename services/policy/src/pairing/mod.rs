@@ -6,6 +6,6 @@ mod page;
 mod store;
 mod words;
 
-pub(crate) use book::{Approved, Asked, Book, Request, Row};
+pub(crate) use book::{Approved, Asked, Book, Pending, Request, Row};
 pub(crate) use store::Store;
 pub(crate) use words::{answer, hint, notice};

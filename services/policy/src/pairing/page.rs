@@ -109,7 +109,7 @@ mod tests {
             .what
             .code
             .clone();
-        book.approve("telegram", &code, 2_000).unwrap();
+        book.approve("telegram", &code, 2_000, None).unwrap();
         let text = write(&book);
         assert_eq!(read(&text), Some(book));
         assert_eq!(read(&write(&Book::default())), Some(Book::default()));

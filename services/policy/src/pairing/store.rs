@@ -26,16 +26,7 @@ pub(crate) struct Store {
 impl Store {
     /// Reads the file; without one nobody is known.
     pub(crate) fn open(keep: Keep) -> Self {
-        let book = match keep.read_document(NAME) {
-            Ok(None) => Ok(Arc::default()),
-            Ok(Some(text)) => page::read(&text).map(Arc::new).ok_or_else(|| {
-                format!(
-                    "{} is damaged or of a later version; nobody counts as paired until it is restored or moved away and Clawdbot is started again",
-                    keep.path(NAME)
-                )
-            }),
-            Err(error) => Err(format!("{error}; nobody counts as paired until it can be read and Clawdbot is started again")),
-        };
+        let book = read(&keep);
         if let Err(problem) = &book {
             error!(problem, "the approvals cannot be used");
         }
@@ -59,7 +50,7 @@ impl Store {
     /// Changes the book. What `change` answers is given back when the change is on disk.
     ///
     /// # Errors
-    /// With the rule `pairing.unavailable` when it cannot be written; nothing has changed then.
+    /// With the rule `pairing.unavailable` when it cannot be written; what is known is then what the file says.
     pub(crate) async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut Book) -> T + Send + 'static,
@@ -87,14 +78,37 @@ impl Store {
         let store = Arc::clone(self);
         // The disk may take its time; decisions go on meanwhile.
         let written = tokio::task::spawn_blocking(move || {
-            store
-                .keep
-                .write_document(NAME, &page::write(&after))
-                .map_err(io::Error::other)?;
-            *store.book.lock().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::new(after));
-            Ok(())
+            let written = store.keep.write_document(NAME, &page::write(&after));
+            // A write can fail after the new file took its place: what counts is what a restart would find.
+            let book = match &written {
+                Ok(()) => Some(after),
+                Err(_) => store.on_disk(),
+            };
+            if let Some(book) = book {
+                *store.book.lock().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::new(book));
+            }
+            written.map_err(io::Error::other)
         });
         written.await.map_err(io::Error::other)?
+    }
+
+    /// What the file says, if it can be had.
+    fn on_disk(&self) -> Option<Book> {
+        let text = self.keep.read_document(NAME).ok().flatten()?;
+        page::read(&text)
+    }
+}
+
+fn read(keep: &Keep) -> Result<Arc<Book>, String> {
+    match keep.read_document(NAME) {
+        Ok(None) => Ok(Arc::default()),
+        Ok(Some(text)) => page::read(&text).map(Arc::new).ok_or_else(|| {
+            format!(
+                "{} is damaged or of a later version; nobody counts as paired until it is restored or moved away and Clawdbot is started again",
+                keep.path(NAME)
+            )
+        }),
+        Err(error) => Err(format!("{error}; nobody counts as paired until it can be read and Clawdbot is started again")),
     }
 }
 

@@ -31,8 +31,8 @@ pub(crate) fn answer(channel: &str, sender: &str, code: &str) -> String {
     )
 }
 
-/// The notice to the owner.
-pub(crate) fn notice(row: &Row<&Pending>) -> String {
+/// The notice to the owner; `owner`: the listed name under which the sender came is the owner's.
+pub(crate) fn notice(row: &Row<&Pending>, owner: bool) -> String {
     let Row {
         channel,
         account,
@@ -53,6 +53,9 @@ pub(crate) fn notice(row: &Row<&Pending>) -> String {
         account => format!(" through the account {account}"),
     };
     let listed = match name {
+        Some(name) if owner => format!(
+            " {name} is alone in allowFrom, so this id will be the owner: the conversation, the memory and the tools of the class main are his or hers."
+        ),
         Some(name) => format!(" {name} is in allowFrom and will mean this id from then on."),
         None => String::new(),
     };
@@ -91,12 +94,16 @@ mod tests {
             event: String::new(),
             created_ms: 0,
         };
-        let notice = notice(&Row {
+        let row = Row {
             channel: "telegram".to_owned(),
             account: "work".to_owned(),
             sender: "42".to_owned(),
             what: &pending,
-        });
+        };
+        let as_owner = super::notice(&row, true);
+        assert!(as_owner.contains("@ann is alone in allowFrom") && as_owner.contains("the owner:"));
+        let notice = notice(&row, false);
+        assert!(!notice.contains("the owner:"), "{notice}");
         for text in [&answer, &notice] {
             assert!(
                 text.contains("42") && text.contains("clawdbot pairing approve telegram ABCD2345"),

@@ -43,7 +43,12 @@ async fn a_broker_that_is_late_keeps_nothing_waiting_that_needs_no_variable() {
         load(&bench.policy, &link.edge()).await,
         Outcome::BrokerMissing
     );
+    let waits = |bench: &Bench| {
+        let current = bench.policy.current().ok().unwrap();
+        current.settings.is_unsettled("telegram", "default")
+    };
     assert_eq!(bench.policy.current().ok().unwrap().settings.port, 4000);
+    assert!(waits(&bench), "a message is not dropped meanwhile");
     *bench.broker.set.lock().unwrap() = vec!["TELEGRAM_BOT_TOKEN".to_owned()];
     link.reconnect(bench.broker.router()).await.unwrap();
     assert_eq!(load(&bench.policy, &link.edge()).await, Outcome::Judged);
@@ -51,6 +56,19 @@ async fn a_broker_that_is_late_keeps_nothing_waiting_that_needs_no_variable() {
         bench.policy.current().ok().unwrap().settings.channels.len(),
         1
     );
+    assert!(!waits(&bench));
+
+    // A channel that runs does not end because the broker is away while the file changes.
+    bench.write(&quick(4001));
+    let away = Link::new(&role("policy"), &role("broker"));
+    assert_eq!(
+        load(&bench.policy, &away.edge()).await,
+        Outcome::BrokerMissing
+    );
+    let current = bench.policy.current().ok().unwrap();
+    assert_eq!(current.settings.port, 4001);
+    assert_eq!(current.settings.channels.len(), 1);
+    assert!(!waits(&bench));
 }
 
 /// A policy that follows its file; each load sends the status line.

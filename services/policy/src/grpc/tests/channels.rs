@@ -305,12 +305,15 @@ async fn a_listed_name_belongs_to_whom_the_owner_approved_of() {
     assert_eq!(named(&bench, inbound("42")).await, "answer");
     let problems = bench.policy.problems().borrow().clone();
     assert!(
-        problems[0].message.contains("@somebody is in allowFrom"),
+        problems[0]
+            .message
+            .contains("@somebody is alone in allowFrom"),
         "{}",
         problems[0].message
     );
-    let code = pairing(&bench).await.pending[0].code.clone();
-    approve(&bench, &code).await;
+    let row = pairing(&bench).await.pending.remove(0);
+    assert_eq!(row.name, "@somebody");
+    approve(&bench, &row.code).await;
     let bench = bench.restarted().await;
     // The only entry of the list is pinned now, so he is the owner; another bearer of the name is nobody.
     assert_eq!(named(&bench, inbound("42")).await, "agent:main:main");

@@ -118,12 +118,12 @@ fn a_code_is_good_for_an_hour_to_the_second_and_once() {
         let mut desk = Desk::default();
         let code = desk.code("default", "1", NOW);
         assert_eq!(
-            rule(desk.book.approve("telegram", &code, NOW + after)),
+            rule(desk.book.approve("telegram", &code, NOW + after, None)),
             expected,
             "{after}"
         );
         assert_eq!(
-            rule(desk.book.approve("telegram", &code, NOW + after)),
+            rule(desk.book.approve("telegram", &code, NOW + after, None)),
             "pairing.no_request"
         );
         assert_eq!(
@@ -138,16 +138,16 @@ fn a_code_is_taken_in_lower_case_and_belongs_to_its_channel_and_account() {
     let mut desk = Desk::default();
     let code = desk.code("work", "1", NOW);
     assert_eq!(
-        rule(desk.book.approve("discord", &code, NOW)),
+        rule(desk.book.approve("discord", &code, NOW, None)),
         "pairing.no_request"
     );
     assert_eq!(
-        rule(desk.book.approve("telegram", "AAAA", NOW)),
+        rule(desk.book.approve("telegram", "AAAA", NOW, None)),
         "pairing.no_request"
     );
     let row = desk
         .book
-        .approve("telegram", &code.to_lowercase(), NOW)
+        .approve("telegram", &code.to_lowercase(), NOW, None)
         .unwrap();
     assert_eq!((row.account.as_str(), row.sender.as_str()), ("work", "1"));
     assert!(desk.lets_in("work", "1", NOW, None));
@@ -173,7 +173,9 @@ fn a_refused_person_may_ask_again_and_a_revoked_one_is_out() {
     assert!(!desk.lets_in("default", "1", NOW, None));
     let again = desk.code("default", "1", NOW + 1);
     assert_ne!(again, code);
-    desk.book.approve("telegram", &again, NOW + 1).unwrap();
+    desk.book
+        .approve("telegram", &again, NOW + 1, None)
+        .unwrap();
     assert_eq!(
         rule(desk.book.revoke("telegram", "work", "1")),
         "pairing.not_approved"
@@ -190,7 +192,7 @@ fn a_refused_person_may_ask_again_and_a_revoked_one_is_out() {
 fn an_approval_ends_with_its_time_limit_whenever_that_was_set() {
     let mut desk = Desk::default();
     let code = desk.code("default", "1", NOW);
-    desk.book.approve("telegram", &code, NOW).unwrap();
+    desk.book.approve("telegram", &code, NOW, None).unwrap();
     assert!(desk.lets_in("default", "1", NOW + 999, Some(1000)));
     assert!(!desk.lets_in("default", "1", NOW + 1000, Some(1000)));
     assert!(desk.lets_in("default", "1", u64::MAX, None));
@@ -228,9 +230,9 @@ fn a_name_is_pinned_by_the_approval_and_stays_with_the_first() {
             .map(str::to_owned)
     };
     assert_eq!(pinned(&desk.book), None);
-    desk.book.approve("telegram", &second, NOW).unwrap();
+    desk.book.approve("telegram", &second, NOW, None).unwrap();
     assert_eq!(pinned(&desk.book).as_deref(), Some("2"));
-    desk.book.approve("telegram", &first, NOW).unwrap();
+    desk.book.approve("telegram", &first, NOW, None).unwrap();
     assert_eq!(pinned(&desk.book).as_deref(), Some("2"));
     assert_eq!(
         desk.book.view("telegram", "work", NOW, None).pinned("@ann"),
@@ -248,7 +250,7 @@ fn a_clock_that_jumps_makes_no_code_longer_than_it_was_meant_to_be() {
     assert_eq!(desk.book.pending(NOW - SLACK_MS).len(), 1);
     assert_eq!(desk.book.pending(NOW - SLACK_MS - 1).len(), 0);
     assert_eq!(
-        rule(desk.book.approve("telegram", &code, NOW - 2 * HOUR)),
+        rule(desk.book.approve("telegram", &code, NOW - 2 * HOUR, None)),
         "pairing.no_request"
     );
 }
@@ -291,7 +293,7 @@ fn whatever_happens_cap_time_and_isolation_hold() {
             4 => now += next(HOUR / 2),
             5 => {
                 if let Some(code) = codes.get(next(codes.len() as u64 + 1) as usize)
-                    && let Ok(row) = desk.book.approve("telegram", code, now)
+                    && let Ok(row) = desk.book.approve("telegram", code, now, None)
                 {
                     approved.insert((row.account, row.sender));
                     approvals += 1;
@@ -326,4 +328,40 @@ fn whatever_happens_cap_time_and_isolation_hold() {
         }
     }
     assert!(approvals > 50, "positive control: {approvals}");
+}
+
+#[test]
+fn a_listed_name_lasts_as_long_as_the_approval_that_gave_it() {
+    let day = Duration::from_secs(24 * 3600);
+    let ttl = Some(day);
+    let later = NOW + 24 * HOUR;
+    let mut desk = Desk::default();
+    let mut approve = |sender: &str, now| {
+        let named = Request {
+            name: Some("@ann".to_owned()),
+            ..request("default", sender)
+        };
+        let Asked::New(code) = desk.ask_as(named, now) else {
+            panic!()
+        };
+        desk.book.approve("telegram", &code, now, ttl).unwrap();
+        desk.book.clone()
+    };
+    let means = |book: &Book, now, ttl| {
+        let view = book.view("telegram", "default", now, ttl);
+        view.pinned("@ann").map(str::to_owned)
+    };
+    let first = approve("1", NOW);
+    assert_eq!(means(&first, later - 1, ttl).as_deref(), Some("1"));
+    assert_eq!(means(&first, later, ttl), None);
+    assert_eq!(means(&first, later, None).as_deref(), Some("1"));
+    // While it holds nobody else gets the name; afterwards the next one does.
+    assert_eq!(
+        means(&approve("2", NOW + 1), NOW + 1, ttl).as_deref(),
+        Some("1")
+    );
+    assert_eq!(
+        means(&approve("3", later), later, ttl).as_deref(),
+        Some("3")
+    );
 }

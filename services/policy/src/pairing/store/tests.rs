@@ -39,7 +39,7 @@ async fn approve(store: &Arc<Store>, sender: &str) {
         panic!("{sender} has asked before")
     };
     let approved = store
-        .change(move |book| book.approve("telegram", &code, NOW))
+        .change(move |book| book.approve("telegram", &code, NOW, None))
         .await;
     approved.unwrap().unwrap();
 }
@@ -161,4 +161,27 @@ async fn a_caller_who_hangs_up_leaves_disk_and_memory_in_agreement() {
     // The next change comes after it.
     assert_eq!(ask(&store, "1").await, Ok(Asked::Known));
     assert_eq!(open(&folder).book().unwrap(), store.book().unwrap());
+}
+
+#[tokio::test]
+async fn after_a_write_that_failed_memory_says_what_the_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    approve(&store, "1").await;
+    let (file, beside) = (
+        folder.path().join(NAME),
+        folder.path().join(format!(".{NAME}.new")),
+    );
+    let first = fs::read(&file).unwrap();
+    approve(&store, "2").await;
+    assert!(lets_in(&store, "2"));
+
+    fs::write(&file, &first).unwrap();
+    fs::create_dir(&beside).unwrap();
+    assert_eq!(
+        ask(&store, "3").await.unwrap_err().rule,
+        "pairing.unavailable"
+    );
+    assert!(lets_in(&store, "1") && !lets_in(&store, "2"));
+    assert!(store.book().unwrap().pending(NOW).is_empty());
 }
