@@ -1,4 +1,4 @@
-//! The one thread that reads and writes files; what has to wait for the disk itself is `syncs`' business. Files are only
+//! A thread that reads and writes files; what has to wait for the disk itself is `syncs`' business. Files are only
 //! ever appended to; what could not be written whole is taken back, so that a transcript ends in a complete line.
 
 use std::fs::{self, File, OpenOptions};

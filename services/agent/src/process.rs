@@ -79,8 +79,8 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
         index,
         workspaces,
     } = prepared;
-    let (disk, syncs) = (Disk::start()?, Syncs::start()?);
-    let sessions = Sessions::new(&folder, class, index, disk, syncs, Arc::new(System));
+    let (disks, syncs) = ([Disk::start()?, Disk::start()?], Syncs::start()?);
+    let sessions = Sessions::new(&folder, class, index, disks, syncs, Arc::new(System));
     let edges = context.clone();
     let peers = Peers::new(
         class,

@@ -89,6 +89,8 @@ pub struct Sessions {
     folder: PathBuf,
     class: Class,
     disk: Disk,
+    /// Looks into transcripts for whoever wants to see them; no turn waits for that.
+    reader: Disk,
     syncs: Syncs,
     world: Arc<dyn World>,
     index: Mutex<Index>,
@@ -97,11 +99,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// Of the two threads for the disk one serves turns, the other whoever looks at sessions.
     pub fn new(
         folder: &FilePath,
         class: Class,
         index: Index,
-        disk: Disk,
+        [disk, reader]: [Disk; 2],
         syncs: Syncs,
         world: Arc<dyn World>,
     ) -> Self {
@@ -109,6 +112,7 @@ impl Sessions {
             folder: folder.into(),
             class,
             disk,
+            reader,
             syncs,
             world,
             index: Mutex::new(index),
@@ -306,10 +310,17 @@ impl Sessions {
         key: &SessionKey,
         limit: usize,
     ) -> io::Result<Vec<v1::HistoryEntry>> {
-        let id = self.index().get(key).map(|meta| meta.session_id.clone());
-        let Some(id) = id else { return Ok(Vec::new()) };
-        let path = transcript_path(&self.folder, &id);
-        self.disk.run(move || history(&path, limit)).await
+        let present = || self.index().get(key).map(|meta| meta.session_id.clone());
+        while let Some(id) = present() {
+            let path = transcript_path(&self.folder, &id);
+            // A line that is being written at this moment is left out.
+            match self.reader.run(move || history(&path, limit)).await {
+                // Put aside meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && present() != Some(id) => {}
+                done => return done,
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// The sessions, the one used last first.
@@ -353,7 +364,7 @@ impl Sessions {
         };
         for (key, path) in stale {
             // Nothing is cut here: a turn of the session may be writing at this moment.
-            match self.disk.run(move || transcript::scan(&path)).await {
+            match self.reader.run(move || transcript::scan(&path)).await {
                 Ok(Some(scan)) => self.index().note_if_stale(&key, &scan.thread),
                 Ok(None) => {}
                 Err(error) => warn!(%key, %error, "a transcript cannot be read"),

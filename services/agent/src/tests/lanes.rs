@@ -1,5 +1,6 @@
 //! Many at once: sessions side by side, one turn at a time in each, and any number of readers of one turn.
 
+use clawdbot_identity::SessionKey;
 use clawdbot_proto::v1::run_event::Event;
 use clawdbot_proto::v1::{Restarted, TextDelta};
 use tonic::Code;
@@ -67,6 +68,7 @@ async fn a_turn_waits_for_the_first_configuration() {
     let client = agent.client.clone();
     let waiting = tokio::spawn(async move {
         let running = super::rig::Running {
+            disk: agent.disk.clone(),
             agent: agent.agent,
             client,
         };
@@ -125,4 +127,23 @@ async fn a_turn_costs_the_same_however_long_the_session_is() {
         }
     }
     assert_eq!(written[10], written[499], "bytes written in a turn");
+}
+
+#[tokio::test]
+async fn sessions_can_be_looked_at_while_turns_wait_for_the_disk() {
+    let rig = Rig::new().await;
+    let agent = rig.start().await;
+    agent.command("t1", "/status").await;
+    let key = SessionKey::parse("agent:main:main").unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    agent.disk.start_job(move || {
+        let _released = held.recv();
+    });
+    let sessions = &agent.agent.sessions;
+    let seen = sessions.history(&key, 10).await.unwrap();
+    assert_eq!(seen.len(), 2, "question and answer");
+    assert_eq!(sessions.list(|_| String::new()).await.len(), 1);
+    drop(release);
+    agent.command("t2", "/status").await;
+    assert_eq!(sessions.history(&key, 10).await.unwrap().len(), 4);
 }

@@ -317,13 +317,22 @@ impl Rig {
         let edges = Box::new(move |role: &Role| -> Edge { links[role].edge() });
         let index = Index::load(&folder).unwrap();
         let (disk, syncs) = (Disk::start().unwrap(), Syncs::start().unwrap());
+        let disks = [disk.clone(), Disk::start().unwrap()];
         let peers = Peers::new(Class::Main, config, edges);
-        let sessions = Sessions::new(&folder, Class::Main, index, disk, syncs, self.world.clone());
+        let sessions = Sessions::new(
+            &folder,
+            Class::Main,
+            index,
+            disks,
+            syncs,
+            self.world.clone(),
+        );
         let agent = Agent::new(peers, sessions, vec![workspace]);
         let router = Router::new().add(AgentServer::new(Service(Arc::clone(&agent))));
         let edge = testing::connect(&Role::gateway(), &Role::agent(Class::Main), router).unwrap();
         Running {
             agent,
+            disk,
             client: AgentClient::new(edge),
         }
     }
@@ -420,6 +429,8 @@ impl Rig {
 #[derive(Clone)]
 pub struct Running {
     pub agent: Arc<Agent>,
+    /// What serves turns.
+    pub disk: Disk,
     pub client: AgentClient<Edge>,
 }
 
