@@ -2,11 +2,13 @@
 //! so that a turn that is cut off goes on from there. A stop or the time limit interrupts whatever it waits for, but never a
 //! write.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use clawdbot_identity::TurnId;
 use clawdbot_proto::v1::{self, generate_event};
-use tokio::time::{Instant, sleep, sleep_until};
+use futures_util::FutureExt;
+use tokio::time::sleep;
 use tonic::{Code, Status, Streaming};
 use tracing::{info, warn};
 
@@ -53,7 +55,9 @@ impl Drive<'_> {
         refused: Option<Failure>,
         turnable: &mut Turnable<'_>,
     ) -> Result<v1::Answer, Failure> {
-        let deadline = Instant::now() + self.limit;
+        // Made once: a step is often a single word of the model.
+        let mut stopped = pin!(self.live.stopped().fuse());
+        let mut timed_out = pin!(sleep(self.limit));
         let mut io = Io {
             drive: &self,
             stream: None,
@@ -76,8 +80,8 @@ impl Drive<'_> {
             let thread = turnable.thread().map_err(|e| unwritable(&e))?;
             let done = tokio::select! {
                 biased;
-                () = self.live.stopped() => Ok(Done::Input(Input::Stopped)),
-                () = sleep_until(deadline) => Ok(Done::Input(Input::TimedOut)),
+                () = &mut stopped => Ok(Done::Input(Input::Stopped)),
+                () = &mut timed_out => Ok(Done::Input(Input::TimedOut)),
                 done = io.perform(&next, &turn, thread) => done,
             };
             turn.steer(self.live.take_steered());

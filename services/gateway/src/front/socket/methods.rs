@@ -124,8 +124,7 @@ pub async fn call<'a>(
         "health" => {
             let Probe { .. } = parsed(params)?;
             let problems = front.desk().problems();
-            let health = health(front, &problems.borrow());
-            health
+            health(front, &problems.borrow())
         }
         "status" => {
             let Probe { .. } = parsed(params)?;
