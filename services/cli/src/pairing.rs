@@ -277,8 +277,8 @@ mod tests {
         assert_eq!(
             as_text(Style::PLAIN, &reply(), 60_000),
             "Waiting for your approval\n\
-             CHANNEL   ACCOUNT  CODE      SENDER  LEFT    CALLS ITSELF\n\
-             telegram  default  ABCD2345  42      59 min  Ann (@ann)\n\
+             CHANNEL   ACCOUNT  CODE      SENDER  LEFT    IN ALLOWFROM  CALLS ITSELF\n\
+             telegram  default  ABCD2345  42      59 min  @ann          Ann (@ann)\n\
              \n\
              Let somebody in: clawdbot pairing approve CHANNEL CODE\n\
              \n\

@@ -14,6 +14,7 @@ pub(crate) enum Wish {
         /// The vault's id.
         vault: String,
         /// Nobody is asked to unlock the keyring.
+        #[cfg_attr(target_os = "macos", allow(dead_code, reason = "the Keychain decides"))]
         quiet: bool,
     },
     /// To keep the key of a new vault.
@@ -32,6 +33,10 @@ pub(crate) type Fulfilled = Result<Option<Zeroizing<Vec<u8>>>, Trouble>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// There is none.
+    #[cfg_attr(
+        target_os = "macos",
+        allow(dead_code, reason = "every Mac has a Keychain")
+    )]
     Nowhere(String),
     /// There is one, and it is locked or does not do what it should.
     Unusable(String),

@@ -6,8 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clawdbot_proto::v1::admit_sender_reply::Outcome;
 use clawdbot_proto::v1::channels_client::ChannelsClient;
 use clawdbot_proto::v1::sessions_client::SessionsClient;
+use clawdbot_service::testing::Link;
 
 use super::*;
+use crate::bench::role;
+use crate::credential::StartCredentials;
+use crate::reload;
 
 /// Every message is another one.
 static EVENTS: AtomicU64 = AtomicU64::new(0);
@@ -318,6 +322,25 @@ async fn a_listed_name_belongs_to_whom_the_owner_approved_of() {
     // The only entry of the list is pinned now, so he is the owner; another bearer of the name is nobody.
     assert_eq!(named(&bench, inbound("42")).await, "agent:main:main");
     assert_eq!(named(&bench, inbound("43")).await, "dm.not_listed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_waits_while_nobody_knows_whether_its_account_runs() {
+    let bench = Bench::unloaded(StartCredentials::default());
+    let away = Link::new(&role("policy"), &role("broker"));
+    reload::load(&bench.policy, &away.edge()).await;
+    let status = name(&bench, inbound("42")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(
+        status.message().starts_with("channel.unsettled: "),
+        "{}",
+        status.message()
+    );
+    bench.load().await;
+    assert_eq!(named(&bench, inbound("42")).await, "channel.off");
+    *bench.broker.set.lock().unwrap() = vec!["TELEGRAM_BOT_TOKEN".to_owned()];
+    bench.load().await;
+    assert_eq!(named(&bench, inbound("42")).await, "answer");
 }
 
 #[tokio::test]
