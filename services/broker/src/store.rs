@@ -440,7 +440,7 @@ fn remedy(role: &Role) -> String {
         return format!("{role} needs no secret");
     };
     let login = format!(
-        "there is no secret for {role}: store one with `clawdbot login {}`",
+        "store one with `clawdbot login {}`",
         login_flag(role)
     );
     match well_known(role).next() {

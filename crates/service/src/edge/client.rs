@@ -24,6 +24,8 @@ use tonic::body::Body;
 
 use crate::source::{Slot, Source};
 
+use super::gather::Gather;
+
 /// How long a call waits for its peer before it is UNAVAILABLE.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -140,7 +142,7 @@ impl Inner {
         number: u64,
     ) -> Result<http2::SendRequest<Full<Bytes>>, Status> {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Gather::new(stream)))
             .await
             .map_err(|error| self.unavailable(&error.to_string()))?;
         let inner = Arc::downgrade(self);

@@ -2,6 +2,7 @@
 //! may be called on it. Whoever calls is known by the stream, never by the message.
 
 mod client;
+mod gather;
 mod server;
 
 pub use client::{Edge, Handover};

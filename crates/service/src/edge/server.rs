@@ -24,6 +24,8 @@ use tracing::warn;
 
 use crate::rate::Rates;
 
+use super::gather::Gather;
+
 /// Calls that one connection may have open at the same time.
 const MAX_STREAMS: u32 = 256;
 /// gRPC's length prefix.
@@ -169,7 +171,7 @@ pub async fn serve_stream(stream: UnixStream, client: Role, server: Role, router
         .max_concurrent_streams(MAX_STREAMS)
         // A peer that gives calls up is no attacker: its own client may have hung up on it.
         .max_pending_accept_reset_streams(2 * MAX_STREAMS as usize)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Gather::new(stream)), service)
         .await;
 }
 
