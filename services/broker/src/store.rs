@@ -439,10 +439,7 @@ fn remedy(role: &Role) -> String {
     let Some(path) = owner::login_path(role) else {
         return format!("{role} needs no secret");
     };
-    let login = format!(
-        "store one with `clawdbot login {}`",
-        login_flag(role)
-    );
+    let login = format!("store one with `clawdbot login {}`", login_flag(role));
     match well_known(role).next() {
         Some(name) => format!(
             "{login}, or set {name} in the environment that starts Clawdbot or {path} in the configuration"
