@@ -48,9 +48,27 @@ impl Client {
     /// When the answer is no complete stream.
     pub async fn ask(&mut self, model: &str, text: &str, user: Option<&str>) -> io::Result<Took> {
         let user = user.map_or_else(String::new, |user| format!(r#","user":"{user}""#));
-        let body = format!(
-            r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"{text}"}}]{user}}}"#
-        );
+        let messages = format!(r#"{{"role":"user","content":"{text}"}}"#);
+        self.send(model, &messages, &user).await
+    }
+
+    /// Asks with so many messages before the question, as a client does that keeps the conversation itself.
+    ///
+    /// # Errors
+    /// When the answer is no complete stream.
+    pub async fn ask_after(&mut self, model: &str, history: usize) -> io::Result<Took> {
+        let answer = "word ".repeat(20);
+        let one = |number: usize| match number % 2 {
+            0 => r#"{"role":"user","content":"hello"},"#.to_owned(),
+            _ => format!(r#"{{"role":"assistant","content":"{answer}"}},"#),
+        };
+        let messages: String = (0..history).map(one).collect();
+        let messages = format!(r#"{messages}{{"role":"user","content":"hello"}}"#);
+        self.send(model, &messages, "").await
+    }
+
+    async fn send(&mut self, model: &str, messages: &str, more: &str) -> io::Result<Took> {
+        let body = format!(r#"{{"model":"{model}","stream":true,"messages":[{messages}]{more}}}"#);
         let request = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

@@ -153,7 +153,7 @@ pub fn measure(table: &mut Table, amounts: &Amounts, user: Option<u32>) {
         single(table, label, &direct, &product, amounts);
         wide(table, label, &direct, &product, &running, amounts);
         if place.is_some() {
-            history(table, &product, amounts);
+            history(table, &direct, &product, amounts);
             together(table, &mock, &product);
             growth(table, &product, &running, amounts);
         }
@@ -283,8 +283,8 @@ async fn many(target: &Target, model: &'static str, turns: usize) -> (Duration, 
     (began.elapsed(), failed)
 }
 
-/// One conversation that grows.
-fn history(table: &mut Table, product: &Target, amounts: &Amounts) {
+/// One conversation that grows, and the provider alone with as many messages.
+fn history(table: &mut Table, direct: &Target, product: &Target, amounts: &Amounts) {
     let mut took = Vec::with_capacity(amounts.history);
     runtime().block_on(async {
         let mut client = Client::connect(product).await.unwrap();
@@ -299,17 +299,25 @@ fn history(table: &mut Table, product: &Target, amounts: &Amounts) {
         took[end.saturating_sub(25)..end].to_vec()
     };
     let (mut early, mut late) = (part(30), part(took.len()));
+    let long = 2 * amounts.history;
+    let (mut short_alone, mut long_alone) = (Vec::new(), Vec::new());
+    runtime().block_on(async {
+        let mut client = Client::connect(direct).await.unwrap();
+        for _ in 0..25 {
+            short_alone.push(client.ask_after("bench", 35).await.unwrap().whole);
+            long_alone.push(client.ask_after("bench", long).await.unwrap().whole);
+        }
+    });
+    table.times("turn with 10 to 60 messages of history", &mut early, None);
+    table.times("the same, provider alone", &mut short_alone, None);
     table.times(
-        "turn with some 10 to 60 messages of history",
-        &mut early,
-        None,
-    );
-    table.times(
-        &format!("turn with {} messages of history", 2 * amounts.history),
+        &format!("turn with {long} messages of history"),
         &mut late,
         None,
     );
-    table.ratio("long history ÷ short history", &late, &early);
+    table.times("the same, provider alone", &mut long_alone, None);
+    table.added("added with a short history", &early, &short_alone, None);
+    table.added("added with a long history", &late, &long_alone, None);
 }
 
 /// Sixteen questions to a provider that takes its time: how many it has before it answers the first.
