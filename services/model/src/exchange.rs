@@ -37,7 +37,7 @@ pub struct Exchange {
     request: GenerateRequest,
     stage: Stage,
     events: VecDeque<Event>,
-    /// Whether the agent has seen an event, after which nothing is tried again.
+    /// Whether the agent has seen a part of the answer, after which nothing is tried again. A thought is none.
     begun: bool,
     tries: u32,
     tried: Vec<String>,
@@ -89,7 +89,7 @@ impl Exchange {
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
-                self.begun = true;
+                self.begun |= !is_thought(&event);
                 return Some(event);
             }
             match std::mem::replace(&mut self.stage, Stage::Over) {
@@ -285,7 +285,7 @@ impl Exchange {
 
     /// Tries again, tries another profile, or tells the agent.
     async fn failed(&mut self, mut fault: Fault, ready: Box<Ready>) {
-        let fresh = !self.begun && self.events.is_empty();
+        let fresh = !self.begun && self.events.iter().all(is_thought);
         info!(
             request = self.request.request_id,
             kind = ?fault.kind,
@@ -380,6 +380,10 @@ pub fn foreign() -> Fault {
         "the broker lends keys that are meant for another address, and those for the present one have not come yet; \
          `clawdbot status` says whether the broker works",
     )
+}
+
+fn is_thought(event: &Event) -> bool {
+    matches!(event, Event::Thinking(_))
 }
 
 /// What agents are told while every profile rests.

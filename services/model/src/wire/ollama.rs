@@ -211,7 +211,7 @@ impl Reader {
         }
         if let Some(said) = read.message {
             if let Some(thought) = said.thinking {
-                self.tally.thinking(&thought)?;
+                self.tally.thinking(thought, out)?;
             }
             if let Some(text) = said.content {
                 self.tally.text(text, out)?;

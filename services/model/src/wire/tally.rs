@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use clawdbot_proto::v1::generate_event::Event;
-use clawdbot_proto::v1::{Replay, Stop, StopReason, TextDelta, ToolCall, Usage};
+use clawdbot_proto::v1::{Replay, Stop, StopReason, TextDelta, ThinkingDelta, ToolCall, Usage};
 
 use crate::fault::{Fault, Kind};
 
@@ -66,9 +66,18 @@ impl Tally {
         Ok(())
     }
 
-    /// Counts what is thought. Nobody shows it, so that it makes no events; what the provider wants back is in the replay.
-    pub fn thinking(&mut self, text: &str) -> Result<(), Fault> {
-        self.count(text.len())
+    /// What is thought. What the provider wants back of it is in the replay.
+    pub fn thinking(&mut self, text: impl Into<String>, out: &mut Events) -> Result<(), Fault> {
+        let text = text.into();
+        self.count(text.len())?;
+        match out.back_mut() {
+            Some(Event::Thinking(last)) if last.text.len() + text.len() <= JOINED => {
+                last.text.push_str(&text);
+            }
+            _ if text.is_empty() => {}
+            _ => out.push_back(Event::Thinking(ThinkingDelta { text })),
+        }
+        Ok(())
     }
 
     /// A complete call. Arguments that are no JSON object go on as they are: the executor refuses them and the model sees

@@ -207,7 +207,7 @@ impl Reader {
             }
             "thinking" => {
                 self.thought = true;
-                self.tally.thinking(&new.thinking)?;
+                self.tally.thinking(new.thinking.as_str(), out)?;
                 Block::Thinking {
                     thinking: new.thinking,
                     signature: new.signature,
@@ -246,7 +246,7 @@ impl Reader {
             }
             ("thinking_delta", Block::Thinking { thinking, .. }) => {
                 thinking.push_str(&delta.thinking);
-                self.tally.thinking(&delta.thinking)
+                self.tally.thinking(delta.thinking, out)
             }
             ("signature_delta", Block::Thinking { signature, .. }) => {
                 signature.push_str(&delta.signature);

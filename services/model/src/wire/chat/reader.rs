@@ -158,7 +158,7 @@ impl Reader {
 
     fn delta(&mut self, delta: Delta<'_>, out: &mut Events) -> Result<(), Fault> {
         if let Some(thought) = delta.reasoning_content.or(delta.reasoning) {
-            self.tally.thinking(&thought)?;
+            self.tally.thinking(thought, out)?;
         }
         if let Some(text) = delta.content {
             self.tally.text(text, out)?;

@@ -117,7 +117,7 @@ impl Reader {
             }
             b"response.reasoning_summary_text.delta" | b"response.reasoning_text.delta" => {
                 self.tally
-                    .thinking(&json::parse::<Delta<'_>>(data)?.delta)?;
+                    .thinking(json::parse::<Delta<'_>>(data)?.delta, out)?;
             }
             b"response.output_item.done" => {
                 let done: Done<'_> = json::parse(data)?;
