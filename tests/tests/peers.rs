@@ -82,6 +82,24 @@ fn the_web_chat_works_in_a_browser() {
     passes(&mut command);
 }
 
+#[test]
+fn a_real_model_answers_in_the_web_chat() {
+    let Some(peers) = Peers::find("a_real_model_answers_in_the_web_chat") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let server = real_model(&peers, &scratch);
+    let place = workshop(&peers, &scratch, "web");
+    let programs = clawdbot_tests::binary("clawdbot");
+    let mut command = peers.node(&scratch);
+    command
+        .args(["--test", "real_model.mjs"])
+        .current_dir(place)
+        .env("CLAWDBOT_BIN_DIR", programs.parent().unwrap())
+        .env("MODEL_URL", format!("{}/v1", server.url()));
+    passes(&mut command);
+}
+
 /// Its prompt has to be short and its answers too: it thinks on one processor.
 #[tokio::test]
 async fn a_real_model_on_this_machine_answers_in_two_protocols() {
