@@ -80,7 +80,7 @@ impl File<'_> {
         let mut includes = Vec::new();
         let mut rows = String::new();
         let mut limits = String::new();
-        let (mut filter, mut connect_tcp) = (true, false);
+        let (mut filter, mut connect_tcp, mut own_network) = (true, false, None);
         for (key, value) in document.get_ref() {
             match key.get_ref().as_ref() {
                 "include" => includes = self.strings(value),
@@ -98,13 +98,15 @@ impl File<'_> {
                     let number = self.number(value);
                     let _ = write!(limits, "{limit}: Some({number}), ");
                 }),
-                "landlock" => self.each(value, |name, value| match name.get_ref().as_ref() {
+                "network" => self.each(value, |name, value| match name.get_ref().as_ref() {
+                    "namespace" => own_network = Some(self.own_network(value)),
                     "connect_tcp" => connect_tcp = self.boolean(value),
                     other => self.fail(name.span().start, &format!("unknown key `{other}`")),
                 }),
                 other => self.fail(key.span().start, &format!("unknown key `{other}`")),
             }
         }
+        let own_network = own_network.unwrap_or(filter);
         let upper = self.name().to_uppercase();
         let name = self.name();
         let _ = write!(
@@ -129,8 +131,8 @@ impl File<'_> {
         }
         let _ = writeln!(
             profiles,
-            "Profile {{ name: \"{name}\", filter: {filter}, connect_tcp: {connect_tcp}, \
-             sections: &[{sections}&{upper}] }},"
+            "Profile {{ name: \"{name}\", filter: {filter}, own_network: {own_network}, \
+             connect_tcp: {connect_tcp}, sections: &[{sections}&{upper}] }},"
         );
     }
 
@@ -162,6 +164,14 @@ impl File<'_> {
         match value.get_ref() {
             DeValue::Boolean(value) => *value,
             _ => self.fail(value.span().start, "true or false is needed here"),
+        }
+    }
+
+    fn own_network(&self, value: &Spanned<DeValue<'_>>) -> bool {
+        match value.get_ref() {
+            DeValue::String(text) if text == "own" => true,
+            DeValue::String(text) if text == "host" => false,
+            _ => self.fail(value.span().start, "\"own\" or \"host\" is needed here"),
         }
     }
 

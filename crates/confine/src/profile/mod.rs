@@ -73,6 +73,9 @@ pub struct Profile {
     pub name: &'static str,
     /// Confined by landlock and filter; false for limits only (the supervisor).
     pub filter: bool,
+    /// Gets an empty network namespace of its own where the kernel permits it; false for who works in
+    /// the host's.
+    pub own_network: bool,
     /// May open TCP connections.
     pub connect_tcp: bool,
     /// Shared sections first, its own last.
@@ -134,6 +137,8 @@ mod tests {
             assert_eq!(profile.limits().core, Some(0), "{}", profile.name);
             assert_eq!(profile.filter, profile.name != "supervisor");
             assert_eq!(profile.connect_tcp, profile.name == "dialer");
+            let in_the_hosts = ["dialer", "supervisor"].contains(&profile.name);
+            assert_eq!(profile.own_network, !in_the_hosts, "{}", profile.name);
         }
     }
 
