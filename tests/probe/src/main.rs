@@ -1,0 +1,16 @@
+//! A process of the product that has been taken over: it starts exactly as the service does, by the same
+//! code with the same profile, and then makes attempts instead of doing its work. Its name, the first
+//! argument, says which service it is and where the plan lies: `agent /path/to/plan`.
+
+#[cfg(target_os = "linux")]
+mod attack;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    attack::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}
