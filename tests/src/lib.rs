@@ -2,6 +2,8 @@
 //! sees them, and single processes wired up by hand.
 
 mod command;
+#[cfg(target_os = "linux")]
+pub mod escape;
 pub mod kernel;
 pub mod peers;
 mod product;

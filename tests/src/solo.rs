@@ -3,10 +3,11 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clawdbot_confine::frame::{self, FrameReader, Progress};
-use clawdbot_confine::spawn::{Child, Leash, Program, Signal, spawn};
+use clawdbot_confine::spawn::{Child, Exit, Leash, Program, Signal, spawn};
 use clawdbot_proto::v1::{
     ChildFrame, ControlFrame, Descriptor, Setup, SetupDone, child_frame, control_frame, descriptor,
 };
@@ -22,7 +23,7 @@ pub struct Solo {
     child: Child,
     control: UnixStream,
     reader: FrameReader,
-    log: std::path::PathBuf,
+    log: PathBuf,
 }
 
 impl Solo {
@@ -30,33 +31,38 @@ impl Solo {
     pub fn start(role: &str, scratch: &Scratch) -> Self {
         let family = role.split('-').next().unwrap();
         let name = format!("clawdbot-{family}");
-        let (control, theirs) = UnixStream::pair().unwrap();
         let log_path = scratch.path().join(format!("{role}.log"));
         let log = crate::log_pipe(&log_path);
-        let program = Program::open(&binary(&name)).unwrap();
         let instance = role.split_once('-').map(|(_, instance)| instance);
         let argv: Vec<&str> = [name.as_str()].into_iter().chain(instance).collect();
-        let child = spawn(&program, &argv, theirs.into(), log, Leash::Parent).unwrap();
+        let state_dir = scratch.state().to_string_lossy().into_owned();
+        let setup = Setup {
+            role: role.into(),
+            config_path: format!("{state_dir}/clawdbot.json"),
+            state_dir,
+            home_dir: scratch.home().to_string_lossy().into_owned(),
+            port: 0,
+            log_level: "debug".into(),
+            sandbox_require: "available".into(),
+            workspaces: Vec::new(),
+        };
+        let mut solo = Self::begin(&binary(&name), &argv, setup, log);
+        solo.log = log_path;
+        solo
+    }
+
+    /// Starts any program as the supervisor starts a service; what it writes goes to `log`.
+    pub fn begin(program: &Path, argv: &[&str], setup: Setup, log: OwnedFd) -> Self {
+        let (control, theirs) = UnixStream::pair().unwrap();
+        let program = Program::open(program).unwrap();
+        let child = spawn(&program, argv, theirs.into(), log, Leash::Parent).unwrap();
         let solo = Self {
             child,
             control,
             reader: FrameReader::new(),
-            log: log_path,
+            log: PathBuf::new(),
         };
-        let state_dir = scratch.state().to_string_lossy().into_owned();
-        solo.send(
-            control_frame::Frame::Setup(Setup {
-                role: role.into(),
-                config_path: format!("{state_dir}/clawdbot.json"),
-                state_dir,
-                home_dir: scratch.home().to_string_lossy().into_owned(),
-                port: 0,
-                log_level: "debug".into(),
-                sandbox_require: "available".into(),
-                workspaces: Vec::new(),
-            }),
-            None,
-        );
+        solo.send(control_frame::Frame::Setup(setup), None);
         solo
     }
 
@@ -131,6 +137,11 @@ impl Solo {
     /// What the process wrote so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> Exit {
+        self.child.wait().unwrap()
     }
 
     /// The process's number.

@@ -44,7 +44,7 @@ fn forks(number: libc::c_long) -> Answer {
 
 pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     "x86.interrupt" => |_| by_interrupt(20);
-    // Number 200 of the 32-bit calls is getegid, permitted under its 64-bit number 108; 200 there is tkill.
+    // A call that has no number of its own among the 64-bit ones: 200 is getgid here and tkill there.
     "x86.interrupt-other" => |_| by_interrupt(200);
     "x86.x32" => |_| done(X32 | libc::SYS_getpid, &[]);
     "x86.x32-of-its-own" => |_| {

@@ -1,0 +1,148 @@
+//! System mode: every process as a user of its own, with the sockets of its edges by name. A shell plays
+//! the service manager. Only root can do that.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use clawdbot_attempts::Needs;
+
+use super::column::{Column, system_columns};
+use super::scene::{EDGES, Scene, furnish};
+use super::sockets::{self, Handed};
+use super::start::{Started, child, source};
+use crate::binary;
+
+/// The first user's number; nobody has these in a fresh system.
+const FIRST_USER: u32 = 61_001;
+
+/// Where a service manager begins to number what it passes.
+const FIRST: i32 = 3;
+
+/// The user that a role runs as.
+fn user(role: &str) -> u32 {
+    let place = system_columns()
+        .iter()
+        .position(|column| column.role == role);
+    FIRST_USER + u32::try_from(place.unwrap_or(0)).unwrap()
+}
+
+fn open_to(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Gives every role a state directory and its edges, as the units of system mode do: a socket belongs to
+/// the group of whoever may connect. The canary is everybody's to read, so that only the confinement is
+/// in its way.
+pub fn furnish_all(scene: &Scene) {
+    let folder = scene.folder();
+    for name in ["", "home", "home/private", "plans", "runtime"] {
+        open_to(&folder.join(name), 0o755);
+    }
+    open_to(&folder.join("open"), 0o777);
+    for name in ["clawd", "clawd-guest"] {
+        open_to(&folder.join("home").join(name), 0o755);
+        open_to(&folder.join("home").join(name).join("canary"), 0o644);
+    }
+    open_to(&scene.canary(), 0o644);
+    for column in system_columns() {
+        let state = scene.state(Some(&column));
+        std::fs::create_dir_all(&state).unwrap();
+        furnish(&state, &scene.canary());
+        std::fs::write(state.join("clawdbot.json"), "{}").unwrap();
+        let owner = format!("{0}:{0}", user(column.role));
+        let given = Command::new("chown")
+            .args(["-R", "-h", &owner])
+            .arg(&state)
+            .status();
+        assert!(given.unwrap().success());
+    }
+    open_to(&folder.join("system"), 0o755);
+    for edge in EDGES {
+        let (server, client) = edge.split_once('/').unwrap();
+        let path = folder.join("runtime").join(format!("{edge}.sock"));
+        open_to(&folder.join("runtime").join(server), 0o755);
+        chown(&path, Some(0), Some(user(client))).unwrap();
+        open_to(&path, 0o660);
+    }
+    // The test plays the dialer on the edges of those that dial.
+    for client in ["model-openai", "channel-telegram"] {
+        let path = folder.join("runtime/dialer").join(format!("{client}.sock"));
+        let _attacked_only = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        chown(&path, Some(0), Some(user(client))).unwrap();
+        open_to(&path, 0o660);
+        std::thread::spawn(move || {
+            while let Ok((edge, _)) = listener.accept() {
+                sockets::play_dialer(edge);
+            }
+        });
+    }
+}
+
+/// Starts a process of a column.
+pub fn start(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -> Started {
+    let source = source(column, needs);
+    let mut passed: Vec<(&str, OwnedFd)> = Vec::new();
+    let mut kept: Vec<OwnedFd> = Vec::new();
+    if source == Some("from-listener") {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        kept.push(
+            TcpStream::connect(listener.local_addr().unwrap())
+                .unwrap()
+                .into(),
+        );
+        passed.push(("listener", listener.into()));
+    } else if source.is_none()
+        && let Some(Handed { fd, _peer }) = sockets::hand(needs, &scene.canary(), false)
+    {
+        // Under the name of a role, and never served: only its number counts.
+        passed.push(("operator", fd));
+        kept.extend(_peer);
+    }
+    let plan = scene.plan(Some(column), attempts, |plan| {
+        plan.world.fd = (!passed.is_empty()).then_some(FIRST);
+        if let Some(source) = source {
+            plan.world.facts.insert("socket".into(), source.into());
+        }
+    });
+    open_to(&plan, 0o644);
+    let mut script = String::new();
+    for (at, (_, fd)) in passed.iter().enumerate() {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).unwrap();
+        script.push_str(&format!("exec {}<&{}; ", 20 + at, fd.as_raw_fd()));
+    }
+    for (at, _) in passed.iter().enumerate() {
+        script.push_str(&format!("exec {}<&{} {}<&-; ", 3 + at, 20 + at, 20 + at));
+    }
+    let (program, instance) = column.program();
+    script.push_str(&format!(
+        "export LISTEN_PID=$$; exec -a '{program} {}' '{}' {}",
+        plan.display(),
+        binary("clawdbot-probe").display(),
+        instance.unwrap_or_default()
+    ));
+    let names: Vec<&str> = passed.iter().map(|(name, _)| *name).collect();
+    let state = scene.state(Some(column));
+    let user = user(column.role);
+    let mut command = Command::new("/bin/bash");
+    command
+        .args(["-c", &script])
+        .env_clear()
+        .env("LISTEN_FDS", names.len().to_string())
+        .env("LISTEN_FDNAMES", names.join(":"))
+        .env("CLAWDBOT_STATE_DIR", &state)
+        .env("CLAWDBOT_CONFIG_PATH", state.join("clawdbot.json"))
+        .env("CLAWDBOT_WORK_DIR", scene.home())
+        .env("CLAWDBOT_RUNTIME_DIR", scene.folder().join("runtime"))
+        .uid(user)
+        .gid(user)
+        .stdin(Stdio::null());
+    let started = child(command, kept);
+    drop(passed);
+    started
+}
