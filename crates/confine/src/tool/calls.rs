@@ -17,6 +17,10 @@ use super::ToolError;
 /// The newest call that was weighed for the list below.
 pub(super) const NEWEST: c_long = libc::SYS_mseal;
 
+/// The same numbers on all architectures; not in libc.
+const STATMOUNT: c_long = 457;
+const LISTMOUNT: c_long = 458;
+
 /// Refused whatever the arguments.
 pub(super) const REFUSED: &[c_long] = &[
     // Sockets. A pair is the exception, below.
@@ -62,6 +66,9 @@ pub(super) const REFUSED: &[c_long] = &[
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fspick,
+    // What is mounted where, which the file rules hide.
+    STATMOUNT,
+    LISTMOUNT,
     // The kernel's insides, and much of its attack surface.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
@@ -114,6 +121,11 @@ const fn flag(flag: libc::c_int) -> Condition {
     (0, Qword, MaskedEq(flag), flag)
 }
 
+const fn fast_open(argument: u8) -> Condition {
+    let flag = libc::MSG_FASTOPEN.cast_unsigned() as u64;
+    (argument, Dword, MaskedEq(flag), flag)
+}
+
 /// Refused when all conditions of a row hold: argument, its width, comparison, value.
 const REFUSED_IF: &[(c_long, &[Condition])] = &[
     // A pair of streams stays what it is; a pair of datagram sockets could be aimed elsewhere, with
@@ -130,6 +142,12 @@ const REFUSED_IF: &[(c_long, &[Condition])] = &[
         libc::SYS_socketpair,
         &[(1, Dword, MaskedEq(0xf), libc::SOCK_RAW as u64)],
     ),
+    // A child of whoever started the tool, who knows nothing of it and never collects it.
+    (libc::SYS_clone, &[flag(libc::CLONE_PARENT)]),
+    // A connect in disguise.
+    (libc::SYS_sendto, &[fast_open(3)]),
+    (libc::SYS_sendmsg, &[fast_open(2)]),
+    (libc::SYS_sendmmsg, &[fast_open(3)]),
     (libc::SYS_clone, &[flag(libc::CLONE_NEWNS)]),
     (libc::SYS_clone, &[flag(libc::CLONE_NEWCGROUP)]),
     (libc::SYS_clone, &[flag(libc::CLONE_NEWUTS)]),
