@@ -75,7 +75,7 @@ impl Report {
                 };
                 match table.expected(attempt.name, column) {
                     Ok(expected) if expected.is(outcome) => {
-                        reasons.extend(expected.why);
+                        reasons.extend(expected.why.filter(|_| outcome == "worked"));
                     }
                     Ok(expected) => report.surprises.push(format!(
                         "{} in {shown}: {outcome}, expected {}",

@@ -113,7 +113,12 @@ impl Scene {
         fs::copy(binary("clawdbot-attempt"), leaf("tool/attempt")).unwrap();
         fs::write(leaf("program"), "a program\n").unwrap();
         furnish(state, &leaf("home/private/canary"));
-        let _there = symlink(leaf("home/private/canary"), leaf("tool/own/link-to-canary"));
+        for own in ["tool/own", "open"] {
+            let _there = symlink(
+                leaf("home/private/canary"),
+                leaf(own).join("link-to-canary"),
+            );
+        }
         let (neighbour, mut facts) = neighbour(&leaf("home/private/canary"));
         facts.extend(
             sockets::open_all(place)
@@ -205,6 +210,8 @@ impl Scene {
         facts.insert("own".into(), text(&own));
         if tool {
             facts.insert("script".into(), text(&self.tool().join("script")));
+            // It may have one, so that what can be done with one counts.
+            facts.insert("pidfd".into(), "permitted".into());
         }
         facts
     }
@@ -218,7 +225,8 @@ impl Scene {
     ) -> PathBuf {
         let mut plan = Plan::default();
         plan.world.facts = self.facts(column);
-        plan.world.free = column.is_none();
+        // Where nothing is refused an attempt must not spoil what others are aimed at.
+        plan.world.free = column.is_none_or(|column| column.place == Place::Supervisor);
         plan.attempts = attempts.iter().map(|name| (*name).to_owned()).collect();
         change(&mut plan);
         let number = self.plans.fetch_add(1, Ordering::Relaxed);

@@ -146,31 +146,40 @@ impl Table {
                 _ => "EPERM",
             }),
         };
-        self.read(cell)
-            .map_err(|error| format!("{attempt}: {error}"))
+        let mut expected = self
+            .read(cell)
+            .map_err(|error| format!("{attempt}: {error}"))?;
+        if matches!(column.place, Place::Supervisor | Place::Tool) {
+            // No filter, or a list of what is refused: what the kernel lacks, the kernel may say.
+            let lacks = self.lacks(attempt).into_iter().map(String::from);
+            expected.words.extend(lacks);
+        }
+        Ok(expected)
     }
 
+    /// `EPERM`, `worked: KEY`, or several of them with `|` between.
     fn read(&self, cell: &str) -> Result<Expected, String> {
-        if let Some(key) = cell.strip_prefix("worked: ") {
-            let why = self.why.get(key);
-            let why = why.ok_or(format!("there is no reason {key}"))?;
-            return Ok(Expected {
-                words: vec!["worked".into()],
-                why: Some(why.clone()),
-            });
+        let mut expected = Expected {
+            words: Vec::new(),
+            why: None,
+        };
+        for word in cell.split('|').map(str::trim) {
+            match word.strip_prefix("worked") {
+                Some(key) => {
+                    let key = key
+                        .strip_prefix(": ")
+                        .ok_or("what works needs a reason: worked: KEY")?;
+                    let why = self
+                        .why
+                        .get(key)
+                        .ok_or(format!("there is no reason {key}"))?;
+                    expected.why = Some(why.clone());
+                    expected.words.push("worked".into());
+                }
+                None => expected.words.push(word.into()),
+            }
         }
-        let words: Vec<String> = cell.split_whitespace().map(String::from).collect();
-        match words.iter().find(|word| word.starts_with("worked")) {
-            Some(_) => Err(format!("{cell}: what works needs a reason: worked: KEY")),
-            None => Ok(Expected { words, why: None }),
-        }
-    }
-
-    /// All reasons, for the legend.
-    pub fn reasons(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.why
-            .iter()
-            .map(|(key, text)| (key.as_str(), text.as_str()))
+        Ok(expected)
     }
 }
 
@@ -184,7 +193,7 @@ mod tests {
         let table = Table::parse(
             "[why]\nown = \"its own\"\nsupervisor = \"no filter\"\n[net]\n\
              a = { all = \"EPERM\", dialer = \"worked: own\", system = \"EACCES\", control = \"user\" }\n\
-             b = { control = \"root\" }\nc = { all = \"worked\" }\nd = { system-model = \"EPERM ENOSYS\" }\n",
+             b = { control = \"root\" }\nc = { all = \"worked\" }\nd = { system-model = \"EPERM | ENOSYS\" }\n",
         )
         .unwrap();
         let of = |attempt: &str, key: &str| {

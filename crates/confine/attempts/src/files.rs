@@ -225,8 +225,8 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     "file.watch-all" => |w| {
         // FAN_REPORT_FID, FAN_MODIFY on one file: what an ordinary user may.
         let group = fd(libc::SYS_fanotify_init, &[0x200, 0])?;
-        let mark = &[int(group.as_raw_fd()), 1, 2, int(libc::AT_FDCWD), text(&*w.path("canary")?)];
-        done(libc::SYS_fanotify_mark, mark)
+        let path = w.path("canary")?;
+        done(libc::SYS_fanotify_mark, &[int(group.as_raw_fd()), 1, 2, int(libc::AT_FDCWD), text(&path)])
     };
     "file.handle" => |w| handle(w).map(drop);
     // By its number on the file system, past every path.
@@ -240,9 +240,10 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         fd(libc::SYS_open_by_handle_at, &[int(root), at(&made), int(libc::O_RDONLY)]).map(drop)
     };
     "file.send" => |w| {
-        let from = open(&*w.path("canary")?, libc::O_RDONLY).map_or(0, std::os::fd::IntoRawFd::into_raw_fd);
-        let to = open(c"/dev/null", libc::O_WRONLY).map_or(2, std::os::fd::IntoRawFd::into_raw_fd);
-        done(libc::SYS_sendfile, &[int(to), int(from), 0, 0])
+        let from = open(&*w.path("canary")?, libc::O_RDONLY);
+        let source = from.as_ref().map_or(0, std::os::fd::AsRawFd::as_raw_fd);
+        // Tried in any case, and then the opening counts.
+        done(libc::SYS_sendfile, &[2, int(source), 0, 0]).and_then(|()| from.map(drop))
     };
     "file.init-environment" => |_| read(c"/proc/1/environ");
     "file.neighbour-environment" => |w| read(&*w.proc("neighbour", "environ")?);
@@ -260,7 +261,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     "file.own-program" => |_| read(c"/proc/self/exe");
     "file.kernel-setting" => |_| write(c"/proc/sys/kernel/core_pattern");
     "file.kernel-log" => |_| open(c"/dev/kmsg", libc::O_RDONLY | libc::O_NONBLOCK).map(drop);
-    "file.kernel-keys" => |_| write(c"/proc/sysrq-trigger");
+    "file.kernel-caches" => |_| write(c"/proc/sys/vm/drop_caches");
     "file.system" => |_| list(c"/sys/kernel");
     "file.terminal" => |_| open(c"/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY).map(drop);
     "file.shared-memory" => |_| {
@@ -275,13 +276,6 @@ pub(crate) const BY_DESCRIPTOR: &[Attempt] = attempts! { File:
         open(&*crate::sys::path(&format!("/proc/self/fd/{}", w.fd()?))?, libc::O_WRONLY).map(drop)
     };
     "file.descriptor-mode" => |w| done(libc::SYS_fchmod, &[w.fd()?, 0o600]);
-    "file.descriptor-write" => |w| {
-        // The lock and the position are the reader's; the content must not become it.
-        match call(libc::SYS_write, &[w.fd()?, at(b"x"), 1]) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
-    };
     "file.descriptor-flags" => |w| {
         done(libc::SYS_fcntl, &[w.fd()?, int(libc::F_SETOWN), int(std::process::id())])
     };

@@ -19,7 +19,8 @@ fn pidfd(world: &World) -> io::Result<OwnedFd> {
 /// The neighbour by descriptor where one can be had; else a descriptor that is none, since only the next
 /// call is asked about.
 fn pidfd_or_none(world: &World) -> usize {
-    match world.free.then(|| pidfd(world)) {
+    let may = world.free || world.facts.contains_key("pidfd");
+    match may.then(|| pidfd(world)) {
         Some(Ok(opened)) => int(std::os::fd::IntoRawFd::into_raw_fd(opened)),
         _ => int(-1),
     }

@@ -94,12 +94,8 @@ fn enter(world: &World, kind: &str) -> Answer {
     } else {
         format!("/proc/{}/ns/{kind}", world.number("neighbour")?)
     };
-    let open = [
-        int(libc::AT_FDCWD),
-        text(&*crate::sys::path(&path)?),
-        int(libc::O_RDONLY),
-        0,
-    ];
+    let path = crate::sys::path(&path)?;
+    let open = [int(libc::AT_FDCWD), text(&path), int(libc::O_RDONLY), 0];
     // Where it cannot be opened, another descriptor: only the call counts.
     done(
         libc::SYS_setns,
@@ -199,7 +195,8 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     "space.chroot" => |w| done(libc::SYS_chroot, &[text(&*w.path("open-folder")?)]);
     "space.pivot-root" => change_root;
     "space.enter-by-descriptor" => |w| {
-        let open = [int(libc::AT_FDCWD), text(&*w.path("open-folder")?), int(libc::O_PATH), 0];
+        let path = w.path("open-folder")?;
+        let open = [int(libc::AT_FDCWD), text(&path), int(libc::O_PATH), 0];
         let folder = fd(libc::SYS_openat, &open)?;
         done(libc::SYS_fchdir, &[int(folder.as_raw_fd())])
     };
