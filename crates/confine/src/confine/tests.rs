@@ -337,10 +337,11 @@ fn who_gets_a_socket_cannot_point_it_elsewhere_even_if_it_is_not_locked() {
         let socket = connected();
         let status = in_child(|| {
             confine(profile, Mode::Single, &[]).unwrap();
-            let refused = [Err(libc::EPERM), Err(libc::EPERM)];
-            i32::from(re_aim(&socket, elsewhere) != refused || socket.peer_addr().is_err())
+            let _unreached = re_aim(&socket, elsewhere);
+            0
         });
-        assert_eq!(status, Ended::Exit(0), "{}", profile.name);
+        assert_eq!(status, Ended::Signal(libc::SIGSYS), "{}", profile.name);
+        assert!(socket.peer_addr().is_ok());
         // Where edges are sockets, connect is there, and landlock must know TCP (ABI 4).
         let socket = connected();
         let status = in_child(|| {
