@@ -16,6 +16,7 @@ mod frames;
 mod inherit;
 pub mod log;
 mod notify;
+mod places;
 mod rate;
 mod run;
 mod source;
@@ -34,6 +35,7 @@ pub use edge::{Caller, Edge, Handover, Router, caller, serve_stream};
 pub use error::{ServeError, StartError};
 pub use frames::{FrameClient, FrameConnection, FrameError, FrameMessage};
 pub use notify::Notifier;
+pub use places::config_folders;
 pub use run::run;
 pub use start::{Start, own_directory};
 #[cfg(feature = "grpc")]
