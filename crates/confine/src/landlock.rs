@@ -24,6 +24,29 @@ pub enum Access {
     Connect,
 }
 
+impl Access {
+    /// The word of the profiles for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::ReadDir => "list",
+            Access::ReadWriteDir => "own",
+            Access::RemoveFiles => "remove",
+            Access::Connect => "connect",
+        }
+    }
+
+    /// Whether files can be read by it.
+    pub fn reads(self) -> bool {
+        matches!(self, Access::Read | Access::ReadDir | Access::ReadWriteDir)
+    }
+
+    /// Whether files can be changed by it.
+    pub fn writes(self) -> bool {
+        matches!(self, Access::ReadWriteDir | Access::RemoveFiles)
+    }
+}
+
 #[derive(Debug)]
 enum Target {
     Path(PathBuf),

@@ -50,3 +50,12 @@ pub struct FileRow {
     /// File and line that the row comes from.
     pub source: &'static str,
 }
+
+impl fmt::Display for FileRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(mode) = self.mode {
+            write!(f, "{}: ", mode.as_str())?;
+        }
+        write!(f, "{} {}", self.access.as_str(), self.place)
+    }
+}

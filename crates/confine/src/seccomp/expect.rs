@@ -2,7 +2,7 @@
 
 use crate::profile::{Condition, Mode, Row, Value};
 
-pub(super) const MODES: [Mode; 2] = [Mode::Single, Mode::System];
+pub(super) const MODES: [Mode; 2] = Mode::ALL;
 /// Stands for "anything" in an argument: a bad descriptor, a bad pointer, no valid flag.
 pub(super) const ANY: u64 = u64::MAX;
 
