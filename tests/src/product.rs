@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clawdbot_identity::Role;
@@ -101,6 +102,7 @@ impl Start {
         Product {
             child,
             events,
+            filtered: Filtered::default(),
             ready: Value::Null,
             state: scratch.state(),
             port: self.port,
@@ -112,9 +114,12 @@ impl Start {
         let mut child = self.command(scratch).spawn().unwrap();
         let (sender, events) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
+        let filtered = Filtered::default();
+        let seen = Arc::clone(&filtered);
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                seen.lock().unwrap().extend(ended_by_filter(&event));
                 if sender.send(event).is_err() {
                     return;
                 }
@@ -123,6 +128,7 @@ impl Start {
         Product {
             child,
             events,
+            filtered,
             ready: Value::Null,
             state: scratch.state(),
             port: self.port,
@@ -138,10 +144,20 @@ impl Start {
     }
 }
 
+/// Processes that did what their filter kills for. It is never right: what is refused on purpose has an answer.
+type Filtered = Arc<Mutex<Vec<String>>>;
+
+fn ended_by_filter(event: &Value) -> Option<String> {
+    let how = event["detail"].as_str()?;
+    let filtered = event["event"] == "process" && how == "killed by signal 31";
+    filtered.then(|| format!("{}, {how}", event["role"].as_str().unwrap_or("somebody")))
+}
+
 /// The product while it runs. Dropping it kills the supervisor, and with it all.
 pub struct Product {
     child: Child,
     events: Receiver<Value>,
+    filtered: Filtered,
     /// The event `ready`.
     pub ready: Value,
     state: PathBuf,
@@ -153,6 +169,17 @@ impl Product {
     /// The supervisor's number; `clawdbot up` becomes the supervisor.
     pub fn supervisor(&self) -> Seen {
         Seen(self.child.id())
+    }
+
+    /// Processes that the kernel killed for a system call so far, with the time to come.
+    pub fn ended_by_filter(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.filtered)
+    }
+
+    #[track_caller]
+    fn no_filter_struck(&self) {
+        let struck = self.filtered.lock().unwrap();
+        assert!(struck.is_empty(), "ended by its own filter: {struck:?}");
     }
 
     /// The next event of a kind.
@@ -170,7 +197,10 @@ impl Product {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(event) if event["event"] == kind && holds(&event) => return event,
-                Ok(event) => seen.push(event),
+                Ok(event) => {
+                    self.no_filter_struck();
+                    seen.push(event);
+                }
                 Err(_) => panic!("no event {kind}; {}\n{}", self.log(), render(&seen)),
             }
         }
@@ -253,6 +283,9 @@ impl Drop for Product {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
+        if !std::thread::panicking() {
+            self.no_filter_struck();
+        }
     }
 }
 

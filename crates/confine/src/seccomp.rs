@@ -5,6 +5,8 @@
 
 pub use crate::profile::Mode;
 
+#[cfg(feature = "drop-row")]
+pub use drop_row::name as row_name;
 #[cfg(target_os = "linux")]
 pub use linux::{Compiled, apply, compile};
 
@@ -26,6 +28,9 @@ pub enum SeccompError {
     #[error("the kernel took only a part of the filter: {0}")]
     Incomplete(String),
 }
+
+#[cfg(feature = "drop-row")]
+mod drop_row;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -95,7 +100,10 @@ mod linux {
         }
         // Last, since it lets no further program through. It lets pass what the others answer:
         // exactly the same rows, so nothing passes all of them.
-        let mut all = profile.rows(mode);
+        let all = profile.rows(mode);
+        #[cfg(feature = "drop-row")]
+        let all = all.filter(super::drop_row::kept(profile));
+        let mut all = all;
         programs.push(program(
             &mut all,
             SeccompAction::Allow,
