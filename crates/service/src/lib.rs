@@ -26,7 +26,7 @@ pub mod testing;
 #[cfg(feature = "grpc")]
 mod watch_config;
 
-pub use confinement::confinement_json;
+pub use confinement::{Gap, confinement_json, gaps, shortfall};
 #[cfg(feature = "grpc")]
 pub use context::serve_socket;
 pub use context::{Context, Listener, Shutdown};

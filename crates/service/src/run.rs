@@ -26,7 +26,7 @@ use rustix::fs::{AtFlags, unlinkat};
 use tracing::{error, info};
 
 use crate::inherit;
-use crate::{Context, ServeError, Start, StartError, log};
+use crate::{Context, ServeError, Start, StartError, log, shortfall};
 
 /// How long work that is left may go on after `serve` has returned.
 const LAST_WORK: Duration = Duration::from_millis(500);
@@ -129,10 +129,8 @@ fn confine(start: &Start) -> Result<Confinement, StartError> {
     let confinement = clawdbot_confine::confine(start.profile, start.mode, &rules)
         .map_err(StartError::confinement)?;
     if start.setup().sandbox_require == "full" && !confinement.is_full() {
-        return Err(StartError::config(format!(
-            "sandbox.require is \"full\", but this kernel gives less: {}",
-            confinement.to_line()
-        )));
+        let (message, remedy) = shortfall(start.role().as_str(), &confinement.to_line());
+        return Err(StartError::config(format!("{message}; {remedy}")));
     }
     Ok(confinement)
 }
