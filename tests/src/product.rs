@@ -16,14 +16,15 @@ use clawdbot_service::Edge;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::Scratch;
 use crate::kernel::Seen;
+use crate::{Scratch, binary};
 
 /// Longest wait for an event; far above what anything takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to start the product.
 pub struct Start {
+    kernel: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     port: u16,
@@ -43,10 +44,18 @@ impl Start {
             .local_addr()
             .unwrap();
         Self {
+            kernel: None,
             arguments: Vec::new(),
             environment: Vec::new(),
             port: free.port(),
         }
+    }
+
+    /// On a kernel that lacks something: names that `clawdbot-simulate` knows, with commas.
+    #[must_use]
+    pub fn under(mut self, kernel: &str) -> Self {
+        self.kernel = Some(kernel.into());
+        self
     }
 
     /// On this port.
@@ -71,7 +80,14 @@ impl Start {
     }
 
     fn command(&self, scratch: &Scratch) -> Command {
-        let mut command = scratch.program("clawdbot");
+        let mut command = match &self.kernel {
+            None => scratch.program("clawdbot"),
+            Some(kernel) => {
+                let mut command = scratch.program("clawdbot-simulate");
+                command.args([kernel, "--"]).arg(binary("clawdbot"));
+                command
+            }
+        };
         command
             .args(["up", "--json", "--port", &self.port.to_string()])
             .args(&self.arguments);

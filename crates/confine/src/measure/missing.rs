@@ -10,7 +10,7 @@ pub struct Missing {
     pub floor: bool,
     /// What that means for the operator.
     pub meaning: &'static str,
-    /// What the operator can do; empty where there is nothing.
+    /// What the operator can do.
     pub remedy: &'static str,
 }
 
@@ -113,7 +113,7 @@ pub const MISSING: &[Missing] = &[
         what: "socket-lock",
         floor: false,
         meaning: "this kernel wants CAP_NET_ADMIN to nail a handed-over socket to its peer: only the filter and the file rules of the process that gets it keep it from being pointed elsewhere",
-        remedy: "",
+        remedy: "none is needed where everything runs as one user, since no process can connect there; for units, run Linux 6.7 or newer, where landlock closes it (ABI 4)",
     },
     Missing {
         what: "landlock-scope",
