@@ -9,7 +9,7 @@ use crate::dial::Sockets;
 use crate::failure::Failure;
 use crate::out::{Out, Style, table};
 use crate::reach;
-use crate::status::{gather, level, pid, process_json};
+use crate::status::{gap_lines, gather, level, pid, process_json};
 
 /// Prints it.
 ///
@@ -23,7 +23,10 @@ pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
         .unwrap_or_default();
     match out.json {
         true => out.value(&as_json(report.is_ok(), live))?,
-        false => out.text(&as_text(out.style, report.is_ok(), live))?,
+        false => {
+            let lacking = gap_lines(out.style, live);
+            out.text(&(as_text(out.style, report.is_ok(), live) + &lacking))?;
+        }
     }
     Ok(0)
 }
