@@ -69,7 +69,18 @@ pub struct Built {
 /// # Errors
 /// When something does not compile; cargo has said what.
 pub fn build(arguments: &[&str]) -> Result<Vec<Built>, String> {
+    build_in(None, arguments)
+}
+
+/// The same, in a target folder of its own.
+///
+/// # Errors
+/// When something does not compile; cargo has said what.
+pub fn build_in(folder: Option<&Path>, arguments: &[&str]) -> Result<Vec<Built>, String> {
     let mut command = command();
+    if let Some(folder) = folder {
+        command.env("CARGO_TARGET_DIR", folder);
+    }
     command
         .arg("build")
         .args(arguments)
@@ -92,7 +103,7 @@ fn understand(line: &str) -> Option<Built> {
         return None;
     }
     let kind = match message["target"]["kind"][0].as_str()? {
-        "bin" => Kind::Program,
+        "bin" | "example" => Kind::Program,
         "test" => Kind::Test,
         "lib" | "proc-macro" => Kind::Library,
         _ => return None,
@@ -134,6 +145,18 @@ pub fn product() -> Result<Vec<String>, String> {
         .filter_map(|id| package_name(id.as_str()?))
         .map(String::from);
     Ok(names.collect())
+}
+
+/// Where cargo puts what it builds.
+///
+/// # Errors
+/// When cargo does not answer.
+pub fn target() -> Result<PathBuf, String> {
+    let answer = metadata()?;
+    let place = answer["target_directory"].as_str();
+    place
+        .map(PathBuf::from)
+        .ok_or_else(|| "cargo metadata names no target directory".into())
 }
 
 fn metadata() -> Result<Value, String> {
