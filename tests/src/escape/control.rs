@@ -10,7 +10,7 @@ use clawdbot_attempts::{Attempt, all};
 use super::run::observe;
 use super::scene::Scene;
 use super::sockets;
-use super::start::plain;
+use super::start::{alone, plain};
 use super::table::Table;
 use crate::binary;
 
@@ -48,6 +48,7 @@ pub fn control(scene: &Scene, attempt: &Attempt, who: Control) -> String {
         command.arg("userns");
     }
     command.arg(plan);
+    let _alone = alone(attempt.name);
     let mut started = plain(command, sockets::hand(attempt.needs, &scene.canary(), true));
     let outcomes = observe(&mut started);
     let last = outcomes.into_iter().last().unwrap_or_default();

@@ -10,7 +10,7 @@ use clawdbot_confine::spawn::Exit;
 use super::column::{Column, Place};
 use super::control::NO_NAMESPACE;
 use super::scene::Scene;
-use super::start::{Started, start};
+use super::start::{Started, alone, start};
 
 /// The number of SIGSYS.
 const SIGSYS: i32 = 31;
@@ -76,6 +76,7 @@ fn work(scene: &Scene, job: Job, found: &Mutex<Found>) {
     let mut left: Vec<Attempt> = attempts;
     while let Some(first) = left.first() {
         let names: Vec<&str> = left.iter().map(|attempt| attempt.name).collect();
+        let _alone = (left.len() == 1).then(|| alone(first.name));
         let mut started = start(scene, &column, &names, first.needs);
         let level = started.level.take();
         let outcomes = observe(&mut started);

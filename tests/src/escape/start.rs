@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clawdbot_attempts::Needs;
@@ -24,6 +25,15 @@ use crate::solo::Solo;
 
 /// Longest silence of a process that makes attempts.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process has one tracer at a time.
+static TRACED: Mutex<()> = Mutex::new(());
+
+/// Keeps others from the neighbour while an attempt traces it.
+pub fn alone(attempt: &str) -> Option<MutexGuard<'static, ()>> {
+    let traces = attempt.starts_with("process.ptrace");
+    traces.then(|| TRACED.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 /// A process, and how its end is seen.
 pub enum Process {

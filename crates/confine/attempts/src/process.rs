@@ -101,6 +101,22 @@ fn limit(new: [u64; 2], resource: libc::__rlimit_resource_t, process: usize) -> 
     done(libc::SYS_prlimit64, &[process, int(resource), at(&new), 0])
 }
 
+/// A call in a child: who leads a group or a session already cannot begin another.
+fn in_child(number: libc::c_long) -> Answer {
+    let child = call(libc::SYS_clone, &[int(libc::SIGCHLD)])?;
+    if child == 0 {
+        let begun = call(number, &[0, 0]);
+        let _never = call(libc::SYS_exit_group, &[usize::from(begun.is_err())]);
+    }
+    let mut status = 0_i32;
+    done(libc::SYS_wait4, &[child, at_mut(&mut status), 0, 0])?;
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other("refused in a child"))
+    }
+}
+
 /// `struct clone_args` with the flags and the signal.
 fn clone3(flags: i32) -> Answer {
     let arguments = [
@@ -197,22 +213,13 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         done(libc::SYS_sched_setscheduler, &[pid(w)?, int(libc::SCHED_OTHER), at(&0_i32)])
     };
     "process.io-priority" => |w| done(libc::SYS_ioprio_set, &[1, pid(w)?, 2 << 13]);
-    "process.group" => |w| {
-        let target = if w.free { 0 } else { pid(w)? };
-        done(libc::SYS_setpgid, &[target, 0])
+    "process.group" => |w| match w.free {
+        true => in_child(libc::SYS_setpgid),
+        false => done(libc::SYS_setpgid, &[pid(w)?, 0]),
     };
-    "process.session" => |w| {
-        if w.free {
-            // Who leads a group already cannot begin a session.
-            let child = call(libc::SYS_clone, &[int(libc::SIGCHLD)])?;
-            if child == 0 {
-                let begun = call(libc::SYS_setsid, &[]);
-                let _never = call(libc::SYS_exit_group, &[usize::from(begun.is_err())]);
-            }
-            collect(child);
-            return Ok(());
-        }
-        done(libc::SYS_setsid, &[])
+    "process.session" => |w| match w.free {
+        true => in_child(libc::SYS_setsid),
+        false => done(libc::SYS_setsid, &[]),
     };
     "process.fork" => |_| child(0);
     "process.fork-unwatched" => |_| child(libc::CLONE_PARENT);
