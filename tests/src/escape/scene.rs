@@ -82,6 +82,11 @@ pub fn furnish(state: &Path, outside: &Path) {
         canary(&state.join(name));
         let _there = symlink(outside, state.join(name).join("link-to-canary"));
     }
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(state.join("gateway.log"));
+    drop(log.unwrap());
 }
 
 impl Scene {
@@ -195,6 +200,11 @@ impl Scene {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         facts.insert("state".into(), text(&state));
         facts.insert("config".into(), text(&state.join("clawdbot.json")));
+        let operators = match column.map(|column| column.place) {
+            Some(Place::System) => self.folder.join("operators"),
+            _ => state.join("run"),
+        };
+        facts.insert("operators".into(), text(&operators));
         let tool = column.is_some_and(|column| column.place == Place::Tool);
         let own = match column {
             Some(_) if tool => self.tool().join("own"),
@@ -208,6 +218,10 @@ impl Scene {
         let climb = format!("{}/{}", vec![".."; ups].join("/"), below_root.display());
         facts.insert("canary-from-own".into(), climb);
         facts.insert("own".into(), text(&own));
+        if column.is_some_and(|column| column.place == Place::System || column.key == "dialer") {
+            // An attempt may take a connection apart before it does what it is about.
+            facts.insert("connect".into(), "permitted".into());
+        }
         if tool {
             facts.insert("script".into(), text(&self.tool().join("script")));
             // It may have one, so that what can be done with one counts.

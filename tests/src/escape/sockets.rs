@@ -44,7 +44,8 @@ pub fn open_all(folder: &Path) -> Vec<(&'static str, String)> {
     let datagrams = folder.join("datagrams");
     let socket = UnixDatagram::bind(&datagrams).unwrap();
     welcome(move || socket.recv(&mut [0; 64]).map(drop));
-    let name = format!("clawdbot-test-{}", std::process::id());
+    // One for each scene of this process.
+    let name = format!("clawdbot-test-{}-{tcp}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
     welcome(move || listener.accept().map(drop));

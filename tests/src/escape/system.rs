@@ -69,6 +69,15 @@ pub fn furnish_all(scene: &Scene) {
         chown(&path, Some(0), Some(user(client))).unwrap();
         open_to(&path, 0o660);
     }
+    // The operator's sockets belong to a group of their own.
+    let operators = folder.join("operators");
+    std::fs::create_dir(&operators).unwrap();
+    open_to(&operators, 0o755);
+    for server in ["gateway", "policy", "broker", "supervisor"] {
+        let path = operators.join(format!("{server}.sock"));
+        sockets::listen_at(&path);
+        open_to(&path, 0o660);
+    }
     // The test plays the dialer on the edges of those that dial.
     for client in ["model-openai", "channel-telegram"] {
         let path = folder.join("runtime/dialer").join(format!("{client}.sock"));

@@ -36,11 +36,39 @@ fn terminal(world: &World, number: u64, argument: usize) -> Answer {
     done(libc::SYS_ioctl, &[descriptor, number as usize, argument])
 }
 
-fn clock() -> Answer {
+/// Nanoseconds of a clock.
+fn read_clock(clock: i32) -> std::io::Result<i64> {
     let mut now = [0_i64; 2];
-    let clock = int(libc::CLOCK_REALTIME);
-    done(libc::SYS_clock_gettime, &[clock, at_mut(&mut now)])?;
-    done(libc::SYS_clock_settime, &[clock, at(&now)])
+    done(libc::SYS_clock_gettime, &[int(clock), at_mut(&mut now)])?;
+    Ok(now[0] * 1_000_000_000 + now[1])
+}
+
+/// Sets the time to what it is. What was lost between the question and the call is given back.
+fn clock() -> Answer {
+    let (real, monotonic) = (
+        read_clock(libc::CLOCK_REALTIME)?,
+        read_clock(libc::CLOCK_MONOTONIC)?,
+    );
+    let now = [real / 1_000_000_000, real % 1_000_000_000];
+    done(
+        libc::SYS_clock_settime,
+        &[int(libc::CLOCK_REALTIME), at(&now)],
+    )?;
+    let passed = read_clock(libc::CLOCK_MONOTONIC)? - monotonic;
+    let lost = real + passed - read_clock(libc::CLOCK_REALTIME)?;
+    adjust(lost)
+}
+
+/// ADJ_SETOFFSET by so many nanoseconds.
+fn adjust(by: i64) -> Answer {
+    let mut timex = [0_i64; 40];
+    timex[0] = 0x2100;
+    timex[9] = by.div_euclid(1_000_000_000);
+    timex[10] = by.rem_euclid(1_000_000_000);
+    done(
+        libc::SYS_clock_adjtime,
+        &[int(libc::CLOCK_REALTIME), at(&timex)],
+    )
 }
 
 fn ipc(get: libc::c_long, argument: usize, control: libc::c_long, world: &World) -> Answer {
@@ -133,12 +161,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     "kernel.quota" => |_| done(libc::SYS_quotactl, &[0x8000_0100, 0, 0, 0]);
     "kernel.clock" => |_| clock();
     "kernel.time" => |_| done(libc::SYS_settimeofday, &[0, 0]);
-    "kernel.clock-adjust" => |_| {
-        // ADJ_SETOFFSET by nothing.
-        let mut by = [0_u64; 40];
-        by[0] = 0x0100;
-        done(libc::SYS_clock_adjtime, &[int(libc::CLOCK_REALTIME), at(&by)])
-    };
+    "kernel.clock-adjust" => |_| adjust(0);
     "kernel.host-name" => |_| done(libc::SYS_sethostname, &[at(b"clawdbot"), 8]);
     "kernel.domain-name" => |_| done(libc::SYS_setdomainname, &[at(b"clawdbot"), 8]);
     "kernel.log" => |_| {

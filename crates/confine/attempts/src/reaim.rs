@@ -50,10 +50,11 @@ fn disconnect(world: &World) -> Answer {
     )
 }
 
-/// Frees it from its peer where that works; the next call is the one that is asked about. Nobody is
-/// killed for `connect`.
+/// Frees it from its peer where that is permitted; the next call is the one that is asked about.
 fn free(world: &World) {
-    let _still_bound = disconnect(world);
+    if world.free || world.facts.contains_key("connect") {
+        let _still_bound = disconnect(world);
+    }
 }
 
 fn connect(world: &World) -> Answer {
@@ -74,9 +75,7 @@ fn bind(world: &World) -> Answer {
         // The empty name: the kernel gives one.
         (place, length) = (at(&UNIX), 2);
     }
-    if world.free {
-        free(world);
-    }
+    free(world);
     done(libc::SYS_bind, &[world.fd()?, place, length])
 }
 

@@ -109,10 +109,10 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     };
     "unix.session-bus" => |w| to_path(&*w.path("bus")?);
     "unix.docker" => |w| to_path(&*w.path("docker")?);
-    "unix.operator-gateway" => |w| to_path(&*w.below("state", "run/gateway.sock")?);
-    "unix.operator-policy" => |w| to_path(&*w.below("state", "run/policy.sock")?);
-    "unix.operator-broker" => |w| to_path(&*w.below("state", "run/broker.sock")?);
-    "unix.operator-supervisor" => |w| to_path(&*w.below("state", "run/supervisor.sock")?);
+    "unix.operator-gateway" => |w| to_path(&*w.below("operators", "gateway.sock")?);
+    "unix.operator-policy" => |w| to_path(&*w.below("operators", "policy.sock")?);
+    "unix.operator-broker" => |w| to_path(&*w.below("operators", "broker.sock")?);
+    "unix.operator-supervisor" => |w| to_path(&*w.below("operators", "supervisor.sock")?);
     "unix.edge-gateway-telegram" => |w| to_edge(w, "gateway/channel-telegram");
     "unix.edge-policy-gateway" => |w| to_edge(w, "policy/gateway");
     "unix.edge-policy-executor" => |w| to_edge(w, "policy/executor");
