@@ -22,6 +22,8 @@ mod context;
 mod disk;
 mod drive;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod live;
 mod peers;
