@@ -70,11 +70,17 @@ pub struct Built {
 /// When something does not compile; cargo has said what.
 pub fn build(arguments: &[&str]) -> Result<Vec<Built>, String> {
     let mut command = command();
-    command
-        .arg("build")
-        .args(arguments)
-        .args(["--locked", "--message-format=json-render-diagnostics"]);
+    command.arg("build").args(arguments);
+    built_by(command)
+}
+
+/// As [`build`], by a command that is ready but for how it reports.
+///
+/// # Errors
+/// When something does not compile; cargo has said what.
+pub fn built_by(mut command: Command) -> Result<Vec<Built>, String> {
     let output = command
+        .args(["--locked", "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo cannot be started: {error}"))?;
@@ -134,6 +140,33 @@ pub fn product() -> Result<Vec<String>, String> {
         .filter_map(|id| package_name(id.as_str()?))
         .map(String::from);
     Ok(names.collect())
+}
+
+/// Where cargo puts what it builds.
+///
+/// # Errors
+/// When cargo does not answer.
+pub fn target_directory() -> Result<PathBuf, String> {
+    let answer = metadata()?;
+    let folder = answer["target_directory"].as_str();
+    folder
+        .map(PathBuf::from)
+        .ok_or_else(|| "cargo metadata names no target directory".into())
+}
+
+/// The triple of this machine.
+///
+/// # Errors
+/// When the compiler does not answer.
+pub fn host() -> Result<String, String> {
+    let output = clean(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .arg("-vV")
+        .output()
+        .map_err(|error| format!("rustc cannot be started: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(String::from)
+        .ok_or_else(|| "rustc does not say what it builds for".into())
 }
 
 fn metadata() -> Result<Value, String> {

@@ -6,6 +6,7 @@ mod bench;
 mod budget;
 mod cargo;
 mod docs;
+mod fuzz;
 mod orphans;
 mod outcome;
 mod peers;
@@ -26,6 +27,9 @@ usage: cargo xtask COMMAND
                            package registries), the examples in the documentation, the benchmark
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
   docs [--check]           writes the generated pages of docs/, or says which are out of date
+  fuzz [TARGET…] [--seconds N] [--jobs N] [--keep]
+                           looks for bytes that break a parser's promise, 60 s for each target, two at a time;
+                           --keep makes seeds of what reached new code
   peers                    installs the foreign programs that --full needs, and prints where (as root)
   budget                   counts what the processes of the trusted base consist of, and holds it against the limits";
 
@@ -55,6 +59,10 @@ fn run(arguments: &[String]) -> Done {
         ["bench", rest @ ..] if only(rest, &["--quick", "--write"]) => {
             bench::run(rest.contains(&"--quick"), rest.contains(&"--write"))
         }
+        ["fuzz", rest @ ..] => match fuzz::Options::parse(rest) {
+            Some(options) => fuzz::run(&options),
+            None => usage(),
+        },
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["budget"] => budget::run(),

@@ -10,7 +10,7 @@ use crate::cargo::{self, Built, Kind};
 use crate::outcome::{Failure, Outcome};
 use crate::stage::Stage;
 use crate::summary::Summary;
-use crate::{Done, bench, orphans, peers, user};
+use crate::{Done, bench, fuzz, orphans, peers, user};
 
 /// Longest time that one test program may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -48,6 +48,7 @@ pub fn run(options: &Options) -> Done {
     if options.full && options.filter.is_none() {
         documentation(&mut summary);
         benchmark(&mut summary);
+        fuzzing(&mut summary);
     }
     if options.full && std::env::var_os("CI").is_some_and(|value| value == "true") {
         summary.forbid_skips();
@@ -206,6 +207,21 @@ fn benchmark(summary: &mut Summary) {
             output,
         }),
     }
+    summary.end(label, outcome, began.elapsed());
+}
+
+/// Each target is a test.
+fn fuzzing(summary: &mut Summary) {
+    let label = "fuzzing";
+    summary.begin(label);
+    let began = Instant::now();
+    let outcome = fuzz::outcome().unwrap_or_else(|output| Outcome {
+        failed: vec![Failure {
+            test: "cargo xtask fuzz".into(),
+            output,
+        }],
+        ..Outcome::default()
+    });
     summary.end(label, outcome, began.elapsed());
 }
 
