@@ -10,8 +10,11 @@ use crate::wire::records::{Ndjson, Sse};
 use crate::wire::tally::Events;
 use crate::wire::{self, APIS, Api, Decoder, Server, Target};
 
-/// Event name and data of each record of a stream that comes in pieces, and whether all was read.
-pub fn sse(pieces: &[&[u8]]) -> (Vec<(Vec<u8>, Vec<u8>)>, bool) {
+/// Event name and data of one record.
+pub type Record = (Vec<u8>, Vec<u8>);
+
+/// Each record of a stream that comes in pieces, and whether all was read.
+pub fn sse(pieces: &[&[u8]]) -> (Vec<Record>, bool) {
     let (mut parser, mut records) = (Sse::default(), Vec::new());
     let whole = pieces.iter().all(|piece| {
         let read = parser.feed(piece, |event, data| {

@@ -55,7 +55,7 @@ pub fn answer(bytes: &[u8]) -> bool {
     let name = HostName::parse("api.example.com").expect("a host name");
     let mut taken = false;
     for kind in [Kind::A, Kind::Aaaa] {
-        let extended = digest(bytes) % 2 == 0;
+        let extended = digest(bytes).is_multiple_of(2);
         let query = Query::new(id, &name, kind, extended).expect("a question");
         let forged = Query::new(id ^ 1, &name, kind, extended).expect("a question");
         assert_eq!(forged.read(bytes), None, "an answer to another question");

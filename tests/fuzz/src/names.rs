@@ -14,8 +14,11 @@ use clawdbot_identity::{
 };
 use clawdbot_secrets::{Secret, hex, redact};
 
+/// A word as it is written again.
+type Parse = fn(&str) -> Option<String>;
+
 /// Every parser of a word, and the bytes that its longest may have.
-const PARSERS: &[(fn(&str) -> Option<String>, usize)] = &[
+const PARSERS: &[(Parse, usize)] = &[
     (
         |text| SessionKey::parse(text).ok().map(|key| whole_key(&key)),
         512,

@@ -1,7 +1,7 @@
 //! Streams are cut into the same records whichever way their bytes come in, and into those that a reader finds who has
 //! all of them at once and follows the standard word by word.
 
-use clawdbot_model::fuzzing;
+use clawdbot_model::fuzzing::{self, Record};
 
 use crate::pieces::cuts;
 
@@ -20,7 +20,7 @@ fn sse(bytes: &[u8]) -> bool {
 }
 
 /// WHATWG HTML 9.2.6 for a stream that has ended.
-fn events(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn events(bytes: &[u8]) -> Vec<Record> {
     let mut rest = bytes.strip_prefix(BOM).unwrap_or(bytes);
     let (mut all, mut event, mut data) = (Vec::new(), Vec::new(), None::<Vec<u8>>);
     while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
