@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clawdbot_identity::Role;
@@ -15,14 +16,15 @@ use clawdbot_service::Edge;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::Scratch;
 use crate::kernel::Seen;
+use crate::{Scratch, binary};
 
 /// Longest wait for an event; far above what anything takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to start the product.
 pub struct Start {
+    kernel: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     port: u16,
@@ -42,10 +44,18 @@ impl Start {
             .local_addr()
             .unwrap();
         Self {
+            kernel: None,
             arguments: Vec::new(),
             environment: Vec::new(),
             port: free.port(),
         }
+    }
+
+    /// On a kernel that lacks something: names that `clawdbot-simulate` knows, with commas.
+    #[must_use]
+    pub fn under(mut self, kernel: &str) -> Self {
+        self.kernel = Some(kernel.into());
+        self
     }
 
     /// On this port.
@@ -70,7 +80,14 @@ impl Start {
     }
 
     fn command(&self, scratch: &Scratch) -> Command {
-        let mut command = scratch.program("clawdbot");
+        let mut command = match &self.kernel {
+            None => scratch.program("clawdbot"),
+            Some(kernel) => {
+                let mut command = scratch.program("clawdbot-simulate");
+                command.args([kernel, "--"]).arg(binary("clawdbot"));
+                command
+            }
+        };
         command
             .args(["up", "--json", "--port", &self.port.to_string()])
             .args(&self.arguments);
@@ -101,6 +118,7 @@ impl Start {
         Product {
             child,
             events,
+            filtered: Filtered::default(),
             ready: Value::Null,
             state: scratch.state(),
             port: self.port,
@@ -112,9 +130,12 @@ impl Start {
         let mut child = self.command(scratch).spawn().unwrap();
         let (sender, events) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
+        let filtered = Filtered::default();
+        let seen = Arc::clone(&filtered);
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                seen.lock().unwrap().extend(ended_by_filter(&event));
                 if sender.send(event).is_err() {
                     return;
                 }
@@ -123,6 +144,7 @@ impl Start {
         Product {
             child,
             events,
+            filtered,
             ready: Value::Null,
             state: scratch.state(),
             port: self.port,
@@ -138,10 +160,20 @@ impl Start {
     }
 }
 
+/// Processes that did what their filter kills for. It is never right: what is refused on purpose has an answer.
+type Filtered = Arc<Mutex<Vec<String>>>;
+
+fn ended_by_filter(event: &Value) -> Option<String> {
+    let how = event["detail"].as_str()?;
+    let filtered = event["event"] == "process" && how == "killed by signal 31";
+    filtered.then(|| format!("{}, {how}", event["role"].as_str().unwrap_or("somebody")))
+}
+
 /// The product while it runs. Dropping it kills the supervisor, and with it all.
 pub struct Product {
     child: Child,
     events: Receiver<Value>,
+    filtered: Filtered,
     /// The event `ready`.
     pub ready: Value,
     state: PathBuf,
@@ -153,6 +185,17 @@ impl Product {
     /// The supervisor's number; `clawdbot up` becomes the supervisor.
     pub fn supervisor(&self) -> Seen {
         Seen(self.child.id())
+    }
+
+    /// Processes that the kernel killed for a system call so far, with the time to come.
+    pub fn ended_by_filter(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.filtered)
+    }
+
+    #[track_caller]
+    fn no_filter_struck(&self) {
+        let struck = self.filtered.lock().unwrap();
+        assert!(struck.is_empty(), "ended by its own filter: {struck:?}");
     }
 
     /// The next event of a kind.
@@ -170,7 +213,10 @@ impl Product {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(event) if event["event"] == kind && holds(&event) => return event,
-                Ok(event) => seen.push(event),
+                Ok(event) => {
+                    self.no_filter_struck();
+                    seen.push(event);
+                }
                 Err(_) => panic!("no event {kind}; {}\n{}", self.log(), render(&seen)),
             }
         }
@@ -253,6 +299,9 @@ impl Drop for Product {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
+        if !std::thread::panicking() {
+            self.no_filter_struck();
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! The pages of `docs/` that come from the code say what the code says. `cargo xtask docs` writes them: it sets
 //! `CLAWDBOT_WRITE_DOCS` to the folder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use clawdbot_confine::profile::{PROFILES, Profile};
-use clawdbot_confine::seccomp::Mode;
+use clawdbot_confine::landlock::Access;
+use clawdbot_confine::profile::{Arch, Mode, PROFILES, Profile, Row};
 use clawdbot_proto::edges::{Carries, EDGES, Edge, PROCESSES, Retry, Starts};
 
 /// Stands at the top of a page that is generated as a whole.
@@ -15,7 +15,7 @@ const GENERATED: &str =
 
 /// File, what is in it, what should be.
 fn pages() -> Vec<(&'static str, &'static str, String)> {
-    let mut pages = vec![
+    vec![
         (
             "processes.md",
             include_str!("../../docs/processes.md"),
@@ -27,16 +27,12 @@ fn pages() -> Vec<(&'static str, &'static str, String)> {
             include_str!("../../docs/config.md"),
             clawdbot_config::reference_markdown(),
         ),
-    ];
-    // Other systems have other calls.
-    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        pages.push((
+        (
             "start-order.md",
             include_str!("../../docs/start-order.md"),
             start_order(),
-        ));
-    }
-    pages
+        ),
+    ]
 }
 
 #[test]
@@ -177,44 +173,69 @@ fn start_order() -> String {
         steps.collect::<String>()
     );
     page.push_str(
-        "\nAfter step 6 a system call that has no row in the process's profile (`crates/confine/profiles`) ends the \
-         process; some rows answer an error instead, for what libraries probe and what the self-test tries. Files are \
-         reachable only below the folders that step 3 named. *Single* is single-user mode, *system* is system mode; the \
-         calls are those of x86_64.\n\n\
-         | Profile | Calls (single) | Calls (system) | TCP connect | Open files | Locked memory | Writes files |\n\
-         |---|---|---|---|---|---|---|\n",
+        "\nWhat is left to a process after step 6 is in its profile (`crates/confine/profiles`), of which these tables are \
+         made. A system call without a row ends the process. Without a row a file is out of reach. *Single* is single-user \
+         mode, *system* is system mode, one user for each process; the calls are those of x86_64.\n\n\
+         | Profile | Network namespace | TCP connect | Calls (single) | Calls (system) | Open files | Locked memory | Largest file |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     for profile in PROFILES {
         let limits = profile.limits();
-        let count = |mode| {
-            if profile.filter {
-                calls(profile, mode).len().to_string()
-            } else {
-                "no filter".into()
-            }
+        let count = |mode| match profile.filter {
+            true => calls(profile, mode).len().to_string(),
+            false => "no filter".into(),
         };
         let number = |value: Option<u64>| {
             value.map_or_else(|| "as inherited".into(), |value| value.to_string())
         };
-        let writes = if limits.fsize == Some(0) || profile.filter && !writes_files(profile) {
-            "no"
+        let namespace = if profile.own_network {
+            "own, empty"
         } else {
-            "yes"
+            "the host's"
         };
         let connect = if profile.connect_tcp { "yes" } else { "no" };
         let (single, system) = (count(Mode::Single), count(Mode::System));
         let (files, memory) = (number(limits.nofile), number(limits.memlock));
         writeln!(
             page,
-            "| {} | {single} | {system} | {connect} | {files} | {memory} | {writes} |",
-            profile.name
+            "| {} | {namespace} | {connect} | {single} | {system} | {files} | {memory} | {} |",
+            profile.name,
+            number(limits.fsize)
         )
         .unwrap();
+    }
+    page.push_str(
+        "\n## Files\n\n\
+         `STATE` is the state directory, `CONFIG` the folder of the configuration file, `WORKSPACE` the workspaces of the \
+         agent's class, `RUN` the folder of the operator's sockets, `EDGES` that of the edges' sockets, `INSTANCE` the \
+         agent's class or the channel's name. A folder stands for all that is in it. The folders in `STATE` are made by the \
+         start, for the user of the process alone. What may be absent is then out of reach; everything else ends the start \
+         when it is missing, and the message names the line of the profile.\n\n\
+         | Profile | Place | May | Mode | May be absent |\n|---|---|---|---|---|\n",
+    );
+    for profile in PROFILES.iter().filter(|profile| profile.filter) {
+        for row in profile.all_files() {
+            let may = match row.access {
+                Access::Read => "read files",
+                Access::ReadDir => "read files, list",
+                Access::ReadWriteDir => "list; read, write, create, rename, remove",
+                Access::RemoveFiles => "remove files",
+                Access::Connect => "connect to sockets",
+            };
+            let mode = row.mode.map_or("both", Mode::as_str);
+            let absent = if row.optional { "yes" } else { "no" };
+            writeln!(
+                page,
+                "| {} | `{}` | {may} | {mode} | {absent} |",
+                profile.name, row.place
+            )
+            .unwrap();
+        }
     }
     let shared = shared_calls();
     writeln!(
         page,
-        "\nEvery filtered process may use: {}.\n\nBeyond that, in single-user mode:\n",
+        "\n## Calls\n\nEvery filtered process may use: {}.\n\nBeyond that, in single-user mode:\n",
         list(&shared)
     )
     .unwrap();
@@ -230,16 +251,42 @@ fn start_order() -> String {
         };
         writeln!(page, "- **{}**: {own}", profile.name).unwrap();
     }
-    page.push_str("\nA name says that there is a row; most rows bind the arguments too.\n");
+    page.push_str(
+        "\nA name says that there is a row; most rows bind the arguments too. These calls, with the arguments that their rows \
+         name, are answered with an error, for libraries that probe them or for the self-test; all others end the process:\n\n",
+    );
+    for (call, profiles) in refused() {
+        writeln!(page, "- `{call}`: {profiles}").unwrap();
+    }
     page
 }
 
 /// Names of the calls that a profile lets through.
 fn calls(profile: &Profile, mode: Mode) -> BTreeSet<&'static str> {
-    profile
-        .rows(mode)
-        .filter(|row| row.errno.is_none())
-        .map(|row| row.call)
+    profile.calls(mode, Arch::X86_64)
+}
+
+/// Calls that are answered with an error, and in whose profiles.
+fn refused() -> BTreeMap<&'static str, String> {
+    let filtered = || PROFILES.iter().filter(|profile| profile.filter);
+    let refuses = |profile: &Profile, call: &str| {
+        let all = Mode::ALL.into_iter().flat_map(|mode| profile.rows(mode));
+        let mut refusals = all.filter(|row| row.errno.is_some());
+        refusals.any(|row| row.call == call)
+    };
+    let rows = filtered().flat_map(|profile| profile.sections);
+    let rows = rows.flat_map(|section| section.rows);
+    rows.filter(|row: &&Row| row.errno.is_some())
+        .map(|row| {
+            let names: Vec<_> = filtered()
+                .filter(|profile| refuses(profile, row.call))
+                .map(|profile| profile.name)
+                .collect();
+            match names.len() == filtered().count() {
+                true => (row.call, "all".to_owned()),
+                false => (row.call, names.join(", ")),
+            }
+        })
         .collect()
 }
 
@@ -249,10 +296,6 @@ fn shared_calls() -> BTreeSet<&'static str> {
         .map(|profile| calls(profile, Mode::Single))
         .reduce(|all, own| &all & &own)
         .unwrap_or_default()
-}
-
-fn writes_files(profile: &Profile) -> bool {
-    calls(profile, Mode::Single).contains("fdatasync")
 }
 
 fn list(calls: &BTreeSet<&str>) -> String {

@@ -35,10 +35,10 @@ fn agrees(role: &str, seen: Seen, claimed: &Value) {
     );
     assert_eq!(claimed["seccomp"], confined, "{role}: {claimed}");
     if confined {
-        assert!(
-            status["Seccomp_filters"].parse::<u32>().unwrap() >= 2,
-            "{role}"
-        );
+        // More than one program, and as many as are claimed.
+        let filters: u64 = status["Seccomp_filters"].parse().unwrap();
+        assert!(filters >= 2, "{role}: {filters}");
+        assert_eq!(claimed["filters"], filters, "{role}: {claimed}");
         assert!(
             claimed["landlock"].as_u64().unwrap() >= 2,
             "{role}: {claimed}"
@@ -47,6 +47,12 @@ fn agrees(role: &str, seen: Seen, claimed: &Value) {
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert_eq!(u64::from_str_radix(&status[set], 16), Ok(0), "{role} {set}");
     }
+    assert_eq!(claimed["capabilities"], false, "{role}: {claimed}");
+    if claimed["network"] == "own" {
+        assert_eq!(u64::from_str_radix(&status["CapBnd"], 16), Ok(0), "{role}");
+    }
+    assert_eq!(claimed["variables"], 0, "{role}: {claimed}");
+    assert_eq!(claimed["strayDescriptors"], 0, "{role}: {claimed}");
     let ids: Vec<&str> = status["Uid"].split_whitespace().collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{role}: {ids:?}");
     assert_ne!(ids[0], "0", "{role}");
@@ -69,16 +75,35 @@ fn agrees(role: &str, seen: Seen, claimed: &Value) {
     assert!(threads <= most, "{role}: {threads} threads");
 }
 
+/// Who works in the network of the host.
+const IN_THE_HOSTS: [&str; 2] = ["dialer", "supervisor"];
+
 #[test]
-fn every_process_has_the_namespaces_it_claims_none_of_its_own() {
+fn everybody_but_the_dialer_and_the_supervisor_claims_an_empty_network() {
     let scratch = Scratch::new();
     let product = Start::new().up(&scratch);
     for process in product.ready["processes"].as_array().unwrap() {
-        let claimed = &process["confinement"];
-        assert!(
-            claimed["netns"].is_null(),
-            "no namespace is claimed: {claimed}"
-        );
+        let role = process["role"].as_str().unwrap();
+        let expected = if IN_THE_HOSTS.contains(&role) {
+            "host"
+        } else {
+            "own"
+        };
+        assert_eq!(process["confinement"]["network"], expected, "{role}");
+    }
+    assert_eq!(product.stop(), Some(0));
+}
+
+#[test]
+fn who_holds_keys_says_in_what_memory_and_the_others_have_none() {
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    for process in product.ready["processes"].as_array().unwrap() {
+        let role = process["role"].as_str().unwrap();
+        let memory = &process["confinement"]["secretMemory"];
+        let holds = ["broker", "policy"].contains(&role) || role.starts_with("model-");
+        assert_eq!(memory.is_string(), holds, "{role}: {memory}");
+        assert_ne!(*memory, "unlocked", "{role}");
     }
     assert_eq!(product.stop(), Some(0));
 }

@@ -77,17 +77,54 @@ fn no_process_has_a_variable_and_the_supervisor_has_wiped_its_own() {
     assert_eq!(product.stop(), Some(0));
 }
 
-/// No process claims a namespace of its own, and none has one.
+/// All are where whoever started them is, but for the network, in which each is alone; only the dialer
+/// and the supervisor work in the host's.
 #[test]
-fn all_processes_are_in_the_namespaces_of_whoever_started_them() {
+fn each_process_is_alone_in_its_network_and_shares_everything_else() {
     let scratch = Scratch::passable();
     let product = started(&scratch);
     for name in ["net", "mnt", "pid", "user", "ipc", "uts"] {
         let own = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+        let mut seen = vec![own.clone()];
         for (role, Seen(pid)) in product.processes() {
             let theirs = std::fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
-            assert_eq!(own, theirs, "{role} {name}");
+            let apart = ["net", "user"].contains(&name)
+                && !["dialer", "supervisor"].contains(&role.as_str());
+            if apart {
+                assert!(!seen.contains(&theirs), "{role} shares its {name}");
+                seen.push(theirs);
+            } else {
+                assert_eq!(own, theirs, "{role} {name}");
+            }
         }
     }
+    assert_eq!(product.stop(), Some(0));
+}
+
+#[test]
+fn an_own_network_has_a_loopback_that_is_down_and_nothing_else() {
+    let scratch = Scratch::passable();
+    let product = started(&scratch);
+    let mut alone = 0;
+    for (role, Seen(pid)) in product.processes() {
+        let read = |leaf: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{leaf}")).unwrap();
+        let devices = read("dev");
+        let devices: Vec<&str> = { devices.lines().skip(2) }
+            .filter_map(|line| Some(line.split_once(':')?.0.trim()))
+            .collect();
+        if ["dialer", "supervisor"].contains(&role.as_str()) {
+            continue;
+        }
+        assert_eq!(devices, ["lo"], "{role}");
+        // A device that is up has an address, and with it a local route.
+        assert!(!read("fib_trie").contains("127.0.0.1"), "{role}");
+        alone += 1;
+    }
+    assert!(alone >= 6, "{alone}");
+    let hosts = std::fs::read_to_string("/proc/self/net/fib_trie").unwrap();
+    assert!(
+        hosts.contains("127.0.0.1"),
+        "the control: a loopback that is up"
+    );
     assert_eq!(product.stop(), Some(0));
 }

@@ -1,6 +1,9 @@
 //! The one call that confines a process, in the order that makes each step possible and the next one
-//! binding: limits, not dumpable, no new privileges, files, calls, self-test, measurement. It refuses
-//! to leave a process half confined without saying so.
+//! binding: network, limits, not dumpable, no new privileges, files, calls, self-test, measurement. It
+//! refuses to leave a process half confined without saying so.
+
+#[cfg(target_os = "linux")]
+mod network;
 
 use std::io;
 
@@ -48,6 +51,15 @@ impl ConfineError {
     }
 }
 
+/// What worked of what must not.
+#[cfg(target_os = "linux")]
+fn refuse(worked: Vec<String>) -> Result<(), ConfineError> {
+    match worked.is_empty() {
+        true => Ok(()),
+        false => Err(ConfineError::SelfTest(worked)),
+    }
+}
+
 fn step(step: &'static str, result: io::Result<()>) -> Result<(), ConfineError> {
     result.map_err(|source| ConfineError::Step { step, source })
 }
@@ -55,7 +67,8 @@ fn step(step: &'static str, result: io::Result<()>) -> Result<(), ConfineError> 
 /// Confines the process for good; see the module. Call it with one thread and everything opened that
 /// the file rules do not cover.
 ///
-/// A kernel that lacks landlock or filters is no error: the result says what is missing.
+/// A kernel that lacks landlock, filters or user namespaces is no error: the result says what is
+/// missing.
 ///
 /// # Errors
 /// See [`ConfineError`]. The process must end then, since a part may be in force.
@@ -65,9 +78,10 @@ pub fn confine(
     mode: Mode,
     rules: &[FileRule],
 ) -> Result<Confinement, ConfineError> {
-    use crate::measure::Found;
-    use crate::process::{Status, no_new_privs, not_dumpable};
-    use crate::{landlock, seccomp, selftest, socket_filter};
+    use crate::measure::{Found, Network};
+    use crate::memory::Backing;
+    use crate::process::{Status, env_visit, no_new_privs, not_dumpable};
+    use crate::{fd, landlock, seccomp, selftest, socket_filter};
     use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 
     // Opened now: afterwards `/proc` is out of reach. Where there is none, the result says so.
@@ -81,6 +95,18 @@ pub fn confine(
     }
     // rustix asks the kernel for it once, by a prctl that the filter would take for an attack.
     let _ = rustix::param::page_size();
+    // Before "not dumpable", which would hide the files that set the ids.
+    let moved = network::leave(profile, mode).map_err(|source| ConfineError::Step {
+        step: "give up capabilities over its network",
+        source,
+    })?;
+    if moved.network == Network::Own {
+        // The unit's own namespace has its loopback up.
+        refuse(selftest::network(mode == Mode::Single))?;
+    }
+    let strays = fd::strays().unwrap_or(0);
+    let mut variables = 0;
+    env_visit(|_| variables += 1);
     step("set limits", profile.limits().apply())?;
     step("forbid dumps", not_dumpable())?;
     step("forbid new privileges", no_new_privs())?;
@@ -104,20 +130,28 @@ pub fn confine(
             },
             programs: seccomp_applied,
         };
-        let worked = selftest::run(&plan);
-        if !worked.is_empty() {
-            return Err(ConfineError::SelfTest(worked));
-        }
+        refuse(selftest::run(&plan))?;
     }
+    // After the limits, since locked memory has one, and through the filter, which has to permit it.
+    let holds_secrets = profile.sections.iter().any(|part| part.name == "secrets");
+    let memory = holds_secrets.then(Backing::of_this_process);
     let now = report.as_ref().and_then(|file| Status::read(file).ok());
     Ok(Confinement::of(Found {
         landlock_abi,
         seccomp: now.map_or(seccomp_applied, |now| seccomp_applied && now.seccomp == 2),
+        filters: now.map_or(0, |now| now.filters),
         no_new_privs: now.is_none_or(|now| now.no_new_privs),
+        capabilities: now.is_some_and(|now| now.capabilities() != 0),
         dumpable,
         core_limit: getrlimit(Resource::Core).current.unwrap_or(u64::MAX),
+        variables,
+        strays,
+        network: moved.network,
+        memory,
+        mapped: moved.mapped,
         measured: now.is_some(),
         filter: profile.filter,
+        own_network: profile.own_network,
         sockets: mode == Mode::System,
         socket_lock,
     }))

@@ -95,6 +95,22 @@ fn close_gaps(_kept: &[RawFd]) -> bool {
     false
 }
 
+/// How many descriptors from 3 up would survive an exec. Whatever a process opens or takes over is
+/// closed by one, so these are what somebody left behind.
+///
+/// # Errors
+/// As [`open_numbers`].
+pub fn strays() -> io::Result<u32> {
+    let survives = |raw: &RawFd| {
+        // SAFETY: the borrow ends with this call, and F_GETFD on a closed number answers EBADF.
+        let flags = fcntl_getfd(unsafe { BorrowedFd::borrow_raw(*raw) });
+        flags.is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
+    };
+    let numbers = open_numbers()?;
+    let strays = numbers.iter().filter(|raw| **raw >= 3 && survives(raw));
+    Ok(u32::try_from(strays.count()).unwrap_or(u32::MAX))
+}
+
 /// The numbers of all open descriptors, in ascending order.
 ///
 /// # Errors

@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::profile::FileRow;
+
 /// What may be done with a file, or beneath a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -13,8 +15,6 @@ pub enum Access {
     Read,
     /// Read files and list directories.
     ReadDir,
-    /// Read and write a file that exists.
-    ReadWrite,
     /// All that a state directory needs: list, read, write, create, rename and remove files and
     /// directories. No links, sockets, devices or programs.
     ReadWriteDir,
@@ -22,6 +22,29 @@ pub enum Access {
     RemoveFiles,
     /// Connect to a UNIX socket, or to those in a directory (asked for since ABI 9).
     Connect,
+}
+
+impl Access {
+    /// The word of the profiles for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::ReadDir => "list",
+            Access::ReadWriteDir => "own",
+            Access::RemoveFiles => "remove",
+            Access::Connect => "connect",
+        }
+    }
+
+    /// Whether files can be read by it.
+    pub fn reads(self) -> bool {
+        matches!(self, Access::Read | Access::ReadDir | Access::ReadWriteDir)
+    }
+
+    /// Whether files can be changed by it.
+    pub fn writes(self) -> bool {
+        matches!(self, Access::ReadWriteDir | Access::RemoveFiles)
+    }
 }
 
 #[derive(Debug)]
@@ -38,6 +61,7 @@ pub struct FileRule {
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     access: Access,
     optional: bool,
+    named_in: &'static str,
 }
 
 impl FileRule {
@@ -47,6 +71,7 @@ impl FileRule {
             target: Target::Path(path.into()),
             access,
             optional: false,
+            named_in: "",
         }
     }
 
@@ -56,14 +81,55 @@ impl FileRule {
             target: Target::Open(fd),
             access,
             optional: false,
+            named_in: "",
         }
     }
 
-    /// Leaves the rule out if its path does not exist, which permits nothing.
+    /// The rule of a profile's row for what the row's place is in this process.
+    pub fn of_row(row: &FileRow, path: impl Into<PathBuf>) -> Self {
+        Self {
+            target: Target::Path(path.into()),
+            access: row.access,
+            optional: row.optional,
+            named_in: row.source,
+        }
+    }
+
+    /// Leaves the rule out if its path does not exist or lies where this user cannot go, which permits
+    /// nothing.
     #[must_use]
     pub fn if_present(mut self) -> Self {
         self.optional = true;
         self
+    }
+
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    fn may_be_left_out(&self, error: &io::Error) -> bool {
+        let absent = matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+        );
+        self.optional && absent
+    }
+
+    fn opening(&self, source: io::Error) -> LandlockError {
+        let rule = self.shown();
+        match source.kind() {
+            io::ErrorKind::NotFound => LandlockError::Missing { rule },
+            _ => LandlockError::Path { rule, source },
+        }
+    }
+
+    /// The path, after the row that names it.
+    fn shown(&self) -> String {
+        let path = match &self.target {
+            Target::Path(path) => path.display().to_string(),
+            Target::Open(_) => "an open descriptor".to_owned(),
+        };
+        match self.named_in {
+            "" => path,
+            row => format!("{row}: {path}"),
+        }
     }
 
     /// The path that the rule is about, as far as it can be told.
@@ -95,39 +161,30 @@ pub struct LandlockStatus {
 #[derive(Debug, thiserror::Error)]
 pub enum LandlockError {
     /// A rule's path does not exist; it may have been there a moment ago.
-    #[error("cannot permit {path}: there is no such file; create it or take the rule out")]
+    #[error("{rule}: no such file; create it, or mark it with `?` in the profile")]
     Missing {
-        /// The rule's path.
-        path: PathBuf,
+        /// The rule's path, after the row of the profile that names it.
+        rule: String,
     },
     /// A rule's path cannot be opened.
-    #[error("cannot permit {path}: {source}; create it or take the rule out")]
+    #[error("{rule}: {source}")]
     Path {
-        /// The rule's path.
-        path: PathBuf,
+        /// The rule's path, after the row of the profile that names it.
+        rule: String,
         /// The kernel's answer.
         source: io::Error,
     },
     /// A rule means nothing for its file, such as listing a file that is no directory.
-    #[error("the access {access:?} means nothing for {path}, which is no directory")]
+    #[error("{rule}: the access {access:?} means nothing for what is no directory")]
     Access {
-        /// The rule's path.
-        path: PathBuf,
+        /// The rule's path, after the row of the profile that names it.
+        rule: String,
         /// The access asked for.
         access: Access,
     },
     /// The kernel refused a rule or the whole.
     #[error("the kernel refuses the file rules: {0}")]
     Kernel(String),
-}
-
-impl LandlockError {
-    fn opening(path: PathBuf, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::NotFound => Self::Missing { path },
-            _ => Self::Path { path, source },
-        }
-    }
 }
 
 #[cfg(target_os = "linux")]
@@ -151,7 +208,6 @@ mod linux {
             match self {
                 Access::Read => make_bitflags!(AccessFs::{ReadFile}),
                 Access::ReadDir => make_bitflags!(AccessFs::{ReadFile | ReadDir}),
-                Access::ReadWrite => make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate}),
                 Access::ReadWriteDir => make_bitflags!(AccessFs::{
                     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile
                     | RemoveDir | Refer
@@ -159,13 +215,6 @@ mod linux {
                 Access::RemoveFiles => make_bitflags!(AccessFs::{RemoveFile}),
                 Access::Connect => make_bitflags!(AccessFs::{ResolveUnix}),
             }
-        }
-    }
-
-    fn shown(target: &Target) -> PathBuf {
-        match target {
-            Target::Path(path) => path.clone(),
-            Target::Open(_) => PathBuf::from("an open descriptor"),
         }
     }
 
@@ -201,18 +250,15 @@ mod linux {
             };
             let fd = match opened {
                 Ok(fd) => fd,
-                Err(error) if rule.optional && error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(LandlockError::opening(shown(&rule.target), error)),
+                Err(error) if rule.may_be_left_out(&error) => continue,
+                Err(error) => return Err(rule.opening(error)),
             };
-            let stat = rustix::fs::fstat(&fd).map_err(|error| LandlockError::Path {
-                path: shown(&rule.target),
-                source: error.into(),
-            })?;
+            let stat = rustix::fs::fstat(&fd).map_err(|error| rule.opening(error.into()))?;
             let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             let rights = rule.access.rights();
             if !directory && !AccessFs::from_file(NEWEST).contains(rights) {
                 return Err(LandlockError::Access {
-                    path: shown(&rule.target),
+                    rule: rule.shown(),
                     access: rule.access,
                 });
             }
@@ -246,8 +292,7 @@ mod linux {
 pub fn restrict(rules: &[FileRule], _connect_tcp: bool) -> Result<LandlockStatus, LandlockError> {
     for rule in rules {
         if let (Target::Path(path), false) = (&rule.target, rule.optional) {
-            std::fs::symlink_metadata(path)
-                .map_err(|error| LandlockError::opening(path.clone(), error))?;
+            std::fs::symlink_metadata(path).map_err(|error| rule.opening(error))?;
         }
     }
     Ok(LandlockStatus::default())

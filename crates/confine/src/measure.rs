@@ -1,7 +1,14 @@
 //! How far a process is confined, as measured and not as meant: what the kernel reports after the
 //! last step. One line of text for the status line, read back by the supervisor.
 
+mod missing;
+
 use std::fmt::Write as _;
+
+use crate::memory::Backing;
+
+use missing::row;
+pub use missing::{MISSING, Missing};
 
 /// How much of the confinement is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,88 +37,26 @@ impl Level {
     }
 }
 
-/// A protection that is not there.
+/// Whose network a process is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
-    /// Stable name.
-    pub what: &'static str,
-    /// What that means for the operator.
-    pub meaning: &'static str,
-    /// Safety rests on it: the level is not full without it.
-    pub floor: bool,
+pub enum Network {
+    /// A namespace of its own with nothing in it but a loopback device.
+    Own,
+    /// The one in which it was started.
+    Host,
 }
 
-const fn missing(what: &'static str, floor: bool, meaning: &'static str) -> Missing {
-    Missing {
-        what,
-        meaning,
-        floor,
+impl Network {
+    const ALL: [Network; 2] = [Network::Own, Network::Host];
+
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Network::Own => "own",
+            Network::Host => "host",
+        }
     }
 }
-
-/// All that can be missing.
-pub const MISSING: &[Missing] = &[
-    missing(
-        "landlock",
-        true,
-        "the kernel has no landlock (or it is off): files are guarded by this user's permissions alone",
-    ),
-    missing(
-        "landlock-2",
-        true,
-        "the kernel's landlock is older than ABI 2 (Linux 5.19)",
-    ),
-    missing(
-        "seccomp",
-        true,
-        "the kernel has no system call filter: sockets and programs are not refused",
-    ),
-    missing(
-        "no-new-privs",
-        true,
-        "a set-id program could give privileges back",
-    ),
-    missing(
-        "dumpable",
-        true,
-        "other processes of this user can read its memory",
-    ),
-    missing(
-        "core",
-        true,
-        "a crash may leave a core file with what the process held",
-    ),
-    missing(
-        "proc",
-        true,
-        "/proc is not mounted: what is in force could not be measured",
-    ),
-    missing(
-        "landlock-net",
-        false,
-        "an inherited TCP socket could be pointed elsewhere unless it is locked (needs landlock ABI 4, Linux 6.7)",
-    ),
-    missing(
-        "socket-lock",
-        false,
-        "this kernel wants CAP_NET_ADMIN to nail a handed-over socket to its peer: only the filter and the file rules of the process that gets it keep it from being pointed elsewhere",
-    ),
-    missing(
-        "landlock-scope",
-        false,
-        "abstract sockets of other programs can be reached (needs landlock ABI 6, Linux 6.12) unless the unit has a network namespace of its own",
-    ),
-    missing(
-        "landlock-unix",
-        false,
-        "UNIX sockets are guarded by their permissions alone (needs landlock ABI 9, Linux 7.1)",
-    ),
-    missing(
-        "platform",
-        true,
-        "there is no confinement on this system yet",
-    ),
-];
 
 /// The measured confinement of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,29 +67,51 @@ pub struct Confinement {
     pub landlock_abi: u8,
     /// A system call filter is in force.
     pub seccomp: bool,
+    /// Filter programs in force, whoever set them; 0 also where the kernel does not count.
+    pub filters: u32,
     /// No exec gives privileges.
     pub no_new_privs: bool,
+    /// A capability is left in a set that matters.
+    pub capabilities: bool,
     /// Others of the same user may read the memory.
     pub dumpable: bool,
     /// Bytes of a core file; `u64::MAX` for no limit.
     pub core_limit: u64,
+    /// Variables in the environment.
+    pub variables: u32,
+    /// Descriptors that nobody handed over.
+    pub strays: u32,
+    /// Whose network it is in.
+    pub network: Network,
+    /// What memory keys lie in; `None` for who gets none.
+    pub memory: Option<Backing>,
     /// What is not there, the important first.
     pub missing: Vec<Missing>,
 }
 
-/// What was found; the level and the missing things follow from it.
+/// What was found, and what was asked for; the level and the missing things follow from it.
 #[cfg(any(target_os = "linux", test))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub landlock_abi: u8,
     pub seccomp: bool,
+    pub filters: u32,
     pub no_new_privs: bool,
+    pub capabilities: bool,
     pub dumpable: bool,
     pub core_limit: u64,
+    pub variables: u32,
+    pub strays: u32,
+    pub network: Network,
+    pub memory: Option<Backing>,
+    /// Its ids have their numbers in its user namespace.
+    pub mapped: bool,
     /// The kernel's report was readable.
     pub measured: bool,
     /// Files and calls are to be bounded (not for the supervisor).
     pub filter: bool,
+    /// It is to have a network of its own.
+    pub own_network: bool,
     /// Edges are named sockets: connect is open.
     pub sockets: bool,
     /// Sockets that are handed over can be nailed to their peer; true for who hands over none.
@@ -160,17 +127,25 @@ impl Confinement {
             ..
         } = found;
         let old = |newest: u8| filter && found.sockets && abi < newest;
+        let in_hosts = found.network == Network::Host;
         let absent = [
             ("landlock", filter && abi == 0),
             ("landlock-2", filter && abi == 1),
             ("seccomp", filter && !found.seccomp),
             ("no-new-privs", !found.no_new_privs),
+            ("capabilities", found.capabilities),
             ("dumpable", found.dumpable),
             ("core", found.core_limit != 0),
+            ("environment", found.variables != 0),
+            ("descriptors", found.strays != 0),
+            ("locked-memory", found.memory == Some(Backing::Unlocked)),
             ("proc", !found.measured),
+            ("network-namespace", found.own_network && in_hosts),
+            ("secret-memory", found.memory == Some(Backing::Locked)),
+            ("id-map", !found.mapped),
             ("landlock-net", old(4)),
             ("socket-lock", !found.socket_lock),
-            ("landlock-scope", old(6)),
+            ("landlock-scope", in_hosts && old(6)),
             ("landlock-unix", old(9)),
         ];
         let missing: Vec<Missing> = absent
@@ -189,9 +164,15 @@ impl Confinement {
             level,
             landlock_abi: abi,
             seccomp: found.seccomp,
+            filters: found.filters,
             no_new_privs: found.no_new_privs,
+            capabilities: found.capabilities,
             dumpable: found.dumpable,
             core_limit: found.core_limit,
+            variables: found.variables,
+            strays: found.strays,
+            network: found.network,
+            memory: found.memory,
             missing,
         }
     }
@@ -202,9 +183,15 @@ impl Confinement {
             level: Level::None,
             landlock_abi: 0,
             seccomp: false,
+            filters: 0,
             no_new_privs: false,
+            capabilities: false,
             dumpable: true,
             core_limit,
+            variables: 0,
+            strays: 0,
+            network: Network::Host,
+            memory: None,
             missing: row("platform").copied().into_iter().collect(),
         }
     }
@@ -218,13 +205,19 @@ impl Confinement {
     pub fn to_line(&self) -> String {
         let on = |value: bool| if value { "on" } else { "off" };
         let mut line = format!(
-            "level={} landlock={} seccomp={} nnp={} dumpable={} core={}",
+            "level={} landlock={} seccomp={} filters={} nnp={} caps={} dumpable={} core={} env={} strays={} net={} memory={}",
             self.level.as_str(),
             self.landlock_abi,
             on(self.seccomp),
+            self.filters,
             on(self.no_new_privs),
+            on(self.capabilities),
             on(self.dumpable),
             self.core_limit,
+            self.variables,
+            self.strays,
+            self.network.as_str(),
+            self.memory.map_or("none", Backing::as_str),
         );
         let names: Vec<&str> = self.missing.iter().map(|missing| missing.what).collect();
         if !names.is_empty() {
@@ -245,7 +238,7 @@ impl Confinement {
             "off" => Some(false),
             _ => None,
         };
-        let level = value("level")?;
+        let (level, network, memory) = (value("level")?, value("net")?, value("memory")?);
         let missing = match value("missing") {
             Some(names) => names
                 .split(',')
@@ -259,16 +252,27 @@ impl Confinement {
                 .find(|known| known.as_str() == level)?,
             landlock_abi: value("landlock")?.parse().ok()?,
             seccomp: switch("seccomp")?,
+            filters: value("filters")?.parse().ok()?,
             no_new_privs: switch("nnp")?,
+            capabilities: switch("caps")?,
             dumpable: switch("dumpable")?,
             core_limit: value("core")?.parse().ok()?,
+            variables: value("env")?.parse().ok()?,
+            strays: value("strays")?.parse().ok()?,
+            network: Network::ALL
+                .into_iter()
+                .find(|known| known.as_str() == network)?,
+            memory: match memory {
+                "none" => None,
+                kind => Some(
+                    Backing::ALL
+                        .into_iter()
+                        .find(|known| known.as_str() == kind)?,
+                ),
+            },
             missing,
         })
     }
-}
-
-fn row(what: &str) -> Option<&'static Missing> {
-    MISSING.iter().find(|missing| missing.what == what)
 }
 
 #[cfg(test)]

@@ -22,6 +22,14 @@ pub enum Backing {
 }
 
 impl Backing {
+    pub(crate) const ALL: [Backing; 3] = [Backing::Secret, Backing::Locked, Backing::Unlocked];
+
+    /// What a secret would get now, found by asking for a page.
+    pub fn of_this_process() -> Self {
+        LockedBytes::from_zeroizing(Zeroizing::new(vec![0]))
+            .map_or(Backing::Unlocked, |page| page.kind())
+    }
+
     /// One word for the status line.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,14 +99,19 @@ impl LockedBytes {
     }
 }
 
+impl LockedBytes {
+    fn wipe(&mut self) {
+        // SAFETY: the whole mapping is writable and ours, and nobody else refers to it.
+        unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.mapped) }.zeroize();
+    }
+}
+
 impl Drop for LockedBytes {
     fn drop(&mut self) {
-        // SAFETY: the whole mapping is writable and ours; it ends with this function.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.address.as_ptr(), self.mapped).zeroize();
-            // A failure leaves wiped pages mapped, which harms nobody.
-            let _ = munmap(self.address.as_ptr().cast(), self.mapped);
-        }
+        self.wipe();
+        // SAFETY: the mapping is ours and ends with its owner. A failure leaves wiped pages mapped,
+        // which harms nobody.
+        let _ = unsafe { munmap(self.address.as_ptr().cast(), self.mapped) };
     }
 }
 
@@ -203,6 +216,72 @@ mod tests {
             in_child(|| locked(b"a canary").expose(|seen| i32::from(seen == b"a canary"))).exit(),
             1
         );
+    }
+
+    /// The kind that a secret gets in a child whose kernel answers these calls with an error.
+    #[cfg(target_os = "linux")]
+    fn kind_without(calls: &[(i64, i32)]) -> Option<Backing> {
+        let status = in_child(|| {
+            crate::test_child::without(calls);
+            let secret = locked(b"key");
+            assert!(secret.expose(|seen| seen == b"key"));
+            assert_eq!(secret.kind(), Backing::of_this_process());
+            Backing::ALL
+                .iter()
+                .position(|kind| *kind == secret.kind())
+                .map_or(9, |index| i32::try_from(index).unwrap())
+        });
+        Backing::ALL
+            .get(usize::try_from(status.exit()).unwrap())
+            .copied()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn each_kernel_gives_the_best_memory_that_it_has() {
+        let (secret, lock) = (libc::SYS_memfd_secret, libc::SYS_mlock);
+        let here = kind_without(&[]);
+        assert_ne!(here, Some(Backing::Unlocked));
+        let old = [(secret, libc::ENOSYS)];
+        assert_eq!(kind_without(&old), Some(Backing::Locked));
+        let small = [(secret, libc::ENOSYS), (lock, libc::ENOMEM)];
+        assert_eq!(kind_without(&small), Some(Backing::Unlocked));
+        // Where there is the best, nothing is locked by hand.
+        if here == Some(Backing::Secret) {
+            assert_eq!(kind_without(&[(lock, libc::EPERM)]), here);
+        }
+    }
+
+    #[test]
+    fn what_is_wiped_is_wiped_to_the_last_byte_of_its_pages() {
+        let mut secret = locked(&[7; 5000]);
+        assert!(secret.expose(|seen| seen.iter().all(|byte| *byte == 7)));
+        secret.wipe();
+        assert!(secret.expose(|seen| seen.iter().all(|byte| *byte == 0)));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_secret_is_wiped_when_it_is_released() {
+        let secret = locked(b"a canary");
+        if secret.kind() != Backing::Secret {
+            // Only shared pages can be looked at after their owner has gone.
+            return;
+        }
+        let length = secret.mapped;
+        // SAFETY: an old length of 0 maps the same shared pages a second time, at an address of the
+        // kernel's choice; the new mapping is read below and stays to the end of the test.
+        let alias = unsafe {
+            let old = secret.address.as_ptr().cast::<libc::c_void>();
+            libc::mremap(old, 0, length, libc::MREMAP_MAYMOVE)
+        };
+        assert_ne!(alias, libc::MAP_FAILED);
+        // SAFETY: `length` bytes are mapped there, and read through a volatile pointer since their
+        // owner changes them.
+        let seen = |index: usize| unsafe { alias.cast::<u8>().add(index).read_volatile() };
+        assert_eq!((0..8).map(seen).collect::<Vec<u8>>(), b"a canary");
+        drop(secret);
+        assert!((0..length).all(|index| seen(index) == 0));
     }
 
     #[cfg(target_os = "linux")]

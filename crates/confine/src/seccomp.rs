@@ -5,6 +5,8 @@
 
 pub use crate::profile::Mode;
 
+#[cfg(feature = "drop-row")]
+pub use drop_row::name as row_name;
 #[cfg(target_os = "linux")]
 pub use linux::{Compiled, apply, compile};
 
@@ -27,6 +29,9 @@ pub enum SeccompError {
     Incomplete(String),
 }
 
+#[cfg(feature = "drop-row")]
+mod drop_row;
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::BTreeMap;
@@ -37,7 +42,7 @@ mod linux {
     };
 
     use super::{Mode, SeccompError};
-    use crate::profile::{Condition, Profile, Row, Value};
+    use crate::profile::{Arch, Condition, Profile, Row, Value};
 
     /// Programs ready for [`apply`], in their order.
     #[derive(Debug)]
@@ -45,20 +50,43 @@ mod linux {
         programs: Vec<BpfProgram>,
     }
 
+    #[cfg(test)]
+    impl Compiled {
+        pub(super) fn programs(&self) -> &[BpfProgram] {
+            &self.programs
+        }
+    }
+
     /// Compiles the filter of a profile for the process that calls.
     ///
     /// # Errors
     /// [`SeccompError::Compile`]; the tests compile every profile in every mode.
     pub fn compile(profile: &Profile, mode: Mode) -> Result<Compiled, SeccompError> {
+        let arch = Arch::own().ok_or_else(|| SeccompError::Compile {
+            profile: profile.name,
+            reason: format!("there are no tables for {}", std::env::consts::ARCH),
+        })?;
+        compile_for(profile, mode, arch)
+    }
+
+    /// The same for any architecture.
+    pub(super) fn compile_for(
+        profile: &Profile,
+        mode: Mode,
+        arch: Arch,
+    ) -> Result<Compiled, SeccompError> {
         let failed = |error: &dyn ToString| SeccompError::Compile {
             profile: profile.name,
             reason: error.to_string(),
         };
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| failed(&error))?;
+        let target = match arch {
+            Arch::X86_64 => TargetArch::x86_64,
+            Arch::Aarch64 => TargetArch::aarch64,
+        };
         let program = |rows: &mut dyn Iterator<Item = &Row>, matched, other| {
-            let rules = rules(rows).map_err(|error| failed(&error))?;
-            let filter =
-                SeccompFilter::new(rules, other, matched, arch).map_err(|error| failed(&error))?;
+            let rules = rules(rows, arch).map_err(|error| failed(&error))?;
+            let filter = SeccompFilter::new(rules, other, matched, target)
+                .map_err(|error| failed(&error))?;
             BpfProgram::try_from(filter).map_err(|error| failed(&error))
         };
         let mut errnos: Vec<i32> = profile.rows(mode).filter_map(|row| row.errno).collect();
@@ -72,7 +100,10 @@ mod linux {
         }
         // Last, since it lets no further program through. It lets pass what the others answer:
         // exactly the same rows, so nothing passes all of them.
-        let mut all = profile.rows(mode);
+        let all = profile.rows(mode);
+        #[cfg(feature = "drop-row")]
+        let all = all.filter(super::drop_row::kept(profile));
+        let mut all = all;
         programs.push(program(
             &mut all,
             SeccompAction::Allow,
@@ -113,17 +144,20 @@ mod linux {
     type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
     /// The rows by call; a call with a row without conditions needs no other row.
-    fn rules(rows: &mut dyn Iterator<Item = &Row>) -> seccompiler::Result<Rules> {
+    fn rules(rows: &mut dyn Iterator<Item = &Row>, arch: Arch) -> seccompiler::Result<Rules> {
         let mut rules = Rules::new();
         let mut always = Vec::new();
         for row in rows {
+            let Some(number) = row.numbers.on(arch) else {
+                continue;
+            };
             if row.conditions.is_empty() {
-                always.push(row.number);
+                always.push(number);
                 continue;
             }
             let conditions: Result<Vec<_>, _> = row.conditions.iter().map(condition).collect();
             rules
-                .entry(row.number)
+                .entry(number)
                 .or_default()
                 .push(SeccompRule::new(conditions?)?);
         }
@@ -151,6 +185,12 @@ mod linux {
     }
 }
 
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod expect;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod programs;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;

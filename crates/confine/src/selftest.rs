@@ -1,14 +1,19 @@
-//! Tries what must be forbidden, once the confinement is in force: a file outside the rules, sockets
-//! of other families, another program, executable memory. Whatever works is a reason not to start.
+//! Tries what must be forbidden, once the confinement is in force: a way out of an empty network, a
+//! file outside the rules, sockets of other families, another program, executable memory. Whatever
+//! works is a reason not to start.
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use crate::landlock::FileRule;
 
 /// Files that every system lets everybody read.
 const CANDIDATES: &[&str] = &["/etc/passwd", "/etc/group", "/proc/self/status", "/"];
+
+/// Stands for the rest of the world.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// What is tried, chosen while it still works.
 #[derive(Debug, Default)]
@@ -32,6 +37,23 @@ pub fn forbidden_path(rules: &[FileRule]) -> Option<PathBuf> {
             let real = std::fs::canonicalize(candidate).unwrap_or_else(|_| candidate.clone());
             !covered.iter().any(|path| real.starts_with(path)) && File::open(candidate).is_ok()
         })
+}
+
+/// Tries to find a way out of a network that is to be empty, while there are sockets: to itself, where
+/// the loopback is to be down, and to an address that no network has for its own (RFC 5737). Nothing is
+/// sent. Names what worked; must be empty.
+pub fn network(loopback: bool) -> Vec<String> {
+    let tried = [(Ipv4Addr::LOCALHOST, loopback), (ELSEWHERE, true)];
+    tried
+        .into_iter()
+        .filter(|(address, tried)| *tried && has_route(*address))
+        .map(|(address, _)| format!("a route to {address}"))
+        .collect()
+}
+
+fn has_route(address: Ipv4Addr) -> bool {
+    // The discard port. A socket that cannot even be made has no route.
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).is_ok_and(|s| s.connect((address, 9)).is_ok())
 }
 
 /// Tries everything in the plan and names what worked; must be empty.
@@ -104,6 +126,12 @@ mod tests {
         let worked = run(&plan);
         assert_eq!(worked.len(), 5, "{worked:?}");
         assert_eq!(run(&Plan::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_network_with_a_loopback_is_not_taken_for_an_empty_one() {
+        assert!(network(true).contains(&"a route to 127.0.0.1".to_owned()));
+        assert!(!network(false).contains(&"a route to 127.0.0.1".to_owned()));
     }
 
     #[test]

@@ -24,6 +24,39 @@ impl Ended {
     }
 }
 
+/// Makes calls answer an error, as a kernel or container without the feature does, for this child. A
+/// list of a call's number and its error; the last rows may be about the calls that filter.
+#[cfg(target_os = "linux")]
+pub(crate) fn without(calls: &[(i64, i32)]) {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    for (number, errno) in calls {
+        let filter = SeccompFilter::new(
+            std::collections::BTreeMap::from([(*number, Vec::new())]),
+            SeccompAction::Allow,
+            SeccompAction::Errno(errno.unsigned_abs()),
+            std::env::consts::ARCH.try_into().unwrap(),
+        );
+        seccompiler::apply_filter(&BpfProgram::try_from(filter.unwrap()).unwrap()).unwrap();
+    }
+}
+
+/// Makes the child what a started process is: an ordinary user (the tests' own if that is one), as
+/// dumpable as after an exec, without a variable, and without anything inherited that would survive an
+/// exec (cargo passes its job server on).
+#[cfg(target_os = "linux")]
+pub(crate) fn as_started() {
+    use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
+    if geteuid().is_root() {
+        crate::process::drop_to(61_234, 61_235).unwrap();
+    }
+    set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+    crate::process::env_wipe();
+    for raw in crate::fd::open_numbers().unwrap() {
+        // SAFETY: the borrow ends with this call; a number that is closed by now answers EBADF.
+        let _closed = crate::fd::set_cloexec(unsafe { std::os::fd::BorrowedFd::borrow_raw(raw) });
+    }
+}
+
 /// The status of a child whose closure panicked.
 pub(crate) const PANICKED: i32 = 101;
 

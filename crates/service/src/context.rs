@@ -30,6 +30,8 @@ pub use grpc::serve_socket;
 
 /// Time between two signs of life.
 const WATCHDOG: Duration = Duration::from_secs(10);
+/// How the kernel shows an id that a user namespace has no number for.
+const NOBODY: u32 = 65_534;
 
 /// A listening socket of the front door.
 pub struct Listener {
@@ -251,14 +253,15 @@ impl Context {
             .take();
         let mut incoming = taken.ok_or("this process serves its edges already")?;
         let shutdown = self.shutdown();
-        let one_user = matches!(self.0.peers, Peers::Handed(_));
+        let apart = self.0.confinement.contains(" net=own");
+        let users = matches!(self.0.peers, Peers::Handed(_)).then(|| own_users(apart));
         loop {
             tokio::select! {
                 () = shutdown.wait() => return Ok(()),
                 arrival = incoming.recv() => match arrival {
                     Some(Incoming::Stream(role, stream)) => each(role, adopt(stream)?),
                     Some(Incoming::Socket(role, socket)) => {
-                        tokio::spawn(accept_from(role, socket, one_user, each.clone()));
+                        tokio::spawn(accept_from(role, socket, users, each.clone()));
                     }
                     None => return Ok(()),
                 },
@@ -277,7 +280,7 @@ fn adopt(stream: StdStream) -> io::Result<UnixStream> {
 async fn accept_from(
     role: Role,
     socket: StdListener,
-    one_user: bool,
+    users: Option<[u32; 3]>,
     each: impl Fn(Role, UnixStream),
 ) {
     let bound = socket
@@ -292,7 +295,7 @@ async fn accept_from(
     };
     loop {
         match socket.accept().await {
-            Ok((stream, _)) if one_user && !is_own_user(&stream) => {
+            Ok((stream, _)) if users.is_some_and(|users| !is_one_of(&stream, users)) => {
                 warn!(client = %role, "refused a connection of another user");
             }
             Ok((stream, _)) => each(role.clone(), stream),
@@ -305,11 +308,17 @@ async fn accept_from(
     }
 }
 
-fn is_own_user(stream: &UnixStream) -> bool {
+/// This user, and root. `apart`: in a user namespace of its own root is shown as nobody, as everybody
+/// else is; then the permissions of the socket and its directory keep the others out alone.
+fn own_users(apart: bool) -> [u32; 3] {
     let own = rustix::process::geteuid().as_raw();
+    [own, 0, if apart { NOBODY } else { own }]
+}
+
+fn is_one_of(stream: &UnixStream, users: [u32; 3]) -> bool {
     stream
         .peer_cred()
-        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+        .is_ok_and(|peer| users.contains(&peer.uid()))
 }
 
 async fn watchdog(notifier: Notifier) {

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_file_that_was_gone_is_worth_another_start_and_no_confinement_is_not() {
         let gone = LandlockError::Missing {
-            path: "/gone".into(),
+            rule: "/gone".into(),
         };
         let error = StartError::confinement(ConfineError::Files(gone));
         assert_eq!(error.code(), 1);

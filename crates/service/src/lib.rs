@@ -16,6 +16,7 @@ mod frames;
 mod inherit;
 pub mod log;
 mod notify;
+mod places;
 mod rate;
 mod run;
 mod source;
@@ -25,7 +26,7 @@ pub mod testing;
 #[cfg(feature = "grpc")]
 mod watch_config;
 
-pub use confinement::confinement_json;
+pub use confinement::{Gap, confinement_json, gaps, shortfall};
 #[cfg(feature = "grpc")]
 pub use context::serve_socket;
 pub use context::{Context, Listener, Shutdown};
@@ -34,6 +35,7 @@ pub use edge::{Caller, Edge, Handover, Router, caller, serve_stream};
 pub use error::{ServeError, StartError};
 pub use frames::{FrameClient, FrameConnection, FrameError, FrameMessage};
 pub use notify::Notifier;
+pub use places::config_folders;
 pub use run::run;
 pub use start::{Start, own_directory};
 #[cfg(feature = "grpc")]

@@ -2,7 +2,7 @@
 //!
 //! 1. name the inherited descriptors, close the rest, connect the notify socket
 //! 2. check identity, capabilities and environment
-//! 3. open files and directories (`prepare`)
+//! 3. make the profile's directories, open files (`prepare`)
 //! 4. limits, not dumpable, no new privileges
 //! 5. landlock
 //! 6. seccomp
@@ -14,22 +14,19 @@
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_confine::measure::Confinement;
-use clawdbot_confine::seccomp::Mode;
 use clawdbot_confine::{process, profile};
 use clawdbot_proto::edges::EDGES;
 use rustix::fs::{AtFlags, unlinkat};
 use tracing::{error, info};
 
-use crate::inherit::{self, Way};
-use crate::{Context, ServeError, Start, StartError, log};
+use crate::inherit;
+use crate::{Context, ServeError, Start, StartError, log, shortfall};
 
 /// How long work that is left may go on after `serve` has returned.
 const LAST_WORK: Duration = Duration::from_millis(500);
@@ -74,8 +71,6 @@ struct Tidy {
 impl Tidy {
     fn take(start: &mut Start) -> Option<Self> {
         let run = start.take_file("run")?;
-        let path = PathBuf::from(&start.setup().state_dir).join("run");
-        start.allow(FileRule::path(&path, Access::RemoveFiles));
         Some(Self {
             run,
             orphaned: Arc::clone(&start.inherited.orphaned),
@@ -106,22 +101,15 @@ fn start<P>(
     log::start(inherited.role.as_str());
     log::set_level(&inherited.setup.log_level);
 
-    let in_system_mode = matches!(inherited.way, Way::Sockets(_));
     process::assert_identity().map_err(|e| StartError::config(e.to_string()))?;
-    let mut start = Start::new(inherited);
+    let profile = profile(program)
+        .ok_or_else(|| StartError::config(format!("there is no confinement profile {program}")))?;
+    let mut start = Start::new(inherited, profile);
     let tidy = Tidy::take(&mut start);
-    let outcome = prepare(&mut start).and_then(|prepared| {
-        if let Way::Sockets(directory) = &start.inherited.way {
-            let rule = FileRule::path(directory, Access::Connect).if_present();
-            start.allow(rule);
-        }
-        let mode = if in_system_mode {
-            Mode::System
-        } else {
-            Mode::Single
-        };
-        Ok((prepared, confine(program, mode, &mut start)?))
-    });
+    let outcome = start
+        .make_directories()
+        .and_then(|()| prepare(&mut start))
+        .and_then(|prepared| Ok((prepared, confine(&start)?)));
     match outcome {
         Ok((prepared, confinement)) => Ok(Started {
             prepared,
@@ -136,17 +124,13 @@ fn start<P>(
     }
 }
 
-fn confine(program: &str, mode: Mode, start: &mut Start) -> Result<Confinement, StartError> {
-    let profile = profile(program)
-        .ok_or_else(|| StartError::config(format!("there is no confinement profile {program}")))?;
-    let rules = std::mem::take(&mut start.rules);
-    let confinement =
-        clawdbot_confine::confine(profile, mode, &rules).map_err(StartError::confinement)?;
+fn confine(start: &Start) -> Result<Confinement, StartError> {
+    let rules = start.rules()?;
+    let confinement = clawdbot_confine::confine(start.profile, start.mode, &rules)
+        .map_err(StartError::confinement)?;
     if start.setup().sandbox_require == "full" && !confinement.is_full() {
-        return Err(StartError::config(format!(
-            "sandbox.require is \"full\", but this kernel gives less: {}",
-            confinement.to_line()
-        )));
+        let (message, remedy) = shortfall(start.role().as_str(), &confinement.to_line());
+        return Err(StartError::config(format!("{message}; {remedy}")));
     }
     Ok(confinement)
 }

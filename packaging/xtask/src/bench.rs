@@ -3,26 +3,23 @@
 use std::process::Stdio;
 
 use crate::cargo;
+use crate::marks::Part;
 use crate::stage::Stage;
 use crate::{Done, orphans};
 
 /// The package and the program that measures.
 const PACKAGE: &str = "clawdbot-tests";
 const PROGRAM: &str = "clawdbot-bench";
-/// The page, and the marks around what is written into it.
-const PAGE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- written by cargo xtask bench --write -->\n";
-const END: &str = "<!-- end -->\n";
+const PART: Part = Part {
+    page: "docs/performance.md",
+    command: "cargo xtask bench --write",
+};
 
 pub fn run(quick: bool, write: bool) -> Done {
     let table = table(quick)?;
     print!("{table}");
     if write {
-        let path = cargo::root().join(PAGE);
-        let page = std::fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
-        let page = replaced(&page, &table)
-            .ok_or_else(|| format!("{PAGE}: the marks around the table are missing"))?;
-        std::fs::write(&path, page).map_err(|error| format!("{PAGE}: {error}"))?;
+        PART.write(&table)?;
     }
     Ok(0)
 }
@@ -57,27 +54,5 @@ pub fn table(quick: bool) -> Result<String, String> {
             "{} (process {}) was still running afterwards",
             orphan.name, orphan.pid
         )),
-    }
-}
-
-/// The page with `table` between its marks.
-fn replaced(page: &str, table: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}{table}{END}{after}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_between_the_marks_is_replaced() {
-        let page = format!("# Title\n{BEGIN}old\n{END}\nrest\n");
-        assert_eq!(
-            replaced(&page, "new\n").unwrap(),
-            format!("# Title\n{BEGIN}new\n{END}\nrest\n")
-        );
-        assert_eq!(replaced("no marks", "new"), None);
     }
 }

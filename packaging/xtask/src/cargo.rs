@@ -69,7 +69,18 @@ pub struct Built {
 /// # Errors
 /// When something does not compile; cargo has said what.
 pub fn build(arguments: &[&str]) -> Result<Vec<Built>, String> {
+    build_in(None, arguments)
+}
+
+/// The same, in a target folder of its own.
+///
+/// # Errors
+/// When something does not compile; cargo has said what.
+pub fn build_in(folder: Option<&Path>, arguments: &[&str]) -> Result<Vec<Built>, String> {
     let mut command = command();
+    if let Some(folder) = folder {
+        command.env("CARGO_TARGET_DIR", folder);
+    }
     command.arg("build").args(arguments);
     built_by(command)
 }
@@ -98,7 +109,7 @@ fn understand(line: &str) -> Option<Built> {
         return None;
     }
     let kind = match message["target"]["kind"][0].as_str()? {
-        "bin" => Kind::Program,
+        "bin" | "example" => Kind::Program,
         "test" => Kind::Test,
         "lib" | "proc-macro" => Kind::Library,
         _ => return None,
@@ -146,10 +157,10 @@ pub fn product() -> Result<Vec<String>, String> {
 ///
 /// # Errors
 /// When cargo does not answer.
-pub fn target_directory() -> Result<PathBuf, String> {
+pub fn target() -> Result<PathBuf, String> {
     let answer = metadata()?;
-    let folder = answer["target_directory"].as_str();
-    folder
+    let place = answer["target_directory"].as_str();
+    place
         .map(PathBuf::from)
         .ok_or_else(|| "cargo metadata names no target directory".into())
 }

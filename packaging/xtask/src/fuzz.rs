@@ -98,7 +98,7 @@ pub fn outcome() -> Result<Outcome, String> {
 fn table(options: &Options) -> Result<Vec<Row>, String> {
     let corpus = cargo::root().join("tests/fuzz/corpus");
     let names = chosen(&corpus, &options.names)?;
-    let target = cargo::target_directory()?.join("fuzz");
+    let target = cargo::target()?.join("fuzz");
     let work = Work {
         program: build(&target)?,
         corpus,

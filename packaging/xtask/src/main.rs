@@ -6,7 +6,10 @@ mod bench;
 mod budget;
 mod cargo;
 mod docs;
+mod escape;
 mod fuzz;
+mod marks;
+mod minimal;
 mod orphans;
 mod outcome;
 mod peers;
@@ -30,8 +33,15 @@ usage: cargo xtask COMMAND
   fuzz [TARGET…] [--seconds N] [--jobs N] [--keep]
                            looks for bytes that break a parser's promise, 60 s for each target, two at a time;
                            --keep makes seeds of what reached new code
+  escape [--root]          tries in each process's real confinement whatever a hijacked one would, and prints the
+                           matrices of what came of it; --root: as root, also what only root can try
+  minimal [--profile NAME] [--from ROW] [ROW…]
+                           leaves out each row of the system call filters in turn, or those whose name contains a ROW,
+                           and lists those whose loss no test notices; --profile: in one profile only; --from: goes on
+                           with the first such row, with the results of an earlier run for those before it
   peers                    installs the foreign programs that --full needs, and prints where (as root)
-  budget                   counts what the processes of the trusted base consist of, and holds it against the limits";
+  budget [--write]         counts what the processes of the trusted base consist of, and holds it against the limits and
+                           against what the README shows; --write puts it there";
 
 /// What a command ends with: its exit status, or a sentence about what stopped it.
 type Done = Result<u8, String>;
@@ -65,7 +75,14 @@ fn run(arguments: &[String]) -> Done {
         },
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
-        ["budget"] => budget::run(),
+        ["budget"] => budget::run(false),
+        ["budget", "--write"] => budget::run(true),
+        ["escape"] => escape::run(false),
+        ["escape", "--root"] => escape::run(true),
+        ["minimal", rest @ ..] => match minimal::Options::read(rest) {
+            Some(options) => minimal::run(&options),
+            None => usage(),
+        },
         ["peers"] => peers::install().map(|place| {
             println!("{}", place.display());
             0

@@ -9,7 +9,7 @@ pub struct Orphan {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{adopt, end};
+pub use linux::{adopt, end, kill};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -40,14 +40,15 @@ mod linux {
             }
             if Instant::now() >= deadline {
                 // A killed one may leave children of its own.
-                kill_all();
+                kill();
                 return left;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    fn kill_all() {
+    /// Kills the orphans at once.
+    pub fn kill() {
         loop {
             let left = living_children();
             if left.is_empty() {
@@ -107,6 +108,9 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 pub fn adopt() {}
+
+#[cfg(not(target_os = "linux"))]
+pub fn kill() {}
 
 #[cfg(not(target_os = "linux"))]
 pub fn end() -> Vec<Orphan> {

@@ -139,7 +139,7 @@ impl Stage {
     /// key and no configuration, gets into a test.
     pub fn command(&self, built: &Built, as_root: bool) -> Command {
         let mut command = Command::new(self.program(built));
-        let own = self.folder.join(if as_root { "root" } else { "user" });
+        let own = self.own(as_root);
         let package = self.folder.join("src").join(
             built
                 .folder
@@ -164,7 +164,8 @@ impl Stage {
         }
         command
             .env("HOME", own.join("home"))
-            .env("TMPDIR", own.join("tmp"));
+            .env("TMPDIR", own.join("tmp"))
+            .env("CLAWDBOT_MATRIX", self.matrix_path(built, as_root));
         let programs = self.folder.join("bin");
         for name in &self.names {
             command.env(format!("CARGO_BIN_EXE_{name}"), programs.join(name));
@@ -177,6 +178,21 @@ impl Stage {
             self.as_tester(&mut command);
         }
         command
+    }
+
+    fn own(&self, as_root: bool) -> PathBuf {
+        self.folder.join(if as_root { "root" } else { "user" })
+    }
+
+    fn matrix_path(&self, built: &Built, as_root: bool) -> PathBuf {
+        let name = format!("matrix-{}", built.target);
+        self.own(as_root).join("tmp").join(name)
+    }
+
+    /// What a program wrote to be shown at the end of the run.
+    pub fn matrix(&self, built: &Built, as_root: bool) -> Option<String> {
+        let text = fs::read(self.matrix_path(built, as_root)).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
     }
 
     fn as_tester(&self, command: &mut Command) {

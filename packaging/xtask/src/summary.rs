@@ -14,6 +14,7 @@ pub struct Summary {
     passed: usize,
     failed: Vec<(String, Failure)>,
     skipped: Vec<(String, Skip)>,
+    matrices: Vec<(String, String)>,
     terminal: bool,
     began: Instant,
 }
@@ -25,6 +26,7 @@ impl Summary {
             passed: 0,
             failed: Vec::new(),
             skipped: Vec::new(),
+            matrices: Vec::new(),
             terminal,
             began: Instant::now(),
         }
@@ -59,6 +61,11 @@ impl Summary {
                 .into_iter()
                 .map(|skip| (label.to_owned(), skip)),
         );
+    }
+
+    /// A table to be shown before the results.
+    pub fn matrix(&mut self, label: &str, text: String) {
+        self.matrices.push((label.to_owned(), text));
     }
 
     /// Something that was not begun.
@@ -123,6 +130,9 @@ impl Summary {
 
     /// Shows the rest. The exit status.
     pub fn close(self) -> u8 {
+        for (label, text) in &self.matrices {
+            println!("\n{label}\n\n{}", text.trim_end());
+        }
         for (label, failure) in &self.failed {
             println!(
                 "\n{}\n{}",

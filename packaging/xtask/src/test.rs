@@ -38,10 +38,9 @@ pub fn run(options: &Options) -> Done {
     let peers = options.full.then(|| foreign(&mut summary)).flatten();
     let stage = Stage::new(&built, peers)?;
     for program in built.iter().filter(|program| program.harness) {
-        let as_root = program.kind == Kind::Test && program.target.starts_with(NEEDS_ROOT);
-        match as_root && !options.full {
+        match as_root(program) && !options.full {
             true => skip_root(&mut summary, program, options),
-            false => run_program(&mut summary, &stage, program, as_root, options),
+            false => run_program(&mut summary, &stage, program, options.filter.as_deref()),
         }
     }
     drop(stage);
@@ -54,6 +53,10 @@ pub fn run(options: &Options) -> Done {
         summary.forbid_skips();
     }
     Ok(summary.close())
+}
+
+fn as_root(built: &Built) -> bool {
+    built.kind == Kind::Test && built.target.starts_with(NEEDS_ROOT)
 }
 
 fn label(built: &Built) -> String {
@@ -81,19 +84,48 @@ fn skip_root(summary: &mut Summary, built: &Built, options: &Options) {
     }
 }
 
-fn run_program(
-    summary: &mut Summary,
-    stage: &Stage,
-    built: &Built,
-    as_root: bool,
-    options: &Options,
-) {
-    let label = label(built);
+/// Runs a test program, or what fits the filter in it.
+pub fn run_program(summary: &mut Summary, stage: &Stage, built: &Built, filter: Option<&str>) {
+    let (label, as_root) = (label(built), as_root(built));
     let mut command = stage.command(built, as_root);
     command
         .arg("--show-output")
-        .args(filter_within(&label, options.filter.as_deref()));
+        .args(filter_within(&label, filter));
     measured(summary, &label, &mut command, &stage.log());
+    if let Some(matrix) = stage.matrix(built, as_root) {
+        summary.matrix(&label, matrix);
+    }
+}
+
+/// Runs a test program until one of its tests fails; which test, and what it says.
+///
+/// # Errors
+/// When the program cannot be run.
+pub fn first_failure(stage: &Stage, built: &Built) -> Result<Option<String>, String> {
+    let mut command = stage.command(built, as_root(built));
+    command.args(["--nocapture", "--test-threads=2"]);
+    let log = stage.log();
+    let failed = |text: &str| text.contains(" ... FAILED") || text.contains("test result: FAILED");
+    let ended = finish_unless(&mut command, &log, failed);
+    orphans::kill();
+    let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+    match ended {
+        Ok(status) if status.success() => Ok(None),
+        Ok(status) => Ok(Some(
+            first_words(&text).unwrap_or_else(|| format!("ended with {status}")),
+        )),
+        Err(error) => Ok(Some(error)),
+    }
+}
+
+/// What the first test to fail says: the line after `thread 'NAME' (1) panicked at FILE:LINE:`.
+fn first_words(text: &str) -> Option<String> {
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.contains("panicked at "));
+    let name = lines.next()?.split('\'').nth(1)?;
+    let why: String = lines.next()?.chars().take(200).collect();
+    Some(format!("{name}: {why}"))
 }
 
 /// Runs one command to its end, reads what it said and makes sure that nothing of it is left.
@@ -132,6 +164,15 @@ fn measured(summary: &mut Summary, label: &str, command: &mut Command, log: &std
 
 /// Output goes to a file: a pipe would stay open as long as any process holds its end.
 fn finish(command: &mut Command, log: &std::path::Path) -> Result<ExitStatus, String> {
+    finish_unless(command, log, |_| false)
+}
+
+/// The same, but ends the command as soon as something holds of its output.
+fn finish_unless(
+    command: &mut Command,
+    log: &std::path::Path,
+    enough: impl Fn(&str) -> bool,
+) -> Result<ExitStatus, String> {
     let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
     let second = file.try_clone().map_err(|error| error.to_string())?;
     let mut child = command
@@ -144,7 +185,13 @@ fn finish(command: &mut Command, log: &std::path::Path) -> Result<ExitStatus, St
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status),
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Ok(None) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+                let said = std::fs::read(log).unwrap_or_default();
+                if enough(&String::from_utf8_lossy(&said)) {
+                    let _ended_meanwhile = child.kill();
+                }
+            }
             Ok(None) => {
                 let _killed = child.kill();
                 let _reaped = child.wait();

@@ -1,12 +1,10 @@
-//! How the agent process begins and ends. Before the confinement it makes its folders and reads the index of its sessions;
-//! its workspaces are the only places outside the state directory that it may read later.
+//! How the agent process begins and ends. Before the confinement it makes its workspaces and reads the index of its sessions;
+//! they are the only places outside the state directory that it may read later.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clawdbot_confine::landlock::{Access, FileRule};
-use clawdbot_identity::{Class, DEFAULT_WORKSPACE, workspace};
-use clawdbot_proto::v1::Setup;
+use clawdbot_identity::Class;
 use clawdbot_proto::v1::agent_server::AgentServer;
 use clawdbot_service::{Context, Router, ServeError, Start, StartError};
 use tracing::warn;
@@ -29,7 +27,7 @@ pub struct Prepared {
     workspaces: Vec<PathBuf>,
 }
 
-/// Opens the state of the class and permits its workspaces for reading.
+/// Opens the state of the class and makes its workspaces, which it may read.
 ///
 /// # Errors
 /// When a folder cannot be made or read, or the process is started as something else than an agent.
@@ -38,34 +36,25 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     let class = class
         .ok_or_else(|| StartError::config("start this program as agent main or agent guest"))?;
     let folder = start.state(&format!("sessions/{class}"))?;
-    start.state(&format!("agents/{class}"))?;
     let index =
         Index::load(&folder).map_err(|error| StartError::io("cannot read the sessions", &error))?;
-    let workspaces = workspaces(start.setup(), class);
-    for folder in &workspaces {
-        match make_folder(folder) {
-            Ok(()) => start.allow(FileRule::path(folder, Access::ReadDir)),
-            Err(error) => warn!(
+    let workspaces = start.workspaces().to_vec();
+    start.keep_workspaces(|folder| match make_folder(folder) {
+        Ok(()) => true,
+        Err(error) => {
+            warn!(
                 folder = %folder.display(), %error,
                 "there is no workspace, so its files are not in the prompt; make the folder and start again"
-            ),
+            );
+            false
         }
-    }
+    });
     Ok(Prepared {
         class,
         folder,
         index,
         workspaces,
     })
-}
-
-/// The folders that whoever started the process names, or the default.
-fn workspaces(setup: &Setup, class: Class) -> Vec<PathBuf> {
-    let named: Vec<PathBuf> = setup.workspaces.iter().map(PathBuf::from).collect();
-    if named.is_empty() {
-        return vec![workspace(DEFAULT_WORKSPACE, &setup.home_dir, class).into()];
-    }
-    named
 }
 
 /// Answers the gateway until the process should end.

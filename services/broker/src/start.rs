@@ -4,13 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_secrets::environment::MAX_BLOB;
 use clawdbot_secrets::{Environment, EnvironmentError};
-use clawdbot_service::{Context, ServeError, Start, StartError, own_directory};
+use clawdbot_service::{Context, ServeError, Start, StartError};
 use zeroize::Zeroizing;
 
 use crate::grpc;
@@ -22,16 +20,12 @@ use crate::vault::Vault;
 /// What the process opened before its confinement.
 pub struct Prepared(Store);
 
-/// Makes STATE/credentials, where the vault lies, and STATE/secrets, which is only read; takes the start environment.
-/// The vault's key is not asked for before somebody needs it.
+/// Opens STATE/credentials, where the vault lies, and takes the start environment; STATE/secrets is only read. The vault's key is not asked for before somebody needs it.
 ///
 /// # Errors
 /// When a folder cannot be used as it is, or the environment is too large.
 pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
-    let state = Path::new(&start.setup().state_dir);
-    let folder = state.join("secrets");
-    own_directory(&folder)?;
-    start.allow(FileRule::path(&folder, Access::Read));
+    let folder = start.state("secrets")?;
     let environment = match start.take_file("environment") {
         None => Environment::default(),
         Some(descriptor) => {

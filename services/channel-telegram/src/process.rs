@@ -13,10 +13,10 @@ pub struct Prepared {
     state: PathBuf,
 }
 
-/// Makes and checks `STATE/channels/telegram`.
+/// Knows `STATE/channels/telegram`.
 ///
 /// # Errors
-/// When the directory cannot be made or is somebody else's.
+/// When the profile does not name it.
 pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     Ok(Prepared {
         state: start.state("channels/telegram")?,

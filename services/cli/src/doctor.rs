@@ -2,13 +2,13 @@
 //! processes are confined. It changes nothing.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clawdbot_config::{Finding, Inactive, Loaded, Severity};
-use clawdbot_confine::measure::{Confinement, Missing};
+use clawdbot_confine::measure::Confinement;
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
 use clawdbot_proto::v1::Process;
+use clawdbot_service::gaps;
 use serde_json::{Value, json};
 
 use crate::check::load;
@@ -187,11 +187,11 @@ impl Diagnosis {
         self.confinement(report.processes());
     }
 
-    /// Each gap once, with the processes that have it.
+    /// Each gap once, with the processes that have it, what it means and what would close it.
     fn confinement(&mut self, processes: &[Process]) {
-        let mut gaps: BTreeMap<&str, (Missing, Vec<&str>)> = BTreeMap::new();
-        for process in processes.iter().filter(|process| process.state == "ready") {
-            let Some(measured) = Confinement::parse_line(&process.confinement) else {
+        let ready = || processes.iter().filter(|process| process.state == "ready");
+        for process in ready() {
+            if Confinement::parse_line(&process.confinement).is_none() {
                 let title = format!("{} does not say how it is confined", process.role);
                 let remedy = "`clawdbot status -v` shows what it says";
                 self.findings.push(Found::new(
@@ -201,33 +201,24 @@ impl Diagnosis {
                     "",
                     remedy,
                 ));
-                continue;
-            };
-            for gap in measured.missing {
-                gaps.entry(gap.what)
-                    .or_insert((gap, Vec::new()))
-                    .1
-                    .push(&process.role);
             }
         }
-        for (what, (gap, roles)) in gaps {
-            let (severity, remedy) = match gap.floor {
-                true => (
-                    Severity::Warn,
-                    "sandbox.require: \"full\" refuses to work without it",
-                ),
-                false => (Severity::Info, ""),
+        for gap in gaps(ready().map(|p| (p.role.as_str(), p.confinement.as_str()))) {
+            let severity = match gap.missing.floor {
+                true => Severity::Warn,
+                false => Severity::Info,
             };
+            let what = gap.missing.what;
             let title = format!(
                 "{what} is missing from the confinement of {}",
-                roles.join(", ")
+                gap.roles.join(", ")
             );
             self.findings.push(Found::new(
                 &format!("confinement.{what}"),
                 severity,
                 title,
-                gap.meaning,
-                remedy,
+                gap.missing.meaning,
+                gap.missing.remedy,
             ));
         }
     }
@@ -441,17 +432,20 @@ mod tests {
             .collect()
     }
 
-    const FULL: &str = "level=full landlock=6 seccomp=on nnp=on dumpable=off core=0";
+    const FULL: &str = "level=full landlock=6 seccomp=on filters=5 nnp=on caps=off dumpable=off core=0 env=0 strays=0 net=own memory=none";
 
     #[test]
     fn gaps_of_the_confinement_and_a_refused_file_of_what_runs_are_found() {
-        let limits = "level=limits landlock=0 seccomp=off nnp=on dumpable=off core=0";
-        let partial =
-            "level=partial landlock=0 seccomp=on nnp=on dumpable=off core=0 missing=landlock";
+        let limits = FULL.replace(
+            "level=full landlock=6 seccomp=on",
+            "level=limits landlock=0 seccomp=off",
+        );
+        let partial = FULL.replace("level=full landlock=6", "level=partial landlock=0");
+        let partial = format!("{partial} missing=landlock");
         assert_eq!(ids(running("gateway", FULL, "")), [""; 0]);
-        assert_eq!(ids(running("supervisor", limits, "")), [""; 0]);
+        assert_eq!(ids(running("supervisor", &limits, "")), [""; 0]);
         assert_eq!(
-            ids(running("gateway", partial, "")),
+            ids(running("gateway", &partial, "")),
             ["confinement.landlock"]
         );
         assert_eq!(ids(running("gateway", "", "")), ["confinement.unknown"]);
@@ -500,7 +494,12 @@ mod tests {
             )));
             diagnosis.findings.remove(0)
         };
-        assert_eq!(gap("seccomp").severity, Severity::Warn);
+        let warning = gap("seccomp");
+        assert_eq!(warning.severity, Severity::Warn);
+        assert!(warning.remedy.contains("CONFIG_SECCOMP_FILTER"));
+        let namespace = gap("network-namespace");
+        assert_eq!(namespace.severity, Severity::Info);
+        assert!(namespace.remedy.contains("sysctl"));
         let note = gap("landlock-scope");
         assert_eq!(note.severity, Severity::Info);
         assert!(note.title.ends_with("the confinement of gateway") && !note.detail.is_empty());

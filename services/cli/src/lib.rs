@@ -15,6 +15,7 @@ mod logs;
 mod out;
 mod pairing;
 mod place;
+mod reach;
 mod run;
 mod sessions;
 mod status;

@@ -12,7 +12,7 @@ use clawdbot_proto::v1::{
     GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Problem, Process,
     ProcessesReply, ProcessesRequest,
 };
-use clawdbot_service::{Edge, confinement_json};
+use clawdbot_service::{Edge, confinement_json, gaps};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Response, Status};
@@ -242,6 +242,7 @@ impl Report {
         if !self.processes().is_empty() {
             text.push('\n');
             text.push_str(&self.process_table(style, verbose));
+            text.push_str(&gap_lines(style, self.processes()));
         }
         for problem in self.reported() {
             let kind = match is_notice(problem) {
@@ -371,6 +372,29 @@ pub fn pid(pid: u32) -> String {
     }
 }
 
+/// A line for each protection that a living process lacks: which, who, and what it means.
+pub fn gap_lines(style: Style, processes: &[Process]) -> String {
+    let lines = processes
+        .iter()
+        .map(|process| (process.role.as_str(), process.confinement.as_str()));
+    let mut text = String::new();
+    for gap in gaps(lines) {
+        let kind = match gap.missing.floor {
+            true => style.yellow("missing:"),
+            false => style.dim("missing:"),
+        };
+        let (what, who) = (style.bold(gap.missing.what), gap.roles.join(", "));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{kind} {what} ({}): {}",
+            sanitize_line(&who),
+            gap.missing.meaning
+        );
+    }
+    text
+}
+
 /// The level in a confinement line.
 pub fn level(confinement: &str) -> Option<&str> {
     confinement
@@ -395,7 +419,7 @@ pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
 mod tests {
     use super::*;
 
-    const FULL: &str = "level=full landlock=6 seccomp=on nnp=on dumpable=off core=0";
+    const FULL: &str = "level=full landlock=6 seccomp=on filters=5 nnp=on caps=off dumpable=off core=0 env=0 strays=0 net=own memory=none";
 
     fn process(role: &str, state: &str) -> Process {
         Process {
@@ -455,6 +479,39 @@ mod tests {
              policy   -    waiting  1 min  1         -\n"
         );
         assert!(report().text(Style::PLAIN, true).contains(FULL));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_once_with_its_meaning() {
+        let mut report = report();
+        let weak = FULL.replace("level=full", "level=partial") + " missing=landlock";
+        let live = &mut report.processes.as_mut().unwrap().processes;
+        *live = ["gateway", "policy"]
+            .map(|role| Process {
+                confinement: weak.clone(),
+                ..process(role, "ready")
+            })
+            .to_vec();
+        let text = report.text(Style::PLAIN, false);
+        assert_eq!(text.matches("missing: landlock").count(), 1, "{text}");
+        assert!(
+            text.contains("missing: landlock (gateway, policy): the kernel has no landlock"),
+            "{text}"
+        );
+        let json = report.json();
+        for process in json["processes"].as_array().unwrap() {
+            let missing = &process["confinement"]["missing"][0];
+            assert_eq!(
+                (&missing["what"], &missing["floor"]),
+                (&json!("landlock"), &json!(true))
+            );
+            assert!(
+                missing["meaning"]
+                    .as_str()
+                    .unwrap()
+                    .contains("permissions alone")
+            );
+        }
     }
 
     #[test]

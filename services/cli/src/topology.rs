@@ -1,5 +1,5 @@
-//! `clawdbot topology`: the processes, what each holds and reaches, and who may call whom, from the one table that the
-//! program was built with; with the living processes where something runs.
+//! `clawdbot topology`: the processes, what each holds and may reach, and who may call whom, from the tables that the
+//! program was built with: the edges and the profiles; with the living processes where something runs.
 
 use clawdbot_proto::edges::{Carries, EDGES, Edge, PROCESSES, Process, Retry, Starts, matches};
 use clawdbot_proto::v1;
@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::dial::Sockets;
 use crate::failure::Failure;
 use crate::out::{Out, Style, table};
-use crate::status::{gather, level, pid, process_json};
+use crate::reach;
+use crate::status::{gap_lines, gather, level, pid, process_json};
 
 /// Prints it.
 ///
@@ -22,7 +23,10 @@ pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
         .unwrap_or_default();
     match out.json {
         true => out.value(&as_json(report.is_ok(), live))?,
-        false => out.text(&as_text(out.style, report.is_ok(), live))?,
+        false => {
+            let lacking = gap_lines(out.style, live);
+            out.text(&(as_text(out.style, report.is_ok(), live) + &lacking))?;
+        }
     }
     Ok(0)
 }
@@ -50,6 +54,7 @@ fn as_json(running: bool, live: &[v1::Process]) -> Value {
                 "job": kind.job,
                 "holds": kind.holds,
                 "network": kind.network,
+                "profile": reach::as_json(kind.role),
                 "live": live,
             })
         })
@@ -127,13 +132,15 @@ fn as_text(style: Style, running: bool, live: &[v1::Process]) -> String {
         "Processes (nothing is running)"
     };
     format!(
-        "{}\n{}\n{}\n{}",
+        "{}\n{}\n{}\n{}\n{}\n{}",
         style.bold(heading),
         table(
             style,
             ["PROCESS", "PID", "CONFINED", "HOLDS", "NETWORK", "JOB"],
             &processes
         ),
+        style.bold("What each may reach; calls are those of single-user and of system mode"),
+        reach::as_table(style),
         style.bold("Who may call whom; everything else is refused"),
         table(style, ["CALLER", "SERVER", "CARRIES", "METHODS"], &edges),
     )
@@ -209,7 +216,8 @@ mod tests {
                 .any(|line| line.starts_with("model-builtin") && line.contains("77   full")),
             "{text}"
         );
-        assert!(!text.contains("model-NAME"));
+        let (table, _) = text.split_once("What each may reach").unwrap();
+        assert!(!table.contains("model-NAME"));
         let json = as_json(true, &processes);
         let row = |role: &str| {
             json["processes"]

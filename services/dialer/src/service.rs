@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_proto::v1::DialerRequest;
 use clawdbot_service::{Context, ServeError, Start, StartError};
 
@@ -19,18 +18,11 @@ pub struct Prepared {
     resolver: Resolver,
 }
 
-/// Permits the two system files, as they are now: not the folder around them, which in `/etc` would
-/// be far more than a resolver needs.
+/// Reads the two system files for the first time.
 ///
 /// # Errors
 /// None; a file that is missing is none to read.
-pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
-    for path in [RESOLV_CONF, HOSTS] {
-        // The permission goes to the file behind the link, which may be replaced at any moment.
-        if let Ok(file) = std::fs::canonicalize(path) {
-            start.allow(FileRule::path(&file, Access::Read).if_present());
-        }
-    }
+pub fn prepare(_: &mut Start) -> Result<Prepared, StartError> {
     let resolver = Resolver::new(
         Path::new(RESOLV_CONF),
         Path::new(HOSTS),

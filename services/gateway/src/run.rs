@@ -26,11 +26,11 @@ pub struct Prepared {
     queue: PathBuf,
 }
 
-/// Makes the queue's directory. The database is opened later: what an earlier gateway left there is read only by a
+/// Knows the queue's directory. The database is opened later: what an earlier gateway left there is read only by a
 /// confined one.
 ///
 /// # Errors
-/// When the directory cannot be made, or is somebody else's.
+/// When the profile does not name it.
 pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     Ok(Prepared {
         queue: start.state("queue")?,

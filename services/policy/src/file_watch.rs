@@ -2,22 +2,7 @@
 //! symbolic link the folder of its target, too. Only events that bear the file's name count.
 
 use std::io;
-use std::path::{Path, PathBuf};
-
-/// The folders to watch and to be allowed to read: the file's own, and that of what a symbolic link leads to.
-pub(crate) fn folders(config: &Path) -> Vec<PathBuf> {
-    let parent = |path: &Path| path.parent().map(Path::to_owned);
-    let mut folders: Vec<_> = parent(config).into_iter().collect();
-    if let Some(real) = config.canonicalize().ok().as_deref().and_then(parent)
-        && !folders
-            .iter()
-            .any(|folder| folder.canonicalize().is_ok_and(|known| known == real))
-    {
-        folders.push(real);
-    }
-    folders.retain(|folder| folder.is_dir());
-    folders
-}
+use std::path::Path;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{FileWatch, Running};
@@ -32,6 +17,7 @@ mod linux {
     use std::os::fd::OwnedFd;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+    use clawdbot_service::config_folders;
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
     use tokio::io::unix::AsyncFd;
 
@@ -63,7 +49,7 @@ mod linux {
                 | WatchFlags::DELETE
                 | WatchFlags::ATTRIB
                 | WatchFlags::ONLYDIR;
-            let folders = folders(config);
+            let folders = config_folders(config);
             for folder in &folders {
                 inotify::add_watch(&inotify, folder, flags)?;
             }

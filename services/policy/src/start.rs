@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdbot_confine::landlock::{Access, FileRule};
 use clawdbot_identity::Role;
 use clawdbot_secrets::Secret;
 use clawdbot_service::{Context, ServeError, Start, StartError};
@@ -17,7 +16,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::credential::StartCredentials;
-use crate::file_watch::{FileWatch, folders};
+use crate::file_watch::FileWatch;
 use crate::keep::{Keep, KeepError};
 use crate::pairing::Store;
 use crate::policy::{Parts, Policy, random};
@@ -58,10 +57,6 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
             &error,
         )
     })?;
-    // The whole folder, since an editor replaces the file by another one.
-    for folder in folders(&config_path) {
-        start.allow(FileRule::path(folder, Access::Read));
-    }
     let people = Store::open(Keep::new(pairing.clone()));
     let keep = Keep::new(pairing);
     let master = keep.master_key(random).map_err(|error| match error {

@@ -30,6 +30,9 @@ const EVENTS: usize = 1024;
 #[must_use]
 pub fn main() -> ExitCode {
     let started = Instant::now();
+    // What the shell left open is nobody's here. Without a list of it there is nothing to close, and the
+    // confinement says that it could not look.
+    let _unlisted = clawdbot_confine::fd::close_from(&[]);
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(message) => {

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clawdbot_identity::text::sanitize_line;
-use clawdbot_service::confinement_json;
+use clawdbot_service::{confinement_json, gaps};
 use serde_json::{Value, json};
 
 use crate::home::Refusal;
@@ -96,14 +96,25 @@ impl Ui {
             self.bold(&overall(ready.processes))
         ));
         for shown in ready.processes {
-            let level = level(shown.confinement);
-            if self.verbose || !matches!(level, "full" | "limits") {
+            if self.verbose {
                 self.person(&format!(
                     "  {:<14} {}",
                     shown.role,
                     sanitize_line(shown.confinement)
                 ));
             }
+        }
+        let lines = ready.processes.iter().map(|p| (p.role, p.confinement));
+        for gap in gaps(lines) {
+            let who = match gap.roles.len() {
+                1..=3 => gap.roles.join(", "),
+                count => format!("{count} processes"),
+            };
+            self.person(&format!(
+                "  missing  {} ({who}): {}",
+                self.bold(gap.missing.what),
+                gap.missing.meaning
+            ));
         }
         for url in ready.urls {
             let hint = self.dim("clawdbot open makes the login link");
@@ -247,12 +258,14 @@ pub(crate) fn level(line: &str) -> &str {
         .unwrap_or("none")
 }
 
-/// One word for all: full only if every process that could be confined is.
+/// One word for all: full only if every process is. The supervisor has limits only, by design: what it
+/// is bounded by, every tool would inherit.
 fn overall(processes: &[Shown<'_>]) -> String {
     let mut weak = processes
         .iter()
+        .filter(|shown| shown.role != "supervisor")
         .map(|shown| (shown.role, level(shown.confinement)))
-        .filter(|(_, level)| !matches!(*level, "full" | "limits"))
+        .filter(|(_, level)| *level != "full")
         .peekable();
     if weak.peek().is_none() {
         return String::from("full");
@@ -278,7 +291,11 @@ mod tests {
             shown("supervisor", "level=limits"),
         ];
         assert_eq!(overall(&good), "full");
-        let weak = [shown("policy", "level=full"), shown("broker", "level=none")];
-        assert_eq!(overall(&weak), "broker none");
+        let weak = [
+            shown("policy", "level=full"),
+            shown("broker", "level=none"),
+            shown("gateway", "level=limits"),
+        ];
+        assert_eq!(overall(&weak), "broker none, gateway limits");
     }
 }

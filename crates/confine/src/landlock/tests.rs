@@ -71,9 +71,6 @@ fn each_access_gives_what_it_says_and_no_more() {
     under(&[FileRule::path(&inside, Access::ReadDir)], || {
         fs::read_dir(&inside).is_ok() && refused(write()) && refused(fs::remove_file(&kept))
     });
-    under(&[FileRule::path(&kept, Access::ReadWrite)], || {
-        fs::read(&kept).is_ok() && write().is_ok() && refused(fs::remove_file(&kept))
-    });
     let open = || File::open(&inside).unwrap().into();
     under(&[FileRule::open(open(), Access::Read)], || {
         fs::read(&kept).is_ok() && refused(fs::read(outside.join("secret")))
@@ -94,6 +91,16 @@ fn a_missing_path_is_named_unless_it_may_be_missing() {
             error.to_string().contains(&gone.display().to_string()),
             "{error}"
         );
+        let row = FileRow {
+            place: crate::profile::Place::Path("/etc/nonsense"),
+            access: Access::Read,
+            optional: false,
+            mode: None,
+            source: "crates/confine/profiles/dialer.toml:27",
+        };
+        let error = restrict(&[FileRule::of_row(&row, "/etc/nonsense")], false).unwrap_err();
+        let named = "crates/confine/profiles/dialer.toml:27: /etc/nonsense: no such file";
+        assert!(error.to_string().starts_with(named), "{error}");
         let attempt_again = |error| crate::ConfineError::Files(error).is_transient();
         assert!(attempt_again(error));
         let below_a_file = FileRule::path(inside.join("kept/x"), Access::Read).if_present();
@@ -110,6 +117,23 @@ fn a_missing_path_is_named_unless_it_may_be_missing() {
         i32::from(!refused(fs::read(inside.join("kept"))))
     });
     assert_eq!(status.exit(), 0);
+}
+
+#[test]
+fn only_what_is_absent_or_out_of_reach_is_left_out() {
+    let rule = FileRule::path("/a", Access::Read);
+    let answers = [
+        (libc::ENOENT, true),
+        (libc::EACCES, true),
+        (libc::ENOTDIR, false),
+        (libc::EIO, false),
+    ];
+    for (errno, left_out) in answers {
+        let error = io::Error::from_raw_os_error(errno);
+        assert!(!rule.may_be_left_out(&error));
+        let optional = FileRule::path("/a", Access::Read).if_present();
+        assert_eq!(optional.may_be_left_out(&error), left_out, "{errno}");
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub use linux::drop_to;
 mod linux {
     use super::DropError;
     use crate::process::Status;
-    use crate::process::identity::give_up_capabilities;
+    use crate::process::identity::{empty_bounding_set, give_up_capabilities};
     use rustix::process::{Gid, Uid, getgroups};
     use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
     use std::io;
@@ -115,19 +115,6 @@ mod linux {
         step("change the user", set_thread_res_uid(user, user, user))?;
         step("give up capabilities", give_up_capabilities())?;
         verify(uid, gid)
-    }
-
-    fn empty_bounding_set() -> io::Result<()> {
-        use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
-        for bit in 0..64 {
-            match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
-                Ok(()) => {}
-                // The first number that this kernel does not know.
-                Err(rustix::io::Errno::INVAL) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
 
     fn verify(uid: u32, gid: u32) -> Result<(), DropError> {

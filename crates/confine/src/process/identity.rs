@@ -98,6 +98,29 @@ pub(super) fn give_up_capabilities() -> io::Result<()> {
     Ok(())
 }
 
+/// Empties all five sets: in a user namespace of its own a process is given every capability.
+#[cfg(target_os = "linux")]
+pub(crate) fn give_up_all_capabilities() -> io::Result<()> {
+    // Whoever is refused this one has no exec left that could use it.
+    let _ = empty_bounding_set();
+    give_up_capabilities()
+}
+
+/// Needs CAP_SETPCAP.
+#[cfg(target_os = "linux")]
+pub(super) fn empty_bounding_set() -> io::Result<()> {
+    use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+    for bit in 0..64 {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            // The first number that this kernel does not know.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Sets the umask to 077 and checks that the process is an ordinary user.
 ///
 /// # Errors

@@ -6,6 +6,8 @@ mod identity;
 mod status;
 
 pub use drop::{DropError, User, drop_to, lookup_user};
+#[cfg(target_os = "linux")]
+pub(crate) use identity::give_up_all_capabilities;
 pub use identity::{IdentityError, assert_identity};
 pub use status::Status;
 

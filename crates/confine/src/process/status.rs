@@ -28,6 +28,8 @@ pub struct Status {
     pub no_new_privs: bool,
     /// 0 none, 1 strict, 2 filter.
     pub seccomp: u8,
+    /// Number of filters in force; 0 also where the kernel does not count (before 5.9).
+    pub filters: u32,
 }
 
 impl Status {
@@ -94,7 +96,17 @@ impl Status {
             seccomp: line("Seccomp")
                 .and_then(|mode| mode.parse().ok())
                 .unwrap_or(0),
+            filters: line("Seccomp_filters")
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(0),
         })
+    }
+
+    /// All capabilities that this process has or could use again, whatever the set; the bounding set
+    /// gives nothing once there is no exec that could.
+    #[must_use]
+    pub fn capabilities(&self) -> u64 {
+        self.inheritable | self.permitted | self.effective | self.ambient
     }
 }
 

@@ -1,9 +1,17 @@
 //! What each process may do, as data: `profiles/NAME.toml`, one file per process, made into tables
 //! by the build. The filter, the topology, the documentation and the tests read the same rows.
 
+mod arch;
+mod files;
 mod limits;
 
+pub use arch::{Arch, Numbers};
+pub use files::{FileRow, Place};
 pub use limits::Limits;
+
+use std::collections::BTreeSet;
+
+use crate::landlock::Access;
 
 /// How the processes are run, which decides how edges are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +20,19 @@ pub enum Mode {
     Single,
     /// A user each, edges as named UNIX sockets of the service manager.
     System,
+}
+
+impl Mode {
+    /// Both.
+    pub const ALL: [Mode; 2] = [Mode::Single, Mode::System];
+
+    /// The word of the profiles for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Single => "single",
+            Mode::System => "system",
+        }
+    }
 }
 
 /// The value that an argument is compared with.
@@ -43,11 +64,11 @@ pub struct Condition {
 pub struct Row {
     /// Name of the system call.
     pub call: &'static str,
-    /// Its number on this architecture.
-    pub number: i64,
+    /// Its number on each architecture.
+    pub numbers: Numbers,
     /// Only in this mode.
     pub mode: Option<Mode>,
-    /// The answer; `None` lets the call through.
+    /// The answer, as Linux numbers it; `None` lets the call through.
     pub errno: Option<i32>,
     /// All of them must hold.
     pub conditions: &'static [Condition],
@@ -62,7 +83,9 @@ pub struct Section {
     pub name: &'static str,
     /// Limits; a later section's win.
     pub limits: Limits,
-    /// The calls. Empty outside Linux.
+    /// The places.
+    pub files: &'static [FileRow],
+    /// The calls.
     pub rows: &'static [Row],
 }
 
@@ -87,6 +110,25 @@ impl Profile {
     pub fn rows(&self, mode: Mode) -> impl Iterator<Item = &'static Row> {
         let rows = self.sections.iter().flat_map(|section| section.rows);
         rows.filter(move |row| row.mode.is_none_or(|only| only == mode))
+    }
+
+    /// All places, of both modes.
+    pub fn all_files(&self) -> impl Iterator<Item = &'static FileRow> {
+        self.sections.iter().flat_map(|section| section.files)
+    }
+
+    /// The places that may be reached in a mode.
+    pub fn files(&self, mode: Mode) -> impl Iterator<Item = &'static FileRow> {
+        self.all_files()
+            .filter(move |row| row.mode.is_none_or(|only| only == mode))
+    }
+
+    /// Names of the calls that are let through in a mode on an architecture, each once.
+    pub fn calls(&self, mode: Mode, arch: Arch) -> BTreeSet<&'static str> {
+        self.rows(mode)
+            .filter(|row| row.errno.is_none() && row.numbers.on(arch).is_some())
+            .map(|row| row.call)
+            .collect()
     }
 
     /// The limits of all sections together.
@@ -132,6 +174,23 @@ mod tests {
     }
 
     #[test]
+    fn places_are_named_as_the_profiles_name_them() {
+        let shown = |name: &str, mode| -> Vec<String> {
+            let rows = profile(name).unwrap().files(mode);
+            rows.map(ToString::to_string).collect()
+        };
+        let policy = ["own STATE/pairing", "own STATE/audit", "read CONFIG"];
+        let (single, system) = (shown("policy", Mode::Single), shown("policy", Mode::System));
+        assert!(policy.iter().all(|row| single.iter().any(|one| one == row)));
+        assert!(single.contains(&"single: remove RUN".to_owned()));
+        assert!(!system.contains(&"single: remove RUN".to_owned()));
+        assert!(system.contains(&"system: connect EDGES".to_owned()));
+        // The dialer has no socket to connect to one with.
+        let dialer = ["read /etc/resolv.conf", "read /etc/hosts"];
+        assert_eq!(shown("dialer", Mode::System), dialer);
+    }
+
+    #[test]
     fn nobody_leaves_a_core_file_and_only_the_supervisor_goes_without_filter() {
         for profile in PROFILES {
             assert_eq!(profile.limits().core, Some(0), "{}", profile.name);
@@ -143,6 +202,18 @@ mod tests {
     }
 
     #[cfg(target_os = "linux")]
+    #[test]
+    fn the_constants_that_rows_name_are_those_of_the_c_library() {
+        macro_rules! constants {
+            ($($name:ident = $value:expr,)*) => {
+                [$((stringify!($name), $value as u64, libc::$name as u64)),*]
+            };
+        }
+        for (name, ours, theirs) in include!("../../build/constants.rs") {
+            assert_eq!(ours, theirs, "{name}");
+        }
+    }
+
     #[test]
     fn no_row_lets_a_dangerous_call_through() {
         // Neither with nor without conditions, for nobody and in no mode.

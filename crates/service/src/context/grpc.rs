@@ -62,5 +62,6 @@ pub async fn serve_socket(socket: StdListener, client: Role, server: Role, route
     let each = |role, stream| {
         tokio::spawn(serve_stream(stream, role, server.clone(), router.clone()));
     };
-    accept_from(client, socket, true, each).await;
+    let users = Some(super::own_users(false));
+    accept_from(client, socket, users, each).await;
 }

@@ -16,7 +16,7 @@ use clawdbot_identity::DEFAULT_WORKSPACE;
 use crate::args::Up;
 use crate::chat::Chat;
 use crate::check;
-use crate::failure::{EXIT_USAGE, Failure};
+use crate::failure::{EXIT_CONFIG, EXIT_USAGE, Failure};
 use crate::out::Out;
 use crate::place::Place;
 use crate::run::block_on;
@@ -34,7 +34,12 @@ pub fn run(up: &Up, chat: impl FnOnce() -> Chat, place: &Place, out: Out) -> Res
         Some(port) => Some(port),
         None => port_of(std::env::var_os(PORT))?,
     };
-    let mut command = Command::new(supervisor(&std::env::current_exe()?)?);
+    let own = std::env::current_exe().map_err(|error| {
+        Failure::new("proc", format!("this program cannot find itself: {error}"))
+            .exit(EXIT_CONFIG)
+            .remedy("mount /proc and start it again")
+    })?;
+    let mut command = Command::new(supervisor(&own)?);
     command.args(arguments(up, port, place, out));
     for workspace in workspaces(&loaded.config) {
         command.args(["--workspace", &workspace]);

@@ -182,7 +182,7 @@ async fn a_symbolic_link_is_followed_to_its_file() {
     let real = elsewhere.path().join("real.json");
     fs::write(&real, quick(4000)).unwrap();
     symlink(&real, &bench.policy.config_path).unwrap();
-    let folders = crate::file_watch::folders(&bench.policy.config_path);
+    let folders = clawdbot_service::config_folders(&bench.policy.config_path);
     assert_eq!(
         folders,
         [

@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use clawdbot_identity::Role;
+use clawdbot_service::shortfall;
 
 use super::{Fleet, Member, REFUSED, Run};
 use crate::home::Refusal;
@@ -56,9 +57,10 @@ impl Fleet {
     /// With `sandbox.require: "full"` a weaker process ends everything.
     pub(super) fn check_level(&mut self, role: &Role, confinement: &str) {
         if self.parts.setup.sandbox_require == "full" && level(confinement) != "full" {
+            let (message, remedy) = shortfall(role.as_str(), confinement);
             self.stop(Some(Refusal {
-                message: format!("sandbox.require is \"full\", but {role} reached less: {confinement}"),
-                remedy: "run a kernel with landlock and seccomp, or set sandbox.require to \"available\"".into(),
+                message,
+                remedy,
                 code: REFUSED,
             }));
         }
