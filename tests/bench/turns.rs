@@ -14,6 +14,7 @@ use crate::client::{Client, Target};
 use crate::figures::{self, Goal, Table};
 use crate::idle;
 use crate::product::{Home, Running};
+use crate::runtime;
 
 const TOKEN: &str = "bench-0123456789abcdef0123456789abcdef";
 const MODEL: &str = "mock/bench";
@@ -68,13 +69,6 @@ fn mock() -> Mock {
         pace,
         open,
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
 }
 
 fn configuration(provider: SocketAddr) -> String {
