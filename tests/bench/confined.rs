@@ -79,8 +79,8 @@ const FIGURES: [Figure; 4] = [
 /// Adds the rows.
 pub fn measure(table: &mut Table, amounts: &Amounts, user: Option<u32>) {
     eprintln!("with and without confinement …");
-    let mut with = Side::start("nothing-denied", user);
-    let mut without = Side::start("no-confinement", user);
+    let mut with = Side::start("complete", user);
+    let mut without = Side::start("no-landlock,no-seccomp,no-userns", user);
     let levels = [with.say("level"), without.say("level")];
     assert!(
         levels[0] != levels[1] && levels[1] == "limits",
