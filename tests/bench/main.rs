@@ -85,6 +85,11 @@ fn main() {
         .position(|word| word == "--user")
         .map(|at| arguments[at + 1].parse().unwrap());
     let mut table = Table::new();
+    if arguments.iter().any(|word| word == "--turn") {
+        turns::alone(&mut table, &amounts.turns, user);
+        println!("{}\n\n{table}", figures::machine());
+        return;
+    }
     starts(&mut table, amounts, user);
     commands(&mut table, amounts);
     edges(&mut table, amounts);
