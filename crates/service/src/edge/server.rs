@@ -8,9 +8,9 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use clawdbot_identity::Role;
 use clawdbot_proto::edges::{self, Edge, Method};
-use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
