@@ -38,6 +38,8 @@ pub struct Exchange {
     shared: Arc<Shared>,
     request: GenerateRequest,
     stage: Stage,
+    /// The body for these settings, if it was written down early.
+    written: Option<(Arc<Settings>, Vec<u8>)>,
     events: VecDeque<Event>,
     /// Whether the agent has seen a part of the answer, after which nothing is tried again. A thought is none.
     begun: bool,
@@ -79,12 +81,25 @@ impl Exchange {
             shared,
             request,
             stage: Stage::Start,
+            written: None,
             events: VecDeque::new(),
             begun: false,
             tries: 0,
             tried: Vec::new(),
             permit: None,
         }
+    }
+
+    /// Writes the body down before it is needed, once what was begun before has left. What stands in the way is told when
+    /// the request is made.
+    pub async fn write_down(&mut self) {
+        tokio::task::yield_now().await;
+        let Some(Ok(settings)) = self.shared.settings.borrow().clone() else {
+            return;
+        };
+        let target = settings.target(&self.request.model);
+        let written = wire::encode(&target, &self.request).ok();
+        self.written = written.map(|body| (settings, body));
     }
 
     /// The next event; nothing after the last.
@@ -130,8 +145,14 @@ impl Exchange {
                 .map_err(|resting| with(resting_fault(resting)))?,
             None => String::new(),
         };
-        let target = settings.target(&self.request.model);
-        let body = wire::encode(&target, &self.request).map_err(with)?;
+        let written = self.written.take();
+        let body = match written.filter(|(under, _)| Arc::ptr_eq(under, &settings)) {
+            Some((_, body)) => body,
+            None => {
+                let target = settings.target(&self.request.model);
+                wire::encode(&target, &self.request).map_err(with)?
+            }
+        };
         // From here on the body stands for them; a long conversation need not be held twice.
         self.request.messages = Vec::new();
         self.request.tools = Vec::new();
