@@ -22,6 +22,7 @@ mod context;
 mod disk;
 mod drive;
 mod failure;
+mod generate;
 mod index;
 mod live;
 mod peers;
