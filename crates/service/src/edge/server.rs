@@ -237,15 +237,16 @@ async fn send(mut respond: SendResponse<Bytes>, answer: Response<Body>) -> Resul
                 return Ok(());
             }
         };
-        match frame.into_data() {
-            Ok(data) => stream.send_data(data, false)?,
-            Err(frame) => match frame.into_trailers() {
-                Ok(trailers) => {
-                    stream.reserve_capacity(0);
-                    return stream.send_trailers(trailers);
-                }
-                Err(_) => {}
-            },
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                stream.send_data(data, false)?;
+                continue;
+            }
+            Err(frame) => frame,
+        };
+        if let Ok(trailers) = frame.into_trailers() {
+            stream.reserve_capacity(0);
+            return stream.send_trailers(trailers);
         }
     }
 }
