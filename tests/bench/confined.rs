@@ -24,8 +24,10 @@ use crate::{chat, runtime};
 pub const WORKER: &str = "--worker";
 /// Calls between two turns of the other side.
 const CALLS: usize = 50;
-/// The one whose start is taken: it reads and decides most before it is ready.
-const PROCESS: &str = "policy";
+/// The one whose start is taken: it waits for nobody before it is ready.
+const PROCESS: &str = "broker";
+/// The one that is called.
+const SERVER: &str = "policy";
 
 /// How often each thing is done on each side.
 pub struct Amounts {
@@ -55,7 +57,7 @@ const FIGURES: [Figure; 4] = [
     },
     Figure {
         word: "process",
-        label: "start to ready, one process (policy)",
+        label: "start to ready, one process (broker)",
         of: "the start of a process",
         count: |amounts| amounts.processes,
         goal: Some(Goal::Time(Duration::from_millis(5))),
@@ -222,7 +224,7 @@ impl Callee {
     fn start(runtime: &Runtime) -> Self {
         let scratch = Scratch::new();
         scratch.configure("{}");
-        let mut process = Solo::start(PROCESS, &scratch);
+        let mut process = Solo::start(SERVER, &scratch);
         let end = process.serves("agent-main");
         process.done();
         process.notified("READY=1");
@@ -239,7 +241,7 @@ impl Callee {
     /// Calls with a handle that is none: answered at once, and nothing is written down about it.
     fn calls(&mut self, runtime: &Runtime) -> Vec<Duration> {
         let request = v1::ResolveRequest {
-            handle: "none".into(),
+            handle: "no handle".into(),
         };
         let one = |client: &mut SessionsClient<Edge>| {
             let began = Instant::now();
