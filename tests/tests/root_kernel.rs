@@ -4,11 +4,12 @@ use clawdbot_tests::kernel::Seen;
 use clawdbot_tests::{Product, Scratch, Start, runs_as_root};
 
 fn started(scratch: &Scratch) -> Product {
+    begun(Start::new(), scratch)
+}
+
+fn begun(start: Start, scratch: &Scratch) -> Product {
     assert!(runs_as_root(), "these tests are root's");
-    Start::new()
-        .argument("--user")
-        .argument("nobody")
-        .up(scratch)
+    start.argument("--user").argument("nobody").up(scratch)
 }
 
 /// Sockets without names, its own files, and nothing else.
@@ -54,6 +55,24 @@ fn no_process_holds_a_descriptor_that_is_not_its_own() {
         for target in held {
             assert!(is_expected(&role, &target), "{role} holds {target}");
         }
+    }
+    assert_eq!(product.stop(), Some(0));
+}
+
+/// A shell may have left anything open: neither the supervisor nor a child of it takes that over.
+#[test]
+fn what_the_shell_left_open_is_closed() {
+    let scratch = Scratch::passable();
+    let product = begun(Start::new().with_a_stray_descriptor(), &scratch);
+    for (role, seen) in product.processes() {
+        let held = seen.descriptors().unwrap();
+        assert!(
+            !held.iter().any(|target| target == "/dev/zero"),
+            "{role}: {held:?}"
+        );
+    }
+    for process in product.ready["processes"].as_array().unwrap() {
+        assert_eq!(process["confinement"]["strayDescriptors"], 0, "{process}");
     }
     assert_eq!(product.stop(), Some(0));
 }

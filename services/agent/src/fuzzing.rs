@@ -5,6 +5,7 @@ use std::io;
 
 use clawdbot_proto::v1::ModelMessage;
 
+use crate::generate::read;
 use crate::transcript;
 
 /// What a transcript says.
@@ -32,15 +33,18 @@ pub fn transcript(bytes: &[u8]) -> io::Result<Option<Told>> {
         return Ok(None);
     };
     let mut window = scan.thread.window;
-    let (size, messages) = (window.bytes(), window.messages(1 << 20));
+    let messages = |window: &transcript::Window| -> Vec<ModelMessage> {
+        window.written(1 << 20).iter().map(read).collect()
+    };
+    let (size, before) = (window.bytes(), messages(&window));
     let cut = window.cut(100).map(|cut| cut.messages);
     let pruned = window.prune(1);
     Ok(Some(Told {
         length: (scan.thread.bytes, scan.torn),
         damaged: scan.damaged,
         window: size,
-        messages,
-        pruned: (window.messages(1 << 20), pruned),
+        messages: before,
+        pruned: (messages(&window), pruned),
         cut,
     }))
 }

@@ -24,6 +24,7 @@ mod drive;
 mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
+mod generate;
 mod index;
 mod live;
 mod peers;
