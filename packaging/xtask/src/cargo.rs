@@ -81,7 +81,7 @@ pub fn build_in(folder: Option<&Path>, arguments: &[&str]) -> Result<Vec<Built>,
     if let Some(folder) = folder {
         command.env("CARGO_TARGET_DIR", folder);
     }
-    command.arg("build").args(arguments);
+    command.args(["build", "--locked"]).args(arguments);
     built_by(command)
 }
 
@@ -91,7 +91,7 @@ pub fn build_in(folder: Option<&Path>, arguments: &[&str]) -> Result<Vec<Built>,
 /// When something does not compile; cargo has said what.
 pub fn built_by(mut command: Command) -> Result<Vec<Built>, String> {
     let output = command
-        .args(["--locked", "--message-format=json-render-diagnostics"])
+        .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo cannot be started: {error}"))?;

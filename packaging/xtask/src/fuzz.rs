@@ -150,11 +150,14 @@ fn chosen(corpus: &Path, wanted: &[String]) -> Result<Vec<String>, String> {
 /// The program that holds all targets.
 fn build(target: &Path) -> Result<PathBuf, String> {
     peers::need(&[(&["c++", "--version"], "g++")])?;
-    let manifest = cargo::root().join("tests/fuzz/targets/Cargo.toml");
+    let folder = cargo::root().join("tests/fuzz/targets");
+    // The versions are those of everything else; cargo adds what the package itself pins.
+    fs::copy(cargo::root().join("Cargo.lock"), folder.join("Cargo.lock"))
+        .map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut command = cargo::command();
     command
         .args(["build", "--release", "--manifest-path"])
-        .arg(manifest)
+        .arg(folder.join("Cargo.toml"))
         // Named, so that programs of the build itself are left as they are.
         .args(["--target", &cargo::host()?, "--target-dir"])
         .arg(target)

@@ -46,11 +46,7 @@ pub fn run(options: &Options) -> Done {
     if options.full && options.filter.is_none() {
         benchmark(&mut summary, &stage, &built);
         documentation(&mut summary);
-<<<<<<< HEAD
-        benchmark(&mut summary);
         fuzzing(&mut summary);
-=======
->>>>>>> main
     }
     drop(stage);
     if options.full && std::env::var_os("CI").is_some_and(|value| value == "true") {
