@@ -74,6 +74,11 @@ impl Start {
         self
     }
 
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// With a further argument.
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
