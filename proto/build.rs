@@ -1,48 +1,12 @@
-//! Turns the .proto files into messages and services, and edges.toml into static tables. A row that
-//! names an unknown method, or a method that no row grants to anybody, fails the build.
+//! Turns the .proto files into messages and services, and edges.toml into static tables; see
+//! `build/edges.rs` for what it refuses.
+
+#[path = "build/edges.rs"]
+mod edges;
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::path::Path;
-
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    process: Vec<Process>,
-    edge: Vec<Edge>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Process {
-    role: String,
-    binary: String,
-    starts: String,
-    job: String,
-    holds: String,
-    network: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Edge {
-    client: String,
-    server: String,
-    carries: String,
-    methods: Vec<Method>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Method {
-    name: String,
-    max: u32,
-    rate: u32,
-    retry: String,
-}
 
 const PROTOS: [&str; 10] = [
     "common", "config", "policy", "broker", "dialer", "gateway", "agent", "model", "executor",
@@ -52,6 +16,8 @@ const PROTOS: [&str; 10] = [
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=clawdbot");
     println!("cargo::rerun-if-changed=edges.toml");
+    println!("cargo::rerun-if-changed=build");
+    println!("cargo::rerun-if-changed=build.rs");
     let mut files: Vec<String> = PROTOS
         .iter()
         .map(|name| format!("clawdbot/v1/{name}.proto"))
@@ -104,91 +70,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             "clawdbot.v1.SandboxVariable",
         ])
         .compile_fds(descriptors)?;
-    std::fs::write(
-        Path::new(&out).join("edges.rs"),
-        tables(&methods, &streams)?,
-    )?;
-    Ok(())
-}
-
-fn tables(known: &BTreeSet<String>, streams: &BTreeSet<String>) -> Result<String, Box<dyn Error>> {
-    let table: Table = toml::from_str(&std::fs::read_to_string("edges.toml")?)?;
-    let mut granted = BTreeSet::new();
-    let mut out = String::from(
-        "/// Every kind of process, in the order of `edges.toml`.\npub static PROCESSES: &[Process] = &[\n",
-    );
-    for p in &table.process {
-        let starts = match p.starts.as_str() {
-            "always" => "Always",
-            "plan" => "Plan",
-            "demand" => "Demand",
-            "self" => "Itself",
-            "person" => "Person",
-            other => return Err(format!("edges.toml: {}: starts = {other:?}", p.role).into()),
-        };
-        writeln!(
-            out,
-            "Process {{ role: {:?}, binary: {:?}, starts: Starts::{starts}, job: {:?}, holds: {:?}, network: {:?} }},",
-            p.role, p.binary, p.job, p.holds, p.network
-        )?;
-    }
-    out.push_str("];\n/// Every permitted direction.\npub static EDGES: &[Edge] = &[\n");
-    for e in &table.edge {
-        let grpc = match e.carries.as_str() {
-            "grpc" => true,
-            "frames" => false,
-            other => return Err(format!("edges.toml: carries = {other:?}").into()),
-        };
-        let carries = if grpc { "Grpc" } else { "Frames" };
-        writeln!(
-            out,
-            "Edge {{ client: {:?}, server: {:?}, carries: Carries::{carries}, methods: &[",
-            e.client, e.server
-        )?;
-        for m in &e.methods {
-            let retry = match m.retry.as_str() {
-                "safe" => "Safe",
-                "by-id" => "ById",
-                "no" => "No",
-                other => return Err(format!("edges.toml: {}: retry = {other:?}", m.name).into()),
-            };
-            let path = if grpc {
-                if !known.contains(&m.name) {
-                    return Err(
-                        format!("edges.toml: no method {} in the .proto files", m.name).into(),
-                    );
-                }
-                granted.insert(m.name.clone());
-                format!("/clawdbot.v1.{}", m.name.replacen('.', "/", 1))
-            } else {
-                m.name.clone()
-            };
-            if m.max == 0 || m.rate == 0 {
-                return Err(
-                    format!("edges.toml: {}: max and rate must be above zero", m.name).into(),
-                );
-            }
-            writeln!(
-                out,
-                "Method {{ path: {path:?}, max: {}, rate: {}, retry: Retry::{retry}, streams: {} }},",
-                m.max,
-                m.rate,
-                streams.contains(&m.name)
-            )?;
+    let table = std::fs::read_to_string("edges.toml")?;
+    match edges::tables(&table, &methods, &streams) {
+        Ok(tables) => std::fs::write(Path::new(&out).join("edges.rs"), tables)?,
+        Err(mistake) => {
+            println!("cargo::error={mistake}");
+            std::process::exit(1);
         }
-        out.push_str("] },\n");
     }
-    out.push_str("];\n");
-    if let Some(orphan) = known.difference(&granted).next() {
-        return Err(format!("edges.toml: nobody may call {orphan}; grant it or delete it").into());
-    }
-    let all: Vec<String> = known
-        .iter()
-        .map(|m| format!("/clawdbot.v1.{}", m.replacen('.', "/", 1)))
-        .collect();
-    writeln!(
-        out,
-        "/// Every gRPC method that exists, by its path.\npub static METHODS: &[&str] = &{all:?};"
-    )?;
-    Ok(out)
+    Ok(())
 }

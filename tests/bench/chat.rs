@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use clawdbot_proto::v1::chat_event::Event;
 use clawdbot_tests::Conversation;
 
+use crate::runtime;
+
 /// Sends messages one after another in one session.
 pub fn messages(state: &Path, count: usize) -> Vec<Duration> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let mut talk = Conversation::at(state);
         // The first one also makes the session and the connections.
         one(&mut talk, "first").await;
@@ -25,7 +23,8 @@ pub fn messages(state: &Path, count: usize) -> Vec<Duration> {
     })
 }
 
-async fn one(talk: &mut Conversation, id: &str) -> Duration {
+/// One message and its answer.
+pub async fn one(talk: &mut Conversation, id: &str) -> Duration {
     let began = Instant::now();
     let events = talk.send(id, "bench", "hello").await.unwrap();
     let took = began.elapsed();

@@ -13,6 +13,8 @@ use clawdbot_proto::v1::sessions_server::{Sessions, SessionsServer};
 use clawdbot_service::{Edge, Router, serve_stream};
 use tonic::{Request, Response, Status};
 
+use crate::runtime;
+
 /// Calls on one connection, so that the edge's rate (500 and as many at once) does not become the figure.
 const PER_CONNECTION: usize = 400;
 
@@ -80,13 +82,6 @@ fn serve(arriving: &Receiver<UnixStream>) {
             .await;
         });
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
 }
 
 /// Round trips of 128 bytes over a socket pair, with blocking reads.

@@ -12,6 +12,8 @@ pub enum Goal {
     Time(Duration),
     /// In kB of 1000 bytes.
     Memory(u64),
+    /// A difference no larger than what chance makes of it.
+    NotMeasurable,
 }
 
 /// The rows so far.
@@ -36,7 +38,7 @@ impl Table {
         let met = goal.map(|goal| {
             goal.shown(match goal {
                 Goal::Time(limit) => median(values) <= limit,
-                Goal::Memory(_) => false,
+                Goal::Memory(_) | Goal::NotMeasurable => false,
             })
         });
         self.0.push([
@@ -77,6 +79,29 @@ impl Table {
         self.text(label, &met.unwrap_or_default(), time(added), values.len());
     }
 
+    /// How much the median of `values` differs from that of `plain`, and how much of that may be chance. Both are sorted.
+    pub fn difference(
+        &mut self,
+        label: &str,
+        values: &[Duration],
+        plain: &[Duration],
+        goal: Option<Goal>,
+    ) {
+        let (one, other) = (median(values), median(plain));
+        let sign = if one < other { "−" } else { "+" };
+        let (amount, chance) = (one.abs_diff(other), chance(values).hypot(chance(plain)));
+        let chance = Duration::from_secs_f64(chance);
+        let met = goal.map(|goal| {
+            goal.shown(match goal {
+                Goal::Time(limit) => one <= other + limit,
+                Goal::NotMeasurable => one <= other + chance,
+                Goal::Memory(_) => false,
+            })
+        });
+        let shown = format!("{sign}{} ± {}", time(amount), time(chance));
+        self.text(label, &met.unwrap_or_default(), shown, values.len());
+    }
+
     /// A row that says one thing.
     pub fn text(&mut self, label: &str, goal: &str, shown: String, count: usize) {
         self.0.push([
@@ -111,9 +136,14 @@ impl Goal {
         let limit = match self {
             Self::Time(limit) => time(limit),
             Self::Memory(limit) => memory(limit),
+            Self::NotMeasurable => return format!("none measurable, {}", verdict(met)),
         };
-        format!("≤ {limit}, {}", if met { "met" } else { "missed" })
+        format!("≤ {limit}, {}", verdict(met))
     }
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "missed" }
 }
 
 impl fmt::Display for Table {
@@ -134,6 +164,20 @@ fn median(sorted: &[Duration]) -> Duration {
         .get(sorted.len().saturating_sub(1) / 2)
         .copied()
         .unwrap_or_default()
+}
+
+/// How far the median of so many sorted values is likely (19 times of 20) to lie from the true one, in seconds. From the
+/// middle half of the values, since a few very late ones say nothing about the middle.
+#[allow(clippy::cast_precision_loss)] // Some thousands.
+fn chance(sorted: &[Duration]) -> f64 {
+    let at = |part: usize| {
+        sorted
+            .get(sorted.len() * part / 4)
+            .copied()
+            .unwrap_or_default()
+    };
+    let deviation = at(3).saturating_sub(at(1)).as_secs_f64() / 1.35;
+    1.96 * 1.25 * deviation / (sorted.len().max(1) as f64).sqrt()
 }
 
 /// A duration with three digits.

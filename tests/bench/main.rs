@@ -3,6 +3,7 @@
 
 mod chat;
 mod client;
+mod confined;
 mod edge;
 mod figures;
 mod idle;
@@ -24,6 +25,7 @@ struct Amounts {
     settle: Duration,
     idle: Duration,
     turns: turns::Amounts,
+    confined: confined::Amounts,
 }
 
 const THOROUGH: Amounts = Amounts {
@@ -38,6 +40,12 @@ const THOROUGH: Amounts = Amounts {
         history: 500,
         wide: 12_800,
         growth: 10_048,
+    },
+    confined: confined::Amounts {
+        starts: 20,
+        processes: 100,
+        messages: 500,
+        calls: 5_000,
     },
 };
 
@@ -54,10 +62,19 @@ const QUICK: Amounts = Amounts {
         wide: 256,
         growth: 256,
     },
+    confined: confined::Amounts {
+        starts: 2,
+        processes: 5,
+        messages: 10,
+        calls: 100,
+    },
 };
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|word| word == confined::WORKER) {
+        return confined::work();
+    }
     let amounts = if arguments.iter().any(|word| word == "--quick") {
         &QUICK
     } else {
@@ -68,13 +85,27 @@ fn main() {
         .position(|word| word == "--user")
         .map(|at| arguments[at + 1].parse().unwrap());
     let mut table = Table::new();
+    if arguments.iter().any(|word| word == "--turn") {
+        turns::alone(&mut table, &amounts.turns, user);
+        println!("{}\n\n{table}", figures::machine());
+        return;
+    }
     starts(&mut table, amounts, user);
     commands(&mut table, amounts);
     edges(&mut table, amounts);
+    confined::measure(&mut table, &amounts.confined, user);
     let detail = running(&mut table, amounts, user);
     turns::measure(&mut table, &amounts.turns, user);
     channel(&mut table, amounts, user);
     println!("{}\n\n{table}\n{detail}", figures::machine());
+}
+
+/// For clients, as small as the processes' own.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// A start, a stop and plain programs in turn, so that all meet the same load.

@@ -28,6 +28,8 @@ pub struct Running {
     pub took: Duration,
     /// Role and process, the supervisor among them.
     pub processes: Vec<(String, Seen)>,
+    /// The levels of confinement that they report, each once; the supervisor's own is left out.
+    pub levels: Vec<String>,
 }
 
 impl Home {
@@ -105,6 +107,7 @@ impl Home {
             child,
             took,
             processes: processes(&ready),
+            levels: levels(&ready),
         }
     }
 }
@@ -119,6 +122,22 @@ fn processes(ready: &Value) -> Vec<(String, Seen)> {
         (process["role"].as_str().unwrap().to_owned(), Seen(pid))
     };
     all.iter().map(one).collect()
+}
+
+fn levels(ready: &Value) -> Vec<String> {
+    let all = ready["processes"].as_array().unwrap().iter();
+    let mut levels: Vec<String> = all
+        .filter(|process| process["role"] != "supervisor")
+        .map(|process| {
+            process["confinement"]["level"]
+                .as_str()
+                .unwrap_or("none")
+                .to_owned()
+        })
+        .collect();
+    levels.sort();
+    levels.dedup();
+    levels
 }
 
 impl Running {

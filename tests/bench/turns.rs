@@ -14,6 +14,7 @@ use crate::client::{Client, Target};
 use crate::figures::{self, Goal, Table};
 use crate::idle;
 use crate::product::{Home, Running};
+use crate::runtime;
 
 const TOKEN: &str = "bench-0123456789abcdef0123456789abcdef";
 const MODEL: &str = "mock/bench";
@@ -68,13 +69,6 @@ fn mock() -> Mock {
         pace,
         open,
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
 }
 
 fn configuration(provider: SocketAddr) -> String {
@@ -159,6 +153,36 @@ pub fn measure(table: &mut Table, amounts: &Amounts, user: Option<u32>) {
         }
         running.stop();
     }
+}
+
+/// Adds the rows of one turn after another with the state in memory, and no others.
+pub fn alone(table: &mut Table, amounts: &Amounts, user: Option<u32>) {
+    let mock = mock();
+    let direct = Target {
+        address: mock.address,
+        token: TOKEN.into(),
+    };
+    let home = Home::configured(
+        user,
+        Some(Path::new(IN_MEMORY)),
+        &configuration(mock.address),
+    );
+    let running = home.up();
+    let product = Target {
+        address: home.address(),
+        token: TOKEN.into(),
+    };
+    let before = idle::processor(&running.processes);
+    single(table, "state in memory", &direct, &product, amounts);
+    let used = idle::processor(&running.processes).saturating_sub(before);
+    table.text(
+        "processor time of a turn alone, all processes",
+        "",
+        figures::time(used / u32::try_from(amounts.turns + 10).unwrap_or(u32::MAX)),
+        amounts.turns,
+    );
+    history(table, &direct, &product, amounts);
+    running.stop();
 }
 
 /// One question after another, to the provider and to the product in turn.

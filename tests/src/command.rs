@@ -124,7 +124,12 @@ impl Scratch {
 
     /// A program of the product, with this home and nothing else in its environment.
     pub fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(binary(name));
+        self.program_at(&binary(name))
+    }
+
+    /// Any program, in the same way.
+    pub fn program_at(&self, path: &Path) -> Command {
+        let mut command = Command::new(path);
         command
             .env_clear()
             .env("HOME", self.home())

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to start the product.
 pub struct Start {
-    kernel: Option<String>,
+    through: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     port: u16,
@@ -44,7 +44,7 @@ impl Start {
             .local_addr()
             .unwrap();
         Self {
-            kernel: None,
+            through: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
             port: free.port(),
@@ -54,7 +54,16 @@ impl Start {
     /// On a kernel that lacks something: names that `clawdbot-simulate` knows, with commas.
     #[must_use]
     pub fn under(mut self, kernel: &str) -> Self {
-        self.kernel = Some(kernel.into());
+        let simulate = binary("clawdbot-simulate");
+        self.through = vec![simulate.display().to_string(), kernel.into(), "--".into()];
+        self
+    }
+
+    /// From a shell that has left a descriptor open, for whatever it starts.
+    #[must_use]
+    pub fn with_a_stray_descriptor(mut self) -> Self {
+        let script = "exec 9</dev/zero; exec \"$@\"";
+        self.through = ["/bin/bash", "-c", script, "bash"].map(Into::into).to_vec();
         self
     }
 
@@ -63,6 +72,11 @@ impl Start {
     pub fn on_port(mut self, port: u16) -> Self {
         self.port = port;
         self
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// With a further argument.
@@ -80,14 +94,11 @@ impl Start {
     }
 
     fn command(&self, scratch: &Scratch) -> Command {
-        let mut command = match &self.kernel {
-            None => scratch.program("clawdbot"),
-            Some(kernel) => {
-                let mut command = scratch.program("clawdbot-simulate");
-                command.args([kernel, "--"]).arg(binary("clawdbot"));
-                command
-            }
-        };
+        let mut command = scratch.program("clawdbot");
+        if let [first, rest @ ..] = self.through.as_slice() {
+            command = scratch.program_at(Path::new(first));
+            command.args(rest).arg(binary("clawdbot"));
+        }
         command
             .args(["up", "--json", "--port", &self.port.to_string()])
             .args(&self.arguments);

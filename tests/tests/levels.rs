@@ -4,8 +4,11 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
 use clawdbot_tests::{Product, Scratch, Start, skip};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Which processes lack something.
@@ -334,6 +337,30 @@ fn who_requires_full_confinement_gets_it_or_is_told_what_is_missing() {
         }
         assert_eq!(product.wait(), Some(78), "{}", row.kernel);
     }
+}
+
+#[test]
+fn a_person_who_starts_it_reads_what_is_missing_and_what_that_means() {
+    let scratch = Scratch::new();
+    let mut command = scratch.program("clawdbot-simulate");
+    let port = Start::new().port().to_string();
+    command
+        .args(["no-landlock", "--"])
+        .arg(clawdbot_tests::binary("clawdbot"))
+        .args(["up", "--port", &port])
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let shown: Vec<String> = lines
+        .map_while(Result::ok)
+        .take_while(|line| !line.contains("Ctrl-C"))
+        .collect();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let text = shown.join("\n");
+    assert!(text.contains("gateway partial"), "{text}");
+    let missing = "missing  landlock (8 processes): the kernel has no landlock";
+    assert_eq!(text.matches(missing).count(), 1, "{text}");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! What only root can see of the processes: their descriptors, their environment, their namespaces.
 
 use clawdbot_tests::kernel::Seen;
-use clawdbot_tests::{Product, Scratch, Start, runs_as_root};
+use clawdbot_tests::{Product, Scratch, Start, finish, runs_as_root};
 
 fn started(scratch: &Scratch) -> Product {
+    begun(Start::new(), scratch)
+}
+
+fn begun(start: Start, scratch: &Scratch) -> Product {
     assert!(runs_as_root(), "these tests are root's");
-    Start::new()
-        .argument("--user")
-        .argument("nobody")
-        .up(scratch)
+    start.argument("--user").argument("nobody").up(scratch)
 }
 
 /// Sockets without names, its own files, and nothing else.
@@ -54,6 +55,45 @@ fn no_process_holds_a_descriptor_that_is_not_its_own() {
         for target in held {
             assert!(is_expected(&role, &target), "{role} holds {target}");
         }
+    }
+    assert_eq!(product.stop(), Some(0));
+}
+
+/// In a user namespace of its own a process sees root as nobody; it is the operator all the same. Nobody
+/// else is: the socket's permissions keep them out.
+#[test]
+fn root_may_operate_what_another_user_runs_and_a_stranger_may_not() {
+    use std::os::unix::process::CommandExt as _;
+    assert!(runs_as_root(), "these tests are root's");
+    let scratch = Scratch::passable();
+    let product = Start::new()
+        .argument("--user")
+        .argument("daemon")
+        .up(&scratch);
+    let answer = scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+    assert!(answer.stdout.contains("not a language model"), "{answer:?}");
+    scratch.clawdbot(&["credentials", "list"]).ok();
+    let mut stranger = scratch.program("clawdbot");
+    stranger.args(["chat", "--message", "hello"]);
+    let refused = finish(stranger.uid(61_234).gid(61_234));
+    assert_eq!(refused.code, Some(69), "{refused:?}");
+    assert_eq!(product.stop(), Some(0));
+}
+
+/// A shell may have left anything open: neither the supervisor nor a child of it takes that over.
+#[test]
+fn what_the_shell_left_open_is_closed() {
+    let scratch = Scratch::passable();
+    let product = begun(Start::new().with_a_stray_descriptor(), &scratch);
+    for (role, seen) in product.processes() {
+        let held = seen.descriptors().unwrap();
+        assert!(
+            !held.iter().any(|target| target == "/dev/zero"),
+            "{role}: {held:?}"
+        );
+    }
+    for process in product.ready["processes"].as_array().unwrap() {
+        assert_eq!(process["confinement"]["strayDescriptors"], 0, "{process}");
     }
     assert_eq!(product.stop(), Some(0));
 }

@@ -5,6 +5,8 @@
 
 mod config;
 mod excerpt;
+#[doc(hidden)]
+pub mod fuzzing;
 mod json5;
 mod load;
 mod mask;

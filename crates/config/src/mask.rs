@@ -1,6 +1,7 @@
 //! Finds what must not be shown of a configuration file, also of one that does not parse.
 //! Works on tokens, not on the tree: a broken file, a misspelt key or a missing colon must not print a password.
 
+use crate::json5::is_line_end;
 use crate::nearest::{nearest, simple};
 use crate::problem::Span;
 use crate::schema;
@@ -29,6 +30,8 @@ pub(crate) fn secrets(text: &str) -> Vec<Span> {
     let names = schema::names();
     let is_secret = |name: &str| match names.get(name) {
         Some(known) => known.secret,
+        // Nobody has to write a key in escapes, and read as it stands it could be any.
+        None if name.contains('\\') => true,
         None => {
             let telling = TELLING.iter().copied();
             looks_secret(name) || nearest(name, telling).is_some()
@@ -120,8 +123,10 @@ impl Tokens<'_> {
         loop {
             let rest = &self.text[self.at..];
             let length = match rest {
-                _ if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
-                _ if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
+                _ if rest.starts_with("//") => rest.find(is_line_end).unwrap_or(rest.len()),
+                _ if rest.starts_with("/*") => {
+                    rest[2..].find("*/").map_or(rest.len(), |end| end + 4)
+                }
                 _ => match rest.chars().next() {
                     Some(c) if c.is_whitespace() || c == '\u{feff}' => c.len_utf8(),
                     _ => return,
@@ -165,7 +170,8 @@ impl Tokens<'_> {
         let mut escaped = false;
         let end = rest.find(|c| {
             let ends = !escaped && (c == quote || c == '\n');
-            escaped = !escaped && c == '\\';
+            // A line that is continued ends in one character or in two.
+            escaped = !escaped && c == '\\' || escaped && c == '\r';
             ends
         });
         let end = start + end.unwrap_or(rest.len());
@@ -210,6 +216,21 @@ mod tests {
         ] {
             assert_eq!(masked(text), ["hunter2hunter2"], "{text}");
         }
+    }
+
+    #[test]
+    fn secrets_are_found_wherever_the_parser_would_find_them() {
+        for text in [
+            "{// x\r gateway:{auth:{token:'hunter2hunter2'}}}",
+            "{// x\u{2028} gateway:{auth:{token:'hunter2hunter2'}}}",
+            "/*/ \" */{gateway:{auth:{token:'hunter2hunter2'}}}",
+            "{gateway:{auth:{\\u0074oken:'hunter2hunter2'}}}",
+            "{gateway:{auth:{'to\\x6ben':'hunter2hunter2'}}}",
+        ] {
+            assert_eq!(masked(text), ["hunter2hunter2"], "{text:?}");
+        }
+        let continued = "{gateway:{auth:{token:'hunter2\\\r\nhunter2'}}}";
+        assert_eq!(masked(continued), ["hunter2\\\r\nhunter2"]);
     }
 
     #[test]

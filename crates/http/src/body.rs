@@ -1,8 +1,12 @@
 //! The body of an answer, piece by piece, each with a time limit and all together with a size limit.
 //! An end that the server did not declare is an error, never a short answer.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
 use bytes::Bytes;
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -64,6 +68,37 @@ impl Body {
         None
     }
 
+    /// The next piece if it has arrived already, as it has when the server sent several at once; nothing does not mean that
+    /// the end has come.
+    pub async fn at_hand(&mut self) -> Option<Result<Bytes, HttpError>> {
+        if self.state != State::Open {
+            return None;
+        }
+        let mut asked = false;
+        let frame = poll_fn(|cx| match Pin::new(&mut self.incoming).poll_frame(cx) {
+            // Whoever reads the connection hands over one piece a round, when it is asked for.
+            Poll::Pending if !std::mem::replace(&mut asked, true) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Ready(None),
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        });
+        let taken = match frame.await? {
+            Some(Ok(frame)) => self.take(frame),
+            Some(Err(error)) => Err(HttpError::of_hyper(&error)),
+            None => {
+                self.state = State::Complete;
+                return None;
+            }
+        };
+        self.state = match taken {
+            Ok(_) => State::Open,
+            Err(_) => State::Failed,
+        };
+        Some(taken).filter(|taken| !matches!(taken, Ok(data) if data.is_empty()))
+    }
+
     /// Everything that is left, if it is at most `max` bytes.
     ///
     /// # Errors
@@ -109,13 +144,17 @@ impl Body {
                 });
             }
         };
+        self.take(frame).map(Some)
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Bytes, HttpError> {
         let data = frame.into_data().unwrap_or_default();
         self.received += data.len() as u64;
         match self.received > self.limits.body {
             true => Err(HttpError::BodyTooLarge {
                 limit: self.limits.body,
             }),
-            false => Ok(Some(data)),
+            false => Ok(data),
         }
     }
 }

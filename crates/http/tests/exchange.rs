@@ -131,6 +131,31 @@ async fn answers_of_every_framing_are_read_to_their_end() {
 }
 
 #[tokio::test]
+async fn pieces_that_arrived_together_are_at_hand_and_nothing_waits_for_those_that_did_not() {
+    let together =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n";
+    let connection = peer::silent_after(together).await;
+    let answer = connection.send(get("/"), &Limits::default()).await;
+    let mut body = answer.unwrap().into_body();
+    let mut heard = body.next().await.unwrap().unwrap().to_vec();
+    while let Some(piece) = body.at_hand().await {
+        heard.extend_from_slice(&piece.unwrap());
+    }
+    assert_eq!(heard, b"abc");
+
+    let peer = Peer::answering(["HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na"]).await;
+    let answer = peer
+        .connect()
+        .await
+        .send(get("/"), &Limits::default())
+        .await;
+    let mut body = answer.unwrap().into_body();
+    assert_eq!(body.next().await.unwrap().unwrap(), "a");
+    assert!(body.at_hand().await.is_none());
+    assert!(body.next().await.is_none(), "the end is still told");
+}
+
+#[tokio::test]
 async fn redirects_are_an_error_and_their_target_is_not_repeated() {
     for status in [300, 301, 302, 303, 307, 308] {
         let reply = format!(

@@ -3,7 +3,7 @@
 //! 1. name the inherited descriptors, close the rest, connect the notify socket
 //! 2. check identity, capabilities and environment
 //! 3. make the profile's directories, open files (`prepare`)
-//! 4. limits, not dumpable, no new privileges
+//! 4. an empty network of its own, limits, not dumpable, no new privileges
 //! 5. landlock
 //! 6. seccomp
 //! 7. self-test: what must be forbidden is tried

@@ -2,13 +2,13 @@
 
 use std::process::Stdio;
 
-use crate::cargo;
+use crate::cargo::{self, Built};
 use crate::marks::Part;
 use crate::stage::Stage;
 use crate::{Done, orphans};
 
-/// The package and the program that measures.
-const PACKAGE: &str = "clawdbot-tests";
+/// The packages that the product does not have: who measures, and who plays another kernel.
+const PACKAGES: [&str; 2] = ["clawdbot-tests", "clawdbot-simulate"];
 const PROGRAM: &str = "clawdbot-bench";
 const PART: Part = Part {
     page: "docs/performance.md",
@@ -16,7 +16,9 @@ const PART: Part = Part {
 };
 
 pub fn run(quick: bool, write: bool) -> Done {
-    let table = table(quick)?;
+    let built = cargo::build_release(&PACKAGES)?;
+    orphans::adopt();
+    let table = measure(&Stage::new(&built, None)?, &built, quick)?;
     print!("{table}");
     if write {
         PART.write(&table)?;
@@ -24,19 +26,16 @@ pub fn run(quick: bool, write: bool) -> Done {
     Ok(0)
 }
 
-/// Builds, measures and returns the table, in Markdown. Root has the product run as somebody else, and sees what the
-/// kernel shows of processes that are closed to their own user.
+/// Measures what is staged and returns the table, in Markdown. Root has the product run as somebody else, and sees what
+/// the kernel shows of processes that are closed to their own user.
 ///
 /// # Errors
 /// When something could not be measured.
-pub fn table(quick: bool) -> Result<String, String> {
-    let built = cargo::build_release(&[PACKAGE])?;
+pub fn measure(stage: &Stage, built: &[Built], quick: bool) -> Result<String, String> {
     let bench = built
         .iter()
-        .find(|built| built.target == PROGRAM)
+        .find(|built| built.target == PROGRAM && !built.harness)
         .ok_or("cargo built no program clawdbot-bench")?;
-    orphans::adopt();
-    let stage = Stage::new(&built, None)?;
     let mut command = stage.command(bench, true);
     command.args(quick.then_some("--quick"));
     if let Some(user) = stage.tester {

@@ -81,11 +81,17 @@ pub fn build_in(folder: Option<&Path>, arguments: &[&str]) -> Result<Vec<Built>,
     if let Some(folder) = folder {
         command.env("CARGO_TARGET_DIR", folder);
     }
-    command
-        .arg("build")
-        .args(arguments)
-        .args(["--locked", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--locked"]).args(arguments);
+    built_by(command)
+}
+
+/// As [`build`], by a command that is ready but for how it reports.
+///
+/// # Errors
+/// When something does not compile; cargo has said what.
+pub fn built_by(mut command: Command) -> Result<Vec<Built>, String> {
     let output = command
+        .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo cannot be started: {error}"))?;
@@ -157,6 +163,21 @@ pub fn target() -> Result<PathBuf, String> {
     place
         .map(PathBuf::from)
         .ok_or_else(|| "cargo metadata names no target directory".into())
+}
+
+/// The triple of this machine.
+///
+/// # Errors
+/// When the compiler does not answer.
+pub fn host() -> Result<String, String> {
+    let output = clean(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .arg("-vV")
+        .output()
+        .map_err(|error| format!("rustc cannot be started: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(String::from)
+        .ok_or_else(|| "rustc does not say what it builds for".into())
 }
 
 fn metadata() -> Result<Value, String> {

@@ -7,6 +7,7 @@ mod budget;
 mod cargo;
 mod docs;
 mod escape;
+mod fuzz;
 mod marks;
 mod minimal;
 mod orphans;
@@ -29,6 +30,9 @@ usage: cargo xtask COMMAND
                            package registries), the examples in the documentation, the benchmark
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
   docs [--check]           writes the generated pages of docs/, or says which are out of date
+  fuzz [TARGET…] [--seconds N] [--jobs N] [--keep]
+                           looks for bytes that break a parser's promise, 60 s for each target, two at a time;
+                           --keep makes seeds of what reached new code
   escape [--root]          tries in each process's real confinement whatever a hijacked one would, and prints the
                            matrices of what came of it; --root: as root, also what only root can try
   minimal [--profile NAME] [--from ROW] [ROW…]
@@ -65,6 +69,10 @@ fn run(arguments: &[String]) -> Done {
         ["bench", rest @ ..] if only(rest, &["--quick", "--write"]) => {
             bench::run(rest.contains(&"--quick"), rest.contains(&"--write"))
         }
+        ["fuzz", rest @ ..] => match fuzz::Options::parse(rest) {
+            Some(options) => fuzz::run(&options),
+            None => usage(),
+        },
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         ["budget"] => budget::run(false),

@@ -38,7 +38,7 @@ const SYSTEM: [(&[&str], &str); 6] = [
 pub fn install() -> Result<PathBuf, String> {
     let place = Path::new(PLACE);
     own(place)?;
-    system()?;
+    need(&SYSTEM)?;
     let lists = cargo::root().join("tests/peers");
     let wanted = wanted(&lists)?;
     let stamp = place.join(STAMP);
@@ -109,8 +109,12 @@ fn wanted(lists: &Path) -> Result<String, String> {
         .collect()
 }
 
-fn system() -> Result<(), String> {
-    let missing: Vec<&str> = SYSTEM
+/// Installs the packages whose command does not work here.
+///
+/// # Errors
+/// When a package cannot be had.
+pub fn need(wanted: &[(&[&str], &'static str)]) -> Result<(), String> {
+    let missing: Vec<&str> = wanted
         .iter()
         .filter(|(probe, _)| !works(probe))
         .map(|(_, package)| *package)

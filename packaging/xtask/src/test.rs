@@ -10,7 +10,7 @@ use crate::cargo::{self, Built, Kind};
 use crate::outcome::{Failure, Outcome};
 use crate::stage::Stage;
 use crate::summary::Summary;
-use crate::{Done, bench, orphans, peers, user};
+use crate::{Done, bench, fuzz, orphans, peers, user};
 
 /// Longest time that one test program may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -43,11 +43,12 @@ pub fn run(options: &Options) -> Done {
             false => run_program(&mut summary, &stage, program, options.filter.as_deref()),
         }
     }
-    drop(stage);
     if options.full && options.filter.is_none() {
+        benchmark(&mut summary, &stage, &built);
         documentation(&mut summary);
-        benchmark(&mut summary);
+        fuzzing(&mut summary);
     }
+    drop(stage);
     if options.full && std::env::var_os("CI").is_some_and(|value| value == "true") {
         summary.forbid_skips();
     }
@@ -240,19 +241,35 @@ fn foreign(summary: &mut Summary) -> Option<PathBuf> {
     installed.ok()
 }
 
-/// Nothing is said about the figures: only that they can be taken.
-fn benchmark(summary: &mut Summary) {
-    let label = "benchmark of the release build";
+/// Nothing is said about the figures, only that they can be taken: of the programs that are there, since to build them for
+/// release takes longer than everything that is measured.
+fn benchmark(summary: &mut Summary, stage: &Stage, built: &[Built]) {
+    let label = "benchmark";
     summary.begin(label);
     let began = Instant::now();
     let mut outcome = Outcome::default();
-    match bench::table(true) {
+    match bench::measure(stage, built, true) {
         Ok(_) => outcome.passed = 1,
         Err(output) => outcome.failed.push(Failure {
             test: "cargo xtask bench --quick".into(),
             output,
         }),
     }
+    summary.end(label, outcome, began.elapsed());
+}
+
+/// Each target is a test.
+fn fuzzing(summary: &mut Summary) {
+    let label = "fuzzing";
+    summary.begin(label);
+    let began = Instant::now();
+    let outcome = fuzz::outcome().unwrap_or_else(|output| Outcome {
+        failed: vec![Failure {
+            test: "cargo xtask fuzz".into(),
+            output,
+        }],
+        ..Outcome::default()
+    });
     summary.end(label, outcome, began.elapsed());
 }
 

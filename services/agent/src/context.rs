@@ -3,6 +3,7 @@
 
 use clawdbot_proto::v1;
 use prost::Message;
+use prost::bytes::Bytes;
 
 use crate::choice::Choice;
 use crate::tokens;
@@ -16,8 +17,8 @@ const HEAVY_BYTES: usize = 3 << 19;
 /// What to do about a request.
 #[derive(Debug)]
 pub enum Plan {
-    /// Send these messages; with everything else they are about so many tokens.
-    Send(Vec<v1::ModelMessage>, u64),
+    /// Send these messages, which are written already; with everything else they are about so many tokens.
+    Send(Vec<Bytes>, u64),
     /// Summarise first.
     Compact(Cut),
 }
@@ -56,7 +57,7 @@ pub fn plan(
         return Ok(Plan::Compact(cut));
     }
     let beside = system.len() + tools.iter().map(Message::encoded_len).sum::<usize>();
-    let mut messages = window.messages(REQUEST_BYTES.saturating_sub(beside));
+    let mut messages = window.written(REQUEST_BYTES.saturating_sub(beside));
     if !window.has_question() {
         return Err(Failure::new(
             "turn.too_long",

@@ -18,6 +18,7 @@ use crate::choice::Choice;
 use crate::compact::Summariser;
 use crate::context::{self, Plan};
 use crate::failure;
+use crate::generate::{Written, generate};
 use crate::live::Live;
 use crate::peers::Peers;
 use crate::prompt::Persona;
@@ -210,19 +211,20 @@ impl Io<'_> {
                 });
             }
         };
-        let request = v1::GenerateRequest {
+        let head = v1::GenerateRequest {
             request_id: request_id.into(),
             handle: job.handle.as_str().into(),
             model: choice.model.model().into(),
             system,
-            messages,
+            messages: Vec::new(),
             tools: tools.to_vec(),
             parameters: Some(choice.parameters(drive.thinking, job.parameters.as_ref(), tokens)),
             cache_key: thread.header.id.clone(),
             context_tokens: choice.facts.context_window,
         };
-        let mut model = drive.peers.model(choice.model.provider());
-        Ok(Done::Input(match model.generate(request).await {
+        let worker = drive.peers.worker(choice.model.provider());
+        let request = Written { head, messages };
+        Ok(Done::Input(match generate(worker, request).await {
             Ok(reply) => {
                 self.stream = Some(reply.into_inner());
                 self.listen(turn.model()).await

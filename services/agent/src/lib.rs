@@ -22,6 +22,9 @@ mod context;
 mod disk;
 mod drive;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
+mod generate;
 mod index;
 mod live;
 mod peers;

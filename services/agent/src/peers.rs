@@ -54,7 +54,7 @@ pub struct Peers {
     policy: SessionsClient<Edge>,
     executor: ExecutorClient<Edge>,
     edge: MakeEdge,
-    models: Mutex<HashMap<ProviderId, ModelClient<Edge>>>,
+    models: Mutex<HashMap<ProviderId, Edge>>,
     /// The executor's tools, and the configuration under which it named them.
     tools: Mutex<Option<(Config, Tools)>>,
 }
@@ -143,14 +143,19 @@ impl Peers {
         }))
     }
 
-    /// The worker of a provider. One connection each, so that every turn uses the same one.
+    /// The worker of a provider.
     pub fn model(&self, provider: &ProviderId) -> ModelClient<Edge> {
+        ModelClient::new(self.worker(provider))
+    }
+
+    /// The edge to a provider's worker. One connection each, so that every turn uses the same one.
+    pub fn worker(&self, provider: &ProviderId) -> Edge {
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = models.entry(provider.clone()).or_insert_with(|| {
+        let edge = models.entry(provider.clone()).or_insert_with(|| {
             let role = Role::model(&InstanceName::from(provider));
-            ModelClient::new((self.edge)(&role))
+            (self.edge)(&role)
         });
-        client.clone()
+        edge.clone()
     }
 
     pub fn executor(&self) -> ExecutorClient<Edge> {

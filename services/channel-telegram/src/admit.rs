@@ -50,7 +50,7 @@ pub(crate) async fn admit(policy: &Edge, account: &str, said: &Said, backlog: bo
     }
 }
 
-fn verdict(account: &str, said: &Said, outcome: Option<Outcome>) -> Verdict {
+pub(crate) fn verdict(account: &str, said: &Said, outcome: Option<Outcome>) -> Verdict {
     match outcome {
         Some(Outcome::Admission(admission)) => Verdict::Admitted(Box::new(Inbound {
             account: account.to_owned(),

@@ -230,6 +230,15 @@ impl Client {
     }
 }
 
+/// What an answer says, without its status: the result, or that there is none. Nothing when it is not the Bot API's.
+pub(crate) fn result_of(answer: &[u8]) -> Option<Result<Value, i64>> {
+    let envelope: Envelope = serde_json::from_slice(answer).ok()?;
+    Some(match envelope.ok {
+        true => Ok(envelope.result),
+        false => Err(envelope.error_code),
+    })
+}
+
 /// A socket that counts what left.
 struct Counted {
     socket: Socket,

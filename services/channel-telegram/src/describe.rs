@@ -68,7 +68,8 @@ fn value(object: &Value, detail: &str) -> Option<String> {
         "file_size" => Some(format!("{} KB", number("file_size")?.div_ceil(1024))),
         _ => match object.get(detail)? {
             Value::String(text) if !text.is_empty() => {
-                let line = text.replace(['\n', '\r', '[', ']'], " ");
+                let odd = |c: char| c.is_control() || matches!(c, '[' | ']');
+                let line = text.replace(odd, " ");
                 Some(line.chars().take(LONGEST).collect())
             }
             Value::Number(number) => Some(number.to_string()),
@@ -108,6 +109,10 @@ mod tests {
             (
                 json!({"contact": {"first_name": "A]\n[B"}}),
                 "[contact A   B]",
+            ),
+            (
+                json!({"document": {"file_name": "a\u{1b}[2J\u{85}.pdf"}}),
+                "[file a  2J .pdf]",
             ),
         ] {
             let Value::Object(rest) = message else {

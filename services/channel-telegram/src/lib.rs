@@ -11,6 +11,8 @@ mod cursor;
 mod describe;
 mod dial;
 mod errors;
+#[doc(hidden)]
+pub mod fuzzing;
 mod incoming;
 mod outlet;
 mod poll;

@@ -313,7 +313,7 @@ fn update_id(update: &Value) -> Option<i64> {
     update.get("update_id")?.as_i64()
 }
 
-fn read_all(batch: &[Value], me: &Me) -> Vec<Incoming> {
+pub(crate) fn read_all(batch: &[Value], me: &Me) -> Vec<Incoming> {
     let read_one = |value: &Value| match Update::deserialize(value) {
         Ok(update) => read(&update, me),
         Err(_) => {

@@ -397,6 +397,11 @@ fn a_key_that_is_typed_is_not_shown() {
     let rig = Rig::new();
     let mut person = Person::sit_down(rig.clawdbot(&LOGIN));
     person.sees("Key for anthropic (not shown): ");
+    if cfg!(target_os = "linux") && !rustix::process::geteuid().is_root() {
+        // Closed to other programs of the same user, too.
+        let environment = format!("/proc/{}/environ", person.child.id());
+        assert!(std::fs::read(environment).is_err());
+    }
     person.types("sk-ant-canary-worky\u{7f}s\r");
     person.sees("it works");
     assert_eq!(person.leaves(), Some(0));

@@ -5,6 +5,8 @@ mod channels;
 mod clock;
 mod desk;
 mod front;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lanes;
 mod limits;
 mod operator;

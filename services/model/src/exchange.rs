@@ -28,6 +28,8 @@ use crate::{retry, transport};
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of an error body that are read.
 const ERROR_BODY: usize = 64 << 10;
+/// Pieces of an answer that are taken in after one, as far as they have arrived, before what they say goes on.
+const TOGETHER: usize = 64;
 /// What is left of an answer after its last event, for example the end of its framing, has this long to come.
 const REST: Duration = Duration::from_secs(2);
 
@@ -36,6 +38,8 @@ pub struct Exchange {
     shared: Arc<Shared>,
     request: GenerateRequest,
     stage: Stage,
+    /// The body for these settings, if it was written down early.
+    written: Option<(Arc<Settings>, Vec<u8>)>,
     events: VecDeque<Event>,
     /// Whether the agent has seen a part of the answer, after which nothing is tried again. A thought is none.
     begun: bool,
@@ -77,12 +81,25 @@ impl Exchange {
             shared,
             request,
             stage: Stage::Start,
+            written: None,
             events: VecDeque::new(),
             begun: false,
             tries: 0,
             tried: Vec::new(),
             permit: None,
         }
+    }
+
+    /// Writes the body down before it is needed, once what was begun before has left. What stands in the way is told when
+    /// the request is made.
+    pub async fn write_down(&mut self) {
+        tokio::task::yield_now().await;
+        let Some(Ok(settings)) = self.shared.settings.borrow().clone() else {
+            return;
+        };
+        let target = settings.target(&self.request.model);
+        let written = wire::encode(&target, &self.request).ok();
+        self.written = written.map(|body| (settings, body));
     }
 
     /// The next event; nothing after the last.
@@ -128,8 +145,14 @@ impl Exchange {
                 .map_err(|resting| with(resting_fault(resting)))?,
             None => String::new(),
         };
-        let target = settings.target(&self.request.model);
-        let body = wire::encode(&target, &self.request).map_err(with)?;
+        let written = self.written.take();
+        let body = match written.filter(|(under, _)| Arc::ptr_eq(under, &settings)) {
+            Some((_, body)) => body,
+            None => {
+                let target = settings.target(&self.request.model);
+                wire::encode(&target, &self.request).map_err(with)?
+            }
+        };
         // From here on the body stands for them; a long conversation need not be held twice.
         self.request.messages = Vec::new();
         self.request.tools = Vec::new();
@@ -252,6 +275,16 @@ impl Exchange {
             }
             Some(Err(error)) => return Err(error.into()),
             None => reading.decoder.end(&mut self.events)?,
+        }
+        // What came with it goes on with it: each event of its own wakes three processes.
+        for _ in 0..TOGETHER {
+            if reading.decoder.is_done() {
+                break;
+            }
+            match reading.body.at_hand().await {
+                Some(piece) => reading.decoder.feed(&piece?, &mut self.events)?,
+                None => break,
+            }
         }
         Ok(reading.decoder.is_done())
     }

@@ -5,6 +5,8 @@
 mod builtin;
 mod exchange;
 mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guide;
 mod health;
 mod lease;
@@ -21,4 +23,3 @@ mod wire;
 mod worker;
 
 pub use process::{Prepared, prepare, serve};
-pub use wire::read_answers;

@@ -24,13 +24,13 @@ impl Spending {
         }
     }
 
-    /// `None` when the request may be answered by the model, which is named with its provider.
-    pub async fn refusal(
+    /// Asks whether the request may be answered by the model, which is named with its provider; `None` when it may.
+    pub fn refusal(
         &self,
         class: Class,
         request: &GenerateRequest,
         model: String,
-    ) -> Result<Option<ModelError>, Status> {
+    ) -> impl Future<Output = Result<Option<ModelError>, Status>> + Send + use<> {
         let class = match class {
             Class::Main => v1::Class::Main,
             Class::Guest => v1::Class::Guest,
@@ -41,32 +41,33 @@ impl Spending {
             model,
             request_id: request.request_id.clone(),
         };
-        match self
-            .policy
-            .clone()
-            .authorize(asked)
-            .await?
-            .into_inner()
-            .outcome
-        {
-            Some(Outcome::Allowed(_)) => Ok(None),
-            Some(Outcome::Refusal(refusal)) if refusal.rule == NOT_DECIDED => {
-                Err(Status::unavailable(refusal.message))
-            }
-            Some(Outcome::Refusal(refusal)) => {
-                info!(
-                    rule = refusal.rule,
-                    request = request.request_id,
-                    "policy refused a request"
-                );
-                Ok(Some(ModelError {
-                    class: ModelErrorClass::Denied.into(),
-                    message: format!("{} ({})", refusal.message, refusal.rule),
-                    retry_after_seconds: refusal.retry_after_seconds,
-                }))
-            }
-            None => Err(Status::internal("policy gave no answer that is known here")),
+        decided(self.policy.clone(), asked)
+    }
+}
+
+async fn decided(
+    mut policy: SpendingClient<Edge>,
+    asked: v1::AuthorizeRequest,
+) -> Result<Option<ModelError>, Status> {
+    let request_id = asked.request_id.clone();
+    match policy.authorize(asked).await?.into_inner().outcome {
+        Some(Outcome::Allowed(_)) => Ok(None),
+        Some(Outcome::Refusal(refusal)) if refusal.rule == NOT_DECIDED => {
+            Err(Status::unavailable(refusal.message))
         }
+        Some(Outcome::Refusal(refusal)) => {
+            info!(
+                rule = refusal.rule,
+                request = request_id,
+                "policy refused a request"
+            );
+            Ok(Some(ModelError {
+                class: ModelErrorClass::Denied.into(),
+                message: format!("{} ({})", refusal.message, refusal.rule),
+                retry_after_seconds: refusal.retry_after_seconds,
+            }))
+        }
+        None => Err(Status::internal("policy gave no answer that is known here")),
     }
 }
 

@@ -8,9 +8,9 @@ mod decoder;
 mod history;
 pub mod json;
 mod ollama;
-mod records;
+pub mod records;
 mod responses;
-mod tally;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +30,7 @@ pub enum Api {
 }
 
 /// A protocol: its name in the configuration, the path of a request, and a cheap question that needs the key.
-const APIS: [(Api, &str, &str, &str); 4] = [
+pub const APIS: [(Api, &str, &str, &str); 4] = [
     (
         Api::Anthropic,
         "anthropic-messages",
@@ -124,7 +124,7 @@ impl Target<'_> {
     }
 
     /// How [`Replay`](clawdbot_proto::v1::Replay) names who wrote a message.
-    fn origin(&self, model: &str) -> String {
+    pub fn origin(&self, model: &str) -> String {
         format!("{}/{model} {}", self.provider, self.api.name())
     }
 }
@@ -155,24 +155,4 @@ pub fn decoder(target: &Target<'_>, request: &GenerateRequest) -> Decoder {
         target.origin(&request.model),
         &request.request_id,
     )
-}
-
-/// Reads bytes as an answer in each protocol, cut where their first byte says, and returns how many of the four were
-/// complete. For the fuzz target: whatever the bytes are, this ends, and says so at most once per protocol.
-#[must_use]
-pub fn read_answers(bytes: &[u8]) -> usize {
-    let cut = bytes
-        .first()
-        .map_or(0, |first| usize::from(*first))
-        .min(bytes.len());
-    let complete = APIS.iter().filter(|(api, ..)| {
-        let mut decoder = Decoder::new(*api, String::new(), "");
-        let mut events = tally::Events::new();
-        let read = decoder
-            .feed(&bytes[..cut], &mut events)
-            .and_then(|()| decoder.feed(&bytes[cut..], &mut events))
-            .and_then(|()| decoder.end(&mut events));
-        read.is_ok()
-    });
-    complete.count()
 }

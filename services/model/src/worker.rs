@@ -141,11 +141,14 @@ impl Model for Worker {
     ) -> Result<Response<Events>, Status> {
         let (class, request) = admit(request)?;
         let model = format!("{}/{}", self.shared.provider, request.model);
-        if let Some(refused) = self.spending.refusal(class, &request, model).await? {
+        let asked = self.spending.refusal(class, &request, model);
+        let mut exchange = Exchange::new(Arc::clone(&self.shared), request);
+        // While policy decides the body is written down; the provider hears of nothing before.
+        let (refused, ()) = tokio::join!(asked, exchange.write_down());
+        if let Some(refused) = refused? {
             let refused = event(Event::Error(refused));
             return Ok(Response::new(Box::pin(stream::iter([refused]))));
         }
-        let exchange = Exchange::new(Arc::clone(&self.shared), request);
         let events = stream::unfold(exchange, |mut exchange| async {
             let next = exchange.next().await?;
             Some((event(next), exchange))

@@ -106,14 +106,11 @@ impl Ui {
         }
         let lines = ready.processes.iter().map(|p| (p.role, p.confinement));
         for gap in gaps(lines) {
-            let who = match gap.roles.len() {
-                1..=3 => gap.roles.join(", "),
-                count => format!("{count} processes"),
-            };
+            let what = self.bold(gap.missing.what);
+            let meaning = gap.missing.meaning;
             self.person(&format!(
-                "  missing  {} ({who}): {}",
-                self.bold(gap.missing.what),
-                gap.missing.meaning
+                "  missing  {what} ({}): {meaning}",
+                who(&gap.roles)
             ));
         }
         for url in ready.urls {
@@ -244,6 +241,14 @@ impl Drop for Screen {
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+/// A few by name, many by number.
+fn who(roles: &[String]) -> String {
+    match roles.len() {
+        0..=3 => roles.join(", "),
+        count => format!("{count} processes"),
     }
 }
 

@@ -48,6 +48,10 @@ const fn only(row: Row, argument: u32, mask: u32, value: u32) -> Row {
     }
 }
 
+const fn never(call: c_long) -> Row {
+    only(errno(call, 0), 0, 0, 1)
+}
+
 const fn ask(call: c_long) -> Row {
     Row {
         call,
@@ -172,6 +176,21 @@ pub(crate) const KERNELS: &[Kernel] = &[
         &[
             errno(libc::SYS_mlock, libc::ENOMEM),
             errno(libc::SYS_mlock2, libc::ENOMEM),
+        ],
+    ),
+    // For comparisons: every call passes as many rows as on the kernel that lacks everything to confine a process with,
+    // and none is answered. No value has a bit where the mask has none.
+    kernel(
+        "complete",
+        "nothing; as quick as no-landlock,no-seccomp,no-userns",
+        &[
+            never(libc::SYS_landlock_create_ruleset),
+            never(libc::SYS_landlock_add_rule),
+            never(libc::SYS_landlock_restrict_self),
+            never(libc::SYS_seccomp),
+            never(libc::SYS_prctl),
+            never(libc::SYS_unshare),
+            never(libc::SYS_clone),
         ],
     ),
     Kernel {

@@ -1,6 +1,7 @@
 //! A simulated kernel answers as a real one would, to the command and to what the command starts.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io;
 use std::process::{Command, Output, Stdio};

@@ -225,6 +225,50 @@ fn a_kernel_without_a_feature_gives_less_and_says_so() {
 }
 
 #[test]
+fn what_a_start_should_have_taken_away_is_reported() {
+    let leave_open = || {
+        let null = fs::File::open("/dev/null").unwrap();
+        rustix::io::fcntl_setfd(&null, rustix::io::FdFlags::empty()).unwrap();
+        std::mem::forget(null);
+    };
+    // SAFETY: the child has one thread.
+    let set_variable = || unsafe { std::env::set_var("SECRET_LEFTOVER", "canary") };
+    let rows: [(&dyn Fn(), &[&str]); 3] = [
+        (&|| (), &[]),
+        (&leave_open, &["descriptors"]),
+        (&set_variable, &["environment"]),
+    ];
+    for (neglect, expected) in rows {
+        let status = in_child(|| {
+            as_started();
+            neglect();
+            let confinement = confine(named("agent"), Mode::Single, &[]).unwrap();
+            let floor = confinement.missing.iter().filter(|row| row.floor);
+            let names: Vec<&str> = floor.map(|row| row.what).collect();
+            i32::from(names != expected)
+        });
+        assert_eq!(status, Ended::Exit(0), "{expected:?}");
+    }
+}
+
+#[test]
+fn a_capability_that_was_kept_is_reported() {
+    // Only root has one to keep.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let status = in_child(|| {
+        let confinement = confine(named("agent"), Mode::System, &[]).unwrap();
+        let kept = confinement
+            .missing
+            .iter()
+            .any(|row| row.what == "capabilities");
+        i32::from(!confinement.capabilities || !kept)
+    });
+    assert_eq!(status, Ended::Exit(0));
+}
+
+#[test]
 fn a_process_with_two_threads_is_not_confined_by_half() {
     let status = in_child(|| {
         let (sender, receiver) = std::sync::mpsc::channel::<()>();

@@ -5,17 +5,16 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use clawdbot_identity::Role;
 use clawdbot_proto::edges::{self, Method, Retry};
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use h2::client::SendRequest;
+use http::{HeaderMap, Request, Response, Uri};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
@@ -24,7 +23,13 @@ use tonic::body::Body;
 
 use crate::source::{Slot, Source};
 
+use super::body::Incoming;
 use super::gather::Gather;
+
+/// What a server may send ahead of its readers, bytes: in one answer and in all of them.
+const WINDOW: (u32, u32) = (2 << 20, 5 << 20);
+/// Calls that may be under way before the server has said how many it takes; it takes more.
+const FIRST_STREAMS: usize = 100;
 
 /// How long a call waits for its peer before it is UNAVAILABLE.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,7 +66,8 @@ impl Handover {
 /// The connection in use; the number tells it from those before.
 struct Current {
     number: u64,
-    sender: http2::SendRequest<Full<Bytes>>,
+    sender: SendRequest<Bytes>,
+    over: Arc<AtomicBool>,
 }
 
 /// Why one try of a call did not bring an answer.
@@ -117,12 +123,13 @@ impl Edge {
 
 impl Inner {
     /// The connection to the present peer, made if need be.
-    async fn connection(self: &Arc<Self>) -> Result<http2::SendRequest<Full<Bytes>>, Status> {
+    async fn connection(self: &Arc<Self>) -> Result<SendRequest<Bytes>, Status> {
         let mut current = self.current.lock().await;
         let stream = match self.source.newer() {
             Some(stream) => stream,
             None => {
-                if let Some(open) = current.as_ref().filter(|open| !open.sender.is_closed()) {
+                let open = current.as_ref();
+                if let Some(open) = open.filter(|open| !open.over.load(Ordering::Relaxed)) {
                     return Ok(open.sender.clone());
                 }
                 self.source.next().await
@@ -130,9 +137,14 @@ impl Inner {
         };
         let stream = stream.map_err(|error| self.unavailable(&error.to_string()))?;
         let number = current.as_ref().map_or(0, |before| before.number + 1);
-        let sender = self.handshake(stream, number).await?;
+        let over = Arc::default();
+        let sender = self.handshake(stream, number, &over).await?;
         let used = sender.clone();
-        *current = Some(Current { number, sender });
+        *current = Some(Current {
+            number,
+            sender,
+            over,
+        });
         Ok(used)
     }
 
@@ -140,15 +152,21 @@ impl Inner {
         self: &Arc<Self>,
         stream: UnixStream,
         number: u64,
-    ) -> Result<http2::SendRequest<Full<Bytes>>, Status> {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .handshake(TokioIo::new(Gather::new(stream)))
+        over: &Arc<AtomicBool>,
+    ) -> Result<SendRequest<Bytes>, Status> {
+        let (sender, connection) = h2::client::Builder::new()
+            .initial_window_size(WINDOW.0)
+            .initial_connection_window_size(WINDOW.1)
+            .initial_max_send_streams(FIRST_STREAMS)
+            .enable_push(false)
+            .handshake(Gather::new(stream))
             .await
             .map_err(|error| self.unavailable(&error.to_string()))?;
-        let inner = Arc::downgrade(self);
+        let (inner, over) = (Arc::downgrade(self), Arc::clone(over));
         tokio::spawn(async move {
             // How it ended does not matter: calls in flight learn it by themselves.
             let _ended = connection.await;
+            over.store(true, Ordering::Relaxed);
             let Some(inner) = inner.upgrade() else { return };
             // One that was replaced ends because of that.
             let current = inner.current.lock().await;
@@ -165,21 +183,23 @@ impl Inner {
     async fn attempt(
         self: &Arc<Self>,
         method: &'static Method,
-        request: Request<Full<Bytes>>,
+        request: Request<()>,
+        body: Bytes,
     ) -> Result<Response<Body>, Lost> {
-        let mut sender = timeout(self.patience, self.connection())
+        let sender = timeout(self.patience, self.connection())
             .await
             .map_err(|_| Lost::Hopeless(self.unavailable("nobody is at the other end")))?
             .map_err(Lost::Hopeless)?;
         let sent = async {
-            let response = sender.send_request(request).await;
-            response.map_err(|error| {
-                if error.is_canceled() {
-                    Lost::Unsent
-                } else {
-                    Lost::Cut
-                }
-            })
+            let mut sender = sender.ready().await.map_err(|_| Lost::Unsent)?;
+            let begun = sender.send_request(request, body.is_empty());
+            let (answer, mut rest) = begun.map_err(|_| Lost::Unsent)?;
+            // Head and body leave together.
+            if !body.is_empty() {
+                rest.send_data(body, true).map_err(|_| Lost::Cut)?;
+            }
+            let answer = answer.await.map_err(|_| Lost::Cut)?;
+            Ok(answer.map(Incoming::new))
         };
         if method.streams {
             let (head, body) = sent.await?.into_parts();
@@ -221,6 +241,20 @@ impl Inner {
         Status::unavailable(format!("{} cannot be reached: {why}", self.server))
     }
 
+    fn request(&self, path: &'static str, headers: &HeaderMap) -> Result<Request<()>, Status> {
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(self.server.as_str())
+            .path_and_query(path)
+            .build()
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let mut request = Request::new(());
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers.clone();
+        Ok(request)
+    }
+
     async fn call(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, Status> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
@@ -230,19 +264,10 @@ impl Inner {
                 self.client, self.server
             )));
         };
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority(self.server.as_str())
-            .path_and_query(path.as_str())
-            .build()
-            .map_err(|error| Status::internal(error.to_string()))?;
         let body = body.collect().await?.to_bytes();
         for _ in 0..TRIES {
-            let mut request = Request::new(Full::new(body.clone()));
-            *request.method_mut() = http::Method::POST;
-            *request.uri_mut() = uri.clone();
-            *request.headers_mut() = head.headers.clone();
-            match self.attempt(method, request).await {
+            let request = self.request(method.path, &head.headers)?;
+            match self.attempt(method, request, body.clone()).await {
                 Ok(response) => return Ok(response),
                 Err(Lost::Hopeless(status)) => return Err(status),
                 Err(Lost::Unsent) => {}

@@ -1,6 +1,7 @@
 //! gRPC edges: one connected stream for each permitted pair of roles, and the table that says what
 //! may be called on it. Whoever calls is known by the stream, never by the message.
 
+mod body;
 mod client;
 mod gather;
 mod server;

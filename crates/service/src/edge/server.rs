@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use clawdbot_identity::Role;
 use clawdbot_proto::edges::{self, Edge, Method};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
 use http::{Request, Response};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tonic::Status;
@@ -24,10 +25,13 @@ use tracing::warn;
 
 use crate::rate::Rates;
 
+use super::body::Incoming;
 use super::gather::Gather;
 
 /// Calls that one connection may have open at the same time.
 const MAX_STREAMS: u32 = 256;
+/// What a client may send ahead of its readers, bytes: in one call and in all of them.
+const WINDOW: u32 = 1 << 20;
 /// gRPC's length prefix.
 const PREFIX: usize = 5;
 
@@ -161,18 +165,90 @@ impl Gate {
 /// Serves one connection of the given role until the peer ends it.
 pub async fn serve_stream(stream: UnixStream, client: Role, server: Role, router: Router) {
     let gate = Arc::new(Gate::new(client, server));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let gate = Arc::clone(&gate);
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(answer(&gate, &router, request).await) }
-    });
-    // How it ended does not matter: the peer is another process that may die at any time.
-    let _ended = http2::Builder::new(TokioExecutor::new())
+    let connection = h2::server::Builder::new()
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         // A peer that gives calls up is no attacker: its own client may have hung up on it.
         .max_pending_accept_reset_streams(2 * MAX_STREAMS as usize)
-        .serve_connection(TokioIo::new(Gather::new(stream)), service)
+        .handshake::<_, Bytes>(Gather::new(stream))
         .await;
+    // How it ends does not matter: the peer is another process that may die at any time.
+    let Ok(mut connection) = connection else {
+        return;
+    };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        let (gate, router) = (Arc::clone(&gate), router.clone());
+        let mut call = Box::pin(serve_call(gate, router, request, respond));
+        // Most calls need to wait for nothing; only those that do become a task of their own.
+        let mut nobody = Context::from_waker(Waker::noop());
+        if call.as_mut().poll(&mut nobody).is_pending() {
+            tokio::spawn(call);
+        }
+    }
+}
+
+/// Answers one call, unless the peer gives it up before.
+async fn serve_call(
+    gate: Arc<Gate>,
+    router: Router,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let mut answer = pin!(answer(&gate, &router, request.map(Incoming::new)));
+    let answered = poll_fn(|cx| match respond.poll_reset(cx) {
+        Poll::Ready(_given_up) => Poll::Ready(None),
+        Poll::Pending => answer.as_mut().poll(cx).map(Some),
+    });
+    if let Some(answer) = answered.await {
+        // However it ends, nobody else wants to know.
+        let _ended = send(respond, answer).await;
+    }
+}
+
+/// Sends an answer, no faster than the peer takes it.
+async fn send(mut respond: SendResponse<Bytes>, answer: Response<Body>) -> Result<(), h2::Error> {
+    let (head, mut body) = answer.into_parts();
+    let nothing_follows = body.is_end_stream();
+    let mut stream = respond.send_response(Response::from_parts(head, ()), nothing_follows)?;
+    if nothing_follows {
+        return Ok(());
+    }
+    loop {
+        stream.reserve_capacity(1);
+        while stream.capacity() == 0 {
+            match poll_fn(|cx| stream.poll_capacity(cx)).await {
+                Some(room) => drop(room?),
+                None => return Ok(()),
+            }
+        }
+        let frame = poll_fn(|cx| match stream.poll_reset(cx) {
+            Poll::Ready(given_up) => Poll::Ready(Err(given_up)),
+            Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Ok),
+        });
+        let Ok(frame) = frame.await else {
+            return Ok(());
+        };
+        let frame = match frame {
+            None => return stream.send_data(Bytes::new(), true),
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                return Ok(());
+            }
+        };
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                stream.send_data(data, false)?;
+                continue;
+            }
+            Err(frame) => frame,
+        };
+        if let Ok(trailers) = frame.into_trailers() {
+            stream.reserve_capacity(0);
+            return stream.send_trailers(trailers);
+        }
+    }
 }
 
 async fn answer(gate: &Gate, router: &Router, request: Request<Incoming>) -> Response<Body> {

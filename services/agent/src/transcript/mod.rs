@@ -10,9 +10,9 @@ mod thread;
 mod window;
 
 pub use entry::{Assistant, Change, Compaction, End, Failure, Item, Origin, Outcome};
-pub use line::{Header, read};
+pub use line::{Header, read, write};
 pub use path::Path;
-pub use scan::{for_each, header, scan};
+pub use scan::{for_each, header, scan, scan_from};
 pub use thread::{Batch, Known, Progress, Settings, Thread, Totals};
 pub use window::{Cut, Window, squeeze};
 

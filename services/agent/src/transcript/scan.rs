@@ -32,9 +32,14 @@ pub fn header(path: &FilePath) -> io::Result<Option<Header>> {
 
 /// Reads the whole file; `None` when its first line is not one of ours.
 pub fn scan(path: &FilePath) -> io::Result<Option<Scan>> {
+    scan_from(open(path)?)
+}
+
+/// As [`scan`], from wherever the lines come.
+pub fn scan_from(lines: impl BufRead) -> io::Result<Option<Scan>> {
     let mut damaged = 0;
     let mut thread = None;
-    let length = walk(path, |line, at| match &mut thread {
+    let length = walk(lines, |line, at| match &mut thread {
         None => {
             let Some(header) = Header::parse(line) else {
                 return false;
@@ -65,7 +70,7 @@ pub fn scan(path: &FilePath) -> io::Result<Option<Scan>> {
 /// Hands every readable entry of the file to `each`, in order.
 pub fn for_each(path: &FilePath, mut each: impl FnMut(Entry)) -> io::Result<()> {
     let mut first = true;
-    walk(path, |line, _| {
+    walk(open(path)?, |line, _| {
         if !std::mem::replace(&mut first, false) {
             line::read(line).into_iter().for_each(&mut each);
         }
@@ -74,9 +79,15 @@ pub fn for_each(path: &FilePath, mut each: impl FnMut(Entry)) -> io::Result<()> 
     Ok(())
 }
 
-/// Hands every complete line and its place to `each` until that says no; returns the length of the file.
-fn walk(path: &FilePath, mut each: impl FnMut(&[u8], Range<u64>) -> bool) -> io::Result<u64> {
-    let mut reader = BufReader::with_capacity(64 << 10, File::open(path)?);
+fn open(path: &FilePath) -> io::Result<impl BufRead> {
+    Ok(BufReader::with_capacity(64 << 10, File::open(path)?))
+}
+
+/// Hands every complete line and its place to `each` until that says no; returns the length of all.
+fn walk(
+    mut reader: impl BufRead,
+    mut each: impl FnMut(&[u8], Range<u64>) -> bool,
+) -> io::Result<u64> {
     let mut line = Vec::new();
     let mut at = 0;
     loop {

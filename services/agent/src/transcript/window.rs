@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::model_message::Message;
+use prost::bytes::Bytes;
 
 use super::entry::{Compaction, Entry, Item, Origin};
 use super::path::Path;
+use crate::generate::{read, write};
 use crate::text::middle_cut;
 use crate::tokens;
 
@@ -25,8 +27,17 @@ const PRUNE_FROM: usize = 4000;
 const SUMMARY: &str =
     "[Summary of the conversation before this point. It is a record, not a request.]\n";
 
+/// Who a message is of.
+#[derive(Clone, Copy, PartialEq)]
+enum Voice {
+    Person,
+    Model,
+    Tool,
+}
+
 struct Kept {
-    message: Option<v1::ModelMessage>,
+    /// As it stands in a request: with each question the whole conversation is sent.
+    message: Option<(Voice, Bytes)>,
     bytes: usize,
     tokens: u64,
     origin: Origin,
@@ -49,7 +60,8 @@ pub struct Cut {
 #[derive(Default)]
 pub struct Window {
     path: Path<Kept>,
-    summary: Option<(v1::ModelMessage, BTreeSet<Origin>)>,
+    /// Written, with the size of its text.
+    summary: Option<(Bytes, usize, BTreeSet<Origin>)>,
     bytes: usize,
     tokens: u64,
 }
@@ -65,7 +77,7 @@ impl Window {
             origin: entry.origin,
             question: matches!(entry.item, Item::User { message: None, .. }),
             reported: reported(&entry.item),
-            message,
+            message: message.map(|message| (voice(&message), write(&message))),
         };
         self.bytes += kept.bytes;
         self.tokens += kept.tokens;
@@ -105,7 +117,8 @@ impl Window {
         }
         self.forget_reports();
         let text = format!("{SUMMARY}{}", compaction.summary);
-        self.summary = Some((user(text), compaction.origins.clone()));
+        let size = text.len();
+        self.summary = Some((write(&user(text)), size, compaction.origins.clone()));
     }
 
     /// What providers counted before something was left out is no measure for what comes.
@@ -129,9 +142,7 @@ impl Window {
     }
 
     fn summary_size(&self) -> usize {
-        self.summary
-            .as_ref()
-            .map_or(0, |(message, _)| text_size(message))
+        self.summary.as_ref().map_or(0, |(_, size, _)| *size)
     }
 
     /// Tokens of a request with this window and `overhead` tokens beside it. The provider's last count is the base where
@@ -154,7 +165,7 @@ impl Window {
 
     /// The summary, and the newest messages that fit into `budget` bytes, oldest first, beginning with a question. The
     /// newest question and what follows it are always there.
-    pub fn messages(&self, budget: usize) -> Vec<v1::ModelMessage> {
+    pub fn written(&self, budget: usize) -> Vec<Bytes> {
         let (mut used, mut whole, mut entries) = (self.summary_size(), 0, 0);
         for kept in self.path.iter().rev() {
             used += kept.bytes;
@@ -166,12 +177,18 @@ impl Window {
                 whole = entries;
             }
         }
-        let summary = self.summary.iter().map(|(message, _)| message);
+        let summary = self.summary.iter().map(|(message, ..)| message);
         let kept = self.path.iter().skip(self.path.len() - whole);
         summary
-            .chain(kept.filter_map(|kept| kept.message.as_ref()))
+            .chain(kept.filter_map(Kept::written))
             .cloned()
             .collect()
+    }
+
+    /// The same as messages.
+    #[cfg(test)]
+    pub fn messages(&self, budget: usize) -> Vec<v1::ModelMessage> {
+        self.written(budget).iter().map(read).collect()
     }
 
     /// What to summarise so that about `keep` tokens stay. The newest question and what follows it always stay. `None` when
@@ -197,12 +214,12 @@ impl Window {
         };
         older().next()?;
         let (summary, labels) = match &self.summary {
-            Some((message, origins)) => (Some(message), origins.clone()),
+            Some((message, _, origins)) => (Some(message), origins.clone()),
             None => (None, BTreeSet::new()),
         };
-        let messages = older().filter_map(|kept| kept.message.as_ref());
+        let messages = older().filter_map(Kept::written);
         Some(Cut {
-            messages: summary.into_iter().chain(messages).cloned().collect(),
+            messages: summary.into_iter().chain(messages).map(read).collect(),
             first_kept: self.path.id(at)?.into(),
             origins: labels
                 .into_iter()
@@ -215,13 +232,12 @@ impl Window {
     pub fn prune(&mut self, keep: usize) -> usize {
         let (mut seen, mut pruned, mut saved) = (0, 0, (0, 0));
         for kept in self.path.iter_mut().rev() {
-            match kept.message.as_mut().and_then(|m| m.message.as_mut()) {
-                Some(Message::Assistant(_)) => seen += 1,
-                Some(Message::ToolResult(result)) if seen >= keep => {
-                    if !shorten(result) {
+            match &mut kept.message {
+                Some((Voice::Model, _)) => seen += 1,
+                Some((Voice::Tool, written)) if seen >= keep => {
+                    let Some(text) = rewrite_shorter(written) else {
                         continue;
-                    }
-                    let text = result_size(result);
+                    };
                     let (bytes, tokens) = (OVERHEAD + text, tokens::estimate(text));
                     saved.0 += kept.bytes - bytes;
                     saved.1 += kept.tokens.saturating_sub(tokens);
@@ -241,20 +257,48 @@ impl Window {
 }
 
 /// Shortens results of tools in a request until `excess` tokens are gone, oldest first; says whether that was enough.
-pub fn squeeze(messages: &mut [v1::ModelMessage], excess: u64) -> bool {
+pub fn squeeze(messages: &mut [Bytes], excess: u64) -> bool {
     let mut gone = 0;
     for message in messages {
         if gone >= excess {
             break;
         }
-        if let Some(Message::ToolResult(result)) = &mut message.message {
-            let before = result_size(result);
-            shorten(result);
-            let saved = before.saturating_sub(result_size(result));
-            gone += (saved / 4) as u64;
-        }
+        let before = message.len();
+        rewrite_shorter(message);
+        let saved = before.saturating_sub(message.len());
+        gone += (saved / 4) as u64;
     }
     gone >= excess
+}
+
+/// Shortens a tool's result; gives the size of its text then, and nothing where there is nothing to shorten.
+fn rewrite_shorter(written: &mut Bytes) -> Option<usize> {
+    if written.len() <= PRUNE_FROM {
+        return None;
+    }
+    let mut message = read(written);
+    let Some(Message::ToolResult(result)) = &mut message.message else {
+        return None;
+    };
+    if !shorten(result) {
+        return None;
+    }
+    *written = write(&message);
+    Some(text_size(&message))
+}
+
+impl Kept {
+    fn written(&self) -> Option<&Bytes> {
+        self.message.as_ref().map(|(_, written)| written)
+    }
+}
+
+fn voice(message: &v1::ModelMessage) -> Voice {
+    match &message.message {
+        Some(Message::Assistant(_)) => Voice::Model,
+        Some(Message::ToolResult(_)) => Voice::Tool,
+        Some(Message::User(_)) | None => Voice::Person,
+    }
 }
 
 fn shorten(result: &mut v1::ToolResult) -> bool {

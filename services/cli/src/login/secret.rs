@@ -27,6 +27,8 @@ const PREFIXES: &[(&str, &str)] = &[
 /// # Errors
 /// Exit status 2 for what cannot be a secret, 130 when the person changed their mind.
 pub(super) async fn ask(what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    // It is in this process's memory from here on: no other of this user's, and no core file, gets it.
+    clawdbot_confine::process::not_dumpable()?;
     let secret = match stdin().is_terminal() {
         true => hidden::ask(&format!("{} (not shown): ", capitalised(what)))
             .await?

@@ -132,7 +132,7 @@ fn form_value<'a>(form: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The text of a field (WHATWG URL, application/x-www-form-urlencoded); `None` when its bytes are no UTF-8.
-fn decoded(value: &str) -> Option<String> {
+pub fn decoded(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let [first, after @ ..] = rest {

@@ -2,7 +2,7 @@
 //! it can make this process keep or wait for is bounded by `limits`.
 
 mod access;
-mod api;
+pub mod api;
 mod assets;
 mod body;
 mod census;
@@ -10,13 +10,13 @@ mod connection;
 mod guard;
 mod key_tries;
 mod lockouts;
-mod login;
+pub mod login;
 mod metered;
 mod pages;
 mod pulse;
-mod reply;
+pub mod reply;
 mod routes;
-mod socket;
+pub mod socket;
 #[cfg(test)]
 mod tests;
 

@@ -80,9 +80,6 @@ const UNKNOWN_MODEL: [&str; 5] = [
     "model_not_found",
 ];
 
-/// Characters of an error body without JSON that are worth keeping; what is longer is cut later anyway.
-const PLAIN: usize = 4096;
-
 /// What an answer with an error status means. `headers` gives a header's value as text.
 pub fn of_answer<'a>(
     status: u16,
@@ -153,10 +150,9 @@ struct Said {
 impl Said {
     fn read(body: &[u8]) -> Self {
         let Ok(value) = json::parse::<Value>(body) else {
-            let text = String::from_utf8_lossy(body);
-            let text = text.chars().take(PLAIN).collect();
+            // All of it: cut before the key is blanked, it could end in half a key.
             return Self {
-                message: text,
+                message: String::from_utf8_lossy(body).into_owned(),
                 ..Self::default()
             };
         };
@@ -279,6 +275,13 @@ mod tests {
     fn of(status: u16, body: &str) -> (Kind, bool) {
         let fault = of_answer(status, |_| None, body.as_bytes(), Duration::ZERO);
         (fault.kind, fault.again)
+    }
+
+    #[test]
+    fn a_body_is_not_cut_before_the_key_in_it_is_blanked() {
+        let body = format!("{}sk-ant-0123456789", " ".repeat(4090));
+        let fault = of_answer(401, |_| None, body.as_bytes(), Duration::ZERO);
+        assert!(fault.detail.ends_with("sk-ant-0123456789"));
     }
 
     #[test]

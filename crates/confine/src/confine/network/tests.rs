@@ -288,6 +288,35 @@ fn a_namespace_without_ids_is_as_empty_and_its_process_as_able() {
 }
 
 #[test]
+fn without_proc_less_is_measured_and_that_is_said() {
+    if !permitted() {
+        return;
+    }
+    let status = in_child(|| {
+        as_started();
+        let ids = [
+            ("uid_map", rustix::process::geteuid().as_raw()),
+            ("gid_map", rustix::process::getegid().as_raw()),
+        ];
+        // SAFETY: no memory is passed; the child has one thread.
+        let apart = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) };
+        assert_eq!(apart, 0);
+        map(ids).unwrap();
+        // SAFETY: strings with a NUL at their end, no data.
+        let hidden = unsafe {
+            let kind = c"tmpfs".as_ptr();
+            libc::mount(kind, c"/proc".as_ptr(), kind, 0, std::ptr::null())
+        };
+        assert_eq!(hidden, 0);
+        give_up_all_capabilities().unwrap();
+        let confinement = confine(agent(), Mode::Single, &[]).unwrap();
+        let expected = ["proc", "network-namespace", "id-map"];
+        i32::from((confinement.level, names(&confinement)) != (Level::Partial, expected.to_vec()))
+    });
+    assert_eq!(status, Ended::Exit(0));
+}
+
+#[test]
 fn the_units_network_is_measured_and_not_taken_on_trust() {
     // Whatever the tests' network is, system mode stays in it.
     let status = in_child(|| {

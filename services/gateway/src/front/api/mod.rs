@@ -1,15 +1,15 @@
 //! The HTTP interface for other programs, in the shapes of the OpenAI API: chat completions, responses and the list of
 //! models. Every refusal has the shape that its SDKs read; what cannot be honoured is refused by name, not ignored.
 
-mod chat;
-mod fault;
+pub mod chat;
+pub mod fault;
 mod keys;
 mod models;
 mod prompt;
-mod request;
-mod responses;
+pub mod request;
+pub mod responses;
 mod stream;
-mod target;
+pub mod target;
 mod turn;
 
 use std::fmt;
@@ -78,17 +78,17 @@ impl<'a> Endpoint<'a> {
 }
 
 /// What a body asks for.
-struct Ask {
-    model: String,
-    user: Option<String>,
+pub struct Ask {
+    pub model: String,
+    pub user: Option<String>,
     stream: bool,
-    question: Question,
+    pub question: Question,
 }
 
 /// When a request came, and its id.
-struct Stamp {
-    created: u64,
-    id: String,
+pub struct Stamp {
+    pub created: u64,
+    pub id: String,
 }
 
 impl Stamp {

@@ -4,7 +4,7 @@
 mod connect;
 mod follow;
 mod methods;
-mod wire;
+pub mod wire;
 
 use std::future::pending;
 use std::sync::Arc;
