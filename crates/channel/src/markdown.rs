@@ -243,7 +243,8 @@ impl Builder {
 }
 
 impl Table {
-    /// Columns padded to the same width, counted in graphemes; cells wider than that stick out.
+    /// Columns padded to the same width, counted in graphemes; cells wider than that stick out. A row ends with its last
+    /// cell that holds anything: the parser adds those that are missing, and each of them would cost a column's width.
     fn to_text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -259,7 +260,9 @@ impl Table {
             .rows
             .iter()
             .map(|row| {
-                let cells = row.iter().zip(&widths).map(|(cell, width)| {
+                let last = row.iter().rposition(|cell| !cell.is_empty());
+                let cells = row.iter().take(last.map_or(0, |at| at + 1)).zip(&widths);
+                let cells = cells.map(|(cell, width)| {
                     let missing = width.saturating_sub(cell.graphemes(true).count());
                     format!("{cell}{}", " ".repeat(missing))
                 });
@@ -343,7 +346,14 @@ mod tests {
             "a".repeat(10_000),
             "|x|y|\n".repeat(1000)
         );
-        for source in [lists, wide] {
+        let ragged = format!(
+            "{}\n{}\n{}\n{}",
+            "|x".repeat(1000),
+            "|-".repeat(1000),
+            format!("|{}", "a".repeat(60)).repeat(1000),
+            "|x\n".repeat(200)
+        );
+        for source in [lists, wide, ragged] {
             let text = parse_markdown(&source).text;
             assert!(
                 text.contains('x') && text.len() < 40 * source.len(),

@@ -3,7 +3,7 @@
 //! refuses to leave a process half confined without saying so.
 
 #[cfg(target_os = "linux")]
-mod network;
+pub(crate) mod network;
 
 use std::io;
 

@@ -14,36 +14,36 @@ const LIMITS: &[(&str, Amount)] = &[
     (
         "clawdbot-policy",
         Amount {
-            packages: 78,
-            lines: 31_000,
+            packages: 65,
+            lines: 21_000,
         },
     ),
     (
         "clawdbot-broker",
         Amount {
-            packages: 73,
-            lines: 12_000,
+            packages: 68,
+            lines: 9_200,
         },
     ),
     (
         "clawdbot-dialer",
         Amount {
-            packages: 32,
-            lines: 13_000,
+            packages: 29,
+            lines: 8_300,
         },
     ),
     (
         "clawdbot-sandbox",
         Amount {
-            packages: 14,
-            lines: 6_000,
+            packages: 12,
+            lines: 3_800,
         },
     ),
     (
         "clawdbot-confine",
         Amount {
-            packages: 11,
-            lines: 5_000,
+            packages: 10,
+            lines: 3_600,
         },
     ),
 ];

@@ -272,6 +272,23 @@ fn files_outside_can_be_neither_read_nor_written() {
 }
 
 #[test]
+fn the_program_is_in_an_empty_network_where_that_is_permitted() {
+    let mut control = unprivileged(Path::new("/usr/bin/unshare"));
+    let (permitted, _) = free(control.args(["--user", "--net", "/bin/true"]));
+    let outside = std::fs::read_link("/proc/self/ns/net").unwrap();
+    let rig = Rig::new();
+    let seen = rig.run(&request(&["/usr/bin/readlink", "/proc/self/ns/net"]));
+    assert!(seen.stdout.starts_with("net:["), "{seen:?}");
+    let same = Path::new(seen.stdout.trim()) == outside;
+    assert_eq!(same, !permitted, "{seen:?}");
+    // Whose files the workspace's are is as before.
+    assert_eq!(
+        rig.shell("test -O . && touch new && test -O new").status,
+        Some(0)
+    );
+}
+
+#[test]
 fn no_socket_can_be_made() {
     let rig = Rig::new();
     // This test program again, as a tool that tries.

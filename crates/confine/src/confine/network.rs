@@ -44,22 +44,34 @@ pub(super) fn leave(profile: &Profile, mode: Mode) -> io::Result<Moved> {
         return Ok(moved);
     }
     if mode == Mode::Single {
-        let ids = [
-            ("uid_map", rustix::process::geteuid().as_raw()),
-            ("gid_map", rustix::process::getegid().as_raw()),
-        ];
-        // SAFETY: no memory is passed; the one thread that there is (the caller has counted) changes
-        // as a whole.
-        if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) } != 0 {
-            return Ok(moved);
+        match unshare()? {
+            Some(mapped) => moved.mapped = mapped,
+            None => return Ok(moved),
         }
-        moved.mapped = map(ids).is_ok();
-        give_up_all_capabilities()?;
     }
     if devices().is_ok_and(|devices| devices == ["lo"]) {
         moved.network = Network::Own;
     }
     Ok(moved)
+}
+
+/// Makes both namespaces for this process, which has one thread. Whether its ids could be set there;
+/// `None` where the kernel refuses.
+///
+/// # Errors
+/// As [`leave`].
+pub(crate) fn unshare() -> io::Result<Option<bool>> {
+    let ids = [
+        ("uid_map", rustix::process::geteuid().as_raw()),
+        ("gid_map", rustix::process::getegid().as_raw()),
+    ];
+    // SAFETY: no memory is passed; the one thread that there is changes as a whole.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) } != 0 {
+        return Ok(None);
+    }
+    let mapped = map(ids).is_ok();
+    give_up_all_capabilities()?;
+    Ok(Some(mapped))
 }
 
 /// The process's own ids keep their numbers; all others are nobody's.

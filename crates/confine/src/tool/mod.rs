@@ -9,18 +9,21 @@ mod files;
 
 use std::ffi::CString;
 use std::io;
+
+#[cfg(target_os = "linux")]
+use crate::confine::network;
 #[cfg(target_os = "linux")]
 use std::os::fd::BorrowedFd;
 
 /// What a program may use up. Each counts for every process of its own, but `processes`, which the
-/// kernel counts for the user.
+/// kernel counts for the box where it has a user namespace of its own, else for the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ToolLimits {
     /// Seconds of processor time, then SIGKILL.
     pub cpu_seconds: u64,
     /// Bytes of address space.
     pub memory_bytes: u64,
-    /// Processes and threads of the user.
+    /// Processes and threads.
     pub processes: u64,
     /// Bytes of a file that is written.
     pub file_bytes: u64,
@@ -54,12 +57,17 @@ pub enum ToolError {
 /// Puts this process, and what it executes, into the box. It can be done once, by a process with one
 /// thread.
 ///
+/// Where the kernel permits it the box has an empty network of its own, beneath the filter that
+/// refuses every socket; the executor, which was started by the same kernel for the same user, has
+/// reported whether it does.
+///
 /// # Errors
 /// See [`ToolError`]. A part may be in force; the process must end.
 #[cfg(target_os = "linux")]
 pub fn confine(workspace: BorrowedFd<'_>, limits: &ToolLimits) -> Result<(), ToolError> {
     let step =
         |step, result: io::Result<()>| result.map_err(|source| ToolError::Step { step, source });
+    step("leave the network", network::unshare().map(drop))?;
     step("set limits", set_limits(limits))?;
     step("forbid new privileges", crate::process::no_new_privs())?;
     let calls = calls::compile()?;

@@ -37,6 +37,14 @@ fn call(number: libc::c_long, arguments: [libc::c_long; 3]) -> Option<i32> {
 }
 
 #[test]
+fn the_box_has_an_empty_network_of_its_own_where_that_is_permitted() {
+    let network = || fs::read_link("/proc/self/ns/net").unwrap();
+    let permitted = in_child(|| i32::from(network::unshare().unwrap().is_some())).exit() == 1;
+    let outside = network();
+    boxed(|_| (network() != outside) == permitted);
+}
+
+#[test]
 fn every_call_of_the_list_is_refused() {
     boxed(|_| {
         let passed: Vec<_> = calls::REFUSED
