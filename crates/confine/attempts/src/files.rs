@@ -48,7 +48,7 @@ fn make(world: &World, folder: &str, below: &str) -> Answer {
 }
 
 fn read_state(world: &World, leaf: &str) -> Answer {
-    read(&*world.below("state", &format!("{leaf}/canary"))?)
+    read(&world.below("state", &format!("{leaf}/canary"))?)
 }
 
 /// An own file, as a fresh one where there is an own folder: what is moved and linked.
@@ -86,7 +86,7 @@ fn reopen(path: &CStr, flags: i32) -> Answer {
 }
 
 fn neighbour_memory(world: &World) -> Answer {
-    let file = open(&*world.proc("neighbour", "mem")?, libc::O_RDWR)?;
+    let file = open(&world.proc("neighbour", "mem")?, libc::O_RDWR)?;
     let mut byte = [0_u8; 1];
     let place = world.number("neighbour-address")?;
     let count = call(
@@ -105,19 +105,19 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     "file.passwd" => |_| read(c"/etc/passwd");
     "file.hosts" => |_| read(c"/etc/hosts");
     "file.program-of-the-system" => |_| read(c"/bin/sh");
-    "file.home" => |w| read(&*w.path("canary")?);
-    "file.home-write" => |w| write(&*w.path("canary")?);
+    "file.home" => |w| read(&w.path("canary")?);
+    "file.home-write" => |w| write(&w.path("canary")?);
     "file.make" => |w| make(w, "open-folder", ".");
     "file.list-root" => |_| list(c"/");
-    "file.list-state" => |w| list(&*w.path("state")?);
-    "file.config" => |w| read(&*w.path("config")?);
-    "file.config-write" => |w| write(&*w.path("config")?);
+    "file.list-state" => |w| list(&w.path("state")?);
+    "file.config" => |w| read(&w.path("config")?);
+    "file.config-write" => |w| write(&w.path("config")?);
     "file.config-beside" => |w| make(w, "state", ".");
     "file.config-replace" => |w| {
         let target = if w.free { outside(w, "config")? } else { w.path("config")? };
-        rename(&*own_file(w)?, &target)
+        rename(&own_file(w)?, &target)
     };
-    "file.program-write" => |w| write(&*w.path("program")?);
+    "file.program-write" => |w| write(&w.path("program")?);
     "file.program-remove" => |w| {
         let target = if w.free { spare(w, "program")? } else { w.path("program")? };
         done(libc::SYS_unlinkat, &[int(libc::AT_FDCWD), text(&target), 0])
@@ -140,16 +140,16 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     "file.memory-guest" => |w| read_state(w, "agents/guest");
     "file.channel" => |w| read_state(w, "channels/telegram");
     "file.channel-make" => |w| make(w, "state", "channels/telegram");
-    "file.log" => |w| read(&*w.below("state", "gateway.log")?);
+    "file.log" => |w| read(&w.below("state", "gateway.log")?);
     "file.run-make" => |w| make(w, "state", "run");
-    "file.workspace-main" => |w| read(&*w.below("workspace-main", "canary")?);
+    "file.workspace-main" => |w| read(&w.below("workspace-main", "canary")?);
     "file.workspace-main-make" => |w| make(w, "workspace-main", ".");
-    "file.workspace-guest" => |w| read(&*w.below("workspace-guest", "canary")?);
+    "file.workspace-guest" => |w| read(&w.below("workspace-guest", "canary")?);
     "file.workspace-guest-make" => |w| make(w, "workspace-guest", ".");
     // By way of a link that lies in the own folder, where there is one.
-    "file.follow-link" => |w| read(&*w.below("own", "link-to-canary")?);
+    "file.follow-link" => |w| read(&w.below("own", "link-to-canary")?);
     "file.climb" => |w| {
-        let own = open(&*w.path("own")?, libc::O_PATH | libc::O_DIRECTORY)?;
+        let own = open(&w.path("own")?, libc::O_PATH | libc::O_DIRECTORY)?;
         let up = w.path("canary-from-own")?;
         fd(libc::SYS_openat, &[int(own.as_raw_fd()), text(&up), int(libc::O_RDONLY), 0]).map(drop)
     };
@@ -158,8 +158,8 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         let path = w.path("canary")?;
         fd(libc::SYS_openat2, &[int(libc::AT_FDCWD), text(&path), at(&how), 24]).map(drop)
     };
-    "file.opath-reopen" => |w| reopen(&*w.path("canary")?, libc::O_RDONLY);
-    "file.opath-reopen-write" => |w| reopen(&*w.path("canary")?, libc::O_WRONLY);
+    "file.opath-reopen" => |w| reopen(&w.path("canary")?, libc::O_RDONLY);
+    "file.opath-reopen-write" => |w| reopen(&w.path("canary")?, libc::O_WRONLY);
     "file.symlink" => |w| {
         let (canary, link) = (w.path("canary")?, outside(w, "symlink")?);
         done(libc::SYS_symlinkat, &[text(&canary), int(libc::AT_FDCWD), text(&link)])
@@ -169,26 +169,26 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         let (canary, link) = (w.path("canary")?, w.below("own", &format!("hard-{}", std::process::id()))?);
         done(libc::SYS_linkat, &[here, text(&canary), here, text(&link), 0])
     };
-    "file.rename-out" => |w| rename(&*own_file(w)?, &*outside(w, "out")?);
+    "file.rename-out" => |w| rename(&own_file(w)?, &outside(w, "out")?);
     "file.rename-in" => |w| {
         let from = if w.free { spare(w, "in")? } else { w.path("canary")? };
-        rename(&from, &*w.below("own", &format!("in-{}", std::process::id()))?)
+        rename(&from, &w.below("own", &format!("in-{}", std::process::id()))?)
     };
     "file.remove" => |w| {
         let target = if w.free { spare(w, "remove")? } else { w.path("canary")? };
         done(libc::SYS_unlinkat, &[int(libc::AT_FDCWD), text(&target), 0])
     };
     "file.make-folder" => |w| {
-        done(libc::SYS_mkdirat, &[int(libc::AT_FDCWD), text(&*outside(w, "folder")?), 0o700])
+        done(libc::SYS_mkdirat, &[int(libc::AT_FDCWD), text(&outside(w, "folder")?), 0o700])
     };
     "file.make-pipe" => |w| {
         let mode = int(libc::S_IFIFO as i32 | 0o600);
-        done(libc::SYS_mknodat, &[int(libc::AT_FDCWD), text(&*outside(w, "pipe")?), mode, 0])
+        done(libc::SYS_mknodat, &[int(libc::AT_FDCWD), text(&outside(w, "pipe")?), mode, 0])
     };
     "file.make-device" => |w| {
         let mode = int(libc::S_IFCHR as i32 | 0o600);
         let null = usize::try_from(libc::makedev(1, 3)).map_err(io::Error::other)?;
-        done(libc::SYS_mknodat, &[int(libc::AT_FDCWD), text(&*outside(w, "device")?), mode, null])
+        done(libc::SYS_mknodat, &[int(libc::AT_FDCWD), text(&outside(w, "device")?), mode, null])
     };
     "file.truncate" => |w| {
         let target = if w.free { spare(w, "truncate")? } else { w.path("canary")? };
@@ -199,14 +199,14 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         open(&target, libc::O_WRONLY | libc::O_TRUNC).map(drop)
     };
     "file.mode" => |w| {
-        done(libc::SYS_fchmodat, &[int(libc::AT_FDCWD), text(&*w.path("canary")?), 0o600])
+        done(libc::SYS_fchmodat, &[int(libc::AT_FDCWD), text(&w.path("canary")?), 0o600])
     };
     "file.owner" => |w| {
         let same = usize::MAX;
-        done(libc::SYS_fchownat, &[int(libc::AT_FDCWD), text(&*w.path("canary")?), same, same, 0])
+        done(libc::SYS_fchownat, &[int(libc::AT_FDCWD), text(&w.path("canary")?), same, same, 0])
     };
     "file.times" => |w| {
-        done(libc::SYS_utimensat, &[int(libc::AT_FDCWD), text(&*w.path("canary")?), 0, 0])
+        done(libc::SYS_utimensat, &[int(libc::AT_FDCWD), text(&w.path("canary")?), 0, 0])
     };
     "file.attribute" => |w| {
         let target = w.path("canary")?;
@@ -214,13 +214,13 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     };
     "file.look-at" => |w| {
         let mut stat = [0_u64; 32];
-        done(libc::SYS_newfstatat, &[int(libc::AT_FDCWD), text(&*w.path("canary")?), at_mut(&mut stat), 0])
+        done(libc::SYS_newfstatat, &[int(libc::AT_FDCWD), text(&w.path("canary")?), at_mut(&mut stat), 0])
     };
-    "file.enter" => |w| done(libc::SYS_chdir, &[text(&*w.path("open-folder")?)]);
+    "file.enter" => |w| done(libc::SYS_chdir, &[text(&w.path("open-folder")?)]);
     "file.watch" => |w| {
         let watch = fd(libc::SYS_inotify_init1, &[int(libc::IN_CLOEXEC)])?;
         let mask = usize::try_from(libc::IN_ALL_EVENTS).map_err(io::Error::other)?;
-        done(libc::SYS_inotify_add_watch, &[int(watch.as_raw_fd()), text(&*w.path("open-folder")?), mask])
+        done(libc::SYS_inotify_add_watch, &[int(watch.as_raw_fd()), text(&w.path("open-folder")?), mask])
     };
     "file.watch-all" => |w| {
         // FAN_REPORT_FID, FAN_MODIFY on one file: what an ordinary user may.
@@ -236,25 +236,25 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
             made = handle(w)?;
         }
         let root = open(&path, libc::O_RDONLY | libc::O_DIRECTORY);
-        let root = root.map_or(0, |root| std::os::fd::IntoRawFd::into_raw_fd(root));
+        let root = root.map_or(0, std::os::fd::IntoRawFd::into_raw_fd);
         fd(libc::SYS_open_by_handle_at, &[int(root), at(&made), int(libc::O_RDONLY)]).map(drop)
     };
     "file.send" => |w| {
-        let from = open(&*w.path("canary")?, libc::O_RDONLY);
+        let from = open(&w.path("canary")?, libc::O_RDONLY);
         let source = from.as_ref().map_or(0, std::os::fd::AsRawFd::as_raw_fd);
         // Tried in any case, and then the opening counts.
         done(libc::SYS_sendfile, &[2, int(source), 0, 0]).and_then(|()| from.map(drop))
     };
     "file.init-environment" => |_| read(c"/proc/1/environ");
-    "file.neighbour-environment" => |w| read(&*w.proc("neighbour", "environ")?);
+    "file.neighbour-environment" => |w| read(&w.proc("neighbour", "environ")?);
     "file.neighbour-memory" => |w| neighbour_memory(w);
-    "file.neighbour-root" => |w| list(&*w.proc("neighbour", "root")?);
+    "file.neighbour-root" => |w| list(&w.proc("neighbour", "root")?);
     "file.neighbour-descriptor" => |w| {
-        read(&*w.proc("neighbour", &format!("fd/{}", w.number("neighbour-fd")?))?)
+        read(&w.proc("neighbour", &format!("fd/{}", w.number("neighbour-fd")?))?)
     };
-    "file.sibling-environment" => |w| read(&*w.proc("sibling", "environ")?);
-    "file.sibling-memory" => |w| open(&*w.proc("sibling", "mem")?, libc::O_RDWR).map(drop);
-    "file.sibling-command" => |w| read(&*w.proc("sibling", "cmdline")?);
+    "file.sibling-environment" => |w| read(&w.proc("sibling", "environ")?);
+    "file.sibling-memory" => |w| open(&w.proc("sibling", "mem")?, libc::O_RDWR).map(drop);
+    "file.sibling-command" => |w| read(&w.proc("sibling", "cmdline")?);
     "file.processes" => |_| list(c"/proc");
     // Writing to the own program in memory, past its protection.
     "file.own-memory" => |_| open(c"/proc/self/mem", libc::O_RDWR).map(drop);
@@ -273,7 +273,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
 
 pub(crate) const BY_DESCRIPTOR: &[Attempt] = attempts! { File:
     "file.descriptor-reopen" => |w| {
-        open(&*crate::sys::path(&format!("/proc/self/fd/{}", w.fd()?))?, libc::O_WRONLY).map(drop)
+        open(&crate::sys::path(&format!("/proc/self/fd/{}", w.fd()?))?, libc::O_WRONLY).map(drop)
     };
     "file.descriptor-mode" => |w| done(libc::SYS_fchmod, &[w.fd()?, 0o600]);
     "file.descriptor-flags" => |w| {

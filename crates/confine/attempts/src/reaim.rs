@@ -29,7 +29,7 @@ impl Elsewhere {
         ];
         done(libc::SYS_getsockopt, &asked)?;
         Ok(match domain {
-            libc::AF_UNIX => Self::Unix(path_address(&*world.path("bus")?)),
+            libc::AF_UNIX => Self::Unix(path_address(&world.path("bus")?)),
             _ => Self::Tcp(v4([127, 0, 0, 1], world.port("tcp")?)),
         })
     }

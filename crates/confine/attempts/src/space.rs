@@ -176,7 +176,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         let folder = if w.free { let at_point = point(w)?; mount_at(&at_point)?; at_point } else { w.path("open-folder")? };
         fd(libc::SYS_fspick, &[int(libc::AT_FDCWD), text(&folder), 0]).map(drop)
     };
-    "space.copy-tree" => |w| tree(&*w.path("open-folder")?).map(drop);
+    "space.copy-tree" => |w| tree(&w.path("open-folder")?).map(drop);
     "space.move-mount" => |w| {
         let (made, to) = (new_mount(w), point(w)?);
         done(libc::SYS_move_mount, &[made, text(c""), int(libc::AT_FDCWD), text(&to), FROM_EMPTY])
@@ -192,7 +192,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         let mut found = [0_u64; 8];
         done(458, &[at(&request), crate::sys::at_mut(&mut found), found.len(), 0])
     };
-    "space.chroot" => |w| done(libc::SYS_chroot, &[text(&*w.path("open-folder")?)]);
+    "space.chroot" => |w| done(libc::SYS_chroot, &[text(&w.path("open-folder")?)]);
     "space.pivot-root" => change_root;
     "space.enter-by-descriptor" => |w| {
         let path = w.path("open-folder")?;

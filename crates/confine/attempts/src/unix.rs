@@ -47,7 +47,7 @@ fn to_path(path: &CStr) -> Answer {
 
 /// A socket in the runtime directory: the server, and the role whose it is.
 fn to_edge(world: &World, edge: &str) -> Answer {
-    to_path(&*world.below("runtime", &format!("{edge}.sock"))?)
+    to_path(&world.below("runtime", &format!("{edge}.sock"))?)
 }
 
 fn pair(kind: i32) -> io::Result<[OwnedFd; 2]> {
@@ -107,12 +107,12 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         let (address, length) = abstract_address(w.text("abstract")?);
         connect(int(stream()?.as_raw_fd()), &address, length)
     };
-    "unix.session-bus" => |w| to_path(&*w.path("bus")?);
-    "unix.docker" => |w| to_path(&*w.path("docker")?);
-    "unix.operator-gateway" => |w| to_path(&*w.below("operators", "gateway.sock")?);
-    "unix.operator-policy" => |w| to_path(&*w.below("operators", "policy.sock")?);
-    "unix.operator-broker" => |w| to_path(&*w.below("operators", "broker.sock")?);
-    "unix.operator-supervisor" => |w| to_path(&*w.below("operators", "supervisor.sock")?);
+    "unix.session-bus" => |w| to_path(&w.path("bus")?);
+    "unix.docker" => |w| to_path(&w.path("docker")?);
+    "unix.operator-gateway" => |w| to_path(&w.below("operators", "gateway.sock")?);
+    "unix.operator-policy" => |w| to_path(&w.below("operators", "policy.sock")?);
+    "unix.operator-broker" => |w| to_path(&w.below("operators", "broker.sock")?);
+    "unix.operator-supervisor" => |w| to_path(&w.below("operators", "supervisor.sock")?);
     "unix.edge-gateway-telegram" => |w| to_edge(w, "gateway/channel-telegram");
     "unix.edge-policy-gateway" => |w| to_edge(w, "policy/gateway");
     "unix.edge-policy-executor" => |w| to_edge(w, "policy/executor");
@@ -137,14 +137,14 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     };
     "unix.send-to" => |w| {
         let socket = socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
-        let address = path_address(&*w.path("datagrams")?);
+        let address = path_address(&w.path("datagrams")?);
         let socket = int(socket.as_raw_fd());
         done(libc::SYS_sendto, &[socket, at(b"x"), 1, 0, at(&address), size_of_val(&address)])
     };
     // Both ends are the process's own until one is pointed at a name.
     "unix.aim-pair" => |w| {
         let kind = if w.free { libc::SOCK_DGRAM } else { libc::SOCK_STREAM };
-        let address = path_address(&*w.path(if w.free { "datagrams" } else { "bus" })?);
+        let address = path_address(&w.path(if w.free { "datagrams" } else { "bus" })?);
         connect(int(pair(kind)?[0].as_raw_fd()), &address, size_of_val(&address))
     };
 };

@@ -95,9 +95,9 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
             crate::sys::fd(libc::SYS_open, &[crate::sys::text(&target), make, 0o600])?;
             return done(libc::SYS_rename, &[crate::sys::text(&target), crate::sys::text(&target)]);
         }
-        done(libc::SYS_rename, &[crate::sys::text(&*w.path("canary")?), crate::sys::text(&target)])
+        done(libc::SYS_rename, &[crate::sys::text(&w.path("canary")?), crate::sys::text(&target)])
     };
-    "x86.mode" => |w| done(libc::SYS_chmod, &[crate::sys::text(&*w.path("canary")?), 0o600]);
+    "x86.mode" => |w| done(libc::SYS_chmod, &[crate::sys::text(&w.path("canary")?), 0o600]);
     "x86.system-information" => |_| {
         // sysfs: the number of file systems.
         done(libc::SYS_sysfs, &[3, 0, 0])
