@@ -154,14 +154,16 @@ impl Inner {
         number: u64,
         over: &Arc<AtomicBool>,
     ) -> Result<SendRequest<Bytes>, Status> {
+        let lost = |error: &dyn std::fmt::Display| self.unavailable(&error.to_string());
+        let stream = Gather::new(stream).map_err(|error| lost(&error))?;
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(WINDOW.0)
             .initial_connection_window_size(WINDOW.1)
             .initial_max_send_streams(FIRST_STREAMS)
             .enable_push(false)
-            .handshake(Gather::new(stream))
+            .handshake(stream)
             .await
-            .map_err(|error| self.unavailable(&error.to_string()))?;
+            .map_err(|error| lost(&error))?;
         let (inner, over) = (Arc::downgrade(self), Arc::clone(over));
         tokio::spawn(async move {
             // How it ended does not matter: calls in flight learn it by themselves.

@@ -1,19 +1,30 @@
-//! A stream that puts what is written in one round of the runtime into one write. HTTP/2 flushes the head of a call by
-//! itself and its body in the next round; each flush would wake the other process for nothing.
+//! A stream that wakes nobody for nothing. What is written in one round of the runtime leaves in one write: HTTP/2 flushes the
+//! head of a call by itself and its body in the next round. And the kernel is asked for room only while there is none: on a
+//! UNIX socket it would tell of room each time the peer has read something.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream as StdStream;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
 /// Bytes that are held at most; more are written at once.
 const MOST: usize = 64 * 1024;
+/// Bytes of one read.
+const READ: usize = 64 * 1024;
 
-/// The stream.
+/// The stream. One task reads and writes it.
 pub(super) struct Gather {
-    stream: UnixStream,
+    socket: Arc<StdStream>,
+    /// None only after an error.
+    watch: Option<AsyncFd<Arc<StdStream>>>,
+    /// Whether it is also watched for room.
+    for_room: bool,
     held: Vec<u8>,
     /// How much of `held` is written.
     written: usize,
@@ -22,23 +33,72 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(stream: UnixStream) -> Self {
-        Self {
-            stream,
+    /// Must be called inside the runtime.
+    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+        let mut gather = Self {
+            socket: Arc::new(stream.into_std()?),
+            watch: None,
+            for_room: false,
             held: Vec::new(),
             written: 0,
             due: false,
+        };
+        gather.watch_for(false)?;
+        Ok(gather)
+    }
+
+    /// Watches the socket anew. Whoever waits for it has to be polled again.
+    fn watch_for(&mut self, room: bool) -> io::Result<()> {
+        // It can be watched once at a time.
+        drop(self.watch.take());
+        let interest = match room {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        #[expect(
+            deprecated,
+            reason = "what takes its place is unsafe, since a type could show another descriptor later; a stream does not"
+        )]
+        let watch = AsyncFd::with_interest(Arc::clone(&self.socket), interest)?;
+        self.watch = Some(watch);
+        self.for_room = room;
+        Ok(())
+    }
+
+    /// Writes something of what is held.
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.for_room {
+            match (&*self.socket).write(&self.held[self.written..]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.watch_for(true)?;
+                    cx.waker().wake_by_ref();
+                }
+                done => return Poll::Ready(done),
+            }
+        }
+        let watch = self.watch.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        loop {
+            let mut room = ready!(watch.poll_write_ready(cx))?;
+            let left = &self.held[self.written..];
+            if let Ok(done) = room.try_io(|watch| (&**watch.get_ref()).write(left)) {
+                return Poll::Ready(done);
+            }
         }
     }
 
     /// Writes what is held.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.held.len() {
-            let left = &self.held[self.written..];
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, left))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.written += count,
+            match ready!(self.send(cx)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+        if self.for_room {
+            self.watch_for(false)?;
+            cx.waker().wake_by_ref();
         }
         self.held.clear();
         // A large answer need not keep its room for ever.
@@ -51,11 +111,29 @@ impl Gather {
 
 impl AsyncRead for Gather {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let watch = self.watch.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        loop {
+            let mut ready = ready!(watch.poll_read_ready(cx))?;
+            let room = buffer.remaining().min(READ);
+            let part = buffer.initialize_unfilled_to(room);
+            match ready.try_io(|watch| (&**watch.get_ref()).read(part)) {
+                Ok(Ok(count)) => {
+                    // Less than there was room for: that was all.
+                    if (1..room).contains(&count) {
+                        ready.clear_ready();
+                    }
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_nothing_there) => {}
+            }
+        }
     }
 }
 
@@ -106,7 +184,7 @@ impl AsyncWrite for Gather {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.drain(cx))?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Poll::Ready(self.socket.shutdown(Shutdown::Write))
     }
 }
 
@@ -118,7 +196,7 @@ mod tests {
 
     fn pair() -> (Gather, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
-        (Gather::new(near), far)
+        (Gather::new(near).unwrap(), far)
     }
 
     #[tokio::test]
@@ -160,6 +238,31 @@ mod tests {
         far.read_to_end(&mut received).await.unwrap();
         writing.await.unwrap();
         assert!(received == sent);
+    }
+
+    #[tokio::test]
+    async fn what_the_peer_sends_is_read_while_its_own_reading_is_waited_for() {
+        let (near, mut far) = pair();
+        let (mut near_in, mut near_out) = tokio::io::split(near);
+        let sent = vec![7; MOST * 20];
+        let mut received = vec![0; sent.len()];
+        let mut word = [0; 4];
+        let writing = async {
+            near_out.write_all(&sent).await.unwrap();
+            near_out.flush().await.unwrap();
+        };
+        let reading = async {
+            // More is written than fits, and the far end takes nothing before this has arrived.
+            far.write_all(b"word").await.unwrap();
+            near_in.read_exact(&mut word).await.unwrap();
+            far.read_exact(&mut received).await.unwrap();
+            far.write_all(b"more").await.unwrap();
+            near_in.read_exact(&mut word).await.unwrap();
+        };
+        tokio::join!(writing, reading);
+        assert!(received == sent && &word == b"more");
+        drop(far);
+        assert_eq!(near_in.read(&mut word).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -165,13 +165,20 @@ impl Gate {
 /// Serves one connection of the given role until the peer ends it.
 pub async fn serve_stream(stream: UnixStream, client: Role, server: Role, router: Router) {
     let gate = Arc::new(Gate::new(client, server));
+    let stream = match Gather::new(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            warn!(client = %gate.client, %error, "an edge cannot be served");
+            return;
+        }
+    };
     let connection = h2::server::Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         // A peer that gives calls up is no attacker: its own client may have hung up on it.
         .max_pending_accept_reset_streams(2 * MAX_STREAMS as usize)
-        .handshake::<_, Bytes>(Gather::new(stream))
+        .handshake::<_, Bytes>(stream)
         .await;
     // How it ends does not matter: the peer is another process that may die at any time.
     let Ok(mut connection) = connection else {
