@@ -22,7 +22,7 @@ const GET_FILTER: libc::c_uint = 0x420c;
 /// Longest program (BPF_MAXINSNS).
 const LONGEST: usize = 4096;
 
-/// The programs of a process, the one that was applied last first.
+/// The programs of a process, in the order in which they were applied.
 ///
 /// # Errors
 /// Whatever the kernel answers; EACCES and EPERM to whoever is not root.
