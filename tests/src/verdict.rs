@@ -3,6 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+/// Prints a matrix, and adds it to the file that `CLAWDBOT_MATRIX` names.
+pub fn publish(matrix: &str) {
+    println!("{matrix}");
+    if let Some(path) = std::env::var_os("CLAWDBOT_MATRIX") {
+        use std::io::Write as _;
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.create(true).append(true).open(path).unwrap();
+        writeln!(file, "{matrix}").unwrap();
+    }
+}
+
 /// Attempt, server, outcome.
 #[derive(Default)]
 pub struct Verdicts {
@@ -57,15 +68,7 @@ impl Verdicts {
     /// when something was tried that has no row.
     #[track_caller]
     pub fn agree(&self, section: &str) {
-        println!("{section}\n{}\n", self.matrix());
-        if let Some(path) = std::env::var_os("CLAWDBOT_PROTOCOL_MATRIX") {
-            use std::io::Write as _;
-            let file = std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path);
-            writeln!(file.unwrap(), "{section}\n{}\n", self.matrix()).unwrap();
-        }
+        publish(&format!("{section}\n{}\n", self.matrix()));
         let text = include_str!("../protocol.toml");
         let table: toml::Table = toml::from_str(text).unwrap();
         let table = table[section].as_table().unwrap();
