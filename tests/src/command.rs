@@ -122,6 +122,15 @@ impl Scratch {
         std::fs::write(self.state().join("clawdbot.json"), text).unwrap();
     }
 
+    /// Root's configuration becomes that of the ordinary user that the product runs as.
+    pub fn give_to_nobody(&self) {
+        let user = clawdbot_confine::process::lookup_user("nobody");
+        let user = user.unwrap().unwrap();
+        for path in [self.state(), self.state().join("clawdbot.json")] {
+            std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).unwrap();
+        }
+    }
+
     /// A program of the product, with this home and nothing else in its environment.
     pub fn program(&self, name: &str) -> Command {
         self.program_at(&binary(name))

@@ -1,13 +1,17 @@
 //! What the end-to-end tests share: a scratch home, the running product, its processes as the kernel
 //! sees them, and single processes wired up by hand.
 
+pub mod cell;
 mod command;
 #[cfg(target_os = "linux")]
 pub mod escape;
+pub mod hunt;
 pub mod kernel;
 pub mod peers;
 mod product;
 pub mod solo;
+pub mod verdict;
+pub mod wire;
 
 pub use command::{Output, Scratch, binary, finish, finish_within, log_pipe, runs_as_root, skip};
 pub use product::{Conversation, Product, Start};

@@ -233,6 +233,14 @@ impl Product {
         }
     }
 
+    /// Everything that it has printed and nobody has read yet.
+    pub fn said(&mut self) -> String {
+        self.events
+            .try_iter()
+            .map(|event| format!("{event}\n"))
+            .collect()
+    }
+
     /// The processes of the event `ready`: role and number.
     pub fn processes(&self) -> Vec<(String, Seen)> {
         let all = self.ready["processes"].as_array().unwrap();

@@ -1,6 +1,10 @@
 //! What only root can see of the processes: their descriptors, their environment, their namespaces.
 
-use clawdbot_tests::kernel::Seen;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clawdbot_proto::edges::edge;
+use clawdbot_tests::kernel::{Seen, eventually};
 use clawdbot_tests::{Product, Scratch, Start, finish, runs_as_root};
 
 fn started(scratch: &Scratch) -> Product {
@@ -12,49 +16,89 @@ fn begun(start: Start, scratch: &Scratch) -> Product {
     start.argument("--user").argument("nobody").up(scratch)
 }
 
-/// Sockets without names, its own files, and nothing else.
-fn is_expected(role: &str, target: &str) -> bool {
-    let kinds = [
-        "socket:",
-        "pipe:",
-        "anon_inode:[event",
-        "anon_inode:inotify",
-        "anon_inode:[pidfd",
-    ];
-    let own: &[&str] = match role {
-        "policy" => &[
-            "/run",
-            "/run/lock",
-            "/audit/decisions.jsonl",
-            "/memfd:gateway-token",
+/// What the descriptors of a process lead to, and how many lead there. Files are named below the state directory.
+fn held(seen: Seen, state: &std::path::Path) -> BTreeMap<String, usize> {
+    let mut held = BTreeMap::new();
+    // One that is closed meanwhile makes the look void; the next one counts.
+    for target in seen.descriptors().unwrap_or_default() {
+        let kind = ["socket:", "pipe:"]
+            .into_iter()
+            .find(|kind| target.starts_with(kind));
+        let name = kind.map_or(target.as_str(), |kind| kind);
+        let below = std::path::Path::new(name).strip_prefix(state);
+        let name = below.map_or(name.to_owned(), |path| path.to_string_lossy().into_owned());
+        *held.entry(name).or_default() += 1;
+    }
+    held
+}
+
+/// Files that a process holds open, beside what all have.
+const FILES: [(&str, &[&str]); 2] = [
+    // It removes the operator's sockets when the supervisor was killed, and holds the lock until then.
+    (
+        "policy",
+        &[
+            "anon_inode:inotify",
+            "audit/decisions.jsonl",
+            "run",
+            "run/lock",
         ],
-        "gateway" => &["/queue/"],
-        "agent-main" => &["/sessions/main"],
-        "agent-guest" => &["/sessions/guest"],
-        "supervisor" => &[
-            "/run",
-            "/run/lock",
-            "/gateway.log",
-            "/memfd:environment",
-            "/clawdbot-",
-        ],
-        _ => &[],
-    };
-    kinds.iter().any(|kind| target.starts_with(kind))
-        || target == "/dev/null"
-        || own.iter().any(|own| target.contains(own))
+    ),
+    ("gateway", &["queue/inbox.db", "queue/inbox.db-wal"]),
+];
+
+/// Sockets that are no edges: the control descriptor and a copy to notify with; of the runtime, a pair for signals, one end
+/// twice.
+const OWN_SOCKETS: usize = 5;
+
+/// Exactly what a process should hold, beside these others.
+fn expected(role: &str, roles: &[String]) -> BTreeMap<String, usize> {
+    let others = roles.iter().map(String::as_str).chain(["operator"]);
+    let edges = others.filter(|other| *other != role).map(|other| {
+        let calls = usize::from(edge(role, other).is_some());
+        calls + usize::from(edge(other, role).is_some())
+    });
+    let listeners = usize::from(role == "gateway");
+    let mut held = BTreeMap::from([
+        ("/dev/null".to_owned(), 2),
+        ("pipe:".to_owned(), 1),
+        ("anon_inode:[eventfd]".to_owned(), 1),
+        ("anon_inode:[eventpoll]".to_owned(), 2),
+        (
+            "socket:".to_owned(),
+            OWN_SOCKETS + listeners + edges.sum::<usize>(),
+        ),
+    ]);
+    let files = FILES.iter().filter(|(owner, _)| *owner == role);
+    held.extend(
+        files
+            .flat_map(|(_, files)| *files)
+            .map(|file| ((*file).to_owned(), 1)),
+    );
+    held
 }
 
 #[test]
-fn no_process_holds_a_descriptor_that_is_not_its_own() {
+fn every_process_holds_exactly_its_own_descriptors() {
     let scratch = Scratch::passable();
     let product = started(&scratch);
+    let state = scratch.state();
+    let roles: Vec<String> = product
+        .processes()
+        .into_iter()
+        .map(|(role, _)| role)
+        .collect();
     for (role, seen) in product.processes() {
-        let held = seen.descriptors().unwrap();
-        assert!(held.len() > 3, "{role}: {held:?}");
-        for target in held {
-            assert!(is_expected(&role, &target), "{role} holds {target}");
+        if role == "supervisor" {
+            continue;
         }
+        let wanted = expected(&role, &roles);
+        let exact = eventually(Duration::from_secs(10), || held(seen, &state) == wanted);
+        assert!(
+            exact,
+            "{role} holds {:#?} and should hold {wanted:#?}",
+            held(seen, &state)
+        );
     }
     assert_eq!(product.stop(), Some(0));
 }
@@ -77,6 +121,32 @@ fn root_may_operate_what_another_user_runs_and_a_stranger_may_not() {
     stranger.args(["chat", "--message", "hello"]);
     let refused = finish(stranger.uid(61_234).gid(61_234));
     assert_eq!(refused.code, Some(69), "{refused:?}");
+    assert_eq!(product.stop(), Some(0));
+}
+
+/// The supervisor is not confined and has no secret but the sealed files that it hands on after a restart.
+#[test]
+fn the_supervisor_holds_programs_its_log_and_what_it_hands_on() {
+    let scratch = Scratch::passable();
+    let product = started(&scratch);
+    let known = [
+        "/dev/null",
+        "pipe:",
+        "socket:",
+        "anon_inode:[eventfd]",
+        "anon_inode:[eventpoll]",
+        "anon_inode:[pidfd]",
+        "gateway.log",
+        "run",
+        "run/lock",
+        "/memfd:environment (deleted)",
+    ];
+    let mut held = held(product.supervisor(), &scratch.state());
+    for name in known {
+        assert!(held.remove(name).is_some(), "{name} in {held:#?}");
+    }
+    let programs = held.keys().filter(|name| name.contains("/clawdbot-"));
+    assert_eq!(programs.count(), held.len(), "{held:#?}");
     assert_eq!(product.stop(), Some(0));
 }
 

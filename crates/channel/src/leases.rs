@@ -49,13 +49,26 @@ pub fn follow_leases(edge: Edge) -> watch::Receiver<Lease> {
 }
 
 async fn follow(edge: Edge, lease: watch::Sender<Lease>) {
-    let mut client = LeasesClient::new(edge);
+    let mut client = LeasesClient::new(edge.clone());
     while !lease.is_closed() {
         match client.watch(WatchLeaseRequest {}).await {
             Ok(stream) => {
                 let mut stream = stream.into_inner();
-                while let Ok(Some(_)) = stream.message().await {
+                while let Ok(Some(news)) = stream.message().await {
+                    let before = match &*lease.borrow() {
+                        Lease::Held(leased) => Some(leased.version),
+                        Lease::Waiting | Lease::None(_) => None,
+                    };
+                    if before == Some(news.version) {
+                        continue;
+                    }
                     if !renew(&mut client, &lease).await {
+                        break;
+                    }
+                    if before.is_some() {
+                        // The buffers of this connection still hold the lease before.
+                        drop(stream);
+                        edge.hang_up().await;
                         break;
                     }
                 }

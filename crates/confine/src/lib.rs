@@ -13,6 +13,7 @@ pub mod selftest;
 pub mod socket_filter;
 pub mod spawn;
 pub mod tool;
+pub mod wipe;
 
 pub use confine::{ConfineError, confine};
 pub use profile::profile;

@@ -50,9 +50,10 @@ mod linux {
         programs: Vec<BpfProgram>,
     }
 
-    #[cfg(test)]
     impl Compiled {
-        pub(super) fn programs(&self) -> &[BpfProgram] {
+        /// What the kernel is given, in its order.
+        #[must_use]
+        pub fn programs(&self) -> &[BpfProgram] {
             &self.programs
         }
     }

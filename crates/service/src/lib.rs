@@ -25,6 +25,7 @@ mod start;
 pub mod testing;
 #[cfg(feature = "grpc")]
 mod watch_config;
+mod wipe;
 
 pub use confinement::{Gap, confinement_json, gaps, shortfall};
 #[cfg(feature = "grpc")]

@@ -1,7 +1,8 @@
 //! The services of broker.proto. Who asks is the edge that the call came in on.
 //!
-//! A literal on its way in and a lease on its way out lie for a moment in buffers of the codec and the socket, which are
-//! not wiped; everything that is kept is in locked memory. Descriptors in place of bytes would close that.
+//! A literal on its way in and a lease on its way out lie in buffers of the codec and the socket, which are wiped when they
+//! are freed: what was said last stays there as long as its connection lives. Everything that is kept is in locked memory.
+//! Descriptors in place of bytes would close that.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -126,11 +126,15 @@ impl Lease {
 pub fn follow(broker: Edge) -> watch::Receiver<Held> {
     let (sender, receiver) = watch::channel(Held::Unknown);
     tokio::spawn(async move {
-        let mut client = LeasesClient::new(broker);
+        let mut client = LeasesClient::new(broker.clone());
         let mut pause = FIRST;
         while !sender.is_closed() {
             match watch_once(&mut client, &sender).await {
-                Ok(()) => pause = FIRST,
+                Ok(Watched::Replaced) => {
+                    broker.hang_up().await;
+                    pause = FIRST;
+                }
+                Ok(Watched::Over) => pause = FIRST,
                 Err(status) => {
                     debug!(code = ?status.code(), "no lease yet");
                     pause = (pause * 2).min(LONGEST);
@@ -142,22 +146,33 @@ pub fn follow(broker: Edge) -> watch::Receiver<Held> {
     receiver
 }
 
+/// How following ended.
+enum Watched {
+    /// The broker ends or has ended.
+    Over,
+    /// A lease took the place of another, which the buffers of the connection still hold.
+    Replaced,
+}
+
 async fn watch_once(
     client: &mut LeasesClient<Edge>,
     held: &watch::Sender<Held>,
-) -> Result<(), Status> {
+) -> Result<Watched, Status> {
     let mut versions = client.watch(WatchLeaseRequest {}).await?.into_inner();
     while let Some(news) = versions.message().await? {
-        let known = match &*held.borrow() {
-            Held::Lent(lease) => lease.version == news.version,
-            Held::Unknown | Held::Nothing(_) => false,
+        let before = match &*held.borrow() {
+            Held::Lent(lease) => Some(lease.version),
+            Held::Unknown | Held::Nothing(_) => None,
         };
-        if !known {
+        if before != Some(news.version) {
             let fresh = ask(client).await?;
             held.send_replace(fresh);
+            if before.is_some() {
+                return Ok(Watched::Replaced);
+            }
         }
     }
-    Ok(())
+    Ok(Watched::Over)
 }
 
 async fn ask(client: &mut LeasesClient<Edge>) -> Result<Held, Status> {

@@ -63,6 +63,8 @@ impl Shared {
     /// Another lease is in use.
     pub fn leased(&self, version: u64) {
         self.profiles().forget();
+        // Each has sent the key of the lease before, and its buffer still holds it.
+        self.transport.pool().clear();
         self.health.leased(version);
     }
 

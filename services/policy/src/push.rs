@@ -75,7 +75,7 @@ pub(crate) async fn keep(
 
 /// Brings the secrets to the broker.
 pub(crate) async fn to_broker(broker: &Edge, current: &InForce) -> Result<(), String> {
-    // tonic's buffers keep copies of the literals until their memory is used again; see docs of the broker's edge.
+    // The connection's buffers keep a copy of the literals until it ends; see docs of the broker's edge.
     let request = LoadRequest {
         revision: current.revision,
         entries: current.secrets.iter().map(entry).collect(),

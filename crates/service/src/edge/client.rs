@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ struct Inner {
     source: Source,
     patience: Duration,
     current: Mutex<Option<Current>>,
+    /// Connections so far.
+    count: AtomicU64,
 }
 
 /// Where an edge gets its streams from.
@@ -88,6 +90,7 @@ impl Edge {
             source,
             patience: PATIENCE,
             current: Mutex::new(None),
+            count: AtomicU64::new(0),
         }))
     }
 
@@ -101,6 +104,7 @@ impl Edge {
             source,
             patience,
             current: Mutex::new(None),
+            count: AtomicU64::new(0),
         }))
     }
 
@@ -112,6 +116,14 @@ impl Edge {
             Self::new(client, server, Source::Handed(Arc::clone(&slot))),
             Handover(slot),
         )
+    }
+
+    /// Ends the connection as soon as no call is open on it; the next call is made over another one. What was said last is
+    /// in its buffers on both sides until then, and wiped with them.
+    pub async fn hang_up(&self) {
+        if self.0.current.lock().await.take().is_some() {
+            self.0.source.ended();
+        }
     }
 
     /// Changes whenever the peer was started anew, so that whoever pushed something to it pushes again.
@@ -136,7 +148,7 @@ impl Inner {
             }
         };
         let stream = stream.map_err(|error| self.unavailable(&error.to_string()))?;
-        let number = current.as_ref().map_or(0, |before| before.number + 1);
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
         let over = Arc::default();
         let sender = self.handshake(stream, number, &over).await?;
         let used = sender.clone();

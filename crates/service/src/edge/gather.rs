@@ -100,6 +100,8 @@ impl Gather {
             self.watch_for(false)?;
             cx.waker().wake_by_ref();
         }
+        // Secrets come this way, too.
+        self.held.fill(0);
         self.held.clear();
         // A large answer need not keep its room for ever.
         self.held.shrink_to(MOST);

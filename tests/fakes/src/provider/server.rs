@@ -129,6 +129,11 @@ impl Provider {
         self.then(Step::Fault(fault));
     }
 
+    /// Takes back the next answer, if one was left.
+    pub fn forget(&self) -> Option<Step> {
+        self.state().steps.pop_front()
+    }
+
     /// From now on requests need this key.
     pub fn require_key(&self, key: &str) {
         self.state().key = Some(key.into());

@@ -1,0 +1,161 @@
+//! HTTP/2 by the byte (RFC 9113), for what no HTTP library sends: frames in a wrong order, too many of them, never finished.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Far above what an answer takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A peer that reads nothing for so long has stopped reading: what else is sent waits here, not there.
+const STALLED: Duration = Duration::from_millis(500);
+
+/// Types of frames.
+pub mod kind {
+    #![allow(missing_docs)] // their names say it
+    pub const DATA: u8 = 0;
+    pub const HEADERS: u8 = 1;
+    pub const PRIORITY: u8 = 2;
+    pub const RST_STREAM: u8 = 3;
+    pub const SETTINGS: u8 = 4;
+    pub const PING: u8 = 6;
+    pub const GOAWAY: u8 = 7;
+    pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
+}
+
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// What the last question carries.
+const MARK: [u8; 8] = *b"are-you?";
+
+/// What became of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It answers.
+    Open,
+    /// The peer ended it.
+    Ended,
+    /// The peer has stopped reading.
+    Stalled,
+}
+
+/// A connection.
+pub struct Wire {
+    stream: UnixStream,
+    state: State,
+}
+
+/// A header block of literals without any compression.
+pub fn block(headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in headers {
+        bytes.push(0);
+        for text in [name, value] {
+            let length = text.len();
+            match length {
+                0..127 => bytes.push(u8::try_from(length).unwrap()),
+                _ => {
+                    bytes.push(127);
+                    let mut rest = length - 127;
+                    while rest >= 128 {
+                        bytes.push(u8::try_from(rest % 128).unwrap() | 128);
+                        rest /= 128;
+                    }
+                    bytes.push(u8::try_from(rest).unwrap());
+                }
+            }
+            bytes.extend_from_slice(text.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// The head of a call.
+pub fn call(path: &str) -> Vec<u8> {
+    block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "edge"),
+        (":path", path),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ])
+}
+
+impl Wire {
+    /// A connection that has said nothing yet.
+    pub fn new(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(STALLED)).unwrap();
+        Self {
+            stream,
+            state: State::Open,
+        }
+    }
+
+    /// Sends the preface and the settings, as a client begins.
+    pub fn begin(stream: UnixStream) -> Self {
+        let mut wire = Self::new(stream);
+        wire.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        wire.frame(kind::SETTINGS, 0, 0, &[]);
+        wire
+    }
+
+    /// Sends bytes. Nothing more is sent once the peer has ended the connection or stopped reading.
+    pub fn raw(&mut self, bytes: &[u8]) -> bool {
+        if self.state == State::Open
+            && let Err(error) = self.stream.write_all(bytes)
+        {
+            self.state = match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => State::Stalled,
+                _ => State::Ended,
+            };
+        }
+        self.state == State::Open
+    }
+
+    /// Sends a frame.
+    pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        self.raw(&bytes)
+    }
+
+    /// Begins a call and leaves it open.
+    pub fn open(&mut self, stream: u32, path: &str) -> bool {
+        self.frame(kind::HEADERS, END_HEADERS, stream, &call(path))
+    }
+
+    /// A whole call without a message.
+    pub fn ask(&mut self, stream: u32, path: &str) -> bool {
+        self.frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &call(path))
+    }
+
+    /// Asks whether anybody is there, and waits for the answer past everything else that comes.
+    pub fn state(mut self) -> State {
+        self.frame(kind::PING, 0, 0, &MARK);
+        if self.state != State::Open {
+            return self.state;
+        }
+        let mut head = [0; 9];
+        loop {
+            if self.stream.read_exact(&mut head).is_err() {
+                return State::Ended;
+            }
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let mut payload = vec![0; length];
+            if self.stream.read_exact(&mut payload).is_err() {
+                return State::Ended;
+            }
+            match head[3] {
+                kind::PING if head[4] & ACK != 0 && payload == MARK => return State::Open,
+                // Code 0 says goodbye in good order; the end follows.
+                kind::GOAWAY if payload[4..8] != [0; 4] => return State::Ended,
+                _ => {}
+            }
+        }
+    }
+}
