@@ -7,9 +7,9 @@ use crate::summary::Summary;
 use crate::{Done, orphans, test, user};
 
 /// Tests that write a matrix.
-const TESTS: [&str; 1] = ["escape"];
+const TESTS: [&str; 4] = ["escape", "protocol", "replay", "dialer"];
 /// Those of them that run as root: controls and attempts that only root can make.
-const ROOT_TESTS: [&str; 1] = ["root_escape"];
+const ROOT_TESTS: [&str; 2] = ["root_escape", "root_dialer"];
 
 pub fn run(root: bool) -> Done {
     if root && !user::is_root() {
