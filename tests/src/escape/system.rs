@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use clawdbot_attempts::Needs;
 
 use super::column::{Column, system_columns};
+use super::run::observe;
 use super::scene::{EDGES, Scene, furnish};
 use super::sockets::{self, Handed};
 use super::start::{Started, child, source};
@@ -90,6 +91,12 @@ pub fn furnish_all(scene: &Scene) {
                 sockets::play_dialer(edge);
             }
         });
+    }
+    // Each once and alone: what a first start makes is there before two of a kind start at the same time,
+    // which only this test does.
+    for column in system_columns() {
+        let mut started = start(scene, &column, &["rights.thread-name"], Needs::Nothing);
+        observe(&mut started);
     }
 }
 
