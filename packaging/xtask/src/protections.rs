@@ -37,7 +37,103 @@ const fn row(
     }
 }
 
-const PROTECTIONS: &[Protection] = &[];
+const PROTECTIONS: &[Protection] = &[
+    row(
+        "landlock",
+        "crates/confine/src/confine.rs",
+        [
+            "let files = landlock::restrict(rules, profile.connect_tcp)?;",
+            "let files = landlock::LandlockStatus { abi: 7, ..Default::default() };",
+        ],
+        "clawdbot-tests/escape",
+        "nobody_gets_more_than_the_table_says_and_outside_everything_works",
+    ),
+    row(
+        "filter",
+        "crates/confine/src/confine.rs",
+        [
+            "seccomp_applied = seccomp::apply(&compiled)?;",
+            "seccomp_applied = !compiled.is_empty();",
+        ],
+        "clawdbot-confine",
+        "every_process_is_confined_as_its_kernel_says_itself",
+    ),
+    row(
+        "not dumpable",
+        "crates/confine/src/confine.rs",
+        ["step(\"forbid dumps\", not_dumpable())?;", ""],
+        "clawdbot-confine",
+        "every_process_is_confined_as_its_kernel_says_itself",
+    ),
+    row(
+        "no core file",
+        "crates/confine/profiles/base.toml",
+        ["core = 0", "core = 1"],
+        "clawdbot-confine",
+        "nobody_leaves_a_core_file_and_only_the_supervisor_goes_without_filter",
+    ),
+    row(
+        "socket rule",
+        "crates/confine/profiles/offline.toml",
+        [
+            "\"single: socket -> EPERM\",",
+            "\"single: socket(arg0 != AF_INET) -> EPERM\",",
+        ],
+        "clawdbot-confine",
+        "sockets_are_made_by_the_dialer_alone_and_only_plain_ones",
+    ),
+    row(
+        "argument rule",
+        "crates/confine/profiles/base.toml",
+        ["\"mprotect(arg2 & PROT_EXEC == 0)\"", "\"mprotect\""],
+        "clawdbot-tests/escape",
+        "nobody_gets_more_than_the_table_says_and_outside_everything_works",
+    ),
+    row(
+        "closed descriptors",
+        "crates/service/src/inherit/system.rs",
+        [
+            "fd::close_from(&keep)",
+            "fd::close_from(&keep[..0]).map_or(Ok(()), Ok)",
+        ],
+        "clawdbot-tests/system_mode",
+        "what_the_manager_left_open_is_closed",
+    ),
+    row(
+        "wiped secrets",
+        "crates/confine/src/memory.rs",
+        ["        self.wipe();\n", ""],
+        "clawdbot-confine",
+        "a_secret_is_wiped_when_it_is_released",
+    ),
+    row(
+        "edge table",
+        "proto/edges.toml",
+        [
+            "{ name = \"Tools.Decide\", max",
+            "{ name = \"Access.CheckKey\", max = 1024, rate = 10, retry = \"safe\" },\n  { name = \"Tools.Decide\", max",
+        ],
+        "clawdbot-tests/docs",
+        "the_generated_pages_are_current",
+    ),
+    row(
+        "class of a handle",
+        "services/policy/src/handle.rs",
+        ["if grant.class != bearer {", "if false {"],
+        "clawdbot-policy",
+        "a_handle_of_another_class_is_refused_both_ways",
+    ),
+    row(
+        "list of destinations",
+        "services/dialer/src/rules.rs",
+        [
+            "DIALLING.contains(&role.family())",
+            "!role.family().is_empty()",
+        ],
+        "clawdbot-dialer",
+        "a_push_with_one_bad_row_is_refused_wholly",
+    ),
+];
 
 /// Runs those whose name contains one of `wanted`, or all.
 pub fn run(wanted: &[&str]) -> Done {
