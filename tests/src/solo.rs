@@ -62,7 +62,11 @@ impl Solo {
             reader: FrameReader::new(),
             log: PathBuf::new(),
         };
+        let config = (setup.role == "policy").then(|| std::fs::File::open(&setup.config_path));
         solo.send(control_frame::Frame::Setup(setup), None);
+        if let Some(Ok(file)) = config {
+            solo.give(descriptor::What::File("config".into()), file.into());
+        }
         solo
     }
 

@@ -71,6 +71,71 @@ fn the_configuration_in_the_readme_works_and_has_nothing_to_warn_of() {
     }
 }
 
+/// Names of tests are long and have underscores, those of attempts have a dot.
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let mut sources = String::new();
+    read_all(
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap(),
+        &mut sources,
+    );
+    let attempts = attempts();
+    let model = include_str!("../../docs/threat-model.md");
+    let (mut tests, mut rows) = (0, 0);
+    for word in model.split('`').skip(1).step_by(2) {
+        let is = |wanted: fn(char) -> bool| {
+            word.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || wanted(c))
+        };
+        if word.matches('_').count() > 1 && is(|c| c == '_') {
+            assert!(
+                sources.contains(&format!("fn {word}(")),
+                "there is no test {word}"
+            );
+            tests += 1;
+        } else if word.contains('.')
+            && is(|c| c == '.' || c == '-')
+            && !word.ends_with(".toml")
+            && !word.ends_with(".sock")
+        {
+            assert!(attempts.contains(word), "there is no attempt {word}");
+            rows += 1;
+        }
+    }
+    assert!(tests > 60 && rows > 0, "{tests} tests, {rows} attempts");
+}
+
+/// `group.name` of each row of the escape table.
+fn attempts() -> BTreeSet<String> {
+    let mut group = "";
+    let mut names = BTreeSet::new();
+    for line in include_str!("../escape.toml").lines() {
+        if let Some(named) = line.strip_prefix('[') {
+            group = named.trim_end_matches(']');
+        } else if let Some((name, _)) = line.split_once(" = ")
+            && !line.starts_with('#')
+        {
+            names.insert(format!("{group}.{}", name.trim()));
+        }
+    }
+    names
+}
+
+/// The text of all sources below a folder, what cargo and git keep left out.
+fn read_all(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let built = path.join("CACHEDIR.TAG").exists() || path.join("objects").exists();
+            if !built && !path.ends_with(".git") && !path.ends_with("node_modules") {
+                read_all(&path, text);
+            }
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            text.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
 fn processes() -> String {
     let mut page = String::from(
         "# Processes\n\n\

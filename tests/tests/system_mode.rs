@@ -1,6 +1,7 @@
 //! System mode: the same programs with named sockets from a service manager. A shell plays the manager:
 //! it passes listening sockets from descriptor 3 on and sets the variables.
 
+use std::io::{PipeReader, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ struct Manager {
     scratch: Scratch,
     notify: UnixDatagram,
     running: Vec<Child>,
+    /// Each tells the end once nobody holds the other end, which is left open for a process.
+    leftovers: Vec<PipeReader>,
 }
 
 impl Manager {
@@ -29,6 +32,7 @@ impl Manager {
             scratch,
             notify,
             running: Vec::new(),
+            leftovers: Vec::new(),
         }
     }
 
@@ -44,6 +48,9 @@ impl Manager {
             .iter()
             .map(|client| UnixListener::bind(self.socket(role, client)).unwrap())
             .collect();
+        let (leftover, held) = std::io::pipe().unwrap();
+        rustix::io::fcntl_setfd(&held, rustix::io::FdFlags::empty()).unwrap();
+        self.leftovers.push(leftover);
         let mut script = String::new();
         for (index, listener) in listeners.iter().enumerate() {
             let flags = rustix::io::FdFlags::empty();
@@ -171,6 +178,18 @@ async fn processes_find_each_other_by_path_and_again_after_a_restart() {
     manager.ready();
     let (status, message) = call_raw(&manager.connect("executor", "agent-main"), list).await;
     assert_ne!(status, 14, "policy was reached again: {message}");
+}
+
+#[test]
+fn what_the_manager_left_open_is_closed() {
+    let mut manager = Manager::new();
+    manager.start("policy", &["gateway"]);
+    manager.ready();
+    for leftover in &mut manager.leftovers {
+        rustix::fs::fcntl_setfl(&*leftover, rustix::fs::OFlags::NONBLOCK).unwrap();
+        // Without an end it would be told to come again.
+        assert_eq!(leftover.read(&mut [0]).unwrap(), 0);
+    }
 }
 
 #[test]

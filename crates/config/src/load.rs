@@ -1,8 +1,8 @@
 //! From a file to a configuration. Refuses what is not a regular file of bearable size before it reads a byte, so that
 //! no pipe or device can make the start hang.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -24,8 +24,21 @@ pub const MAX_SIZE: usize = 1 << 20;
 /// # Errors
 /// Every mistake of the file at once, or why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    // Without O_NONBLOCK opening a FIFO would wait for its writer.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    load_opened(path, opened)
+}
+
+/// Loads the file that somebody else opened; `path` is where it lies. Not found means that the defaults hold.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_opened(path: &Path, opened: io::Result<File>) -> Result<Loaded, LoadError> {
     let name = path.to_string_lossy();
-    let text = match read(path) {
+    let text = match read(opened) {
         Ok(Some(text)) => text,
         Ok(None) => return parse(&name, b"{}"),
         Err((message, help)) => return Err(LoadError::unreadable(&name, message, help)),
@@ -106,12 +119,7 @@ fn too_big() -> (String, &'static str) {
 
 type Unreadable = (String, &'static str);
 
-fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
-    // Without O_NONBLOCK opening a FIFO would wait for its writer.
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path);
+fn read(opened: io::Result<File>) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
     let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -141,7 +149,7 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
     Ok(Some(text))
 }
 
-fn cannot_read(error: &std::io::Error) -> Unreadable {
+fn cannot_read(error: &io::Error) -> Unreadable {
     let help = match error.kind() {
         ErrorKind::PermissionDenied => {
             "give the user who runs clawdbot the right to read it: mode 600, owned by that user"

@@ -1,6 +1,7 @@
 //! What a running process has: its edges, its slice of the configuration, its status line, and the
 //! news that it should end.
 
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,8 @@ pub use grpc::serve_socket;
 
 /// Time between two signs of life.
 const WATCHDOG: Duration = Duration::from_secs(10);
+/// How long the supervisor may take to open a file.
+const CONFIG_PATIENCE: Duration = Duration::from_secs(5);
 /// How the kernel shows an id that a user namespace has no number for.
 const NOBODY: u32 = 65_534;
 
@@ -70,6 +73,7 @@ struct Inner {
     grpc: grpc::Grpc,
     dialer: OnceLock<FrameClient<DialerRequest, DialerReply>>,
     keyring: tokio::sync::Mutex<mpsc::UnboundedReceiver<StdStream>>,
+    config: tokio::sync::Mutex<mpsc::UnboundedReceiver<io::Result<File>>>,
 }
 
 /// Where other processes are found.
@@ -91,6 +95,7 @@ pub(crate) struct Feeds {
     pub(crate) listeners: watch::Sender<Vec<Arc<Listener>>>,
     pub(crate) shutdown: watch::Sender<bool>,
     pub(crate) keyring: mpsc::UnboundedSender<StdStream>,
+    pub(crate) config: mpsc::UnboundedSender<io::Result<File>>,
     pub(crate) orphaned: Arc<AtomicBool>,
 }
 
@@ -101,6 +106,7 @@ impl Context {
         let (listeners, listeners_rx) = watch::channel(Vec::new());
         let (shutdown, shutdown_rx) = watch::channel(false);
         let (keyring, keyring_rx) = mpsc::unbounded_channel();
+        let (config, config_rx) = mpsc::unbounded_channel();
         let slots = Arc::new(Slots::new(inherited.notifier.clone()));
         let feeds = Feeds {
             slots: Arc::clone(&slots),
@@ -108,6 +114,7 @@ impl Context {
             listeners,
             shutdown,
             keyring,
+            config,
             orphaned: inherited.orphaned,
         };
         feeds.give(inherited.brought)?;
@@ -138,6 +145,7 @@ impl Context {
             grpc: grpc::Grpc::default(),
             dialer: OnceLock::new(),
             keyring: tokio::sync::Mutex::new(keyring_rx),
+            config: tokio::sync::Mutex::new(config_rx),
         })))
     }
 
@@ -185,6 +193,23 @@ impl Context {
         self.0.notifier.keyring().map_err(unsupported)?;
         let arrived = helpers.recv().await;
         arrived.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// The configuration file as it is now, opened for reading by the supervisor, since its folder holds what is none of
+    /// policy's business. Only policy's wish is heard. One call at a time.
+    ///
+    /// # Errors
+    /// The system's answer when the file cannot be opened; `Unsupported` where the service manager starts the processes and
+    /// the file's own folder is within reach; `TimedOut` when the supervisor does not answer.
+    pub async fn config_file(&self) -> io::Result<File> {
+        let mut files = self.0.config.lock().await;
+        // One that came too late for its caller.
+        while files.try_recv().is_ok() {}
+        self.0.notifier.config()?;
+        let arrived = tokio::time::timeout(CONFIG_PATIENCE, files.recv()).await;
+        arrived
+            .map_err(|_| io::ErrorKind::TimedOut)?
+            .ok_or(io::ErrorKind::BrokenPipe)?
     }
 
     /// The front door's listening sockets, as they come and go.

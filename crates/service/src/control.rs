@@ -1,6 +1,7 @@
 //! The control descriptor of a running process: new ends of edges after a peer's restart, new
 //! listeners, the end. When the supervisor dies, the descriptor closes and the process ends too.
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,14 +16,18 @@ use crate::frames::FrameConnection;
 use crate::inherit::Brought;
 use crate::{ServeError, log};
 
-/// The name of the descriptor that leads to a helper; the only file that comes after the start.
+/// The names of the files that come after the start: a connection to a helper, and the configuration.
 const KEYRING: &str = "keyring";
+const CONFIG: &str = "config";
 
 impl Feeds {
     /// Passes descriptors on to whoever waits for them.
     pub(crate) fn give(&self, mut brought: Brought) -> Result<(), ServeError> {
         if let Some(helper) = brought.files.remove(KEYRING) {
             let _over = self.keyring.send(UnixStream::from(helper));
+        }
+        if let Some(config) = brought.files.remove(CONFIG) {
+            let _over = self.config.send(Ok(config.into()));
         }
         for (role, stream) in brought.calls {
             self.slots.of(&role).hand_over(stream);
@@ -82,6 +87,10 @@ fn obey(
         }
         Some((control_frame::Frame::Listeners(kept), None)) => {
             feeds.keep_only(&kept.addresses);
+            true
+        }
+        Some((control_frame::Frame::NoConfig(number), None)) => {
+            let _over = feeds.config.send(Err(io::Error::from_raw_os_error(number)));
             true
         }
         Some((control_frame::Frame::LogLevel(level), None)) => {

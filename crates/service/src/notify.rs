@@ -62,6 +62,14 @@ impl Notifier {
         self.ask(child_frame::Frame::Keyring(true))
     }
 
+    /// The configuration file is wanted, opened.
+    ///
+    /// # Errors
+    /// When there is no supervisor that could open it.
+    pub(crate) fn config(&self) -> io::Result<()> {
+        self.ask(child_frame::Frame::Config(true))
+    }
+
     /// Asks the supervisor for something.
     fn ask(&self, frame: child_frame::Frame) -> io::Result<()> {
         let target = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,7 @@ mod minimal;
 mod orphans;
 mod outcome;
 mod peers;
+mod protections;
 mod stage;
 mod summary;
 mod test;
@@ -25,9 +26,11 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   up [-- ARGUMENTS]        builds the assistant, starts it and opens a chat; ARGUMENTS go to `clawdbot up`
-  test [--full] [FILTER]   builds and runs the tests, all of them or those whose name contains FILTER
+  test [--full] [--only PACKAGE[/FILE]] [FILTER]
+                           builds and runs the tests, all of them or those whose name contains FILTER
                            --full: as root; also what needs root, foreign programs as peers (installed from the
                            package registries), the examples in the documentation, the benchmark
+                           --only: of one package, or one file of its tests/, without foreign programs
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
   docs [--check]           writes the generated pages of docs/, or says which are out of date
   fuzz [TARGET…] [--seconds N] [--jobs N] [--keep]
@@ -41,7 +44,9 @@ usage: cargo xtask COMMAND
                            with the first such row, with the results of an earlier run for those before it
   peers                    installs the foreign programs that --full needs, and prints where (as root)
   budget [--write]         counts what the processes of the trusted base consist of, and holds it against the limits and
-                           against what the README shows; --write puts it there";
+                           against what the README shows; --write puts it there
+  protections [NAME…]      takes one protection after another out of a copy of the sources and sees that a test misses it
+                           (as root)";
 
 /// What a command ends with: its exit status, or a sentence about what stopped it.
 type Done = Result<u8, String>;
@@ -83,6 +88,9 @@ fn run(arguments: &[String]) -> Done {
             Some(options) => minimal::run(&options),
             None => usage(),
         },
+        ["protections", rest @ ..] if rest.iter().all(|word| !word.starts_with('-')) => {
+            protections::run(rest)
+        }
         ["peers"] => peers::install().map(|place| {
             println!("{}", place.display());
             0
@@ -106,9 +114,11 @@ fn only(words: &[&str], known: &[&str]) -> bool {
 
 fn test_options(words: &[&str]) -> Option<test::Options> {
     let mut options = test::Options::default();
-    for word in words {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
         match *word {
             "--full" => options.full = true,
+            "--only" => options.only = Some((*words.next()?).to_owned()),
             flag if flag.starts_with('-') => return None,
             filter if options.filter.is_none() => options.filter = Some(filter.to_owned()),
             _ => return None,
@@ -129,5 +139,8 @@ mod tests {
         assert!(test_options(&[]).is_some());
         assert!(test_options(&["--fast"]).is_none());
         assert!(test_options(&["a", "b"]).is_none());
+        let options = test_options(&["--only", "clawdbot-tests/kill", "lane"]).unwrap();
+        assert_eq!(options.only.as_deref(), Some("clawdbot-tests/kill"));
+        assert!(test_options(&["--only"]).is_none());
     }
 }

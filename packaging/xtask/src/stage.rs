@@ -240,7 +240,7 @@ fn publish(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Everything but what cargo built and what git keeps.
-fn copy_sources(from: &Path, to: &Path) -> io::Result<()> {
+pub fn copy_sources(from: &Path, to: &Path) -> io::Result<()> {
     make(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -21,6 +21,8 @@ const NEEDS_ROOT: &str = "root_";
 #[derive(Default)]
 pub struct Options {
     pub full: bool,
+    /// `package` for its own tests, `package/target` for one file of its `tests/`: nothing else is built and run.
+    pub only: Option<String>,
     pub filter: Option<String>,
 }
 
@@ -29,13 +31,15 @@ pub fn run(options: &Options) -> Done {
         eprintln!("xtask: --full starts the assistant as root too, so it has to be run by root");
         return Ok(2);
     }
-    let mut built = cargo::build(&["--workspace", "--lib", "--bins", "--tests"])?;
+    let mut built = build(options.only.as_deref())?;
     built.sort_by(|a, b| {
         (a.kind.clone(), &a.package, &a.target).cmp(&(b.kind.clone(), &b.package, &b.target))
     });
     orphans::adopt();
     let mut summary = Summary::new();
-    let peers = options.full.then(|| foreign(&mut summary)).flatten();
+    let peers = (options.full && options.only.is_none())
+        .then(|| foreign(&mut summary))
+        .flatten();
     let stage = Stage::new(&built, peers)?;
     for program in built.iter().filter(|program| program.harness) {
         match as_root(program) && !options.full {
@@ -43,7 +47,7 @@ pub fn run(options: &Options) -> Done {
             false => run_program(&mut summary, &stage, program, options.filter.as_deref()),
         }
     }
-    if options.full && options.filter.is_none() {
+    if options.full && options.filter.is_none() && options.only.is_none() {
         benchmark(&mut summary, &stage, &built);
         documentation(&mut summary);
         fuzzing(&mut summary);
@@ -57,6 +61,21 @@ pub fn run(options: &Options) -> Done {
 
 fn as_root(built: &Built) -> bool {
     built.kind == Kind::Test && built.target.starts_with(NEEDS_ROOT)
+}
+
+/// A file of `tests/` needs the product's programs beside it, a package's own tests do not.
+fn build(only: Option<&str>) -> Result<Vec<Built>, String> {
+    let Some(only) = only else {
+        return cargo::build(&["--workspace", "--lib", "--bins", "--tests"]);
+    };
+    match only.split_once('/') {
+        Some((package, target)) => {
+            let mut built = cargo::build(&["--workspace", "--bins", "--test", target])?;
+            built.retain(|built| !built.harness || built.package == package);
+            Ok(built)
+        }
+        None => cargo::build(&["--package", only, "--tests"]),
+    }
 }
 
 fn label(built: &Built) -> String {

@@ -12,6 +12,7 @@ use clawdbot_service::{Edge, Router};
 use tonic::{Request, Response, Status};
 use tracing::field::{Field, Visit};
 
+use crate::config_file::ConfigFile;
 use crate::credential::StartCredentials;
 use crate::file_watch::FileWatch;
 use crate::grpc;
@@ -65,7 +66,7 @@ impl Bench {
                 port: 0,
                 home: "/home/ann".to_owned(),
             },
-            config_path: folder.join("clawdbot.json"),
+            config: ConfigFile::new(folder.join("clawdbot.json"), None),
             keep,
             master,
             start,
@@ -90,7 +91,7 @@ impl Bench {
     }
 
     pub(crate) fn write(&self, config: &str) {
-        std::fs::write(self.policy.config_path.clone(), config).unwrap();
+        std::fs::write(self.policy.config.path(), config).unwrap();
     }
 
     pub(crate) async fn load(&self) -> Outcome {
@@ -98,7 +99,7 @@ impl Bench {
     }
 
     pub(crate) fn watch(&self) -> FileWatch {
-        FileWatch::new(&self.policy.config_path).unwrap()
+        FileWatch::new(self.policy.config.path()).unwrap()
     }
 
     /// An edge on which a role calls this policy.

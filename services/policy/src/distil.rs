@@ -1,6 +1,8 @@
 //! From the parsed file to what policy works with: the settings, how to log in, and the secrets of other processes. The
 //! only place here that knows the schema; what it leaves out, nobody gets.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,8 +84,8 @@ impl Reading {
 }
 
 /// Reads the file. Without one the defaults hold.
-pub(crate) fn read(path: &Path) -> Result<Reading, Trouble> {
-    let loaded = config::load(path).map_err(|error| Trouble {
+pub(crate) fn read(path: &Path, opened: io::Result<File>) -> Result<Reading, Trouble> {
+    let loaded = config::load_opened(path, opened).map_err(|error| Trouble {
         first: error.first(),
         rendered: error.render(false),
     })?;

@@ -7,6 +7,7 @@ mod admission;
 mod audience;
 #[cfg(test)]
 mod bench;
+mod config_file;
 mod credential;
 mod denied;
 mod destinations;

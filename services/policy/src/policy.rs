@@ -2,7 +2,6 @@
 //! [`Policy::decide`], which writes it down and withdraws a permission that cannot be written down.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
+use crate::config_file::ConfigFile;
 use crate::credential::{Finder, StartCredentials};
 use crate::denied::Denied;
 use crate::distil::Reading;
@@ -71,7 +71,7 @@ impl Trouble {
 /// What `prepare` opened.
 pub(crate) struct Parts {
     pub(crate) place: Place,
-    pub(crate) config_path: PathBuf,
+    pub(crate) config: ConfigFile,
     pub(crate) keep: Keep,
     pub(crate) master: Zeroizing<[u8; 32]>,
     pub(crate) start: StartCredentials,
@@ -82,7 +82,7 @@ pub(crate) struct Parts {
 /// The state of the process.
 pub(crate) struct Policy {
     pub(crate) place: Place,
-    pub(crate) config_path: PathBuf,
+    pub(crate) config: ConfigFile,
     pub(crate) handles: Sealer,
     /// Whom the owner approved of.
     pub(crate) people: Arc<Store>,
@@ -107,7 +107,7 @@ impl Policy {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             place: parts.place,
-            config_path: parts.config_path,
+            config: parts.config,
             handles: Sealer::derive(&parts.master, &[b"handle"]),
             people: Arc::new(parts.people),
             keep: parts.keep,
@@ -395,7 +395,7 @@ impl Policy {
     }
 
     pub(crate) fn config_exists(&self) -> bool {
-        Path::exists(&self.config_path)
+        self.config.path().exists()
     }
 }
 

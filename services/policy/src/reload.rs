@@ -2,10 +2,7 @@
 //! nothing but the status. Without a good one everything stays denied, and the process stays up to see the repair.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
 
 use clawdbot_proto::v1::HasNamesRequest;
@@ -15,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
+use crate::config_file::Stamp;
 use crate::distil::{self, Reading, TELEGRAM_TOKEN};
 use crate::file_watch::Running;
 use crate::policy::{Policy, Trouble};
@@ -39,7 +37,8 @@ pub(crate) enum Outcome {
 
 /// Reads the file and puts it into force, or notes why not.
 pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
-    let mut reading = match distil::read(&policy.config_path) {
+    let opened = policy.config.open().await;
+    let mut reading = match distil::read(policy.config.path(), opened) {
         Ok(reading) => reading,
         Err(trouble) => {
             policy.reject(trouble);
@@ -71,7 +70,7 @@ pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
             format!("{path} is \"${{{name}}}\", and the broker, which knows whether {name} is set, does not answer; it is asked again as soon as it is there")
         })), Outcome::BrokerMissing),
     };
-    let place = policy.config_path.display();
+    let place = policy.config.path().display();
     policy.reject(Trouble {
         first: format!("{place}: {}", trouble.first),
         rendered: trouble.rendered,
@@ -117,27 +116,6 @@ async fn set_of(broker: &Edge, names: Vec<String>) -> Result<Vec<String>, Unreac
     Ok(reply.map_err(|_| Unreachable)?.into_inner().set)
 }
 
-/// Which file it is and when it was changed.
-#[derive(PartialEq, Eq)]
-struct Stamp(Option<(u64, u64, u64, i64, i64, i64, i64)>);
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        let meta = fs::metadata(path);
-        Self(meta.ok().map(|m| {
-            (
-                m.dev(),
-                m.ino(),
-                m.size(),
-                m.mtime(),
-                m.mtime_nsec(),
-                m.ctime(),
-                m.ctime_nsec(),
-            )
-        }))
-    }
-}
-
 /// What was known before a load, so that nothing that happens during the load is missed.
 pub(crate) struct Before {
     stamp: Stamp,
@@ -149,7 +127,7 @@ impl Before {
         let mut broker_started = broker.generation();
         broker_started.mark_unchanged();
         Self {
-            stamp: Stamp::of(&policy.config_path),
+            stamp: Stamp::of(policy.config.path()),
             broker_started,
         }
     }
@@ -172,7 +150,7 @@ pub(crate) async fn follow(
         tokio::select! {
             () = changed(&mut file) => {
                 settle(policy, &mut file).await;
-                let now = Stamp::of(&policy.config_path);
+                let now = Stamp::of(policy.config.path());
                 if now == seen {
                     continue;
                 }

@@ -15,6 +15,7 @@ use clawdbot_service::{Context, ServeError, Start, StartError};
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use crate::config_file::ConfigFile;
 use crate::credential::StartCredentials;
 use crate::file_watch::FileWatch;
 use crate::keep::{Keep, KeepError};
@@ -69,9 +70,10 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         token: start_secret(start, "gateway-token", "CLAWDBOT_GATEWAY_TOKEN")?,
         password: start_secret(start, "gateway-password", "CLAWDBOT_GATEWAY_PASSWORD")?,
     };
+    let config = ConfigFile::new(config_path, start.take_file("config").map(File::from));
     let policy = Policy::new(Parts {
         place,
-        config_path,
+        config,
         keep,
         master,
         start: credentials,
@@ -127,12 +129,13 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     let watch = match watch.watching {
         true => Some(watch.run()?),
         false => {
-            warn!(path = %policy.config_path.display(), "the folder of the configuration does not exist; a file in it is seen with the next start");
+            warn!(path = %policy.config.path().display(), "the folder of the configuration does not exist; a file in it is seen with the next start");
             None
         }
     };
     let broker = ctx.edge(&Role::broker());
     let dialer = ctx.dialer();
+    policy.config.ask(ctx.clone());
     let before = Before::now(&policy, &broker);
     // Decisions wait for the first load: denying an accepted message for a race at the start would lose it.
     let outcome = reload::load(&policy, &broker).await;

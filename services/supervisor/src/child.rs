@@ -113,7 +113,10 @@ async fn read_frames(
             Some(child_frame::Frame::Notify(lines)) => Event::Notified(run.clone(), lines),
             Some(child_frame::Frame::EdgeLost(server)) => Event::EdgeLost(run.clone(), server),
             Some(child_frame::Frame::Keyring(true)) => Event::KeyringWanted(run.clone()),
-            Some(child_frame::Frame::Keyring(false)) | None => continue,
+            Some(child_frame::Frame::Config(true)) => Event::ConfigWanted(run.clone()),
+            Some(child_frame::Frame::Keyring(false) | child_frame::Frame::Config(false)) | None => {
+                continue;
+            }
         };
         if events.send(event).await.is_err() {
             return;

@@ -28,10 +28,13 @@ use crate::sockets::RunDirectory;
 use crate::ui::Ui;
 use crate::wiring::{Wire, wires};
 
+use pace::Pace;
 use wanted::Wanted;
 
+mod config;
 mod keyring;
 mod news;
+mod pace;
 mod plan;
 mod shown;
 mod wanted;
@@ -66,6 +69,8 @@ pub(crate) enum Event {
     EdgeLost(Run, String),
     /// A process needs the vault's key from the keyring.
     KeyringWanted(Run),
+    /// A process needs the configuration file.
+    ConfigWanted(Run),
     /// Some child ended.
     ChildEnded,
     /// Policy has a new plan.
@@ -98,7 +103,8 @@ pub(crate) struct Fleet {
     events: mpsc::Sender<Event>,
     members: BTreeMap<Role, Member>,
     helper: Option<Helper>,
-    pace: keyring::Pace,
+    helpers: Pace,
+    configs: Pace,
     listeners: Listeners,
     wanted: Wanted,
     generation: u64,
@@ -141,7 +147,8 @@ impl Fleet {
             events,
             members: BTreeMap::new(),
             helper: None,
-            pace: keyring::Pace::default(),
+            helpers: Pace::new(keyring::STARTS),
+            configs: Pace::new(config::OPENED),
             listeners: Listeners::default(),
             wanted: Wanted::default(),
             generation: 0,
@@ -197,6 +204,7 @@ impl Fleet {
             Event::Logged(run, pid, bytes) => self.logged(&run, pid, &bytes),
             Event::EdgeLost(run, server) => self.mend(&run, &server),
             Event::KeyringWanted(run) => self.start_helper(&run),
+            Event::ConfigWanted(run) => self.open_config(&run),
             Event::ChildEnded => self.reap(),
             Event::Planned(plan) => self.follow(&plan),
             Event::Asked(answer) => {
@@ -383,6 +391,8 @@ impl Fleet {
             }
             files.push(("run", self.parts.run_dir.descriptor()?));
             files.push(("lock", self.parts.lock.try_clone()?));
+            // One that cannot be opened is asked for and explained later.
+            files.extend(self.config().ok().map(|file| (config::CONFIG, file)));
         }
         Ok(files)
     }

@@ -260,7 +260,7 @@ fn a_bad_file_gives_the_first_error_in_one_line_and_all_of_them_rendered() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clawdbot.json");
     std::fs::write(&path, "{ gatway: {}, agnts: {} }").unwrap();
-    let trouble = read(&path).err().unwrap();
+    let trouble = read(&path, File::open(&path)).err().unwrap();
     assert!(
         trouble.first.contains("clawdbot.json:1:3") && !trouble.first.contains('\n'),
         "{}",
@@ -271,5 +271,6 @@ fn a_bad_file_gives_the_first_error_in_one_line_and_all_of_them_rendered() {
         "{}",
         trouble.rendered
     );
-    assert!(read(&folder.path().join("none.json")).is_ok());
+    let none = folder.path().join("none.json");
+    assert!(read(&none, File::open(&none)).is_ok());
 }

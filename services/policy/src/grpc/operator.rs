@@ -26,7 +26,7 @@ impl PolicyOperator for Services {
             settings.and_then(|s| s.agents.iter().find(|agent| agent.id == s.default_agent));
         Ok(Response::new(v1::PolicyStatus {
             revision: current.as_ref().map_or(0, |current| current.revision),
-            config_path: self.0.config_path.display().to_string(),
+            config_path: self.0.config.path().display().to_string(),
             config_exists: self.0.config_exists(),
             config_error: self
                 .0

@@ -151,7 +151,7 @@ async fn a_file_that_was_never_good_denies_everything_until_it_is() {
 #[tokio::test]
 async fn editors_that_rename_and_files_that_go_and_come_back_are_seen() {
     let mut run = Following::new(&quick(4000)).await;
-    let path = run.bench.policy.config_path.clone();
+    let path = run.bench.policy.config.path().to_owned();
     let beside = path.with_extension("new");
     fs::write(&beside, quick(4001)).unwrap();
     fs::rename(&beside, &path).unwrap();
@@ -181,8 +181,8 @@ async fn a_symbolic_link_is_followed_to_its_file() {
     let elsewhere = tempfile::tempdir().unwrap();
     let real = elsewhere.path().join("real.json");
     fs::write(&real, quick(4000)).unwrap();
-    symlink(&real, &bench.policy.config_path).unwrap();
-    let folders = clawdbot_service::config_folders(&bench.policy.config_path);
+    symlink(&real, bench.policy.config.path()).unwrap();
+    let folders = clawdbot_service::config_folders(bench.policy.config.path());
     assert_eq!(
         folders,
         [
