@@ -32,6 +32,8 @@ use super::gather::Gather;
 const MAX_STREAMS: u32 = 256;
 /// What a client may send ahead of its readers, bytes: in one call and in all of them.
 const WINDOW: u32 = 1 << 20;
+/// Bytes of the headers of one call; without a limit of ours it would be 16 MiB.
+const MAX_HEAD: u32 = 16 << 10;
 /// gRPC's length prefix.
 const PREFIX: usize = 5;
 
@@ -176,6 +178,7 @@ pub async fn serve_stream(stream: UnixStream, client: Role, server: Role, router
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD)
         // A peer that gives calls up is no attacker: its own client may have hung up on it.
         .max_pending_accept_reset_streams(2 * MAX_STREAMS as usize)
         .handshake::<_, Bytes>(stream)
