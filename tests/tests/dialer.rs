@@ -105,8 +105,11 @@ fn dial(host: &str, port: u16) -> Request {
     })
 }
 
+/// A role, and the destinations that it may dial: host, port, whether it may lie inside.
+type List<'a> = (&'a str, &'a [(&'a str, u16, bool)]);
+
 /// Lists by role: host, port, and whether it may be inside.
-fn push(lists: &[(&str, &[(&str, u16, bool)])]) -> Request {
+fn push(lists: &[List<'_>]) -> Request {
     let list = |(role, allowed): &(&str, &[(&str, u16, bool)])| v1::RoleDestinations {
         role: (*role).into(),
         allowed: allowed
@@ -144,7 +147,7 @@ impl Rig {
         self.dialer.serves(role)
     }
 
-    fn push(&self, lists: &[(&str, &[(&str, u16, bool)])]) -> String {
+    fn push(&self, lists: &[List<'_>]) -> String {
         word(ask(&self.end("policy"), push(lists)))
     }
 
