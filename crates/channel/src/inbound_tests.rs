@@ -171,9 +171,10 @@ impl Leases for Broker {
 #[tokio::test]
 async fn a_new_token_is_leased_and_a_withdrawn_one_is_dropped() {
     let token = watch::Sender::new(None);
-    let router = Router::new().add(LeasesServer::new(Broker(token.clone())));
-    let edge = connect(&worker(), &Role::broker(), router).unwrap();
-    let mut lease = follow_leases(edge);
+    let router = || Router::new().add(LeasesServer::new(Broker(token.clone())));
+    let link = Link::new(&worker(), &Role::broker());
+    link.reconnect(router()).await.unwrap();
+    let mut lease = follow_leases(link.edge());
     let no_lease = |lease: &Lease| matches!(lease, Lease::None(why) if why.contains("botToken"));
     lease.wait_for(no_lease).await.unwrap();
     token.send_replace(Some("first"));
@@ -183,6 +184,8 @@ async fn a_new_token_is_leased_and_a_withdrawn_one_is_dropped() {
     let now = lease.wait_for(held(6)).await.unwrap().clone();
     let Lease::Held(leased) = now else { panic!() };
     assert!(leased.secrets["default"].is(b"second"));
+    // The connection over which the first one came is given up for another.
+    link.reconnect(router()).await.unwrap();
     token.send_replace(None);
     lease.wait_for(no_lease).await.unwrap();
 }
