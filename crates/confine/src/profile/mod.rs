@@ -179,11 +179,14 @@ mod tests {
             let rows = profile(name).unwrap().files(mode);
             rows.map(ToString::to_string).collect()
         };
-        let policy = ["own STATE/pairing", "own STATE/audit", "read CONFIG"];
+        let policy = ["own STATE/pairing", "own STATE/audit"];
         let (single, system) = (shown("policy", Mode::Single), shown("policy", Mode::System));
         assert!(policy.iter().all(|row| single.iter().any(|one| one == row)));
         assert!(single.contains(&"single: remove RUN".to_owned()));
         assert!(!system.contains(&"single: remove RUN".to_owned()));
+        // In single-user mode its folder is that of all state.
+        assert!(system.contains(&"system: read CONFIG".to_owned()));
+        assert!(!single.iter().any(|row| row.contains("CONFIG")));
         assert!(system.contains(&"system: connect EDGES".to_owned()));
         // The dialer has no socket to connect to one with.
         let dialer = ["read /etc/resolv.conf", "read /etc/hosts"];
