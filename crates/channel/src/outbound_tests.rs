@@ -233,6 +233,20 @@ impl Rig {
     }
 }
 
+/// Waits until some file of the folder holds the text.
+async fn until_written(folder: &std::path::Path, text: &str) {
+    let holds = |path: std::path::PathBuf| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    let files = || std::fs::read_dir(folder).unwrap().flatten();
+    while !files().any(|file| holds(file.path())) {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn send(id: &str, text: &str) -> v1::Send {
     v1::Send {
         outbox_id: id.into(),
@@ -385,6 +399,8 @@ async fn the_message_that_showed_an_answer_becomes_the_answer_even_after_a_kill(
     rig.until_sent(&["new~a"]).await;
     rig.show("ab");
     rig.until_sent(&["new~a", "m-new~a~ab"]).await;
+    // A note is written by a thread of its own, which this kill does not end.
+    until_written(folder.path(), "m-new~a").await;
     rig.kill().await;
     let lost = scripted([Outcome::Unknown("lost".into())]);
     let mut rig = Rig::start(folder.path(), lost).await;
