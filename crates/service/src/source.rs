@@ -42,10 +42,7 @@ impl Slots {
         let made = || {
             let (notifier, name) = (self.notifier.clone(), server.clone());
             let lost: Box<dyn Fn() + Send + Sync> = Box::new(move || notifier.edge_lost(&name));
-            Arc::new(Slot {
-                lost: Some(lost),
-                ..Slot::new()
-            })
+            Arc::new(Slot::asking(lost))
         };
         Arc::clone(known.entry(server.clone()).or_insert_with(made))
     }
@@ -58,6 +55,14 @@ impl Slot {
             arrived: Notify::new(),
             generation: watch::Sender::new(0),
             lost: None,
+        }
+    }
+
+    /// With a way to ask for another stream when one has ended. It is called under the slot's lock.
+    pub(crate) fn asking(lost: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            lost: Some(lost),
+            ..Self::new()
         }
     }
 

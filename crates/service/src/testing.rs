@@ -1,12 +1,14 @@
 //! Edges without processes, for tests: the real client, server and table over a socketpair.
 
 use std::os::unix::net::UnixStream as StdStream;
+use std::sync::{Arc, Weak};
 
 use clawdbot_identity::Role;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::source::{Slot, Source};
 use crate::{Edge, Handover, Router, serve_stream};
 
 /// An edge whose server can die and come back.
@@ -62,16 +64,36 @@ impl Link {
     }
 }
 
-/// An edge from `client` to `server`, which answers with `router`. Must be called inside a runtime.
+/// An edge from `client` to `server`, which answers with `router`, also after the client has hung up. Must be called inside
+/// a runtime.
 ///
 /// # Errors
 /// When the system has no descriptor left.
 pub fn connect(client: &Role, server: &Role, router: Router) -> std::io::Result<Edge> {
-    let (ours, theirs) = StdStream::pair()?;
-    theirs.set_nonblocking(true)?;
-    let theirs = UnixStream::from_std(theirs)?;
-    tokio::spawn(serve_stream(theirs, client.clone(), server.clone(), router));
-    let (edge, handover) = Edge::handed(client.clone(), server.clone());
-    handover.give(ours);
-    Ok(edge)
+    let (caller, callee) = (client.clone(), server.clone());
+    let serve = Arc::new(move || -> std::io::Result<StdStream> {
+        let (ours, theirs) = StdStream::pair()?;
+        theirs.set_nonblocking(true)?;
+        let theirs = UnixStream::from_std(theirs)?;
+        let (client, server) = (caller.clone(), callee.clone());
+        tokio::spawn(serve_stream(theirs, client, server, router.clone()));
+        Ok(ours)
+    });
+    let slot = Arc::new_cyclic(|slot: &Weak<Slot>| {
+        let (slot, serve) = (Weak::clone(slot), Arc::clone(&serve));
+        Slot::asking(Box::new(move || {
+            let (slot, serve) = (Weak::clone(&slot), Arc::clone(&serve));
+            tokio::spawn(async move {
+                if let (Some(slot), Ok(stream)) = (slot.upgrade(), serve()) {
+                    slot.hand_over(stream);
+                }
+            });
+        }))
+    });
+    slot.hand_over(serve()?);
+    Ok(Edge::new(
+        client.clone(),
+        server.clone(),
+        Source::Handed(slot),
+    ))
 }
