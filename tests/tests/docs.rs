@@ -75,10 +75,9 @@ fn the_configuration_in_the_readme_works_and_has_nothing_to_warn_of() {
 #[test]
 fn every_test_that_the_threat_model_names_exists() {
     let mut sources = String::new();
-    read_all(
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap(),
-        &mut sources,
-    );
+    // Where the sources are now: tests may have been moved to where everybody can run them.
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    read_all(Path::new(&own).parent().unwrap(), &mut sources);
     let attempts = attempts();
     let model = include_str!("../../docs/threat-model.md");
     let (mut tests, mut rows) = (0, 0);

@@ -9,6 +9,11 @@ use std::process::{Command, Output, Stdio};
 /// Makes this test program, in its place as the command, try one thing and say the outcome.
 const TRY: &str = "CLAWDBOT_SIMULATE_TRY";
 
+/// Where it lies now: tests may have been moved to where everybody can run them.
+fn program() -> String {
+    std::env::var("CARGO_BIN_EXE_clawdbot-simulate").unwrap()
+}
+
 fn outcome(answer: libc::c_long) -> String {
     match answer {
         -1 => format!(
@@ -63,7 +68,7 @@ fn attempt() {
 
 fn run(kernel: &str, what: &str) -> String {
     let own = std::env::current_exe().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_clawdbot-simulate"));
+    let mut command = Command::new(program());
     command
         .args([kernel, "--"])
         .arg(own)
@@ -130,20 +135,20 @@ fn a_wrong_name_and_a_missing_command_are_refused() {
         (&["no-landlock"], "usage:"),
         (&["no-landlock", "true", "x"], "behind `--`"),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_clawdbot-simulate"));
+        let mut command = Command::new(program());
         let output = finish(command.args(arguments));
         assert_eq!(output.status.code(), Some(2));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(text.contains(word), "{text}");
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_clawdbot-simulate"));
+    let mut command = Command::new(program());
     let output = finish(command.args(["landlock-2", "--", "/nowhere"]));
     assert_eq!(output.status.code(), Some(127));
 }
 
 #[test]
 fn the_command_takes_the_place_of_the_program() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_clawdbot-simulate"));
+    let mut command = Command::new(program());
     command
         .args(["landlock-2", "--", "/bin/sh", "-c", "echo $$; exit 7"])
         .stdout(Stdio::piped());
