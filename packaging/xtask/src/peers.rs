@@ -22,13 +22,14 @@ const LISTS: [&str; 4] = [
 ];
 
 /// A command that works when the Debian package is there, and the package.
-const SYSTEM: [(&[&str], &str); 6] = [
+const SYSTEM: [(&[&str], &str); 7] = [
     (&[PYTHON, "-c", "import ensurepip"], "python3-venv"),
     (&["node", "--version"], "nodejs"),
     (&["npm", "--version"], "npm"),
     (&["chromium", "--version"], "chromium"),
     (&["gnome-keyring-daemon", "--version"], "gnome-keyring"),
     (&["dbus-run-session", "--version"], "dbus"),
+    (&["ip", "-V"], "iproute2"),
 ];
 
 /// Installs what is missing; the folder where it lies, readable by everybody.
