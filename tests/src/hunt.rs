@@ -367,7 +367,8 @@ mod tests {
             assert_eq!(finds(&after(&reversed)), ["reversed"]);
             assert_eq!(finds(&after(hex.as_bytes())), ["hex"]);
             assert_eq!(finds(&after(hex.to_uppercase().as_bytes())), ["HEX"]);
-            assert_eq!(finds(&after(&wide)), ["utf-16le"]);
+            // Shifted by one byte it is the other order, but for its ends.
+            assert!(finds(&after(&wide)).contains(&"utf-16le"));
             let inside = STANDARD_NO_PAD.encode(after(plain));
             assert!(finds(inside.as_bytes()).contains(&"base64"), "{inside}");
         }

@@ -150,8 +150,9 @@ mod tests {
                 .to_owned()
         };
         assert!(
-            line("policy")
-                .ends_with("own STATE/pairing, own STATE/audit, read CONFIG, single: remove RUN"),
+            line("policy").ends_with(
+                "own STATE/pairing, own STATE/audit, system: read CONFIG, single: remove RUN"
+            ),
             "{text}"
         );
         assert!(line("dialer").contains("host, TCP out"), "{text}");
