@@ -26,7 +26,7 @@ mod shape;
 mod types;
 
 pub use config::{AuthSecret, Config, Loaded};
-pub use load::{MAX_SIZE, load, load_opened, parse};
+pub use load::{MAX_SIZE, load, load_opened, open, parse};
 pub use path::{ConfigPath, PathError, Segment};
 pub use providers::{BUILTIN, Endpoint as ProviderEndpoint};
 pub use report::{LoadError, Mistake, Place};

@@ -24,12 +24,17 @@ pub const MAX_SIZE: usize = 1 << 20;
 /// # Errors
 /// Every mistake of the file at once, or why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    load_opened(path, open(path))
+}
+
+/// Opens whatever lies there; what is no file is refused when it is loaded.
+///
+/// # Errors
+/// The system's answer.
+pub fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK opening a FIFO would wait for its writer.
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path);
-    load_opened(path, opened)
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Loads the file that somebody else opened; `path` is where it lies. Not found means that the defaults hold.

@@ -2,9 +2,9 @@
 //! folder with everything in it. The supervisor opens it, at the start and whenever it has changed. In system mode the
 //! folder holds nothing else, and policy opens it itself.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -83,11 +83,7 @@ impl ConfigFile {
                 answer => return answer,
             }
         }
-        // Without O_NONBLOCK opening a FIFO would wait for its writer.
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-            .open(&self.path)
+        clawdbot_config::open(&self.path)
     }
 }
 
@@ -113,8 +109,6 @@ mod tests {
         };
         write("one");
         let file = ConfigFile::new(path.clone(), File::open(&path).ok());
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        let file = ConfigFile::new(path.clone(), file.open().await.ok());
         assert_eq!(text(file.open().await), "one");
         assert_eq!(
             text(file.open().await),
