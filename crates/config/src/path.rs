@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use clawdbot_identity::text::sanitize_line;
+use clawdbot_identity::text::is_deceptive;
 
 /// One step of a [`ConfigPath`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,8 +89,15 @@ impl fmt::Display for ConfigPath {
                     write!(f, "{dot}{key}")?;
                 }
                 Segment::Key(key) => {
-                    let quoted = key.replace('\\', "\\\\").replace('"', "\\\"");
-                    write!(f, "[\"{}\"]", sanitize_line(&quoted))?;
+                    f.write_str("[\"")?;
+                    for c in key.chars() {
+                        match c {
+                            '\\' | '"' => write!(f, "\\{c}")?,
+                            c if is_deceptive(c) => write!(f, "{}", c.escape_unicode())?,
+                            c => write!(f, "{c}")?,
+                        }
+                    }
+                    f.write_str("\"]")?;
                 }
             }
         }
@@ -130,14 +137,22 @@ impl FromStr for ConfigPath {
     }
 }
 
-/// Reads up to `"]`, with `\"` and `\\` standing for the characters themselves.
+/// Reads up to `"]`, with `\"` and `\\` standing for the characters themselves and `\u{a}` for that with this number.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut key = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         match c {
             '"' => return Some((key, text[at..].strip_prefix("\"]")?)),
-            '\\' => key.push(chars.next()?.1),
+            '\\' => match chars.next()? {
+                (at, 'u') if text[at..].starts_with("u{") => {
+                    let digits = chars.by_ref().skip(1).map(|(_, c)| c);
+                    let digits: String = digits.take_while(|c| *c != '}').collect();
+                    let number = u32::from_str_radix(&digits, 16).ok()?;
+                    key.push(char::from_u32(number)?);
+                }
+                (_, c) => key.push(c),
+            },
             c => key.push(c),
         }
     }
@@ -157,6 +172,7 @@ mod tests {
             "channels.telegram.groups.*.requireMention",
             "channels.telegram.groups.-100123.tools",
             "x[\"a\\\"b\\\\c\"].y",
+            "x[\"a\\u{0}b\\u{202e}\\u{a}\"].y",
             "[\"x.y\"].z",
             "",
         ] {

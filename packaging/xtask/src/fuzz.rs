@@ -30,6 +30,8 @@ pub struct Options {
     /// None means all.
     pub names: Vec<String>,
     pub seconds: u32,
+    /// Where the mutations begin: the same number tries the same inputs in the same order.
+    pub seed: u32,
     pub jobs: usize,
     /// Whether what covered something new becomes seeds.
     pub keep: bool,
@@ -41,6 +43,7 @@ impl Options {
         let mut options = Self {
             names: Vec::new(),
             seconds: 60,
+            seed: 1,
             jobs: 2,
             keep: false,
         };
@@ -48,6 +51,7 @@ impl Options {
         while let Some(word) = words.next() {
             match *word {
                 "--seconds" => options.seconds = words.next()?.parse().ok().filter(|n| *n > 0)?,
+                "--seed" => options.seed = words.next()?.parse().ok().filter(|n| *n > 0)?,
                 "--jobs" => options.jobs = words.next()?.parse().ok().filter(|n| *n > 0)?,
                 "--keep" => options.keep = true,
                 flag if flag.starts_with('-') => return None,
@@ -183,7 +187,7 @@ struct Work {
 impl Work {
     fn row(&self, name: String, options: &Options) -> Row {
         let log = self.scratch.join(&name).join("log");
-        let ended = self.fuzz(&name, options.seconds, &log);
+        let ended = self.fuzz(&name, options, &log);
         let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
         let mut row = Row::read(name, &text);
         row.trouble = match ended {
@@ -205,7 +209,7 @@ impl Work {
     }
 
     /// Whether it ran its time without a finding.
-    fn fuzz(&self, name: &str, seconds: u32, log: &Path) -> Result<bool, String> {
+    fn fuzz(&self, name: &str, options: &Options, log: &Path) -> Result<bool, String> {
         let grown = self.scratch.join(name).join("grown");
         make(&grown)?;
         let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
@@ -213,7 +217,8 @@ impl Work {
         let mut child = self
             .command(name)
             .args(LIMITS)
-            .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-max_total_time={}", options.seconds))
+            .arg(format!("-seed={}", options.seed))
             .arg("-print_final_stats=1")
             .arg(format!(
                 "-artifact_prefix={}/{name}-",
@@ -225,7 +230,7 @@ impl Work {
             .stderr(second)
             .spawn()
             .map_err(|error| format!("{}: {error}", self.program.display()))?;
-        let deadline = Instant::now() + Duration::from_secs(seconds.into()) + GRACE;
+        let deadline = Instant::now() + Duration::from_secs(options.seconds.into()) + GRACE;
         loop {
             match child.try_wait() {
                 Ok(Some(status)) => return Ok(status.success()),
@@ -388,10 +393,20 @@ mod tests {
 
     #[test]
     fn options_are_names_numbers_above_zero_and_known_flags() {
-        let options = Options::parse(&["json5", "--seconds", "5", "--jobs", "1", "dns"]);
+        let options = Options::parse(&[
+            "json5",
+            "--seconds",
+            "5",
+            "--seed",
+            "7",
+            "--jobs",
+            "1",
+            "dns",
+        ]);
         let options = options.unwrap();
         assert_eq!(options.names, ["json5", "dns"]);
-        assert_eq!((options.seconds, options.jobs, options.keep), (5, 1, false));
+        assert_eq!((options.seconds, options.seed), (5, 7));
+        assert_eq!((options.jobs, options.keep), (1, false));
         assert!(Options::parse(&["--keep"]).unwrap().keep);
         for wrong in [
             &["--seconds"][..],

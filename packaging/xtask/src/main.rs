@@ -33,9 +33,9 @@ usage: cargo xtask COMMAND
                            --only: of one package, or one file of its tests/, without foreign programs
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
   docs [--check]           writes the generated pages of docs/, or says which are out of date
-  fuzz [TARGET…] [--seconds N] [--jobs N] [--keep]
+  fuzz [TARGET…] [--seconds N] [--seed N] [--jobs N] [--keep]
                            looks for bytes that break a parser's promise, 60 s for each target, two at a time;
-                           --keep makes seeds of what reached new code
+                           --seed: begins elsewhere, so that it tries other bytes; --keep makes seeds of what reached new code
   escape [--root]          tries in each process's real confinement whatever a hijacked one would, and prints the
                            matrices of what came of it; --root: as root, also what only root can try
   minimal [--profile NAME] [--from ROW] [ROW…]
