@@ -80,6 +80,10 @@ fn depth(bytes: &[u8]) -> bool {
     let measured = (0..=128).find(|max| json_depth(bytes, *max).is_ok());
     match serde_json::from_slice::<Value>(bytes) {
         Ok(value) => {
+            // Of two equal keys the value keeps the last, and both are measured.
+            assert!(measured.is_some_and(|depth| depth >= levels(&value)));
+            let text = value.to_string();
+            let measured = (0..=128).find(|max| json_depth(text.as_bytes(), *max).is_ok());
             assert_eq!(measured, Some(levels(&value)));
             true
         }
