@@ -31,6 +31,7 @@ impl Sessions for Known {
             agent_id: "main".into(),
             class: v1::Class::Main.into(),
             standing: "owner".into(),
+            ..v1::Session::default()
         }))
     }
 }

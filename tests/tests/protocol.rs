@@ -88,6 +88,7 @@ async fn handle(cell: &Cell) -> String {
         session: "main".into(),
         message_id: "m".into(),
         agent: String::new(),
+        ..v1::AdmitOperatorRequest::default()
     };
     let mut access = AccessClient::new(cell.edge("gateway", "policy"));
     let reply = access.admit_operator(request).await.unwrap().into_inner();

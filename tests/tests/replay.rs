@@ -36,6 +36,7 @@ async fn of_operator(cell: &Cell) -> String {
         session: "main".into(),
         message_id: "m1".into(),
         agent: String::new(),
+        ..v1::AdmitOperatorRequest::default()
     };
     let mut access = AccessClient::new(cell.edge("gateway", "policy"));
     match access
@@ -70,10 +71,12 @@ async fn admit(
             display: "Somebody".into(),
             is_bot: false,
             is_anonymous: false,
+            ..v1::Sender::default()
         }),
         mentioned: false,
         replies_to_bot: false,
         backlog: false,
+        ..v1::AdmitSenderRequest::default()
     };
     let mut channels = ChannelsClient::new(cell.edge(worker, "policy"));
     channels
@@ -266,6 +269,7 @@ async fn presented(cell: &Cell, handle: &str, channel: &str) -> String {
         Ok(reply) => match reply.into_inner().outcome.unwrap() {
             admit_reply::Outcome::Admission(_) => "worked".into(),
             admit_reply::Outcome::Refusal(refusal) => refusal.rule,
+            admit_reply::Outcome::Answer(text) => text,
         },
         Err(status) => refused(&status),
     }

@@ -69,6 +69,7 @@ impl Sessions for Fake {
             agent_id: "main".into(),
             class: v1::Class::Main.into(),
             standing: "owner".into(),
+            ..v1::Session::default()
         }))
     }
 }

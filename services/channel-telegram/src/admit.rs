@@ -11,6 +11,9 @@ use tracing::{debug, info, warn};
 
 use crate::incoming::Said;
 
+/// What policy is shown of a message: for commands, patterns that stand for a mention, and what its owner named.
+const TEXT_BYTES: usize = 32 << 10;
+
 /// What policy said.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
@@ -32,6 +35,8 @@ pub(crate) async fn admit(policy: &Edge, account: &str, said: &Said, backlog: bo
         mentioned: said.mentioned,
         replies_to_bot: said.replies_to_bot,
         backlog,
+        text: said.words[..said.words.floor_char_boundary(TEXT_BYTES)].to_owned(),
+        marks_mentions: true,
     };
     let mut channels = ChannelsClient::new(policy.clone());
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));

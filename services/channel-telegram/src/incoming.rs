@@ -177,6 +177,7 @@ fn sender(message: &Message, post: bool) -> Sender {
             display: short(&user.shown()),
             is_bot: user.is_bot,
             is_anonymous: service,
+            ..Sender::default()
         },
     }
 }
@@ -188,6 +189,7 @@ fn as_chat(chat: &Chat) -> Sender {
         display: short(&chat.title),
         is_bot: false,
         is_anonymous: true,
+        ..Sender::default()
     }
 }
 

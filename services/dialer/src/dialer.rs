@@ -121,7 +121,7 @@ impl Dialer {
                 let _dialling = self.work.dialling();
                 self.dial(role, &dial).await
             }
-            None => {
+            Some(dialer_request::Request::Events(_)) | None => {
                 let refusal = Refusal::new("dial.bad_request", "the request asks for nothing");
                 (refused(role, &refusal), Vec::new())
             }

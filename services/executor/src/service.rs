@@ -93,6 +93,7 @@ impl Executor {
             tool: tool.name.into(),
             arguments_json: arguments.canonical.clone(),
             call_id: request.call_id.clone(),
+            facts: Some(tool.facts()),
         };
         let reply = self
             .policy

@@ -25,6 +25,9 @@ pub struct Tool {
     pub name: &'static str,
     description: &'static str,
     parameters: &'static str,
+    effect: v1::Effect,
+    /// For the lists of the configuration.
+    groups: &'static [&'static str],
     /// The output, or in words why there is none.
     pub run: fn(&Arguments, &Scene<'_>) -> Result<String, String>,
 }
@@ -34,8 +37,25 @@ const TOOLS: [Tool; 1] = [Tool {
     description: "Reports the present session: its key and trust class, the model, messages and tokens so far, the \
                   sandbox mode and the time. Takes no arguments.",
     parameters: r#"{"type":"object","properties":{},"additionalProperties":false}"#,
+    effect: v1::Effect::Read,
+    groups: &["group:sessions", "group:clawdbot"],
     run: session_status,
 }];
+
+impl Tool {
+    /// What policy has to know of it.
+    pub fn facts(&self) -> v1::ToolFacts {
+        v1::ToolFacts {
+            effect: self.effect.into(),
+            groups: self
+                .groups
+                .iter()
+                .map(|group| (*group).to_owned())
+                .collect(),
+            arguments: Vec::new(),
+        }
+    }
+}
 
 /// The tool of a name.
 pub fn find(name: &str) -> Option<&'static Tool> {

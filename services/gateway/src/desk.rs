@@ -168,7 +168,10 @@ impl Desk {
             MessageId::parse(message_id).map_err(|e| Status::invalid_argument(e.to_string()))?;
         check_text(&question.text)?;
         check_extra(&question.extra_system)?;
-        let session = match self.admit(visitor, &wanted, message_id.as_str()).await? {
+        let session = match self
+            .admit(visitor, &wanted, message_id.as_str(), &question.text)
+            .await?
+        {
             Ok(session) => session,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -226,7 +229,7 @@ impl Desk {
         wanted: &Wanted,
         only: Option<&MessageId>,
     ) -> Result<Decided<(SessionKey, Vec<MessageId>)>, Status> {
-        match self.admit(visitor, wanted, "stop").await? {
+        match self.admit(visitor, wanted, "stop", "").await? {
             Err(refusal) => Ok(Err(refusal)),
             Ok(session) => {
                 let stopped = self.turns.stop(&session.key, only).await;
@@ -249,7 +252,7 @@ impl Desk {
             let rule = format!("limit must be 1 to {}, it is {limit}", limits::HISTORY);
             return Err(Status::invalid_argument(rule));
         }
-        match self.admit(visitor, wanted, "history").await? {
+        match self.admit(visitor, wanted, "history", "").await? {
             Err(refusal) => Ok(Err(refusal)),
             Ok(session) => {
                 let request = v1::AgentHistoryRequest {
@@ -274,7 +277,7 @@ impl Desk {
         visitor: &Visitor,
     ) -> Result<Decided<Vec<v1::SessionSummary>>, Status> {
         let main = Wanted::named("main")?;
-        if let Err(refusal) = self.admit(visitor, &main, "sessions").await? {
+        if let Err(refusal) = self.admit(visitor, &main, "sessions", "").await? {
             return Ok(Err(refusal));
         }
         let mut main = AgentClient::new(self.agents.main.clone());
@@ -294,6 +297,7 @@ impl Desk {
         visitor: &Visitor,
         wanted: &Wanted,
         message_id: &str,
+        text: &str,
     ) -> Result<Decided<Session>, Status> {
         let request = v1::AdmitOperatorRequest {
             way: Some(visitor.way()),
@@ -303,6 +307,7 @@ impl Desk {
                 .agent
                 .as_ref()
                 .map_or_else(String::new, AgentId::to_string),
+            text: text[..text.floor_char_boundary(limits::ADMITTED_TEXT_BYTES)].to_owned(),
         };
         let reply = AccessClient::new(self.policy.clone())
             .admit_operator(request)
@@ -311,7 +316,7 @@ impl Desk {
         match reply.outcome {
             Some(Admittance::Refusal(refusal)) => Ok(Err(refusal)),
             Some(Admittance::Admission(admission)) => Ok(Ok(admitted(&admission)?)),
-            None => Err(odd("an outcome that is not known here")),
+            Some(Admittance::Answer(_)) | None => Err(odd("an outcome that is not known here")),
         }
     }
 }

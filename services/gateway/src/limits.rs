@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Longest message text, bytes of UTF-8.
 pub const TEXT_BYTES: usize = 256 * 1024;
+/// Of a message's text, what policy is shown to judge it, bytes.
+pub const ADMITTED_TEXT_BYTES: usize = 32 << 10;
 /// Messages that may wait in one session, the running one included.
 pub const WAITING_IN_SESSION: u32 = 100;
 /// Messages that may wait in all sessions together.

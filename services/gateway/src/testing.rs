@@ -169,6 +169,7 @@ impl Access for PolicyService {
                     "" => format!("agent:main:{}", request.session),
                     agent => format!("agent:{agent}:{}", request.session),
                 },
+                ..v1::Admission::default()
             }),
             false if !known => v1::admit_reply::Outcome::Refusal(refusal("visit.key", 0)),
             false if !agent => v1::admit_reply::Outcome::Refusal(refusal("agent.unknown", 0)),
@@ -199,6 +200,7 @@ impl Access for PolicyService {
                 handle: request.handle,
                 class: class.into(),
                 session_key: format!("agent:main:{rest}"),
+                ..v1::Admission::default()
             }),
             None => v1::admit_reply::Outcome::Refusal(refusal("handle.unknown", 0)),
         };

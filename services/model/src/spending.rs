@@ -40,6 +40,7 @@ impl Spending {
             caller_class: class.into(),
             model,
             request_id: request.request_id.clone(),
+            ..v1::AuthorizeRequest::default()
         };
         decided(self.policy.clone(), asked)
     }

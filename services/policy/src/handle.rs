@@ -13,7 +13,11 @@ pub const TTL: u64 = 7 * 24 * 60 * 60;
 
 /// Without a door: all of those were the operator's. None is made any more.
 const OPERATORS: u8 = 1;
-const VERSION: u8 = 2;
+/// Without a trace and a sender. None is made any more.
+const WITHOUT_TRACE: u8 = 2;
+const VERSION: u8 = 3;
+/// Longest id of a sender, bytes.
+const MAX_SENDER: usize = 128;
 /// Version, class, standing, time of issue, time of expiry.
 const HEAD: usize = 1 + 1 + 1 + 8 + 8;
 
@@ -45,6 +49,17 @@ impl fmt::Display for Standing {
     }
 }
 
+/// What all has in common that comes of one message: random, sealed into the handle, so that no other process can make
+/// or change it. Shown as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Trace(pub [u8; 8]);
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
 /// What a handle stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -61,6 +76,10 @@ pub struct Grant {
     /// Which role's edge the message came in on; the operator's for the local operator. A handle of one channel means
     /// nothing in the hands of another.
     pub door: Role,
+    /// Zero for a handle from before there were traces.
+    pub trace: Trace,
+    /// Whose message it was, in the channel's form; empty for the local operator. At most 128 bytes.
+    pub sender: String,
 }
 
 impl Grant {
@@ -73,6 +92,17 @@ impl Grant {
             issued: now,
             expires: now + TTL,
             door: Role::operator(),
+            trace: Trace::default(),
+            sender: String::new(),
+        }
+    }
+
+    /// The same for one message.
+    pub fn of(self, trace: Trace, sender: &str) -> Self {
+        Self {
+            trace,
+            sender: sender[..sender.floor_char_boundary(MAX_SENDER)].to_owned(),
+            ..self
         }
     }
 
@@ -91,6 +121,8 @@ impl Grant {
             issued: now,
             expires: now + TTL,
             door,
+            trace: Trace::default(),
+            sender: String::new(),
         }
     }
 
@@ -111,6 +143,9 @@ impl Grant {
         // Roles are shorter than 64 bytes.
         payload.push(u8::try_from(door.len()).unwrap_or(0));
         payload.extend_from_slice(door);
+        payload.extend_from_slice(&self.trace.0);
+        payload.push(u8::try_from(self.sender.len()).unwrap_or(0));
+        payload.extend_from_slice(self.sender.as_bytes());
         payload.extend_from_slice(self.session.as_str().as_bytes());
         sealer.seal(&payload)
     }
@@ -171,12 +206,16 @@ impl Grant {
 
     fn decode(payload: &[u8]) -> Option<Self> {
         let (head, rest) = payload.split_at_checked(HEAD)?;
+        let (mut trace, mut sender) = (Trace::default(), "");
         let (door, session) = match head[0] {
             OPERATORS => (Role::operator(), rest),
+            WITHOUT_TRACE => counted(rest).and_then(|(door, rest)| Some((door_of(door)?, rest)))?,
             VERSION => {
-                let (length, rest) = rest.split_first()?;
-                let (door, session) = rest.split_at_checked(usize::from(*length))?;
-                (Role::parse(std::str::from_utf8(door).ok()?).ok()?, session)
+                let (door, rest) = counted(rest)?;
+                let (own, rest) = rest.split_first_chunk()?;
+                let (whose, session) = counted(rest)?;
+                (trace, sender) = (Trace(*own), std::str::from_utf8(whose).ok()?);
+                (door_of(door)?, session)
             }
             _ => return None,
         };
@@ -189,8 +228,20 @@ impl Grant {
             issued: u64::from_be_bytes(head[3..11].try_into().ok()?),
             expires: u64::from_be_bytes(head[11..19].try_into().ok()?),
             door,
+            trace,
+            sender: sender.to_owned(),
         })
     }
+}
+
+/// Bytes after their number, and what follows.
+fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    rest.split_at_checked(usize::from(*length))
+}
+
+fn door_of(bytes: &[u8]) -> Option<Role> {
+    Role::parse(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -223,7 +274,7 @@ mod tests {
     fn every_grant_comes_back_as_it_was() {
         for &(class, _) in CLASSES {
             for &(standing, ..) in STANDINGS {
-                let grant = grant(class, standing);
+                let grant = grant(class, standing).of(Trace([1, 2, 3, 4, 5, 6, 7, 8]), "-100123");
                 let opened = Grant::open(&sealer(), &handle(&grant.seal(&sealer())), class, 1_000);
                 assert_eq!(opened, Ok(grant));
             }
@@ -237,7 +288,9 @@ mod tests {
             session,
             door: Role::parse(&format!("channel-{}", "x".repeat(32))).unwrap(),
             ..grant(Class::Guest, Standing::Stranger)
-        };
+        }
+        .of(Trace([0xff; 8]), &"x".repeat(200));
+        assert_eq!(grant.sender.len(), MAX_SENDER);
         assert_eq!(
             Grant::open(&sealer(), &handle(&grant.seal(&sealer())), Class::Guest, 0),
             Ok(grant)
@@ -281,7 +334,11 @@ mod tests {
                 &[0; 8],
                 &u64::MAX.to_be_bytes(),
                 &[8],
-                b"operatoragent:main:main",
+                b"operator",
+                &[0; 8],
+                &[2],
+                b"17",
+                b"agent:main:main",
             ]
             .concat();
             change(&mut payload);
@@ -290,7 +347,10 @@ mod tests {
         assert_eq!(open(&good(|_| ())), "opened");
         for payload in [
             vec![],
-            good(|p| p[0] = 3),
+            good(|p| p[0] = 4),
+            good(|p| p[HEAD + 17] = 3),
+            good(|p| p[HEAD + 17] = 200),
+            good(|p| p[HEAD + 18] = 0xff),
             good(|p| p[HEAD] = 7),
             good(|p| p[HEAD] = 200),
             good(|p| p[1] = 3),
@@ -319,6 +379,23 @@ mod tests {
             Ok(grant(Class::Main, Standing::Owner))
         );
         assert!(Grant::open_at(&sealer(), &old, &Role::operator(), 1_000).is_ok());
+    }
+
+    #[test]
+    fn a_handle_from_before_there_were_traces_still_opens() {
+        let payload = [
+            &[WITHOUT_TRACE, 1, 1][..],
+            &1_000_u64.to_be_bytes(),
+            &(1_000 + TTL).to_be_bytes(),
+            &[8],
+            b"operatoragent:main:main",
+        ]
+        .concat();
+        let old = handle(&sealer().seal(&payload));
+        assert_eq!(
+            Grant::open(&sealer(), &old, Class::Main, 1_000),
+            Ok(grant(Class::Main, Standing::Owner))
+        );
     }
 
     #[test]

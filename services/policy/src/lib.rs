@@ -7,6 +7,7 @@ mod admission;
 mod audience;
 #[cfg(test)]
 mod bench;
+mod budget;
 mod config_file;
 mod credential;
 mod denied;
@@ -23,7 +24,9 @@ mod login;
 mod pairing;
 mod password;
 mod policy;
+mod provenance;
 mod push;
+mod questions;
 mod rate;
 mod record;
 mod reload;
@@ -33,6 +36,7 @@ mod series;
 mod settings;
 mod slices;
 mod start;
+mod tools;
 mod visit;
 
 pub use password::{Password, PasswordError};

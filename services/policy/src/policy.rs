@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
+use crate::budget::Budgets;
 use crate::config_file::ConfigFile;
 use crate::credential::{Finder, StartCredentials};
 use crate::denied::Denied;
@@ -19,6 +20,8 @@ use crate::door::{Door, no_config};
 use crate::health::Health;
 use crate::keep::Keep;
 use crate::pairing::{self, Store};
+use crate::provenance::Provenance;
+use crate::questions::Questions;
 use crate::record::{Decision, Record};
 use crate::seal::Sealer;
 use crate::series::{Counted, Series};
@@ -86,6 +89,9 @@ pub(crate) struct Policy {
     pub(crate) handles: Sealer,
     /// Whom the owner approved of.
     pub(crate) people: Arc<Store>,
+    pub(crate) budgets: Budgets,
+    pub(crate) provenance: Provenance,
+    pub(crate) questions: Questions,
     keep: Keep,
     master: Zeroizing<[u8; 32]>,
     start: StartCredentials,
@@ -110,6 +116,9 @@ impl Policy {
             config: parts.config,
             handles: Sealer::derive(&parts.master, &[b"handle"]),
             people: Arc::new(parts.people),
+            budgets: Budgets::default(),
+            provenance: Provenance::default(),
+            questions: Questions::default(),
             keep: parts.keep,
             master: parts.master,
             start: parts.start,

@@ -34,6 +34,7 @@ impl FrameMessage for DialerRequest {
         match self.request {
             Some(dialer_request::Request::Dial(_)) => "Dial",
             Some(dialer_request::Request::Destinations(_)) => "Destinations",
+            Some(dialer_request::Request::Events(_)) => "Events",
             None => "",
         }
     }

@@ -66,6 +66,7 @@ impl Policy for FakePolicy {
             agent_id: "main".into(),
             class: class.into(),
             standing: standing.into(),
+            ..v1::Session::default()
         }))
     }
 }

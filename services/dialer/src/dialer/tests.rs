@@ -67,6 +67,7 @@ async fn outcome(dialer: &Dialer, who: &str, request: v1::DialerRequest) -> Stri
         Outcome::Refused(refused) => refused.rule,
         Outcome::Failed(failed) => failed.class,
         Outcome::Revision(revision) => format!("revision {revision}"),
+        Outcome::Events(events) => format!("{} events", events.events.len()),
     }
 }
 

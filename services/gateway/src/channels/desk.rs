@@ -62,7 +62,7 @@ impl Desk {
             let decided = match reply.into_inner().outcome {
                 Some(Admittance::Refusal(refusal)) => Err(refusal),
                 Some(Admittance::Admission(admission)) => Ok(admitted(&admission)?),
-                None => {
+                Some(Admittance::Answer(_)) | None => {
                     return Err(Status::internal(
                         "policy answered with an outcome that is not known here",
                     ));

@@ -13,7 +13,7 @@ use super::{Services, invalid, wire_class};
 use crate::credential::{Credential, Kind};
 use crate::denied::{Denied, whole_seconds};
 use crate::door::{self, Knock};
-use crate::handle::Grant;
+use crate::handle::{Grant, Trace};
 use crate::password::Password;
 use crate::policy::{Policy, random, unix_seconds};
 use crate::rate::Source;
@@ -98,6 +98,7 @@ impl Access for Services {
             session,
             message_id,
             agent,
+            text: _,
         } = request.into_inner();
         let message = MessageId::parse(&message_id).map_err(invalid)?;
         let way = match way {
@@ -135,12 +136,15 @@ impl Access for Services {
             id: message.as_str(),
             ..Decision::default()
         };
-        let outcome = self.0.decide(decision, outcome).map(|()| {
-            let grant = Grant::operator(session.clone(), unix_seconds());
+        let trace = trace();
+        let outcome = outcome.and(trace.clone().map(drop));
+        let outcome = self.0.decide(decision, outcome).and(trace).map(|trace| {
+            let grant = Grant::operator(session.clone(), unix_seconds()).of(trace, "");
             v1::Admission {
                 handle: grant.seal(&self.0.handles),
                 class: wire_class(grant.class).into(),
                 session_key: session.to_string(),
+                trace: trace.to_string(),
             }
         });
         Ok(Response::new(admit_reply(outcome)))
@@ -190,6 +194,11 @@ fn open_visit(credential: &Credential) -> Result<v1::Visit, Denied> {
         key,
         ttl_seconds: whole_seconds(visit::TTL),
     })
+}
+
+/// A new one.
+pub(super) fn trace() -> Result<Trace, Denied> {
+    random().map(Trace).map_err(no_randomness)
 }
 
 fn no_randomness(error: std::io::Error) -> Denied {

@@ -173,17 +173,23 @@ impl Services {
                 session,
                 standing,
             }) => {
+                let trace = match super::access::trace() {
+                    Ok(trace) => trace,
+                    Err(denied) => return self.0.decide(decision, Err(denied)),
+                };
                 let key = session.to_string();
                 let decision = Decision {
                     session: &key,
                     ..decision
                 };
                 self.0.decide(decision, Ok(()))?;
-                let grant = Grant::channel(role.clone(), class, session, standing, unix_seconds());
+                let grant = Grant::channel(role.clone(), class, session, standing, unix_seconds())
+                    .of(trace, &asked.sender.id);
                 Ok(Passed::Admission(v1::Admission {
                     handle: grant.seal(&self.0.handles),
                     class: wire_class(class).into(),
                     session_key: key,
+                    trace: trace.to_string(),
                 }))
             }
             Ok(Verdict::Pair { name }) => match self.ask(channel, asked, name).await {
@@ -327,6 +333,7 @@ impl Services {
             handle: request.handle.clone(),
             class: wire_class(grant.class).into(),
             session_key: session,
+            trace: grant.trace.to_string(),
         }))
     }
 }

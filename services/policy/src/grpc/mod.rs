@@ -2,6 +2,7 @@
 //! Bytes that break a grammar and unknown enum values are INVALID_ARGUMENT; a refusal is an answer.
 
 mod access;
+mod calls;
 mod channels;
 mod config;
 mod health;
@@ -88,6 +89,8 @@ fn wire_session(grant: &Grant) -> v1::Session {
         agent_id: grant.session.agent().to_string(),
         class: wire_class(grant.class).into(),
         standing: grant.standing.to_string(),
+        means: None,
+        trace: grant.trace.to_string(),
     }
 }
 

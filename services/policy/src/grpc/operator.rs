@@ -47,6 +47,7 @@ impl PolicyOperator for Services {
                 .map(|(settings, agent)| slices::effective_model(settings, agent))
                 .unwrap_or_default(),
             problems: self.0.problems().borrow().clone(),
+            ..v1::PolicyStatus::default()
         }))
     }
 

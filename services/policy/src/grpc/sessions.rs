@@ -1,14 +1,14 @@
-//! Sessions, Tools and Spending: whoever enforces asks here at the moment of use.
+//! Sessions and Spending: whoever enforces asks here at the moment of use.
 
-use clawdbot_identity::{Handle, MessageId, ModelRef, ToolName};
+use clawdbot_identity::{Handle, MessageId, ModelRef};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::sessions_server::Sessions;
 use clawdbot_proto::v1::spending_server::Spending;
-use clawdbot_proto::v1::tools_server::Tools;
 use clawdbot_service::caller;
 use tonic::{Request, Response, Status};
 
 use super::{Services, UNDECIDED, class, invalid, key_of, undecided, wire_session};
+use crate::policy::unix_ms;
 use crate::record::Decision;
 use crate::rules;
 
@@ -43,43 +43,6 @@ impl Sessions for Services {
 }
 
 #[tonic::async_trait]
-impl Tools for Services {
-    async fn decide(
-        &self,
-        request: Request<v1::DecideRequest>,
-    ) -> Result<Response<v1::DecideReply>, Status> {
-        let role = caller(&request)?;
-        let request = request.into_inner();
-        let handle = Handle::parse(&request.handle).map_err(invalid)?;
-        let class = class(request.caller_class)?;
-        let tool = ToolName::parse(&request.tool).map_err(invalid)?;
-        let call = MessageId::parse(&request.call_id).map_err(invalid)?;
-        let grant = self.session(&handle, class);
-        let session = key_of(&grant);
-        let outcome = grant.and_then(|grant| {
-            rules::tool(&self.0.current()?.settings, &tool)?;
-            Ok(grant)
-        });
-        let decision = Decision {
-            request: "tool",
-            role: role.as_str(),
-            session: &session,
-            subject: tool.as_str(),
-            id: call.as_str(),
-            ..Decision::default()
-        };
-        use v1::decide_reply::Outcome;
-        let outcome = match self.0.decide(decision, outcome) {
-            Ok(grant) => Outcome::Allowed(wire_session(&grant)),
-            Err(denied) => Outcome::Refusal(denied.into()),
-        };
-        Ok(Response::new(v1::DecideReply {
-            outcome: Some(outcome),
-        }))
-    }
-}
-
-#[tonic::async_trait]
 impl Spending for Services {
     async fn authorize(
         &self,
@@ -98,6 +61,7 @@ impl Spending for Services {
         let session = key_of(&grant);
         let outcome = grant.and_then(|grant| {
             rules::model(&worker, &model)?;
+            self.0.budgets.authorize(&grant, &request, unix_ms())?;
             Ok(grant)
         });
         let decision = Decision {

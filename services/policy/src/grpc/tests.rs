@@ -52,6 +52,7 @@ async fn admit(
         session: session.to_owned(),
         message_id: "m-1".to_owned(),
         agent: String::new(),
+        ..v1::AdmitOperatorRequest::default()
     };
     let reply = AccessClient::new(bench.edge("gateway"))
         .admit_operator(request)
@@ -61,6 +62,7 @@ async fn admit(
     match reply.outcome.unwrap() {
         v1::admit_reply::Outcome::Admission(admission) => Ok(admission),
         v1::admit_reply::Outcome::Refusal(refusal) => Err(refusal),
+        v1::admit_reply::Outcome::Answer(text) => panic!("{text}"),
     }
 }
 

@@ -71,6 +71,7 @@ async fn present(bench: &Bench, handle: &str, channel: &str) -> Result<String, t
             format!("{:?} {}", admission.class(), admission.session_key)
         }
         v1::admit_reply::Outcome::Refusal(refusal) => refusal.rule,
+        v1::admit_reply::Outcome::Answer(text) => text,
     })
 }
 

@@ -23,6 +23,7 @@ fn call(handle: &str, tool: &str) -> v1::DecideRequest {
         tool: tool.to_owned(),
         arguments_json: format!("{{\"x\":\"{CANARY}\"}}"),
         call_id: "turn:1".to_owned(),
+        ..v1::DecideRequest::default()
     }
 }
 
@@ -43,6 +44,7 @@ fn spend(handle: &str, model: &str) -> v1::AuthorizeRequest {
         caller_class: v1::Class::Main.into(),
         model: model.to_owned(),
         request_id: "r-1".to_owned(),
+        ..v1::AuthorizeRequest::default()
     }
 }
 
@@ -103,6 +105,7 @@ async fn a_named_agent_must_be_one_of_the_configuration() {
             session: "notes".to_owned(),
             message_id: "m-1".to_owned(),
             agent: agent.to_owned(),
+            ..v1::AdmitOperatorRequest::default()
         };
         let reply = AccessClient::new(bench.edge("gateway"))
             .admit_operator(request)
@@ -111,6 +114,7 @@ async fn a_named_agent_must_be_one_of_the_configuration() {
         let found = match reply.into_inner().outcome.unwrap() {
             v1::admit_reply::Outcome::Admission(admission) => admission.session_key,
             v1::admit_reply::Outcome::Refusal(refusal) => refusal.rule,
+            v1::admit_reply::Outcome::Answer(text) => text,
         };
         assert_eq!(found, expected);
     }
@@ -140,6 +144,7 @@ async fn a_wrong_way_name_or_id_is_no_admission() {
             session: session.to_owned(),
             message_id: id.to_owned(),
             agent: String::new(),
+            ..v1::AdmitOperatorRequest::default()
         };
         let status = AccessClient::new(bench.edge("gateway"))
             .admit_operator(request)
