@@ -4,6 +4,7 @@
 //! (`section!` in `section.rs`); decoding, defaults, messages, `config get` and the reference all come from these rows.
 
 mod config;
+pub mod edit;
 mod excerpt;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -88,7 +88,7 @@ fn parse_in(name: &str, bytes: &[u8], directory: Option<&Path>) -> Result<Loaded
         cx.report(problem);
     }
     let settings = Settings::decode(parsed.root, &mut cx).unwrap_or_default();
-    let (refused, findings) = rules::check(&Facts::new(&settings, &cx, directory));
+    let (refused, findings) = rules::check(&Facts::new(&settings, &cx, text, directory));
     // A section with a mistake of its own holds defaults in its place, about which a rule has nothing to say.
     let wrong: Vec<_> = cx
         .problems

@@ -7,10 +7,12 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use crate::excerpt::Lines;
 use crate::json5::Node;
 use crate::nearest::nearest;
 use crate::path::ConfigPath;
-use crate::problem::Problem;
+use crate::problem::{Problem, Span};
+use crate::report::Place;
 use crate::schema::{Channels, NamedAccount, Settings};
 use crate::secret::SecretTable;
 use crate::shape::{Cx, Info, Kind, Places, Shape};
@@ -54,8 +56,12 @@ pub struct Finding {
     pub severity: Severity,
     /// The setting.
     pub path: String,
+    /// Where the file sets it, or else what lies around it; nothing when the file has neither.
+    pub place: Option<Place>,
     /// What it is about, in a few words.
     pub title: &'static str,
+    /// Why it matters, in one sentence.
+    pub why: &'static str,
     /// What exactly was found.
     pub detail: String,
     /// What to do.
@@ -83,6 +89,8 @@ pub(crate) struct Rule {
     /// The setting it is about, as the reference shows it.
     pub key: &'static str,
     pub title: &'static str,
+    /// Why it matters, in one sentence.
+    pub why: &'static str,
     pub remedy: &'static str,
     pub check: fn(&Facts, &mut Hits),
 }
@@ -95,17 +103,24 @@ pub(crate) struct Facts<'a> {
     pub moved: &'a [&'static str],
     /// The directory of the configuration file.
     pub directory: Option<&'a Path>,
+    pub lines: Lines<'a>,
     pub accounts: Vec<NamedAccount<'a>>,
 }
 
 impl<'a> Facts<'a> {
-    pub fn new(settings: &'a Settings, cx: &'a Cx, directory: Option<&'a Path>) -> Self {
+    pub fn new(
+        settings: &'a Settings,
+        cx: &'a Cx,
+        text: &'a str,
+        directory: Option<&'a Path>,
+    ) -> Self {
         Self {
             settings,
             secrets: &cx.secrets,
             set: &cx.set,
             moved: &cx.moved,
             directory,
+            lines: Lines::new(text),
             accounts: Channels::accounts(&settings.channels),
         }
     }
@@ -208,7 +223,9 @@ pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
                 severity,
                 detail: format!("{path} {detail}"),
                 path: path.to_string(),
+                place: (span != Span::default()).then(|| facts.lines.place(span.start)),
                 title: rule.title,
+                why: rule.why,
                 remedy: rule.remedy,
             });
         }

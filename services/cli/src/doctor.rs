@@ -68,6 +68,7 @@ impl From<&Finding> for Found {
             title,
             detail,
             remedy,
+            ..
         } = finding;
         Self {
             path: path.clone(),

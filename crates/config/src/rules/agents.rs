@@ -16,6 +16,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.workspace",
         title: "Workspace among the program's own files",
+        why: "",
         remedy: "choose a directory of its own, for instance ~/clawd",
         check: |facts, hits| {
             let defaults = facts.settings.agents.defaults.workspace.as_ref();
@@ -37,6 +38,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.verboseDefault",
         title: "Output of tools in chats",
+        why: "",
         remedy: "write verboseDefault: \"on\" or \"off\", and /verbose full where you want it",
         check: |facts, hits| {
             let full = facts.settings.agents.defaults.verbose_default == Verbose::Full;
@@ -52,6 +54,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.heartbeat.every",
         title: "Heartbeat without a budget",
+        why: "",
         remedy: "set agents.defaults.budget.dailyUsd or dailyTokens",
         check: |facts, hits| {
             let defaults = &facts.settings.agents.defaults;
@@ -72,6 +75,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.list[].id",
         title: "Two agents with one id",
+        why: "",
         remedy: "give each agent an id of its own",
         check: |facts, hits| {
             let list = &facts.settings.agents.list;
@@ -90,6 +94,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.list[].default",
         title: "Two default agents",
+        why: "",
         remedy: "keep default: true for one agent",
         check: |facts, hits| {
             let defaults = facts
@@ -112,6 +117,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "bindings[].agentId",
         title: "Unknown agent",
+        why: "",
         remedy: "name an agent of agents.list, or main",
         check: |facts, hits| {
             let settings = facts.settings;
@@ -148,6 +154,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.mode",
         title: "No sandbox",
+        why: "",
         remedy: "write mode: \"non-main\" or \"all\"",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -183,6 +190,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.docker",
         title: "Container settings without a sandbox",
+        why: "",
         remedy: "write mode: \"non-main\" or \"all\"",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -200,6 +208,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.scope",
         title: "One sandbox for everybody",
+        why: "",
         remedy: "write scope: \"session\"",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -217,6 +226,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.workspaceAccess",
         title: "Guests change the workspace",
+        why: "",
         remedy: "write workspaceAccess: \"none\" or \"ro\"",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -235,6 +245,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.limits",
         title: "No limit",
+        why: "",
         remedy: "remove the line to get the default limit",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -263,6 +274,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.network.allow",
         title: "Allow list without entries",
+        why: "",
         remedy: "name hosts in allow, or write mode: \"none\"",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -281,6 +293,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.network.mode",
         title: "Network in the sandbox",
+        why: "",
         remedy: "write mode: \"allowlist\" and name the hosts",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -298,6 +311,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "agents.defaults.sandbox.docker.user",
         title: "Root in the container",
+        why: "",
         remedy: "write user: \"1000:1000\"",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -317,6 +331,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.docker.readOnlyRoot",
         title: "Container can be changed",
+        why: "",
         remedy: "remove the line",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -334,6 +349,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.docker.env",
         title: "Secret in the sandbox",
+        why: "",
         remedy: "keep secrets out of the sandbox: every command there can read them",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -356,6 +372,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.docker.binds",
         title: "Relative mount",
+        why: "",
         remedy: "write absolute paths without ..",
         check: |facts, hits| {
             mounts(facts, |path, mount| {
@@ -375,6 +392,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.docker.binds",
         title: "Mount that ends the sandbox",
+        why: "",
         remedy: "mount only the directory that commands need",
         check: |facts, hits| {
             mounts(facts, |path, mount| {
@@ -392,6 +410,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.docker.binds",
         title: "Writable mount",
+        why: "",
         remedy: "leave :rw out where reading is enough",
         check: |facts, hits| {
             mounts(facts, |path, mount| {
@@ -408,6 +427,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.docker.seccompProfile",
         title: "No system call filter",
+        why: "",
         remedy: "remove the line to get the built-in profile",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
@@ -427,6 +447,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.docker.apparmorProfile",
         title: "No AppArmor profile",
+        why: "",
         remedy: "remove the line to get the built-in profile",
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {

@@ -17,6 +17,7 @@ macro_rules! every_channel {
                 grade: Grade::Error,
                 key: concat!("channels.", $channel, ".dmPolicy"),
                 title: "Open in one place only",
+                why: "",
                 remedy: "add \"*\" to allowFrom if you really want everybody, or write dmPolicy: \"pairing\"",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let invalid = view.dm_policy == DmPolicy::Open && !any(&view.allow_from);
@@ -28,6 +29,7 @@ macro_rules! every_channel {
                 grade: Grade::Error,
                 key: concat!("channels.", $channel, ".accounts"),
                 title: "The usual account in a second place",
+                why: "",
                 remedy: concat!("write the settings of the default account directly under channels.", $channel, ", or give this account another name"),
                 check: |facts, hits| named_default(facts, $channel, hits),
             },
@@ -36,6 +38,7 @@ macro_rules! every_channel {
                 grade: Grade::Error,
                 key: concat!("channels.", $channel, ".allowFrom"),
                 title: "Everybody in an allow list",
+                why: "",
                 remedy: "name the people; for everybody dmPolicy has to be \"open\" too",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let wildcard = view.dm_policy != DmPolicy::Open && any(&view.allow_from);
@@ -47,6 +50,7 @@ macro_rules! every_channel {
                 grade: CRITICAL,
                 key: concat!("channels.", $channel, ".dmPolicy"),
                 title: "Anybody can write to the bot",
+                why: "",
                 remedy: "write dmPolicy: \"pairing\" and name people in allowFrom",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let open = view.dm_policy == DmPolicy::Open && any(&view.allow_from);
@@ -58,6 +62,7 @@ macro_rules! every_channel {
                 grade: INFO,
                 key: concat!("channels.", $channel, ".dmPolicy"),
                 title: "No direct messages",
+                why: "",
                 remedy: "nothing, if that is what you want",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let disabled = view.dm_policy == DmPolicy::Disabled;
@@ -69,6 +74,7 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: concat!("channels.", $channel, ".allowFrom"),
                 title: "No allow list",
+                why: "",
                 remedy: "name the people in allowFrom; until then everybody needs your approval",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let missing = view.allow_from.is_empty() && view.dm_policy != DmPolicy::Disabled;
@@ -84,6 +90,7 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: "session.dmScope",
                 title: "More than one person and one conversation",
+                why: "",
                 remedy: "write dmScope: \"per-channel-peer\"",
                 check: |facts, hits| accounts(facts, $channel, |_, view| {
                     let merged = facts.settings.session.dm_scope == DmScope::Main;
@@ -96,6 +103,7 @@ macro_rules! every_channel {
                 grade: CRITICAL,
                 key: concat!("channels.", $channel, ".groupPolicy"),
                 title: "Any group",
+                why: "",
                 remedy: "write groupPolicy: \"allowlist\" and list groups",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let open = view.group_policy == GroupPolicy::Open;
@@ -107,6 +115,7 @@ macro_rules! every_channel {
                 grade: CRITICAL,
                 key: concat!("channels.", $channel, ".groupAllowFrom"),
                 title: "Everybody in groups",
+                why: "",
                 remedy: "name the people in groupAllowFrom",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     hits.add_if(any(&view.group_allow_from), path.join("groupAllowFrom"), "contains \"*\": every member of a group talks to the assistant");
@@ -117,6 +126,7 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: concat!("channels.", $channel, ".groupAllowFrom"),
                 title: "Mute in groups",
+                why: "",
                 remedy: "name people in groupAllowFrom or allowFrom",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let nobody = view.group_allow_from.is_empty() && view.allow_from.is_empty();
@@ -129,6 +139,7 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: concat!("channels.", $channel, ".groups.<id|*>.requireMention"),
                 title: "Answers everything",
+                why: "",
                 remedy: "write requireMention: true for \"*\" and set it to false for single groups",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let ungated = view.groups.iter().any(|group| group.id == "*" && !group.require_mention);
@@ -141,6 +152,7 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: concat!("channels.", $channel, ".configWrites"),
                 title: "Chat changes the configuration",
+                why: "",
                 remedy: "keep it off; use clawdbot config set",
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     hits.add_if(view.config_writes, path.join("configWrites"), "lets chat commands change this file");
@@ -167,6 +179,7 @@ const OWN: &[Rule] = &[
         grade: CRITICAL,
         key: "channels.defaults.groupPolicy",
         title: "Any group on every channel",
+        why: "",
         remedy: "write groupPolicy: \"allowlist\"",
         check: |facts, hits| {
             let open = facts.settings.channels.defaults.group_policy == GroupPolicy::Open;
@@ -182,6 +195,7 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.telegram.allowFrom",
         title: "Names can change hands",
+        why: "",
         remedy: "use numeric user ids; until the first message under a name is approved, pairing is needed",
         check: |facts, hits| names(facts, "telegram", hits),
     },
@@ -190,6 +204,7 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.discord.allowFrom",
         title: "Names can change hands",
+        why: "",
         remedy: "use numeric user ids",
         check: |facts, hits| names(facts, "discord", hits),
     },
@@ -198,6 +213,7 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.telegram.trustNames",
         title: "Names are trusted",
+        why: "",
         remedy: "use numeric user ids and remove trustNames",
         check: |facts, hits| {
             for (path, account) in each("telegram", &facts.settings.channels.telegram) {
@@ -215,6 +231,7 @@ const OWN: &[Rule] = &[
         grade: Grade::Error,
         key: "channels.telegram.webhookSecret",
         title: "Web hook without a secret",
+        why: "",
         remedy: "set webhookSecret, so that only Telegram can call it",
         check: |facts, hits| {
             for (path, account) in each("telegram", &facts.settings.channels.telegram) {
@@ -229,6 +246,7 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.discord.allowBots",
         title: "Bots are answered",
+        why: "",
         remedy: "keep it off; two bots can talk without end",
         check: |facts, hits| {
             for (path, account) in each("discord", &facts.settings.channels.discord) {
@@ -246,6 +264,7 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.discord.guilds",
         title: "Servers by name",
+        why: "",
         remedy: "use the numeric ids of servers and channels",
         check: |facts, hits| {
             let by_name = |id: &str| id != "*" && !id.bytes().all(|b| b.is_ascii_digit());
@@ -267,6 +286,7 @@ const OWN: &[Rule] = &[
         grade: CRITICAL,
         key: "channels.signal.httpUrl",
         title: "signal-cli on another machine",
+        why: "",
         remedy: "run signal-cli here: its interface has no log-in",
         check: |facts, hits| {
             for (path, account) in each("signal", &facts.settings.channels.signal) {
@@ -281,6 +301,7 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.bluebubbles.serverUrl",
         title: "Clear text to the Mac",
+        why: "",
         remedy: "use https://",
         check: |facts, hits| {
             for (path, account) in each("bluebubbles", &facts.settings.channels.bluebubbles) {

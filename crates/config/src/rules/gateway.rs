@@ -11,6 +11,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.port",
         title: "Port below 1024",
+        why: "",
         remedy: "use a port from 1024, for instance 18789; a lower one needs a privilege that no process here has",
         check: |facts, hits| {
             let port = facts.settings.gateway.port.get();
@@ -26,6 +27,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.bind",
         title: "Reachable without log-in",
+        why: "",
         remedy: "write auth: { token: \"${CLAWDBOT_GATEWAY_TOKEN}\" } or a password beside it, or bind: \"loopback\"",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -47,6 +49,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.auth.password",
         title: "No password yet",
+        why: "",
         remedy: "set gateway.auth.password, or start with CLAWDBOT_GATEWAY_PASSWORD",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -64,6 +67,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.bind",
         title: "Reachable from other machines",
+        why: "",
         remedy: "bind: \"loopback\" with an SSH tunnel or Tailscale exposes less",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -79,6 +83,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.customBindHost",
         title: "No address to bind",
+        why: "",
         remedy: "set gateway.customBindHost to an IP address of this machine",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -95,6 +100,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.customBindHost",
         title: "Address without effect",
+        why: "",
         remedy: "write bind: \"custom\", or remove customBindHost",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -111,6 +117,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "gateway.customBindHost",
         title: "Every interface",
+        why: "",
         remedy: "name one address of this machine",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -129,6 +136,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.auth.token",
         title: "Short token",
+        why: "",
         remedy: "use at least 24 random characters: openssl rand -hex 24",
         check: |facts, hits| {
             let length = literal_length(facts, "gateway.auth.token");
@@ -147,6 +155,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.auth.token",
         title: "Guessable token",
+        why: "",
         remedy: "use at least 24 random characters: openssl rand -hex 24",
         check: |facts, hits| {
             let token = facts.secrets.literal(&at("gateway.auth.token"));
@@ -164,6 +173,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.auth.password",
         title: "Short password",
+        why: "",
         remedy: "use at least 12 characters; four random words are good",
         check: |facts, hits| {
             let length = literal_length(facts, "gateway.auth.password");
@@ -182,6 +192,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.auth.password",
         title: "Password in the file",
+        why: "",
         remedy: "write password: \"${CLAWDBOT_GATEWAY_PASSWORD}\" or { source: \"file\", id: … }",
         check: |facts, hits| literal_in_file(facts, "gateway.auth.password", hits),
     },
@@ -190,6 +201,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.auth.token",
         title: "Token in the file",
+        why: "",
         remedy: "leave it out to have one generated, or write token: \"${CLAWDBOT_GATEWAY_TOKEN}\"",
         check: |facts, hits| literal_in_file(facts, "gateway.auth.token", hits),
     },
@@ -198,6 +210,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.auth.rateLimit",
         title: "No limit on attempts",
+        why: "",
         remedy: "remove the line: 10 wrong attempts a minute are allowed by default",
         check: |facts, hits| {
             let off = facts.settings.gateway.auth.rate_limit.on().is_none();
@@ -213,6 +226,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.auth.allowTailscale",
         title: "Tailscale log-in without Tailscale",
+        why: "",
         remedy: "write tailscale: { mode: \"serve\" }, or remove allowTailscale",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -230,6 +244,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.auth.allowTailscale",
         title: "Log-in by Tailscale",
+        why: "",
         remedy: "keep it off unless everybody in the tailnet is you",
         check: |facts, hits| {
             let on = facts.settings.gateway.auth.allow_tailscale;
@@ -245,6 +260,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.trustedProxies",
         title: "Everybody is a proxy",
+        why: "",
         remedy: "name the addresses of your proxies",
         check: |facts, hits| {
             for (index, network) in facts.settings.gateway.trusted_proxies.iter().enumerate() {
@@ -262,6 +278,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.allowedOrigins",
         title: "Any web page may connect",
+        why: "",
         remedy: "name the origins, for instance \"https://chat.example.org\"",
         check: |facts, hits| {
             for (index, origin) in facts.settings.gateway.allowed_origins.iter().enumerate() {
@@ -279,6 +296,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.tailscale.mode",
         title: "Published twice",
+        why: "",
         remedy: "write bind: \"loopback\"; Tailscale connects to it from this machine",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -299,6 +317,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.tailscale.mode",
         title: "On the internet without a password",
+        why: "",
         remedy: "write auth: { mode: \"password\", password: … }",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -316,6 +335,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.tailscale.mode",
         title: "On the internet",
+        why: "",
         remedy: "use mode \"serve\", which stays inside the tailnet",
         check: |facts, hits| {
             let funnel = facts.settings.gateway.tailscale.mode == TailscaleMode::Funnel;
@@ -331,6 +351,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: INFO,
         key: "gateway.tailscale.mode",
         title: "In the tailnet",
+        why: "",
         remedy: "nothing, if that is what you want",
         check: |facts, hits| {
             let serve = facts.settings.gateway.tailscale.mode == TailscaleMode::Serve;
@@ -346,6 +367,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.tls.enabled",
         title: "TLS without a certificate",
+        why: "",
         remedy: "set certPath and keyPath, or autoGenerate: true",
         check: |facts, hits| {
             let tls = &facts.settings.gateway.tls;
@@ -362,6 +384,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.tls.enabled",
         title: "Clear text in the network",
+        why: "",
         remedy: "use Tailscale or an SSH tunnel, or tls: { enabled: true, … }",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -379,6 +402,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.remote.url",
         title: "Clear text to the remote gateway",
+        why: "",
         remedy: "use wss://, or transport \"ssh\"",
         check: |facts, hits| {
             let url = facts.settings.gateway.remote.url.as_ref();
@@ -391,6 +415,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.http.endpoints.<name>.enabled",
         title: "HTTP interface in the network",
+        why: "",
         remedy: "bind: \"loopback\", or keep the interface off",
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
@@ -415,6 +440,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.http.endpoints.toolsInvoke.enabled",
         title: "Tools over HTTP",
+        why: "",
         remedy: "keep it off unless a program of yours needs it",
         check: |facts, hits| {
             let on = facts.settings.gateway.http.endpoints.tools_invoke.enabled;

@@ -11,6 +11,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "commands.bash",
         title: "Command that does not exist",
+        why: "",
         remedy: "write false or remove the line: a chat never gets a shell, the configuration or its overrides",
         check: |facts, hits| {
             let commands = &facts.settings.commands;
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "commands.useAccessGroups",
         title: "Commands for everybody",
+        why: "",
         remedy: "remove the line",
         check: |facts, hits| {
             let off = !facts.settings.commands.use_access_groups;
@@ -39,6 +41,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "session.identityLinks",
         title: "Somebody else becomes the owner",
+        why: "",
         remedy: "add every identity of the person to commands.ownerAllowFrom, or take the owner's out of the link",
         check: |facts, hits| {
             let owners = &facts.settings.commands.owner_allow_from;
@@ -62,6 +65,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "models.providers.<id>.baseUrl",
         title: "Clear text to the provider",
+        why: "",
         remedy: "use https://",
         check: |facts, hits| {
             for (id, provider) in &facts.settings.models.providers {
@@ -79,6 +83,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "logging.redactSensitive",
         title: "Secrets in logs",
+        why: "",
         remedy: "remove the line",
         check: |facts, hits| {
             let off = facts.settings.logging.redact_sensitive == Redact::Off;
@@ -90,6 +95,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "hooks.token",
         title: "Web hooks without a token",
+        why: "",
         remedy: "set hooks.token to at least 24 random characters",
         check: |facts, hits| {
             let hooks = &facts.settings.hooks;
@@ -105,6 +111,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "hooks.token",
         title: "Short token",
+        why: "",
         remedy: "use at least 24 random characters: openssl rand -hex 24",
         check: |facts, hits| {
             let token = facts.secrets.literal(&at("hooks.token"));
@@ -120,6 +127,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "hooks.token",
         title: "One token for two doors",
+        why: "",
         remedy: "give the web hooks a token of their own",
         check: |facts, hits| {
             let secret = |path: &str| facts.secrets.literal(&at(path));
@@ -142,6 +150,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "hooks.path",
         title: "Web hooks everywhere",
+        why: "",
         remedy: "use a path of their own, for instance \"/hooks\"",
         check: |facts, hits| {
             let root = facts
@@ -159,6 +168,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: INFO,
         key: "hooks.token",
         title: "Token in the file",
+        why: "",
         remedy: "write token: \"${NAME}\" or { source: \"file\", id: … }",
         check: |facts, hits| {
             let literal = facts.settings.hooks.token == Some(SecretField::Literal);
@@ -174,6 +184,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "models.providers.<id>.apiKey",
         title: "Secret in the file",
+        why: "",
         remedy: "write \"${NAME}\" or { source: \"file\", id: … }, or use clawdbot login",
         check: |facts, hits| {
             for (path, _) in &facts.secrets.literals {
@@ -191,6 +202,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "env.vars",
         title: "Secret among the variables",
+        why: "",
         remedy: "pass it at the start and write \"${NAME}\" in the setting that needs it: tools can read these variables",
         check: |facts, hits| {
             for name in facts
@@ -209,6 +221,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "discovery.mdns.mode",
         title: "Everything is announced",
+        why: "",
         remedy: "write mode: \"minimal\" or \"off\"",
         check: |facts, hits| {
             let full = facts.settings.discovery.mdns.mode == MdnsMode::Full;
@@ -224,6 +237,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults",
         title: "Old spelling",
+        why: "",
         remedy: "write agents: { defaults: { … } } instead of agent: { … }",
         check: |facts: &Facts, hits| {
             hits.add_if(
@@ -238,6 +252,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: INFO,
         key: "meta",
         title: "Setting without effect",
+        why: "",
         remedy: "remove it when you no longer need the file for the original",
         check: |facts, hits| {
             for key in ["meta", "wizard", "update", "ui", "discovery.wideArea"] {

@@ -17,6 +17,7 @@ macro_rules! elevated {
                 grade: Grade::Error,
                 key: concat!("tools.elevated.allowFrom.", $channel),
                 title: "Everybody outside the sandbox",
+                why: "",
                 remedy: "name the people",
                 check: |facts, hits| {
                     let list = &facts.settings.tools.elevated.allow_from.$field;
@@ -29,6 +30,7 @@ macro_rules! elevated {
                 grade: WARN,
                 key: concat!("tools.elevated.allowFrom.", $channel),
                 title: "Many people outside the sandbox",
+                why: "",
                 remedy: "name only those who need it",
                 check: |facts, hits| {
                     let count = facts.settings.tools.elevated.allow_from.$field.len();
@@ -45,6 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "tools.alsoAllow",
         title: "Two allow lists",
+        why: "",
         remedy: "put everything into allow, or use only alsoAllow",
         check: |facts, hits| {
             let tools = &facts.settings.tools;
@@ -59,6 +62,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "tools.elevated.enabled",
         title: "Open groups and commands outside the sandbox",
+        why: "",
         remedy: "write groupPolicy: \"allowlist\", or switch tools.elevated off",
         check: |facts, hits| {
             let dangerous = facts.settings.tools.elevated.enabled && open_groups(facts);
@@ -74,6 +78,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "tools.profile",
         title: "Open groups and commands",
+        why: "",
         remedy: "write groupPolicy: \"allowlist\", or deny \"group:runtime\"",
         check: |facts, hits| {
             let dangerous = groups_may_exec(facts) && open_groups(facts);
@@ -89,6 +94,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "tools.exec.security",
         title: "Every command runs",
+        why: "",
         remedy: "write security: \"allowlist\"",
         check: |facts, hits| {
             let full = facts.settings.tools.exec.security == ExecSecurity::Full;
@@ -104,6 +110,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "tools.exec.ask",
         title: "Every command runs and nobody is asked",
+        why: "",
         remedy: "write ask: \"on-miss\" or security: \"allowlist\"",
         check: |facts, hits| {
             let exec = &facts.settings.tools.exec;
@@ -120,6 +127,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "tools.exec.host",
         title: "Commands need a sandbox that is off",
+        why: "",
         remedy: "write agents.defaults.sandbox.mode: \"non-main\" or \"all\"",
         check: |facts, hits| {
             let host = facts.settings.tools.exec.host == ExecHost::Sandbox
@@ -140,6 +148,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "approvals.exec.targets",
         title: "Questions in a group",
+        why: "",
         remedy: "send questions to a direct conversation",
         check: |facts, hits| {
             for (index, target) in facts.settings.approvals.exec.targets.iter().enumerate() {
@@ -162,6 +171,7 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "approvals.exec.approvers",
         title: "Somebody else approves commands",
+        why: "",
         remedy: "add them to commands.ownerAllowFrom, or remove them here",
         check: |facts, hits| {
             let owners = &facts.settings.commands.owner_allow_from;
