@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::handle::Trace;
+
 /// Size at which a new file is begun, bytes.
 const MAX_FILE: u64 = 8 << 20;
 /// Files that are kept, with the one that is written.
@@ -40,6 +42,8 @@ pub struct Decision<'a> {
     pub subject: &'a str,
     /// Id of the message, call or request.
     pub id: &'a str,
+    /// Which message it comes of; zero where that is not known.
+    pub trace: Trace,
     /// So many more like the last one with this rule and source; zero for a decision of its own.
     pub count: u32,
 }
@@ -69,6 +73,9 @@ impl Decision<'_> {
                 // Writing to a String cannot fail.
                 let _ = write!(line, ",\"{name}\":{text}");
             }
+        }
+        if self.trace != Trace::default() {
+            let _ = write!(line, ",\"trace\":\"{}\"", self.trace);
         }
         if self.count > 0 {
             let _ = write!(line, ",\"count\":{}", self.count);

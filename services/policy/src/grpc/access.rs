@@ -137,6 +137,10 @@ impl Access for Services {
             ..Decision::default()
         };
         let trace = trace();
+        let decision = Decision {
+            trace: trace.as_ref().map(|trace| *trace).unwrap_or_default(),
+            ..decision
+        };
         let outcome = outcome.and(trace.clone().map(drop));
         let outcome = self.0.decide(decision, outcome).and(trace).map(|trace| {
             let grant = Grant::operator(session.clone(), unix_seconds()).of(trace, "");

@@ -7,7 +7,7 @@ use clawdbot_proto::v1::tools_server::Tools;
 use clawdbot_service::caller;
 use tonic::{Request, Response, Status};
 
-use super::{Services, class, invalid, key_of, wire_session};
+use super::{Services, class, invalid, key_of, trace_of, wire_session};
 use crate::denied::Denied;
 use crate::handle::Grant;
 use crate::policy::unix_ms;
@@ -29,7 +29,7 @@ impl Tools for Services {
         let tool = ToolName::parse(&request.tool).map_err(invalid)?;
         let call = MessageId::parse(&request.call_id).map_err(invalid)?;
         let grant = self.session(&handle, class);
-        let session = key_of(&grant);
+        let (session, trace) = (key_of(&grant), trace_of(&grant));
         let outcome = match grant {
             Ok(grant) => self
                 .rule_on(&grant, &tool, &call, &request)
@@ -43,6 +43,7 @@ impl Tools for Services {
             session: &session,
             subject: tool.as_str(),
             id: call.as_str(),
+            trace,
             ..Decision::default()
         };
         use v1::decide_reply::Outcome;

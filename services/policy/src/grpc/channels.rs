@@ -180,6 +180,7 @@ impl Services {
                 let key = session.to_string();
                 let decision = Decision {
                     session: &key,
+                    trace,
                     ..decision
                 };
                 self.0.decide(decision, Ok(()))?;
@@ -315,12 +316,13 @@ impl Services {
             crate::rules::agent(&current.settings, &grant.session)?;
             Ok(grant)
         });
-        let session = super::key_of(&grant);
+        let (session, trace) = (super::key_of(&grant), super::trace_of(&grant));
         let decision = Decision {
             request: "present",
             role: role.as_str(),
             session: &session,
             subject: door.as_str(),
+            trace,
             ..Decision::default()
         };
         let outcome = self.0.decide(decision, grant);

@@ -18,7 +18,7 @@ use clawdbot_service::Router;
 use tonic::Status;
 
 use crate::denied::Denied;
-use crate::handle::Grant;
+use crate::handle::{Grant, Trace};
 use crate::policy::{Policy, unix_seconds};
 use crate::rules;
 
@@ -100,6 +100,11 @@ fn key_of(grant: &Result<Grant, Denied>) -> String {
         .as_ref()
         .map(|grant| grant.session.to_string())
         .unwrap_or_default()
+}
+
+/// What a permitted grant's message has in common with all that comes of it.
+fn trace_of(grant: &Result<Grant, Denied>) -> Trace {
+    grant.as_ref().map(|grant| grant.trace).unwrap_or_default()
 }
 
 #[cfg(test)]

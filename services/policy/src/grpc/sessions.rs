@@ -7,7 +7,7 @@ use clawdbot_proto::v1::spending_server::Spending;
 use clawdbot_service::caller;
 use tonic::{Request, Response, Status};
 
-use super::{Services, UNDECIDED, class, invalid, key_of, undecided, wire_session};
+use super::{Services, UNDECIDED, class, invalid, key_of, trace_of, undecided, wire_session};
 use crate::policy::unix_ms;
 use crate::record::Decision;
 use crate::rules;
@@ -24,11 +24,12 @@ impl Sessions for Services {
             .ok_or_else(|| Status::permission_denied("only agents have sessions"))?;
         let handle = Handle::parse(&request.into_inner().handle).map_err(invalid)?;
         let grant = self.session(&handle, class);
-        let session = key_of(&grant);
+        let (session, trace) = (key_of(&grant), trace_of(&grant));
         let decision = Decision {
             request: "resolve",
             role: role.as_str(),
             session: &session,
+            trace,
             ..Decision::default()
         };
         match self.0.decide(decision, grant) {
@@ -58,7 +59,7 @@ impl Spending for Services {
         let model = ModelRef::parse(&request.model).map_err(invalid)?;
         let id = MessageId::parse(&request.request_id).map_err(invalid)?;
         let grant = self.session(&handle, class);
-        let session = key_of(&grant);
+        let (session, trace) = (key_of(&grant), trace_of(&grant));
         let outcome = grant.and_then(|grant| {
             rules::model(&worker, &model)?;
             self.0.budgets.authorize(&grant, &request, unix_ms())?;
@@ -70,6 +71,7 @@ impl Spending for Services {
             session: &session,
             subject: model.as_str(),
             id: id.as_str(),
+            trace,
             ..Decision::default()
         };
         use v1::authorize_reply::Outcome;
