@@ -21,6 +21,7 @@ mod handle;
 mod health;
 mod keep;
 mod login;
+mod notices;
 mod pairing;
 mod password;
 mod policy;

@@ -19,6 +19,7 @@ use crate::distil::Reading;
 use crate::door::{Door, no_config};
 use crate::health::Health;
 use crate::keep::Keep;
+use crate::notices::Notices;
 use crate::pairing::{self, Store};
 use crate::provenance::Provenance;
 use crate::questions::Questions;
@@ -92,6 +93,7 @@ pub(crate) struct Policy {
     pub(crate) budgets: Budgets,
     pub(crate) provenance: Provenance,
     pub(crate) questions: Questions,
+    pub(crate) notices: Notices,
     keep: Keep,
     master: Zeroizing<[u8; 32]>,
     start: StartCredentials,
@@ -119,6 +121,7 @@ impl Policy {
             budgets: Budgets::default(),
             provenance: Provenance::default(),
             questions: Questions::default(),
+            notices: Notices::new(unix_ms()),
             keep: parts.keep,
             master: parts.master,
             start: parts.start,

@@ -4,6 +4,7 @@ use clawdbot_identity::{MessageId, ToolName};
 
 use crate::denied::Denied;
 use crate::handle::Grant;
+use crate::policy::Policy;
 
 /// A call that the owner has to be asked about.
 #[expect(dead_code, reason = "nobody asks yet")]
@@ -27,7 +28,11 @@ impl Questions {
     /// # Errors
     /// With the rule `approval.denied`, `approval.timeout` or `approval.nobody`.
     #[expect(clippy::unused_async, reason = "it waits for the owner")]
-    pub(crate) async fn ask(&self, _question: Question<'_>) -> Result<(), Denied> {
+    pub(crate) async fn ask(
+        &self,
+        _policy: &Policy,
+        _question: Question<'_>,
+    ) -> Result<(), Denied> {
         Err(Denied::new(
             "approval.nobody",
             "nobody can be asked whether this call may happen",

@@ -81,7 +81,7 @@ impl Services {
                     arguments,
                     reasons,
                 };
-                self.0.questions.ask(question).await
+                self.0.questions.ask(&self.0, question).await
             }
         }
     }

@@ -6,6 +6,7 @@ mod calls;
 mod channels;
 mod config;
 mod health;
+mod notices;
 mod operator;
 mod pairing;
 mod sessions;
@@ -34,6 +35,7 @@ pub(crate) fn router(policy: Arc<Policy>) -> Router {
         .add(v1::channels_server::ChannelsServer::new(services.clone()))
         .add(v1::health_server::HealthServer::new(services.clone()))
         .add(v1::problems_server::ProblemsServer::new(services.clone()))
+        .add(v1::notices_server::NoticesServer::new(services.clone()))
         .add(v1::sessions_server::SessionsServer::new(services.clone()))
         .add(v1::tools_server::ToolsServer::new(services.clone()))
         .add(v1::spending_server::SpendingServer::new(services.clone()))
