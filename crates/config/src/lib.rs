@@ -27,11 +27,11 @@ mod shape;
 mod types;
 
 pub use config::{AuthSecret, Config, Loaded};
-pub use load::{MAX_SIZE, load, load_opened, open, parse};
+pub use load::{MAX_SIZE, load, load_opened, locate, open, parse, read_text};
 pub use path::{ConfigPath, PathError, Segment};
 pub use providers::{BUILTIN, Endpoint as ProviderEndpoint};
 pub use report::{LoadError, Mistake, Place};
-pub use rules::{Accepted, Finding, Severity};
+pub use rules::{AboutRule, Accepted, Cure, Finding, Severity, about_rules};
 pub use schema::*;
 pub use secret::{SecretField, SecretRef, Source};
 pub use senders::*;

@@ -9,9 +9,11 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Loaded};
+use crate::excerpt::Lines;
 use crate::json5;
+use crate::path::ConfigPath;
 use crate::problem::{Problem, Span};
-use crate::report::LoadError;
+use crate::report::{LoadError, Place};
 use crate::rules::{self, Facts};
 use crate::schema::Settings;
 use crate::shape::{Cx, Shape};
@@ -112,6 +114,34 @@ fn parse_in(name: &str, bytes: &[u8], directory: Option<&Path>) -> Result<Loaded
         )),
         false => Err(LoadError::new(name, text, cx.problems, cx.more)),
     }
+}
+
+/// Where the text sets each of these settings, or else what lies around it; nothing where it has neither.
+pub fn locate(text: &str, paths: &[ConfigPath]) -> Vec<Option<Place>> {
+    let Ok(parsed) = json5::parse(text) else {
+        return vec![None; paths.len()];
+    };
+    let mut cx = Cx::default();
+    // Only the places count here, whatever is wrong with the values.
+    let _settings = Settings::decode(parsed.root, &mut cx);
+    let lines = Lines::new(text);
+    let place = |path| {
+        let span = cx.set.find(path);
+        (span != Span::default()).then(|| lines.place(span.start))
+    };
+    paths.iter().map(place).collect()
+}
+
+/// The text of the file that somebody opened; nothing when there is none.
+///
+/// # Errors
+/// What is wrong with it, as one mistake.
+pub fn read_text(
+    path: &Path,
+    opened: io::Result<File>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, LoadError> {
+    read(opened)
+        .map_err(|(message, help)| LoadError::unreadable(&path.to_string_lossy(), message, help))
 }
 
 fn too_big() -> (String, &'static str) {

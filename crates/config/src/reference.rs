@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::rules::{self, Grade, Severity};
+use crate::rules;
 use crate::schema::{Row, default_text};
 use crate::section::Spec;
 
@@ -60,19 +60,13 @@ pub(crate) fn markdown(rows: &[Row], root: &Spec) -> String {
         "\n## Dangers\n\nA rule that refuses the file and can be accepted is named in `dangerous.accept`.\n\n\
          | Rule | About | Effect | What to do |\n|---|---|---|---|\n"
     );
-    for rule in rules::all() {
-        let effect = match rule.grade {
-            Grade::Error => "refuses the file",
-            Grade::Accept => "refuses the file, can be accepted",
-            Grade::Find(Severity::Critical) => "critical finding",
-            Grade::Find(Severity::Warn) => "warning",
-            Grade::Find(Severity::Info) => "note",
-        };
+    for rule in rules::about_rules() {
         let _ = writeln!(
             out,
-            "| `{}` | `{}` | {effect} | {} |",
+            "| `{}` | `{}` | {} | {} |",
             rule.id,
             cell(rule.key),
+            rule.effect,
             cell(rule.remedy)
         );
     }

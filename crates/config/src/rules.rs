@@ -19,11 +19,15 @@ use crate::shape::{Cx, Info, Kind, Places, Shape};
 
 mod agents;
 mod channels;
+mod cure;
 mod gateway;
 mod rest;
 #[cfg(test)]
 mod tests;
 mod tools;
+
+pub(crate) use cure::BY_HAND;
+pub use cure::{AboutRule, Cure, about_rules};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +70,8 @@ pub struct Finding {
     pub detail: String,
     /// What to do.
     pub remedy: &'static str,
+    /// What does it.
+    pub cure: Cure,
 }
 
 /// What a rule does with a hit.
@@ -92,6 +98,7 @@ pub(crate) struct Rule {
     /// Why it matters, in one sentence.
     pub why: &'static str,
     pub remedy: &'static str,
+    pub cure: Cure,
     pub check: fn(&Facts, &mut Hits),
 }
 
@@ -227,6 +234,7 @@ pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
                 title: rule.title,
                 why: rule.why,
                 remedy: rule.remedy,
+                cure: rule.cure,
             });
         }
     }

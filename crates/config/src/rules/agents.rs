@@ -2,7 +2,7 @@
 
 use clawdbot_identity::AgentId;
 
-use super::{CRITICAL, Facts, Grade, Hits, Rule, WARN, at};
+use super::{CRITICAL, Cure, Facts, Grade, Hits, Rule, WARN, at};
 use crate::mask::looks_secret;
 use crate::path::ConfigPath;
 use crate::schema::{
@@ -16,8 +16,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.workspace",
         title: "Workspace among the program's own files",
-        why: "",
+        why: "An assistant that can rewrite its own rules has none.",
         remedy: "choose a directory of its own, for instance ~/clawd",
+        cure: Cure::Set("\"~/clawd\""),
         check: |facts, hits| {
             let defaults = facts.settings.agents.defaults.workspace.as_ref();
             let own = facts.settings.agents.list.iter().enumerate();
@@ -38,8 +39,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.verboseDefault",
         title: "Output of tools in chats",
-        why: "",
+        why: "What commands print can hold secrets, and chat services keep what is sent.",
         remedy: "write verboseDefault: \"on\" or \"off\", and /verbose full where you want it",
+        cure: Cure::Fix("\"on\""),
         check: |facts, hits| {
             let full = facts.settings.agents.defaults.verbose_default == Verbose::Full;
             hits.add_if(
@@ -54,8 +56,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.heartbeat.every",
         title: "Heartbeat without a budget",
-        why: "",
+        why: "A loop at night costs until somebody looks.",
         remedy: "set agents.defaults.budget.dailyUsd or dailyTokens",
+        cure: Cure::Run("clawdbot config set agents.defaults.budget.dailyUsd 5"),
         check: |facts, hits| {
             let defaults = &facts.settings.agents.defaults;
             let budget = &defaults.budget;
@@ -75,8 +78,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.list[].id",
         title: "Two agents with one id",
-        why: "",
+        why: "Sessions and rules of the two would mix.",
         remedy: "give each agent an id of its own",
+        cure: Cure::Set("\"ID\""),
         check: |facts, hits| {
             let list = &facts.settings.agents.list;
             for (index, agent) in list.iter().enumerate() {
@@ -94,8 +98,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.list[].default",
         title: "Two default agents",
-        why: "",
+        why: "Which of them answers would be left to chance.",
         remedy: "keep default: true for one agent",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             let defaults = facts
                 .settings
@@ -117,8 +122,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "bindings[].agentId",
         title: "Unknown agent",
-        why: "",
+        why: "What is bound to nobody would fall to somebody who is not meant.",
         remedy: "name an agent of agents.list, or main",
+        cure: Cure::Set("\"main\""),
         check: |facts, hits| {
             let settings = facts.settings;
             for (index, binding) in settings.bindings.iter().enumerate() {
@@ -154,8 +160,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.mode",
         title: "No sandbox",
-        why: "",
+        why: "A command that some message talked the assistant into would meet this machine itself.",
         remedy: "write mode: \"non-main\" or \"all\"",
+        cure: Cure::Set("\"non-main\""),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let off = sandbox.mode == SandboxMode::Off;
@@ -190,8 +197,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.docker",
         title: "Container settings without a sandbox",
-        why: "",
+        why: "The file promises a container and there is none.",
         remedy: "write mode: \"non-main\" or \"all\"",
+        cure: Cure::Run("clawdbot config set agents.defaults.sandbox.mode '\"non-main\"'"),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let set = facts.set.contains(&path.join("docker"));
@@ -208,8 +216,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.scope",
         title: "One sandbox for everybody",
-        why: "",
+        why: "What one guest leaves behind lies open to the next.",
         remedy: "write scope: \"session\"",
+        cure: Cure::Set("\"session\""),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let shared = sandbox.scope == SandboxScope::Shared;
@@ -226,8 +235,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.workspaceAccess",
         title: "Guests change the workspace",
-        why: "",
+        why: "A guest can leave instructions that the assistant later takes for its own.",
         remedy: "write workspaceAccess: \"none\" or \"ro\"",
+        cure: Cure::Set("\"ro\""),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let open = sandbox.workspace_access == WorkspaceAccess::ReadWrite
@@ -245,8 +255,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.limits",
         title: "No limit",
-        why: "",
+        why: "One command that runs away can bring the whole machine to a halt.",
         remedy: "remove the line to get the default limit",
+        cure: Cure::Unset,
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let limits = &sandbox.limits;
@@ -274,8 +285,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.network.allow",
         title: "Allow list without entries",
-        why: "",
+        why: "It reads as if something were reachable, and guessing what could open too much.",
         remedy: "name hosts in allow, or write mode: \"none\"",
+        cure: Cure::Run("clawdbot config set PATH.mode '\"none\"'"),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let empty = sandbox.network.mode == NetworkMode::Allowlist
@@ -293,8 +305,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.network.mode",
         title: "Network in the sandbox",
-        why: "",
+        why: "Whatever a command reads can leave the machine.",
         remedy: "write mode: \"allowlist\" and name the hosts",
+        cure: Cure::Run("clawdbot config set PATH.mode '\"none\"'"),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let bridge = sandbox.network.mode == NetworkMode::Bridge;
@@ -311,8 +324,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "agents.defaults.sandbox.docker.user",
         title: "Root in the container",
-        why: "",
+        why: "Root in a container is one mistake of the kernel away from root outside.",
         remedy: "write user: \"1000:1000\"",
+        cure: Cure::Set("\"1000:1000\""),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let user = sandbox.docker.user.as_str();
@@ -331,8 +345,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.docker.readOnlyRoot",
         title: "Container can be changed",
-        why: "",
+        why: "A program that was replaced runs for whoever comes next.",
         remedy: "remove the line",
+        cure: Cure::Fix("true"),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let path = path.join("docker").join("readOnlyRoot");
@@ -349,8 +364,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.docker.env",
         title: "Secret in the sandbox",
-        why: "",
+        why: "Every command in the sandbox can print it.",
         remedy: "keep secrets out of the sandbox: every command there can read them",
+        cure: Cure::Unset,
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 for name in sandbox
@@ -372,8 +388,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.docker.binds",
         title: "Relative mount",
-        why: "",
+        why: "What a relative path means depends on who starts the program.",
         remedy: "write absolute paths without ..",
+        cure: Cure::Set("\"/HOST:/INSIDE:ro\""),
         check: |facts, hits| {
             mounts(facts, |path, mount| {
                 let plain =
@@ -392,8 +409,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.docker.binds",
         title: "Mount that ends the sandbox",
-        why: "",
+        why: "With it a command owns the machine, sandbox or not.",
         remedy: "mount only the directory that commands need",
+        cure: Cure::Unset,
         check: |facts, hits| {
             mounts(facts, |path, mount| {
                 let host = clean(mount.host());
@@ -410,8 +428,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults.sandbox.docker.binds",
         title: "Writable mount",
-        why: "",
+        why: "What a command writes there stays when the sandbox is gone.",
         remedy: "leave :rw out where reading is enough",
+        cure: Cure::Set("\"/HOST:/INSIDE:ro\""),
         check: |facts, hits| {
             mounts(facts, |path, mount| {
                 hits.add_if(
@@ -427,8 +446,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.docker.seccompProfile",
         title: "No system call filter",
-        why: "",
+        why: "Without the filter a command reaches every mistake of the kernel.",
         remedy: "remove the line to get the built-in profile",
+        cure: Cure::Unset,
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let profile = sandbox.docker.seccomp_profile.as_ref();
@@ -447,8 +467,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "agents.defaults.sandbox.docker.apparmorProfile",
         title: "No AppArmor profile",
-        why: "",
+        why: "Without the profile one wall fewer stands between a command and the machine.",
         remedy: "remove the line to get the built-in profile",
+        cure: Cure::Unset,
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let profile = sandbox.docker.apparmor_profile.as_ref();

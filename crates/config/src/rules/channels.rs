@@ -1,6 +1,6 @@
 //! Rules about who may write to the bot, one row per rule and channel.
 
-use super::{CRITICAL, Facts, Grade, Hits, INFO, Rule, WARN, at};
+use super::{BY_HAND, CRITICAL, Cure, Facts, Grade, Hits, INFO, Rule, WARN, at};
 use crate::path::ConfigPath;
 use crate::schema::{
     AccountView, Channel, DmPolicy, DmScope, GroupPolicy, host, is_loopback, is_plain_and_remote,
@@ -17,8 +17,9 @@ macro_rules! every_channel {
                 grade: Grade::Error,
                 key: concat!("channels.", $channel, ".dmPolicy"),
                 title: "Open in one place only",
-                why: "",
+                why: "Whether everybody or somebody is meant would be a guess.",
                 remedy: "add \"*\" to allowFrom if you really want everybody, or write dmPolicy: \"pairing\"",
+                cure: Cure::Set("\"pairing\""),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let invalid = view.dm_policy == DmPolicy::Open && !any(&view.allow_from);
                     hits.add_if(invalid, path.join("dmPolicy"), "is \"open\" and allowFrom does not contain \"*\"");
@@ -29,8 +30,9 @@ macro_rules! every_channel {
                 grade: Grade::Error,
                 key: concat!("channels.", $channel, ".accounts"),
                 title: "The usual account in a second place",
-                why: "",
+                why: "Two accounts of one name would share rules and tokens.",
                 remedy: concat!("write the settings of the default account directly under channels.", $channel, ", or give this account another name"),
+                cure: Cure::Run(BY_HAND),
                 check: |facts, hits| named_default(facts, $channel, hits),
             },
             Rule {
@@ -38,8 +40,9 @@ macro_rules! every_channel {
                 grade: Grade::Error,
                 key: concat!("channels.", $channel, ".allowFrom"),
                 title: "Everybody in an allow list",
-                why: "",
+                why: "It lets in everybody or nobody, depending on who reads it.",
                 remedy: "name the people; for everybody dmPolicy has to be \"open\" too",
+                cure: Cure::Set("[\"ID\"]"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let wildcard = view.dm_policy != DmPolicy::Open && any(&view.allow_from);
                     hits.add_if(wildcard, path.join("allowFrom"), "contains \"*\" and dmPolicy is not \"open\"");
@@ -50,8 +53,9 @@ macro_rules! every_channel {
                 grade: CRITICAL,
                 key: concat!("channels.", $channel, ".dmPolicy"),
                 title: "Anybody can write to the bot",
-                why: "",
+                why: "Strangers spend your money, and can try to talk the assistant into anything.",
                 remedy: "write dmPolicy: \"pairing\" and name people in allowFrom",
+                cure: Cure::Run(BY_HAND),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let open = view.dm_policy == DmPolicy::Open && any(&view.allow_from);
                     hits.add_if(open, path.join("dmPolicy"), "is \"open\": every stranger talks to the assistant");
@@ -62,8 +66,9 @@ macro_rules! every_channel {
                 grade: INFO,
                 key: concat!("channels.", $channel, ".dmPolicy"),
                 title: "No direct messages",
-                why: "",
+                why: "You cannot reach the assistant there either.",
                 remedy: "nothing, if that is what you want",
+                cure: Cure::Set("\"pairing\""),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let disabled = view.dm_policy == DmPolicy::Disabled;
                     hits.add_if(disabled, path.join("dmPolicy"), "is \"disabled\", for you too");
@@ -74,8 +79,9 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: concat!("channels.", $channel, ".allowFrom"),
                 title: "No allow list",
-                why: "",
+                why: "Whoever finds the bot can ask you to be let in.",
                 remedy: "name the people in allowFrom; until then everybody needs your approval",
+                cure: Cure::Run("clawdbot config set PATH.allowFrom '[\"ID\"]'"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let missing = view.allow_from.is_empty() && view.dm_policy != DmPolicy::Disabled;
                     let detail = match view.dm_policy {
@@ -86,12 +92,13 @@ macro_rules! every_channel {
                 }),
             },
             Rule {
-                id: concat!("channels.", $channel, ".scope_main_multiuser"),
+                id: concat!("channels.", $channel, ".dm.scope_main_multiuser"),
                 grade: WARN,
                 key: "session.dmScope",
                 title: "More than one person and one conversation",
-                why: "",
+                why: "What one person tells the assistant, it can tell the others.",
                 remedy: "write dmScope: \"per-channel-peer\"",
+                cure: Cure::Set("\"per-channel-peer\""),
                 check: |facts, hits| accounts(facts, $channel, |_, view| {
                     let merged = facts.settings.session.dm_scope == DmScope::Main;
                     let detail = concat!("is \"main\" with more than one person in channels.", $channel, ".allowFrom; only the owner's messages are joined");
@@ -103,8 +110,9 @@ macro_rules! every_channel {
                 grade: CRITICAL,
                 key: concat!("channels.", $channel, ".groupPolicy"),
                 title: "Any group",
-                why: "",
+                why: "Strangers in a group that you never saw talk to the assistant.",
                 remedy: "write groupPolicy: \"allowlist\" and list groups",
+                cure: Cure::Fix("\"allowlist\""),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let open = view.group_policy == GroupPolicy::Open;
                     hits.add_if(open, path.join("groupPolicy"), "is \"open\": whoever adds the bot to a group can use it");
@@ -115,8 +123,9 @@ macro_rules! every_channel {
                 grade: CRITICAL,
                 key: concat!("channels.", $channel, ".groupAllowFrom"),
                 title: "Everybody in groups",
-                why: "",
+                why: "Every member, and whoever joins later, talks to the assistant.",
                 remedy: "name the people in groupAllowFrom",
+                cure: Cure::Set("[\"ID\"]"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     hits.add_if(any(&view.group_allow_from), path.join("groupAllowFrom"), "contains \"*\": every member of a group talks to the assistant");
                 }),
@@ -126,8 +135,9 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: concat!("channels.", $channel, ".groupAllowFrom"),
                 title: "Mute in groups",
-                why: "",
+                why: "A silent bot looks broken, and what people open then is often too much.",
                 remedy: "name people in groupAllowFrom or allowFrom",
+                cure: Cure::Run(concat!("clawdbot config set channels.", $channel, ".groupAllowFrom '[\"ID\"]'")),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let nobody = view.group_allow_from.is_empty() && view.allow_from.is_empty();
                     let mute = !view.groups.is_empty() && view.group_policy == GroupPolicy::Allowlist && nobody;
@@ -139,8 +149,9 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: concat!("channels.", $channel, ".groups.<id|*>.requireMention"),
                 title: "Answers everything",
-                why: "",
+                why: "It answers, at your cost, what is said among others.",
                 remedy: "write requireMention: true for \"*\" and set it to false for single groups",
+                cure: Cure::Set("true"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let ungated = view.groups.iter().any(|group| group.id == "*" && !group.require_mention);
                     let path = path.join("groups").join("*").join("requireMention");
@@ -152,8 +163,9 @@ macro_rules! every_channel {
                 grade: WARN,
                 key: concat!("channels.", $channel, ".configWrites"),
                 title: "Chat changes the configuration",
-                why: "",
+                why: "A stolen chat account could rewrite the rules that guard the assistant.",
                 remedy: "keep it off; use clawdbot config set",
+                cure: Cure::Fix("false"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     hits.add_if(view.config_writes, path.join("configWrites"), "lets chat commands change this file");
                 }),
@@ -179,8 +191,9 @@ const OWN: &[Rule] = &[
         grade: CRITICAL,
         key: "channels.defaults.groupPolicy",
         title: "Any group on every channel",
-        why: "",
+        why: "Strangers in a group that you never saw talk to the assistant.",
         remedy: "write groupPolicy: \"allowlist\"",
+        cure: Cure::Fix("\"allowlist\""),
         check: |facts, hits| {
             let open = facts.settings.channels.defaults.group_policy == GroupPolicy::Open;
             hits.add_if(
@@ -195,8 +208,9 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.telegram.allowFrom",
         title: "Names can change hands",
-        why: "",
+        why: "A name that is given up can be taken by somebody else.",
         remedy: "use numeric user ids; until the first message under a name is approved, pairing is needed",
+        cure: Cure::Set("ID"),
         check: |facts, hits| names(facts, "telegram", hits),
     },
     Rule {
@@ -204,8 +218,9 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.discord.allowFrom",
         title: "Names can change hands",
-        why: "",
+        why: "A name that is given up can be taken by somebody else.",
         remedy: "use numeric user ids",
+        cure: Cure::Set("\"ID\""),
         check: |facts, hits| names(facts, "discord", hits),
     },
     Rule {
@@ -213,8 +228,9 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.telegram.trustNames",
         title: "Names are trusted",
-        why: "",
+        why: "A name that is given up can be taken by somebody else, who is then let in.",
         remedy: "use numeric user ids and remove trustNames",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             for (path, account) in each("telegram", &facts.settings.channels.telegram) {
                 let path = path.join("trustNames");
@@ -231,8 +247,11 @@ const OWN: &[Rule] = &[
         grade: Grade::Error,
         key: "channels.telegram.webhookSecret",
         title: "Web hook without a secret",
-        why: "",
+        why: "Whoever finds the address could write in the owner's name.",
         remedy: "set webhookSecret, so that only Telegram can call it",
+        cure: Cure::Run(
+            "clawdbot config set channels.telegram.webhookSecret '\"${TELEGRAM_WEBHOOK_SECRET}\"'",
+        ),
         check: |facts, hits| {
             for (path, account) in each("telegram", &facts.settings.channels.telegram) {
                 let open = account.webhook_url.is_some() && account.webhook_secret.is_none();
@@ -246,8 +265,9 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.discord.allowBots",
         title: "Bots are answered",
-        why: "",
+        why: "Two bots that answer each other do so until the money is gone.",
         remedy: "keep it off; two bots can talk without end",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             for (path, account) in each("discord", &facts.settings.channels.discord) {
                 let path = path.join("allowBots");
@@ -264,8 +284,9 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.discord.guilds",
         title: "Servers by name",
-        why: "",
+        why: "The rules then hold for whatever bears the name later.",
         remedy: "use the numeric ids of servers and channels",
+        cure: Cure::Run(BY_HAND),
         check: |facts, hits| {
             let by_name = |id: &str| id != "*" && !id.bytes().all(|b| b.is_ascii_digit());
             let detail = "is a name, which the server's administrators can give to another one";
@@ -286,8 +307,9 @@ const OWN: &[Rule] = &[
         grade: CRITICAL,
         key: "channels.signal.httpUrl",
         title: "signal-cli on another machine",
-        why: "",
+        why: "signal-cli asks nobody who he is, and gives away your messages.",
         remedy: "run signal-cli here: its interface has no log-in",
+        cure: Cure::Set("\"http://127.0.0.1:8080\""),
         check: |facts, hits| {
             for (path, account) in each("signal", &facts.settings.channels.signal) {
                 let away = is_off_host(account.http_url.as_str());
@@ -301,8 +323,9 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.bluebubbles.serverUrl",
         title: "Clear text to the Mac",
-        why: "",
+        why: "Whoever is on the way reads the password and every message.",
         remedy: "use https://",
+        cure: Cure::Set("\"https://HOST\""),
         check: |facts, hits| {
             for (path, account) in each("bluebubbles", &facts.settings.channels.bluebubbles) {
                 let url = account.server_url.as_ref();

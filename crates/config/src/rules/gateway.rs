@@ -1,6 +1,6 @@
 //! Rules about the front door: who can reach it and what they have to show.
 
-use super::{CRITICAL, Facts, Grade, Hits, INFO, Rule, WARN, at};
+use super::{CRITICAL, Cure, Facts, Grade, Hits, INFO, Rule, WARN, at};
 use crate::path::ConfigPath;
 use crate::schema::{AuthMode, Bind, TailscaleMode, is_plain_and_remote};
 use crate::secret::SecretField;
@@ -11,8 +11,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.port",
         title: "Port below 1024",
-        why: "",
+        why: "Without that privilege the front door never opens.",
         remedy: "use a port from 1024, for instance 18789; a lower one needs a privilege that no process here has",
+        cure: Cure::Set("18789"),
         check: |facts, hits| {
             let port = facts.settings.gateway.port.get();
             hits.add_if(
@@ -27,8 +28,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.bind",
         title: "Reachable without log-in",
-        why: "",
+        why: "Whoever reaches the port would be the owner.",
         remedy: "write auth: { token: \"${CLAWDBOT_GATEWAY_TOKEN}\" } or a password beside it, or bind: \"loopback\"",
+        cure: Cure::Set("\"loopback\""),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let named = match gateway.auth.mode {
@@ -49,8 +51,11 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.auth.password",
         title: "No password yet",
-        why: "",
+        why: "Without a password nobody can sign in, not even you.",
         remedy: "set gateway.auth.password, or start with CLAWDBOT_GATEWAY_PASSWORD",
+        cure: Cure::Run(
+            "clawdbot config set gateway.auth.password '\"${CLAWDBOT_GATEWAY_PASSWORD}\"'",
+        ),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let missing =
@@ -67,8 +72,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.bind",
         title: "Reachable from other machines",
-        why: "",
+        why: "Every machine in reach can try passwords, and every mistake of the front door.",
         remedy: "bind: \"loopback\" with an SSH tunnel or Tailscale exposes less",
+        cure: Cure::Set("\"loopback\""),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let detail = format!(
@@ -83,8 +89,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.customBindHost",
         title: "No address to bind",
-        why: "",
+        why: "Without an address there is nothing to listen on.",
         remedy: "set gateway.customBindHost to an IP address of this machine",
+        cure: Cure::Run("clawdbot config set gateway.customBindHost '\"ADDRESS\"'"),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let missing = gateway.bind == Bind::Custom && gateway.custom_bind_host.is_none();
@@ -100,8 +107,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.customBindHost",
         title: "Address without effect",
-        why: "",
+        why: "The front door listens elsewhere than the file seems to say.",
         remedy: "write bind: \"custom\", or remove customBindHost",
+        cure: Cure::Unset,
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let unused = gateway.bind != Bind::Custom && gateway.custom_bind_host.is_some();
@@ -117,8 +125,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "gateway.customBindHost",
         title: "Every interface",
-        why: "",
+        why: "On a machine with a public address the whole internet can try to sign in.",
         remedy: "name one address of this machine",
+        cure: Cure::Set("\"127.0.0.1\""),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let all = gateway
@@ -136,8 +145,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.auth.token",
         title: "Short token",
-        why: "",
+        why: "A short token can be found by trying, and whoever has it is the owner.",
         remedy: "use at least 24 random characters: openssl rand -hex 24",
+        cure: Cure::Set("\"${CLAWDBOT_GATEWAY_TOKEN}\""),
         check: |facts, hits| {
             let length = literal_length(facts, "gateway.auth.token");
             let short = length.is_some_and(|length| length < 24);
@@ -155,8 +165,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.auth.token",
         title: "Guessable token",
-        why: "",
+        why: "Such a token is among the first that are tried, and whoever has it is the owner.",
         remedy: "use at least 24 random characters: openssl rand -hex 24",
+        cure: Cure::Set("\"${CLAWDBOT_GATEWAY_TOKEN}\""),
         check: |facts, hits| {
             let token = facts.secrets.literal(&at("gateway.auth.token"));
             grade_by_exposure(
@@ -173,8 +184,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.auth.password",
         title: "Short password",
-        why: "",
+        why: "A short password can be found by trying, and whoever has it is the owner.",
         remedy: "use at least 12 characters; four random words are good",
+        cure: Cure::Set("\"${CLAWDBOT_GATEWAY_PASSWORD}\""),
         check: |facts, hits| {
             let length = literal_length(facts, "gateway.auth.password");
             let short = length.is_some_and(|length| length < 12);
@@ -192,8 +204,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.auth.password",
         title: "Password in the file",
-        why: "",
+        why: "Whoever sees the file, a backup of it or your screen can sign in.",
         remedy: "write password: \"${CLAWDBOT_GATEWAY_PASSWORD}\" or { source: \"file\", id: … }",
+        cure: Cure::Set("\"${CLAWDBOT_GATEWAY_PASSWORD}\""),
         check: |facts, hits| literal_in_file(facts, "gateway.auth.password", hits),
     },
     Rule {
@@ -201,8 +214,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.auth.token",
         title: "Token in the file",
-        why: "",
+        why: "Whoever sees the file, a backup of it or your screen can sign in.",
         remedy: "leave it out to have one generated, or write token: \"${CLAWDBOT_GATEWAY_TOKEN}\"",
+        cure: Cure::Set("\"${CLAWDBOT_GATEWAY_TOKEN}\""),
         check: |facts, hits| literal_in_file(facts, "gateway.auth.token", hits),
     },
     Rule {
@@ -210,8 +224,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.auth.rateLimit",
         title: "No limit on attempts",
-        why: "",
+        why: "Without a limit a program tries thousands of passwords a minute.",
         remedy: "remove the line: 10 wrong attempts a minute are allowed by default",
+        cure: Cure::Fix("{ maxAttempts: 10 }"),
         check: |facts, hits| {
             let off = facts.settings.gateway.auth.rate_limit.on().is_none();
             hits.add_if(
@@ -226,8 +241,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.auth.allowTailscale",
         title: "Tailscale log-in without Tailscale",
-        why: "",
+        why: "The log-in would rest on a header that anybody can send.",
         remedy: "write tailscale: { mode: \"serve\" }, or remove allowTailscale",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let without =
@@ -244,8 +260,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.auth.allowTailscale",
         title: "Log-in by Tailscale",
-        why: "",
+        why: "Everybody in the tailnet is then the owner.",
         remedy: "keep it off unless everybody in the tailnet is you",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             let on = facts.settings.gateway.auth.allow_tailscale;
             hits.add_if(
@@ -260,8 +277,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.trustedProxies",
         title: "Everybody is a proxy",
-        why: "",
+        why: "An attacker would choose the address that limits and logs see.",
         remedy: "name the addresses of your proxies",
+        cure: Cure::Run("clawdbot config set gateway.trustedProxies '[\"ADDRESS\"]'"),
         check: |facts, hits| {
             for (index, network) in facts.settings.gateway.trusted_proxies.iter().enumerate() {
                 let any = network.parts().is_some_and(|(_, bits)| bits == 0);
@@ -278,8 +296,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.allowedOrigins",
         title: "Any web page may connect",
-        why: "",
+        why: "A page in your browser could use the session that you are signed in with.",
         remedy: "name the origins, for instance \"https://chat.example.org\"",
+        cure: Cure::Run("clawdbot config set gateway.allowedOrigins '[\"https://NAME\"]'"),
         check: |facts, hits| {
             for (index, origin) in facts.settings.gateway.allowed_origins.iter().enumerate() {
                 let any = origin.as_str() == "*";
@@ -296,8 +315,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.tailscale.mode",
         title: "Published twice",
-        why: "",
+        why: "Other machines would reach the port past Tailscale.",
         remedy: "write bind: \"loopback\"; Tailscale connects to it from this machine",
+        cure: Cure::Run("clawdbot config set gateway.bind '\"loopback\"'"),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let mode = gateway.tailscale.mode;
@@ -317,8 +337,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.tailscale.mode",
         title: "On the internet without a password",
-        why: "",
+        why: "Everybody in the world could try to sign in, and a token is not made for that.",
         remedy: "write auth: { mode: \"password\", password: … }",
+        cure: Cure::Run("clawdbot config set gateway.auth.mode '\"password\"'"),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let open = gateway.tailscale.mode == TailscaleMode::Funnel
@@ -335,8 +356,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "gateway.tailscale.mode",
         title: "On the internet",
-        why: "",
+        why: "Everybody in the world can try to sign in.",
         remedy: "use mode \"serve\", which stays inside the tailnet",
+        cure: Cure::Set("\"serve\""),
         check: |facts, hits| {
             let funnel = facts.settings.gateway.tailscale.mode == TailscaleMode::Funnel;
             hits.add_if(
@@ -351,8 +373,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: INFO,
         key: "gateway.tailscale.mode",
         title: "In the tailnet",
-        why: "",
+        why: "Everybody in the tailnet can try to sign in.",
         remedy: "nothing, if that is what you want",
+        cure: Cure::Set("\"off\""),
         check: |facts, hits| {
             let serve = facts.settings.gateway.tailscale.mode == TailscaleMode::Serve;
             hits.add_if(
@@ -367,8 +390,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "gateway.tls.enabled",
         title: "TLS without a certificate",
-        why: "",
+        why: "Without a certificate no browser gets in.",
         remedy: "set certPath and keyPath, or autoGenerate: true",
+        cure: Cure::Run("clawdbot config set gateway.tls.autoGenerate true"),
         check: |facts, hits| {
             let tls = &facts.settings.gateway.tls;
             let complete = tls.auto_generate || tls.cert_path.is_some() && tls.key_path.is_some();
@@ -384,8 +408,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.tls.enabled",
         title: "Clear text in the network",
-        why: "",
+        why: "Whoever is on the way reads the messages and the token.",
         remedy: "use Tailscale or an SSH tunnel, or tls: { enabled: true, … }",
+        cure: Cure::Run("clawdbot config set gateway.bind '\"loopback\"'"),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let plain =
@@ -402,8 +427,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.remote.url",
         title: "Clear text to the remote gateway",
-        why: "",
+        why: "Whoever is on the way reads the token, and is then the owner.",
         remedy: "use wss://, or transport \"ssh\"",
+        cure: Cure::Set("\"wss://HOST\""),
         check: |facts, hits| {
             let url = facts.settings.gateway.remote.url.as_ref();
             let plain = url.is_some_and(|url| is_plain_and_remote(url.as_str()));
@@ -415,8 +441,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.http.endpoints.<name>.enabled",
         title: "HTTP interface in the network",
-        why: "",
+        why: "The interface acts as the owner for whoever has the token.",
         remedy: "bind: \"loopback\", or keep the interface off",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
             let endpoints = &gateway.http.endpoints;
@@ -440,8 +467,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "gateway.http.endpoints.toolsInvoke.enabled",
         title: "Tools over HTTP",
-        why: "",
+        why: "Neither a model nor a person looks at such a call before it happens.",
         remedy: "keep it off unless a program of yours needs it",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             let on = facts.settings.gateway.http.endpoints.tools_invoke.enabled;
             hits.add_if(

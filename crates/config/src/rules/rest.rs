@@ -1,6 +1,6 @@
 //! Rules about the rest: commands, sessions, providers, logs, hooks, variables, and old spellings.
 
-use super::{CRITICAL, Facts, Grade, INFO, Rule, WARN, at};
+use super::{BY_HAND, CRITICAL, Cure, Facts, Grade, INFO, Rule, WARN, at};
 use crate::mask::looks_secret;
 use crate::schema::{MdnsMode, Redact, is_plain_and_remote};
 use crate::secret::SecretField;
@@ -11,8 +11,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "commands.bash",
         title: "Command that does not exist",
-        why: "",
+        why: "Whoever gets into a chat would get the machine.",
         remedy: "write false or remove the line: a chat never gets a shell, the configuration or its overrides",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             let commands = &facts.settings.commands;
             hits.add_if(commands.bash, "commands.bash", "is not supported");
@@ -25,8 +26,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "commands.useAccessGroups",
         title: "Commands for everybody",
-        why: "",
+        why: "A stranger could end sessions and read the status.",
         remedy: "remove the line",
+        cure: Cure::Set("true"),
         check: |facts, hits| {
             let off = !facts.settings.commands.use_access_groups;
             hits.add_if(
@@ -41,8 +43,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "session.identityLinks",
         title: "Somebody else becomes the owner",
-        why: "",
+        why: "Whoever holds the other account would be the owner.",
         remedy: "add every identity of the person to commands.ownerAllowFrom, or take the owner's out of the link",
+        cure: Cure::Unset,
         check: |facts, hits| {
             let owners = &facts.settings.commands.owner_allow_from;
             for (person, identities) in &facts.settings.session.identity_links {
@@ -65,8 +68,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "models.providers.<id>.baseUrl",
         title: "Clear text to the provider",
-        why: "",
+        why: "Whoever is on the way reads every message and the key.",
         remedy: "use https://",
+        cure: Cure::Set("\"https://HOST\""),
         check: |facts, hits| {
             for (id, provider) in &facts.settings.models.providers {
                 let plain = provider
@@ -83,8 +87,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "logging.redactSensitive",
         title: "Secrets in logs",
-        why: "",
+        why: "Keys and tokens end up in files that are copied into reports of faults.",
         remedy: "remove the line",
+        cure: Cure::Fix("\"all\""),
         check: |facts, hits| {
             let off = facts.settings.logging.redact_sensitive == Redact::Off;
             hits.add_if(off, "logging.redactSensitive", "is \"off\"");
@@ -95,8 +100,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "hooks.token",
         title: "Web hooks without a token",
-        why: "",
+        why: "Whoever reaches the port could give orders.",
         remedy: "set hooks.token to at least 24 random characters",
+        cure: Cure::Run("clawdbot config set hooks.token '\"${CLAWDBOT_HOOKS_TOKEN}\"'"),
         check: |facts, hits| {
             let hooks = &facts.settings.hooks;
             hits.add_if(
@@ -111,8 +117,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "hooks.token",
         title: "Short token",
-        why: "",
+        why: "A short token can be found by trying.",
         remedy: "use at least 24 random characters: openssl rand -hex 24",
+        cure: Cure::Set("\"${CLAWDBOT_HOOKS_TOKEN}\""),
         check: |facts, hits| {
             let token = facts.secrets.literal(&at("hooks.token"));
             hits.add_if(
@@ -127,8 +134,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "hooks.token",
         title: "One token for two doors",
-        why: "",
+        why: "Every sender of a web hook would hold the owner's key.",
         remedy: "give the web hooks a token of their own",
+        cure: Cure::Set("\"${CLAWDBOT_HOOKS_TOKEN}\""),
         check: |facts, hits| {
             let secret = |path: &str| facts.secrets.literal(&at(path));
             let hook = secret("hooks.token");
@@ -150,8 +158,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "hooks.path",
         title: "Web hooks everywhere",
-        why: "",
+        why: "A request for the web chat would be taken for a web hook.",
         remedy: "use a path of their own, for instance \"/hooks\"",
+        cure: Cure::Set("\"/hooks\""),
         check: |facts, hits| {
             let root = facts
                 .settings
@@ -168,8 +177,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: INFO,
         key: "hooks.token",
         title: "Token in the file",
-        why: "",
+        why: "Whoever sees the file or a backup of it can send web hooks.",
         remedy: "write token: \"${NAME}\" or { source: \"file\", id: … }",
+        cure: Cure::Set("\"${CLAWDBOT_HOOKS_TOKEN}\""),
         check: |facts, hits| {
             let literal = facts.settings.hooks.token == Some(SecretField::Literal);
             hits.add_if(
@@ -184,8 +194,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "models.providers.<id>.apiKey",
         title: "Secret in the file",
-        why: "",
+        why: "Whoever sees the file, a backup of it or your screen has the secret.",
         remedy: "write \"${NAME}\" or { source: \"file\", id: … }, or use clawdbot login",
+        cure: Cure::Set("\"${NAME}\""),
         check: |facts, hits| {
             for (path, _) in &facts.secrets.literals {
                 let own_rule = path.starts_with(&at("gateway.auth")) || *path == at("hooks.token");
@@ -202,8 +213,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "env.vars",
         title: "Secret among the variables",
-        why: "",
+        why: "Every tool can read these variables.",
         remedy: "pass it at the start and write \"${NAME}\" in the setting that needs it: tools can read these variables",
+        cure: Cure::Unset,
         check: |facts, hits| {
             for name in facts
                 .settings
@@ -221,13 +233,14 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "discovery.mdns.mode",
         title: "Everything is announced",
-        why: "",
+        why: "Everybody in the same network learns what runs here and where.",
         remedy: "write mode: \"minimal\" or \"off\"",
+        cure: Cure::Fix("\"minimal\""),
         check: |facts, hits| {
             let full = facts.settings.discovery.mdns.mode == MdnsMode::Full;
             hits.add_if(
                 full,
-                "discovery.mdns",
+                "discovery.mdns.mode",
                 "is \"full\": the local network learns paths and host names",
             );
         },
@@ -237,8 +250,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "agents.defaults",
         title: "Old spelling",
-        why: "",
+        why: "Two words for one thing hide which of them counts.",
         remedy: "write agents: { defaults: { … } } instead of agent: { … }",
+        cure: Cure::Run(BY_HAND),
         check: |facts: &Facts, hits| {
             hits.add_if(
                 facts.moved.contains(&"agent"),
@@ -252,8 +266,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: INFO,
         key: "meta",
         title: "Setting without effect",
-        why: "",
+        why: "It looks as if it did something.",
         remedy: "remove it when you no longer need the file for the original",
+        cure: Cure::Unset,
         check: |facts, hits| {
             for key in ["meta", "wizard", "update", "ui", "discovery.wideArea"] {
                 hits.add_if(facts.is_set(key), key, "is ignored");

@@ -122,7 +122,7 @@ fn cases() -> Vec<(String, String, String)> {
             )
         };
         cases.push((
-            format!("channels.{channel}.scope_main_multiuser"),
+            format!("channels.{channel}.dm.scope_main_multiuser"),
             scope("main"),
             scope("per-peer"),
         ));

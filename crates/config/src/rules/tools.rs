@@ -2,7 +2,7 @@
 
 use super::agents::sandboxes;
 use super::channels::each;
-use super::{CRITICAL, Facts, Grade, Hits, Rule, WARN, at};
+use super::{CRITICAL, Cure, Facts, Grade, Hits, Rule, WARN, at};
 use crate::path::ConfigPath;
 use crate::schema::{
     ExecAsk, ExecHost, ExecSecurity, GroupPolicy, Profile, SandboxMode, ToolPattern, ToolPolicy,
@@ -17,8 +17,9 @@ macro_rules! elevated {
                 grade: Grade::Error,
                 key: concat!("tools.elevated.allowFrom.", $channel),
                 title: "Everybody outside the sandbox",
-                why: "",
+                why: "Anybody could have commands run on this machine itself.",
                 remedy: "name the people",
+                cure: Cure::Set("[\"ID\"]"),
                 check: |facts, hits| {
                     let list = &facts.settings.tools.elevated.allow_from.$field;
                     let any = list.iter().any(|entry| *entry.sender() == Sender::Any);
@@ -30,8 +31,9 @@ macro_rules! elevated {
                 grade: WARN,
                 key: concat!("tools.elevated.allowFrom.", $channel),
                 title: "Many people outside the sandbox",
-                why: "",
+                why: "Every entry is an account that can be stolen.",
                 remedy: "name only those who need it",
+                cure: Cure::Set("[\"ID\"]"),
                 check: |facts, hits| {
                     let count = facts.settings.tools.elevated.allow_from.$field.len();
                     hits.add_if(count > 25, concat!("tools.elevated.allowFrom.", $channel), format!("has {count} entries"));
@@ -47,8 +49,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "tools.alsoAllow",
         title: "Two allow lists",
-        why: "",
+        why: "Whoever reads the file believes that both count.",
         remedy: "put everything into allow, or use only alsoAllow",
+        cure: Cure::Unset,
         check: |facts, hits| {
             let tools = &facts.settings.tools;
             both(&tools.allow, &tools.also_allow, &at("tools"), hits);
@@ -62,8 +65,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "tools.elevated.enabled",
         title: "Open groups and commands outside the sandbox",
-        why: "",
+        why: "A stranger needs no more than a group to run commands on this machine.",
         remedy: "write groupPolicy: \"allowlist\", or switch tools.elevated off",
+        cure: Cure::Set("false"),
         check: |facts, hits| {
             let dangerous = facts.settings.tools.elevated.enabled && open_groups(facts);
             hits.add_if(
@@ -78,8 +82,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "tools.profile",
         title: "Open groups and commands",
-        why: "",
+        why: "A stranger needs no more than a group to run commands and change files.",
         remedy: "write groupPolicy: \"allowlist\", or deny \"group:runtime\"",
+        cure: Cure::Run("clawdbot config set tools.deny '[\"group:runtime\", \"group:fs\"]'"),
         check: |facts, hits| {
             let dangerous = groups_may_exec(facts) && open_groups(facts);
             hits.add_if(
@@ -94,8 +99,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: CRITICAL,
         key: "tools.exec.security",
         title: "Every command runs",
-        why: "",
+        why: "One sentence in a mail can then start any program.",
         remedy: "write security: \"allowlist\"",
+        cure: Cure::Set("\"allowlist\""),
         check: |facts, hits| {
             let full = facts.settings.tools.exec.security == ExecSecurity::Full;
             hits.add_if(
@@ -110,8 +116,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Accept,
         key: "tools.exec.ask",
         title: "Every command runs and nobody is asked",
-        why: "",
+        why: "Nobody sees a command before it has run.",
         remedy: "write ask: \"on-miss\" or security: \"allowlist\"",
+        cure: Cure::Set("\"on-miss\""),
         check: |facts, hits| {
             let exec = &facts.settings.tools.exec;
             let blind = exec.security == ExecSecurity::Full && exec.ask == ExecAsk::Off;
@@ -127,8 +134,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "tools.exec.host",
         title: "Commands need a sandbox that is off",
-        why: "",
+        why: "Every command is refused, which looks like a fault of the model.",
         remedy: "write agents.defaults.sandbox.mode: \"non-main\" or \"all\"",
+        cure: Cure::Run("clawdbot config set agents.defaults.sandbox.mode '\"non-main\"'"),
         check: |facts, hits| {
             let host = facts.settings.tools.exec.host == ExecHost::Sandbox
                 && facts.is_set("tools.exec.host");
@@ -148,8 +156,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: WARN,
         key: "approvals.exec.targets",
         title: "Questions in a group",
-        why: "",
+        why: "Everybody there learns what the assistant is about to do, with names of files and hosts.",
         remedy: "send questions to a direct conversation",
+        cure: Cure::Set("\"ID\""),
         check: |facts, hits| {
             for (index, target) in facts.settings.approvals.exec.targets.iter().enumerate() {
                 let mut path = at("approvals.exec.targets");
@@ -171,8 +180,9 @@ pub(super) const RULES: &[Rule] = &[
         grade: Grade::Error,
         key: "approvals.exec.approvers",
         title: "Somebody else approves commands",
-        why: "",
+        why: "Whoever approves commands decides what happens on this machine.",
         remedy: "add them to commands.ownerAllowFrom, or remove them here",
+        cure: Cure::Unset,
         check: |facts, hits| {
             let owners = &facts.settings.commands.owner_allow_from;
             for (index, approver) in facts.settings.approvals.exec.approvers.iter().enumerate() {
