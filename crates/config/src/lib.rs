@@ -24,6 +24,7 @@ mod secret;
 mod section;
 mod senders;
 mod shape;
+mod spelling;
 mod types;
 
 pub use config::{AuthSecret, Config, Loaded};

@@ -63,7 +63,12 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Loaded, LoadError> {
     parse_in(name, text, None)
 }
 
-fn parse_in(name: &str, bytes: &[u8], directory: Option<&Path>) -> Result<Loaded, LoadError> {
+/// As [`parse`], for a file in this directory.
+pub(crate) fn parse_in(
+    name: &str,
+    bytes: &[u8],
+    directory: Option<&Path>,
+) -> Result<Loaded, LoadError> {
     if bytes.len() > MAX_SIZE {
         let (message, help) = too_big();
         return Err(LoadError::unreadable(name, message, help));

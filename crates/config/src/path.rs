@@ -79,6 +79,12 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$' | '*' | '+')
 }
 
+impl From<Vec<Segment>> for ConfigPath {
+    fn from(steps: Vec<Segment>) -> Self {
+        Self(steps)
+    }
+}
+
 impl fmt::Display for ConfigPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, segment) in self.0.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
-use crate::path::{ConfigPath, Segment};
+use crate::path::ConfigPath;
 use crate::section::section;
 use crate::shape::{Child, Info, Key, Shape, Step};
 use crate::types::Ignored;
@@ -217,24 +217,19 @@ pub(crate) fn elsewhere(key: &str) -> Option<&'static str> {
     names().get(key)?.place.as_deref()
 }
 
+/// What the whole configuration is.
+pub(crate) fn root() -> Info {
+    Settings::info()
+}
+
+/// What the schema has at a path in canonical spelling, set or not.
+pub(crate) fn info_at(path: &ConfigPath) -> Option<Info> {
+    root().far_below(path.segments())
+}
+
 /// Whether the schema has such a setting, set or not.
 pub(crate) fn knows(path: &ConfigPath) -> bool {
-    let mut info = Settings::info();
-    for segment in path.segments() {
-        let next = info
-            .children
-            .iter()
-            .find(|child| match (segment, child.step) {
-                (Segment::Key(key), Step::Key(name)) => key == name,
-                (Segment::Key(_), Step::Entry(..)) | (Segment::Index(_), Step::Item) => true,
-                _ => false,
-            });
-        match next {
-            Some(child) => info = (child.info)(),
-            None => return false,
-        }
-    }
-    true
+    info_at(path).is_some()
 }
 
 /// The reference of all settings as a Markdown document.

@@ -384,11 +384,25 @@ fn merge(object: &mut Object, member: Member, cx: &mut Cx) {
     }
 }
 
-fn same(a: &Value, b: &Value) -> bool {
+/// Whether two values are the same, whatever their spelling and order of keys.
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
-        (Value::Number { float: a, .. }, Value::Number { float: b, .. }) => a == b,
+        (
+            Value::Number {
+                float: a,
+                integer: x,
+            },
+            Value::Number {
+                float: b,
+                integer: y,
+            },
+        ) => match (x, y) {
+            // Exact, also where two ids are the same double.
+            (Some(x), Some(y)) => x == y,
+            _ => a == b,
+        },
         (Value::String(a), Value::String(b)) => a == b,
         (Value::Array(a), Value::Array(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(&a.value, &b.value))

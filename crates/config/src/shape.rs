@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::json5::{Node, Value};
-use crate::path::ConfigPath;
+use crate::path::{ConfigPath, Segment};
 use crate::problem::{Problem, Span};
 use crate::secret::SecretTable;
 
@@ -80,6 +80,23 @@ impl Info {
             also: &[],
             children: Vec::new(),
         }
+    }
+
+    /// What lies one step down.
+    pub fn below(&self, segment: &Segment) -> Option<Self> {
+        let mut children = self.children.iter();
+        let child = children.find(|child| match (segment, child.step) {
+            (Segment::Key(key), Step::Key(name)) => key == name,
+            (Segment::Key(_), Step::Entry(..)) | (Segment::Index(_), Step::Item) => true,
+            _ => false,
+        })?;
+        Some((child.info)())
+    }
+
+    /// What lies several steps down.
+    pub fn far_below(self, path: &[Segment]) -> Option<Self> {
+        path.iter()
+            .try_fold(self, |info, segment| info.below(segment))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::json5;
+use crate::path::Segment;
 use crate::section::Section;
 use crate::shape::{Cx, Kind};
 

@@ -1,0 +1,335 @@
+//! Puts a changed text in the place of a configuration file: whole or not at all, with its mode and owner, the old text
+//! kept under a number. Refuses a file that somebody else changed meanwhile and a link that leads out of its directory,
+//! where the owner of the link need not be the owner of the file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use crate::load;
+
+/// Old texts that are kept.
+const BACKUPS: usize = 5;
+
+/// Why a file was not read or replaced, with what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SaveError(String);
+
+fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> SaveError {
+    let what = format!("cannot {doing} {}", path.display());
+    move |error| SaveError(format!("{what}: {error}"))
+}
+
+/// The text of the file that is to be changed; empty when there is none.
+///
+/// # Errors
+/// When it is no file, not text, too big or cannot be read.
+pub fn read(file: &Path) -> Result<String, SaveError> {
+    let opened = match load::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        opened => opened.map_err(failed("read", file))?,
+    };
+    let kind = opened.metadata().map_err(failed("read", file))?;
+    if !kind.is_file() {
+        return Err(SaveError(format!("{} is not a file", file.display())));
+    }
+    let mut text = String::new();
+    let limit = load::MAX_SIZE as u64 + 1;
+    opened
+        .take(limit)
+        .read_to_string(&mut text)
+        .map_err(failed("read", file))?;
+    match text.len() as u64 == limit {
+        true => Err(SaveError(format!(
+            "{} is larger than {} bytes; this is probably another file",
+            file.display(),
+            load::MAX_SIZE
+        ))),
+        false => Ok(text),
+    }
+}
+
+/// Replaces the text `before` of the file by `after`, whole or not at all, with its mode and owner; keeps the old one as
+/// `NAME.bak.N` and gives that path, or nothing when there was no file.
+///
+/// # Errors
+/// When it has changed meanwhile, leads elsewhere by a link, or cannot be written.
+pub fn save(file: &Path, before: &str, after: &str) -> Result<Option<PathBuf>, SaveError> {
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed("make", folder))?;
+    // One change at a time; the lock ends with the descriptor.
+    let lock = File::open(folder).map_err(failed("open", folder))?;
+    lock.lock().map_err(failed("lock", folder))?;
+    let file = &target(file, folder)?;
+    if read(file)? != before {
+        return Err(SaveError(format!(
+            "{} was changed at the same time by somebody else; nothing is written, try again",
+            file.display()
+        )));
+    }
+    if before == after {
+        return Ok(None);
+    }
+    let old = match fs::metadata(file) {
+        Ok(old) => Some(old),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed("read", file)(error)),
+    };
+    let backup = match &old {
+        Some(old) => Some(keep(file, before, old)?),
+        None => None,
+    };
+    let fresh = beside(file, ".new");
+    write(&fresh, after, old.as_ref()).inspect_err(|_| drop(fs::remove_file(&fresh)))?;
+    fs::rename(&fresh, file).map_err(failed("replace", file))?;
+    lock.sync_all().map_err(failed("sync", folder))?;
+    Ok(backup)
+}
+
+/// The file itself, or that which a link in its own directory means.
+fn target(file: &Path, folder: &Path) -> Result<PathBuf, SaveError> {
+    if !fs::symlink_metadata(file).is_ok_and(|meta| meta.is_symlink()) {
+        return Ok(file.to_owned());
+    }
+    let real = file.canonicalize().map_err(failed("follow", file))?;
+    let home = folder.canonicalize().map_err(failed("follow", folder))?;
+    match real.parent() == Some(&home) {
+        true => Ok(real),
+        false => Err(SaveError(format!(
+            "{} is a link to {}, in another directory; name that file with --config, or put a file in the place of the link",
+            file.display(),
+            real.display()
+        ))),
+    }
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    file.with_file_name(name)
+}
+
+/// Writes a new file with the mode and owner of the old one, and has it on the disk.
+fn write(path: &Path, text: &str, like: Option<&fs::Metadata>) -> Result<(), SaveError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("replace", path)(error));
+        }
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed("write", path))?;
+    if let Some(old) = like {
+        let new = file.metadata().map_err(failed("write", path))?;
+        let differs = |old: u32, new: u32| (old != new).then_some(old);
+        let (user, group) = (differs(old.uid(), new.uid()), differs(old.gid(), new.gid()));
+        if user.is_some() || group.is_some() {
+            fchown(&file, user, group).map_err(|_| {
+                SaveError(format!(
+                    "{} could not keep its owner; nothing is changed, do it as that user or as root",
+                    path.with_extension("").display()
+                ))
+            })?;
+        }
+        let mode = fs::Permissions::from_mode(old.mode() & 0o777);
+        file.set_permissions(mode).map_err(failed("write", path))?;
+    }
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed("write", path))
+}
+
+/// Keeps the old text under the next number and drops what is too old.
+fn keep(file: &Path, text: &str, old: &fs::Metadata) -> Result<PathBuf, SaveError> {
+    let mut numbers = numbers(file).map_err(failed("list the backups of", file))?;
+    let next = numbers.last().map_or(1, |last| last.saturating_add(1));
+    let path = beside(file, &format!(".bak.{next}"));
+    write(&path, text, Some(old)).inspect_err(|_| drop(fs::remove_file(&path)))?;
+    numbers.push(next);
+    let surplus = numbers.len().saturating_sub(BACKUPS);
+    for number in &numbers[..surplus] {
+        let path = beside(file, &format!(".bak.{number}"));
+        fs::remove_file(&path).map_err(failed("remove the old backup", &path))?;
+    }
+    Ok(path)
+}
+
+/// The numbers of the backups, in order.
+fn numbers(file: &Path) -> io::Result<Vec<u64>> {
+    let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
+    let prefix = beside(file, ".bak.");
+    let prefix = prefix.file_name().unwrap_or_default().to_string_lossy();
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(&*prefix));
+        // Only names that are written here: no sign, no leading zero.
+        let number = number.and_then(|text| Some((text, text.parse::<u64>().ok()?)));
+        numbers.extend(
+            number
+                .filter(|(text, n)| n.to_string() == *text)
+                .map(|(_, n)| n),
+        );
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::Barrier;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_change_keeps_the_mode_and_the_old_text_and_leaves_nothing_else_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clawdbot.json");
+        fs::write(&file, "one").unwrap();
+        for mode in [0o600, 0o640, 0o400] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let text = read(&file).unwrap();
+            let backup = save(&file, &text, &format!("{text}+")).unwrap().unwrap();
+            assert_eq!(fs::read_to_string(&backup).unwrap(), text);
+            for path in [&file, &backup] {
+                assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, mode);
+            }
+        }
+        assert_eq!(read(&file).unwrap(), "one+++");
+        assert_eq!(
+            names(folder.path()),
+            [
+                "clawdbot.json",
+                "clawdbot.json.bak.1",
+                "clawdbot.json.bak.2",
+                "clawdbot.json.bak.3"
+            ]
+        );
+        assert_eq!(save(&file, "one+++", "one+++").unwrap(), None);
+        assert_eq!(names(folder.path()).len(), 4, "no change, no backup");
+    }
+
+    #[test]
+    fn the_last_five_texts_are_kept_and_what_only_looks_like_a_backup_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.json");
+        let strange = ["c.json.bak.007", "c.json.bak.x", "c.json.bak", "x.bak.1"];
+        for name in strange {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        for number in 0..9 {
+            let text = read(&file).unwrap();
+            save(&file, &text, &number.to_string()).unwrap();
+        }
+        let found = names(folder.path());
+        let backups: Vec<_> = (4..9).map(|n| format!("c.json.bak.{n}")).collect();
+        for name in backups.iter().map(String::as_str).chain(strange) {
+            assert!(found.iter().any(|found| found == name), "{name}: {found:?}");
+        }
+        assert_eq!(found.len(), 1 + 5 + strange.len());
+        assert_eq!(
+            fs::read_to_string(folder.path().join("c.json.bak.8")).unwrap(),
+            "7"
+        );
+    }
+
+    #[test]
+    fn a_new_file_is_for_its_owner_alone_and_so_is_a_directory_that_it_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state/clawdbot.json");
+        assert_eq!(save(&file, "", "{}\n").unwrap(), None);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(file.parent().unwrap()).unwrap().mode() & 0o777,
+            0o700
+        );
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_meanwhile_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.json");
+        fs::write(&file, "theirs").unwrap();
+        let error = save(&file, "before", "mine").unwrap_err().to_string();
+        assert!(error.contains("try again"), "{error}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
+        assert_eq!(names(folder.path()), ["c.json"]);
+    }
+
+    #[test]
+    fn of_two_changes_at_the_same_time_one_is_made_and_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.json");
+        fs::write(&file, "old").unwrap();
+        let barrier = Barrier::new(8);
+        let one = |number: usize| {
+            barrier.wait();
+            save(&file, "old", &format!("new {number}")).is_ok()
+        };
+        let made = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|n| scope.spawn(move || one(n))).collect();
+            let done = all.into_iter().map(|thread| thread.join().unwrap());
+            done.filter(|made| *made).count()
+        });
+        assert_eq!(made, 1);
+        assert_eq!(names(folder.path()), ["c.json", "c.json.bak.1"]);
+    }
+
+    #[test]
+    fn a_link_is_followed_in_its_directory_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = folder.path().join("clawdbot.json");
+        let near = folder.path().join("real.json");
+        let far = elsewhere.path().join("real.json");
+        for real in [&near, &far] {
+            fs::write(real, "old").unwrap();
+        }
+        symlink("real.json", &link).unwrap();
+        save(&link, "old", "new").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&near).unwrap(), "new");
+        fs::remove_file(&link).unwrap();
+        symlink(&far, &link).unwrap();
+        let error = save(&link, "old", "new").unwrap_err().to_string();
+        assert!(error.contains("another directory"), "{error}");
+        assert_eq!(fs::read_to_string(&far).unwrap(), "old");
+        assert_eq!(names(elsewhere.path()), ["real.json"]);
+    }
+
+    #[test]
+    fn what_is_no_small_text_file_is_not_edited() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).is_err());
+        let file = folder.path().join("c.json");
+        fs::write(&file, b"\xff").unwrap();
+        assert!(read(&file).is_err());
+        fs::write(&file, " ".repeat(load::MAX_SIZE + 1)).unwrap();
+        assert!(read(&file).unwrap_err().to_string().contains("larger"));
+        fs::write(&file, "{}").unwrap();
+        assert_eq!(read(&file).unwrap(), "{}");
+    }
+}
