@@ -52,7 +52,7 @@ section! {
         /// How conversations are kept apart, reset and kept.
         "session" session: Session, later "session settings";
         /// What the assistant may use.
-        "tools" tools: Tools, later "tools";
+        "tools" tools: Tools;
         /// Commands in a chat, and who the owner is.
         "commands" commands: Commands;
         /// How messages are collected and answered.

@@ -55,6 +55,12 @@ pub(super) const RULES: &[Rule] = &[
         check: |facts, hits| {
             let tools = &facts.settings.tools;
             both(&tools.allow, &tools.also_allow, &at("tools"), hits);
+            for (index, agent) in facts.settings.agents.list.iter().enumerate() {
+                let mut path = at("agents.list");
+                path.push_index(index);
+                let tools = &agent.tools;
+                both(&tools.allow, &tools.also_allow, &path.join("tools"), hits);
+            }
             policies(facts, |path, policy| {
                 both(&policy.allow, &policy.also_allow, &path, hits)
             });
@@ -221,11 +227,15 @@ fn policies(facts: &Facts, mut look: impl FnMut(ConfigPath, &ToolPolicy)) {
     for (provider, policy) in &settings.tools.by_provider {
         look(at("tools.byProvider").join(provider.as_str()), policy);
     }
-    look(at("tools.sandbox.tools"), &settings.tools.sandbox.tools);
     for (index, agent) in settings.agents.list.iter().enumerate() {
         let mut path = at("agents.list");
         path.push_index(index);
-        look(path.join("tools"), &agent.tools);
+        for (provider, policy) in &agent.tools.by_provider {
+            look(
+                path.join("tools").join("byProvider").join(provider.as_str()),
+                policy,
+            );
+        }
     }
     for (path, account) in each("discord", &settings.channels.discord) {
         for (id, guild) in &account.guilds {
@@ -245,8 +255,12 @@ fn policies(facts: &Facts, mut look: impl FnMut(ConfigPath, &ToolPolicy)) {
         let path = at("channels").join(channel);
         let path = account.map_or(path.clone(), |id| path.join("accounts").join(id.as_str()));
         for group in &view.groups {
+            let path = path.join("groups").join(group.id);
             if let Some(policy) = group.tools {
-                look(path.join("groups").join(group.id).join("tools"), policy);
+                look(path.join("tools"), policy);
+            }
+            for (sender, policy) in &group.tools_by_sender {
+                look(path.join("toolsBySender").join(sender.as_str()), policy);
             }
         }
     }

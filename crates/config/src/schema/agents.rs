@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::channels::AccountId;
 use super::gateway::FilePath;
 use super::sandbox::Sandbox;
-use super::tools::{ChannelName, ToolPolicy};
+use super::tools::{AgentTools, ChannelName};
 use crate::json5::{Node, Object, Value};
 use crate::section::{self, overlay, section};
 use crate::shape::{Cx, Info, Kind, Shape};
@@ -195,8 +195,8 @@ section! {
         "compaction" compaction: Compaction;
         /// Old tool results that the model is not shown again.
         "contextPruning" context_pruning: ContextPruning;
-        /// What may be spent, checked before each call.
-        "budget" budget: Budget, later "budgets";
+        /// What each agent may spend, checked before each call.
+        "budget" budget: Budget;
         /// Waking up without being asked.
         "heartbeat" heartbeat: Heartbeat, later "heartbeat";
         /// Where commands and file access run.
@@ -288,12 +288,31 @@ section! {
 }
 
 section! {
-    /// What may be spent; no limit where nothing is set.
+    /// What may be spent; no limit where nothing is set. Days and months are those of UTC; money counts where a model's
+    /// price is known.
     Budget {
         /// In US dollars per day.
         "dailyUsd" daily_usd: Option<Amount>;
         /// In US dollars per month.
         "monthlyUsd" monthly_usd: Option<Amount>;
+        /// In tokens per day.
+        "dailyTokens" daily_tokens: Option<Int<0, 1000000000000>>;
+        /// In tokens for one message and all that comes of it.
+        "runTokens" run_tokens: Option<Int<0, 1000000000000>>;
+        /// In calls of tools for one message.
+        "runCalls" run_calls: Option<Int<0, 10000>>;
+        /// In seconds for one message, from its first request to a model.
+        "runSeconds" run_seconds: Option<Int<0, 604800>>;
+        /// What each sender may use, the owner apart.
+        "perSender" per_sender: SenderBudget;
+    }
+}
+
+section! {
+    /// What each sender may use, the owner apart.
+    SenderBudget {
+        /// In US dollars per day.
+        "dailyUsd" daily_usd: Option<Amount>;
         /// In tokens per day.
         "dailyTokens" daily_tokens: Option<Int<0, 1000000000000>>;
     }
@@ -323,13 +342,13 @@ section! {
         /// Where its commands run; what is not said here is as in `agents.defaults.sandbox`.
         "sandbox" sandbox: Option<Sandbox>, later "the tool sandbox";
         /// What it may use.
-        "tools" tools: ToolPolicy, later "tools";
+        "tools" tools: AgentTools;
         /// Its groups.
         "groupChat" group_chat: GroupChat, later "mention patterns and group history";
         /// Who it is.
         "identity" identity: AgentIdentity, later "agent identity";
-        /// What it may spend.
-        "budget" budget: Option<Budget>, later "budgets";
+        /// What it may spend; what is not said here is as in `agents.defaults.budget`.
+        "budget" budget: Option<Budget>;
     }
 }
 

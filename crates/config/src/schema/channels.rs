@@ -160,9 +160,9 @@ macro_rules! group {
                 /// not say as in its group.
                 "requireMention" require_mention: bool = true;
                 /// What the assistant may use here.
-                "tools" tools: Option<ToolPolicy>, later "tools";
+                "tools" tools: Option<ToolPolicy>;
                 /// The same for single senders.
-                "toolsBySender" tools_by_sender: BTreeMap<$sender, ToolPolicy>, later "tools";
+                "toolsBySender" tools_by_sender: BTreeMap<$sender, ToolPolicy>;
                 /// Who is answered here; `groupAllowFrom` when empty.
                 "allowFrom" allow_from: Vec<$sender>;
                 /// Added to the assistant's instructions here.
@@ -237,6 +237,7 @@ macro_rules! channel {
                         id: id.as_key(),
                         require_mention: group.require_mention,
                         tools: group.tools.as_ref(),
+                        tools_by_sender: group.tools_by_sender.iter().map(|(who, tools)| (who.sender(), tools)).collect(),
                     }).collect(),
                     config_writes: self.config_writes,
                 }
@@ -273,6 +274,8 @@ pub struct GroupView<'a> {
     pub require_mention: bool,
     /// What the assistant may use.
     pub tools: Option<&'a ToolPolicy>,
+    /// The same for single senders.
+    pub tools_by_sender: Vec<(&'a Sender, &'a ToolPolicy)>,
 }
 
 /// An account of a channel.

@@ -34,6 +34,7 @@ pub const TOOL_GROUPS: &[(&str, &[&str])] = &[
     ("group:automation", &["cron", "gateway"]),
     ("group:messaging", &["message"]),
     ("group:nodes", &["nodes"]),
+    ("group:plugins", &[]),
     (
         "group:clawdbot",
         &[
@@ -62,12 +63,16 @@ impl ToolPattern {
         &self.0
     }
 
-    /// Whether it covers the tool. `group:clawdbot` covers every tool.
+    /// Whether it covers the tool. `group:clawdbot` covers every tool of [`tool_names`], `group:plugins` every other one.
     pub fn matches(&self, tool: &str) -> bool {
-        let pattern = self.0.as_str();
-        match TOOL_GROUPS.iter().find(|(group, _)| *group == pattern) {
-            Some((group, tools)) => *group == "group:clawdbot" || tools.contains(&tool),
-            None => glob(pattern, tool),
+        let known = || tool_names().any(|name| name == tool);
+        match self.0.as_str() {
+            "group:clawdbot" => known(),
+            "group:plugins" => !known(),
+            pattern => match TOOL_GROUPS.iter().find(|(group, _)| *group == pattern) {
+                Some((_, tools)) => tools.contains(&tool),
+                None => glob(pattern, tool),
+            },
         }
     }
 
@@ -256,11 +261,29 @@ section! {
         /// The same for single model providers.
         "byProvider" by_provider: BTreeMap<ProviderId, ToolPolicy>;
         /// Commands.
-        "exec" exec: Exec;
+        "exec" exec: Exec, later "commands";
         /// Commands outside the sandbox.
-        "elevated" elevated: Elevated;
+        "elevated" elevated: Elevated, later "commands";
         /// The web.
-        "web" web: Web;
+        "web" web: Web, later "the web";
+        /// Inside the sandbox.
+        "sandbox" sandbox: SandboxTools;
+    }
+}
+
+section! {
+    /// What an agent may use. A profile and `alsoAllow` stand in place of those of `tools`; the rest can only take away.
+    AgentTools {
+        /// The set to begin with, in place of `tools.profile`.
+        "profile" profile: Option<Profile>;
+        /// Only these.
+        "allow" allow: Vec<ToolPattern>;
+        /// These besides the profile, in place of `tools.alsoAllow`.
+        "alsoAllow" also_allow: Vec<ToolPattern>;
+        /// Never these.
+        "deny" deny: Vec<ToolPattern>;
+        /// The same for single model providers.
+        "byProvider" by_provider: BTreeMap<ProviderId, ToolPolicy>;
         /// Inside the sandbox.
         "sandbox" sandbox: SandboxTools;
     }
@@ -284,7 +307,19 @@ section! {
     /// What may be used inside the sandbox.
     SandboxTools {
         /// The lists.
-        "tools" tools: ToolPolicy;
+        "tools" tools: SandboxLists;
+    }
+}
+
+section! {
+    /// What may be used inside the sandbox.
+    SandboxLists {
+        /// Only these, in place of the usual ones: commands, files, images and sessions. All when empty.
+        "allow" allow: Option<Vec<ToolPattern>>;
+        /// These besides.
+        "alsoAllow" also_allow: Vec<ToolPattern>;
+        /// Never these, in place of the usual ones: `group:ui`, `group:nodes`, `group:automation` and the channels.
+        "deny" deny: Option<Vec<ToolPattern>>;
     }
 }
 
@@ -476,6 +511,10 @@ mod tests {
             ("group:runtime", "process", true),
             ("group:fs", "exec", false),
             ("group:clawdbot", "exec", true),
+            ("group:clawdbot", "send_money", false),
+            ("group:plugins", "send_money", true),
+            ("group:plugins", "exec", false),
+            ("*", "send_money", true),
             ("sessions_*", "sessions_list", true),
             ("sessions_*", "session_status", false),
             ("*", "exec", true),
@@ -487,7 +526,7 @@ mod tests {
                 "{text} {tool}"
             );
         }
-        for text in ["exce", "group:x", "", "x*"] {
+        for text in ["exce", "group:x", "", "x*", "send_money"] {
             assert_eq!(ToolPattern::parse(text), None, "{text}");
         }
     }
