@@ -177,7 +177,8 @@ impl Io<'_> {
     ) -> Result<Done, Failure> {
         let (drive, job) = (self.drive, self.drive.job);
         let choice = &drive.choices[turn.model()];
-        let tools = drive.peers.tools(&job.slice, &job.handle).await;
+        let offers = job.session.offers;
+        let tools = drive.peers.tools(&job.slice, &job.handle, offers).await;
         let system = self.system(turn.model(), &tools);
         let (messages, tokens) = match context::plan(
             &thread.window,

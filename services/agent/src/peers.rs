@@ -55,8 +55,9 @@ pub struct Peers {
     executor: ExecutorClient<Edge>,
     edge: MakeEdge,
     models: Mutex<HashMap<ProviderId, Edge>>,
-    /// The executor's tools, and the configuration under which it named them.
-    tools: Mutex<Option<(Config, Tools)>>,
+    /// The executor's tools by policy's number of what a session is offered, and the configuration under which it named
+    /// them.
+    tools: Mutex<Option<(Config, HashMap<u64, Tools>)>>,
 }
 
 /// A session as policy knows it.
@@ -66,7 +67,14 @@ pub struct Resolved {
     pub agent: String,
     /// owner, approved or stranger.
     pub standing: String,
+    /// What is left of the budgets.
+    pub means: Vec<v1::BudgetRow>,
+    /// Two sessions with the same number are offered the same tools.
+    pub offers: u64,
 }
+
+/// Offers that are remembered; with more all are asked for again.
+const OFFERS: usize = 64;
 
 impl Peers {
     pub fn new(
@@ -140,6 +148,8 @@ impl Peers {
             key,
             agent: session.agent_id,
             standing: session.standing,
+            means: session.means.map(|means| means.rows).unwrap_or_default(),
+            offers: session.offers,
         }))
     }
 
@@ -162,11 +172,13 @@ impl Peers {
         self.executor.clone()
     }
 
-    /// The tools that there are, in an order that never changes; the executor is asked once under each configuration.
-    pub async fn tools(&self, config: &Config, handle: &Handle) -> Tools {
+    /// The tools that a session may see, in an order that never changes; the executor is asked once under each
+    /// configuration for all that are offered the same.
+    pub async fn tools(&self, config: &Config, handle: &Handle, offers: u64) -> Tools {
         let known = || self.tools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((under, tools)) = &*known()
             && Arc::ptr_eq(&under.0, &config.0)
+            && let Some(tools) = tools.get(&offers)
         {
             return Arc::clone(tools);
         }
@@ -178,7 +190,18 @@ impl Peers {
                 let mut tools = reply.into_inner().tools;
                 tools.sort_by(|a, b| a.name.cmp(&b.name));
                 let tools = Arc::new(tools);
-                *known() = Some((config.clone(), Arc::clone(&tools)));
+                let mut known = known();
+                match &mut *known {
+                    Some((under, all))
+                        if Arc::ptr_eq(&under.0, &config.0) && all.len() < OFFERS =>
+                    {
+                        all.insert(offers, Arc::clone(&tools));
+                    }
+                    other => {
+                        let all = HashMap::from([(offers, Arc::clone(&tools))]);
+                        *other = Some((config.clone(), all));
+                    }
+                }
                 tools
             }
             Err(status) => {

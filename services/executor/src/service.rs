@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use clawdbot_identity::{Class, Handle, IdError, MessageId};
 use clawdbot_proto::v1::decide_reply::Outcome;
 use clawdbot_proto::v1::executor_server::Executor as Serve;
+use clawdbot_proto::v1::offers_client::OffersClient;
 use clawdbot_proto::v1::snapshot::Slice;
 use clawdbot_proto::v1::tools_client::ToolsClient;
 use clawdbot_proto::v1::{self, ExecutorSlice, InvokeReply, Snapshot};
@@ -25,6 +26,7 @@ const OUTPUT_BYTES: usize = 64 << 10;
 /// The executor.
 pub struct Executor {
     policy: ToolsClient<Edge>,
+    offers: OffersClient<Edge>,
     config: watch::Receiver<Option<Arc<Snapshot>>>,
     recent: Recent,
     started: Instant,
@@ -41,6 +43,7 @@ enum NotRun {
 impl Executor {
     pub fn new(policy: Edge, config: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
         Self {
+            offers: OffersClient::new(policy.clone()),
             policy: ToolsClient::new(policy),
             config,
             recent: Recent::default(),
@@ -83,13 +86,9 @@ impl Executor {
         tool: &Tool,
         arguments: &Arguments,
     ) -> Result<v1::Session, NotRun> {
-        let class = match class {
-            Class::Main => v1::Class::Main,
-            Class::Guest => v1::Class::Guest,
-        };
         let asked = v1::DecideRequest {
             handle: request.handle.clone(),
-            caller_class: class.into(),
+            caller_class: wire_class(class).into(),
             tool: tool.name.into(),
             arguments_json: arguments.canonical.clone(),
             call_id: request.call_id.clone(),
@@ -130,6 +129,13 @@ impl Executor {
     }
 }
 
+fn wire_class(class: Class) -> v1::Class {
+    match class {
+        Class::Main => v1::Class::Main,
+        Class::Guest => v1::Class::Guest,
+    }
+}
+
 static NO_FACTS: v1::SessionFacts = v1::SessionFacts {
     session_id: String::new(),
     model: String::new(),
@@ -141,13 +147,22 @@ static NO_FACTS: v1::SessionFacts = v1::SessionFacts {
 
 #[tonic::async_trait]
 impl Serve for Executor {
+    /// Those that policy permits: a model sees no other.
     async fn list_tools(
         &self,
         request: Request<v1::ListToolsRequest>,
     ) -> Result<Response<v1::ListToolsReply>, Status> {
-        Handle::parse(&request.get_ref().handle).map_err(invalid)?;
+        let class = class_of(&request)?;
+        let handle = request.into_inner().handle;
+        Handle::parse(&handle).map_err(invalid)?;
+        let asked = v1::OfferRequest {
+            handle,
+            caller_class: wire_class(class).into(),
+            tools: tools::named(),
+        };
+        let offered = self.offers.clone().list(asked).await?.into_inner();
         Ok(Response::new(v1::ListToolsReply {
-            tools: tools::specs(),
+            tools: tools::specs(&offered.allowed),
         }))
     }
 
@@ -155,10 +170,8 @@ impl Serve for Executor {
         &self,
         request: Request<v1::InvokeRequest>,
     ) -> Result<Response<InvokeReply>, Status> {
+        let class = class_of(&request)?;
         let caller = caller(&request)?;
-        let class = caller
-            .class()
-            .ok_or_else(|| Status::permission_denied("only agents call tools"))?;
         let request = request.into_inner();
         MessageId::parse(&request.call_id).map_err(invalid)?;
         Handle::parse(&request.handle).map_err(invalid)?;
@@ -190,6 +203,12 @@ impl Serve for Executor {
     }
 }
 
+/// The class of the agent on the edge.
+fn class_of<T>(request: &Request<T>) -> Result<Class, Status> {
+    let class = caller(request)?.class();
+    class.ok_or_else(|| Status::permission_denied("only agents call tools"))
+}
+
 fn mistake(why: String) -> InvokeReply {
     InvokeReply {
         output: bounded(why),
@@ -219,6 +238,7 @@ mod tests {
     use clawdbot_identity::Role;
     use clawdbot_proto::v1::executor_client::ExecutorClient;
     use clawdbot_proto::v1::executor_server::ExecutorServer;
+    use clawdbot_proto::v1::offers_server::{Offers, OffersServer};
     use clawdbot_proto::v1::tools_server::{Tools, ToolsServer};
     use clawdbot_service::{Router, testing};
     use tonic::Code;
@@ -256,6 +276,20 @@ mod tests {
         }
     }
 
+    #[tonic::async_trait]
+    impl Offers for FakePolicy {
+        async fn list(
+            &self,
+            request: Request<v1::OfferRequest>,
+        ) -> Result<Response<v1::OfferReply>, Status> {
+            let request = request.into_inner();
+            let owner = request.caller_class() == v1::Class::Main && !self.0.lock().unwrap().0;
+            let tools = request.tools.into_iter().filter(|_| owner);
+            let allowed = tools.map(|tool| tool.name).collect();
+            Ok(Response::new(v1::OfferReply { allowed }))
+        }
+    }
+
     struct Rig {
         policy: FakePolicy,
         router: Router,
@@ -264,7 +298,9 @@ mod tests {
     impl Rig {
         fn new() -> Self {
             let policy = FakePolicy::default();
-            let router = Router::new().add(ToolsServer::new(policy.clone()));
+            let router = Router::new()
+                .add(ToolsServer::new(policy.clone()))
+                .add(OffersServer::new(policy.clone()));
             let edge = testing::connect(&Role::executor(), &Role::policy(), router).unwrap();
             let slice = ExecutorSlice {
                 sandbox_mode: "non-main".into(),
@@ -403,16 +439,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_list_names_every_tool_with_its_schema() {
+    async fn the_list_names_what_policy_permits_the_class_of_the_edge() {
         let rig = Rig::new();
-        let request = v1::ListToolsRequest { handle: "h".into() };
-        let reply = rig
-            .client(Class::Guest)
-            .list_tools(request)
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(reply.tools, tools::specs());
+        let list = async |class| {
+            let request = v1::ListToolsRequest { handle: "h".into() };
+            let reply = rig.client(class).list_tools(request).await.unwrap();
+            reply.into_inner().tools
+        };
+        let all: Vec<_> = tools::named().into_iter().map(|tool| tool.name).collect();
+        assert_eq!(list(Class::Main).await, tools::specs(&all));
+        assert!(list(Class::Guest).await.is_empty());
+        rig.refuse(true);
+        assert!(list(Class::Main).await.is_empty());
     }
 
     #[test]

@@ -67,9 +67,19 @@ pub fn names() -> String {
     TOOLS.each_ref().map(|tool| tool.name).join(", ")
 }
 
-/// All tools, for the model.
-pub fn specs() -> Vec<v1::ToolSpec> {
-    let specs = TOOLS.iter().map(|tool| v1::ToolSpec {
+/// All tools, for policy.
+pub fn named() -> Vec<v1::NamedTool> {
+    let named = TOOLS.iter().map(|tool| v1::NamedTool {
+        name: tool.name.into(),
+        facts: Some(tool.facts()),
+    });
+    named.collect()
+}
+
+/// Those of the names, for the model.
+pub fn specs(allowed: &[String]) -> Vec<v1::ToolSpec> {
+    let is_allowed = |tool: &&Tool| allowed.iter().any(|name| name == tool.name);
+    let specs = TOOLS.iter().filter(is_allowed).map(|tool| v1::ToolSpec {
         name: tool.name.into(),
         description: tool.description.into(),
         parameters_json: tool.parameters.into(),
@@ -127,7 +137,9 @@ mod tests {
             assert_eq!(schema["type"], "object");
             assert!(find(tool.name).is_some() && names().contains(tool.name));
         }
-        assert_eq!(specs().len(), TOOLS.len());
+        let all: Vec<_> = named().into_iter().map(|tool| tool.name).collect();
+        assert_eq!((all.len(), specs(&all).len()), (TOOLS.len(), TOOLS.len()));
+        assert!(specs(&["exec".to_owned()]).is_empty());
         assert!(find("exec").is_none() && find("").is_none());
     }
 

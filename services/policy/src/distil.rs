@@ -15,10 +15,11 @@ use tracing::{info, warn};
 use crate::credential::{Auth, Given};
 use crate::policy::{HeldSecret, HeldValue, Trouble};
 use crate::rate::Limit;
-use crate::settings::{Agent, AuthMode, Bind, Reload, Settings, ToolRules};
+use crate::settings::{Agent, AuthMode, Bind, Reload, Settings};
 
 mod channels;
 mod models;
+mod tools;
 
 pub(crate) use channels::DEFAULT_ACCOUNT;
 
@@ -232,10 +233,7 @@ fn settings(config: &Config) -> Settings {
         },
         sandbox_mode: sandbox.mode.as_str(),
         sandbox_scope: sandbox.scope.as_str(),
-        tools: ToolRules {
-            allow: config.tools.allow.clone(),
-            deny: config.tools.deny.clone(),
-        },
+        tools: tools::lists(config),
     }
 }
 

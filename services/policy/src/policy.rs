@@ -28,6 +28,7 @@ use crate::seal::Sealer;
 use crate::series::{Counted, Series};
 use crate::settings::Settings;
 use crate::slices::{self, Place};
+use crate::tools::{Catalogue, Providers};
 
 /// Password checks that may wait for their turn; each takes some tens of milliseconds.
 const WAITING: usize = 16;
@@ -91,6 +92,8 @@ pub(crate) struct Policy {
     /// Whom the owner approved of.
     pub(crate) people: Arc<Store>,
     pub(crate) budgets: Budgets,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) providers: Providers,
     pub(crate) provenance: Provenance,
     pub(crate) questions: Questions,
     pub(crate) notices: Notices,
@@ -119,6 +122,8 @@ impl Policy {
             handles: Sealer::derive(&parts.master, &[b"handle"]),
             people: Arc::new(parts.people),
             budgets: Budgets::default(),
+            catalogue: Catalogue::default(),
+            providers: Providers::default(),
             provenance: Provenance::default(),
             questions: Questions::default(),
             notices: Notices::new(unix_ms()),

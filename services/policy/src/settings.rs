@@ -4,11 +4,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clawdbot_config::{BUILTIN, DmPolicy, GroupPolicy, Identity, PeerKind, Sender, ToolPattern};
+use clawdbot_config::{BUILTIN, DmPolicy, GroupPolicy, Identity, PeerKind, Sender};
 use clawdbot_identity::{AgentId, ModelRef, ProviderId};
 use clawdbot_proto::v1;
 
 use crate::rate::Limit;
+use crate::tools::Lists;
 
 /// A validated configuration in force.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +31,7 @@ pub struct Settings {
     pub(crate) sandbox_require: &'static str,
     pub(crate) sandbox_mode: &'static str,
     pub(crate) sandbox_scope: &'static str,
-    pub(crate) tools: ToolRules,
+    pub(crate) tools: Lists,
     pub(crate) providers: Vec<Provider>,
     /// What is known of the models that the configuration names.
     pub(crate) models: Vec<v1::ModelFacts>,
@@ -217,14 +218,6 @@ pub(crate) struct Route {
     pub(crate) peer: Option<(PeerKind, String)>,
 }
 
-/// `tools.allow` and `tools.deny`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ToolRules {
-    /// Empty: everything that nothing else forbids.
-    pub(crate) allow: Vec<ToolPattern>,
-    pub(crate) deny: Vec<ToolPattern>,
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -251,7 +244,7 @@ pub(crate) mod tests {
             sandbox_require: "available",
             sandbox_mode: "non-main",
             sandbox_scope: "session",
-            tools: ToolRules::default(),
+            tools: Lists::default(),
             providers: Vec::new(),
             models: Vec::new(),
             cooldowns: Cooldowns {

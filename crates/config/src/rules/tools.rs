@@ -232,7 +232,9 @@ fn policies(facts: &Facts, mut look: impl FnMut(ConfigPath, &ToolPolicy)) {
         path.push_index(index);
         for (provider, policy) in &agent.tools.by_provider {
             look(
-                path.join("tools").join("byProvider").join(provider.as_str()),
+                path.join("tools")
+                    .join("byProvider")
+                    .join(provider.as_str()),
                 policy,
             );
         }

@@ -54,7 +54,7 @@ pub const TOOL_GROUPS: &[(&str, &[&str])] = &[
 const TOOL_ALIASES: &[(&str, &str)] = &[("bash", "exec"), ("apply-patch", "apply_patch")];
 
 /// A tool, a group of tools (`group:fs`), or a pattern with `*`; in its normal form.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ToolPattern(String);
 
 impl ToolPattern {
@@ -76,7 +76,8 @@ impl ToolPattern {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// The pattern of a text, if it names something.
+    pub fn parse(text: &str) -> Option<Self> {
         let lower = text.trim().to_ascii_lowercase();
         let alias = TOOL_ALIASES.iter().find(|(alias, _)| *alias == lower);
         let pattern = Self(alias.map_or(lower, |(_, name)| (*name).to_owned()));

@@ -193,7 +193,10 @@ fn every_setting_that_policy_uses_arrives() {
         ("best", "anthropic/claude")
     );
     assert_eq!(
-        (settings.tools.allow.len(), settings.tools.deny.len()),
+        (
+            settings.tools.base.allow.len(),
+            settings.tools.base.deny.len()
+        ),
         (1, 1)
     );
 }

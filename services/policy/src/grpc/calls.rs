@@ -14,7 +14,7 @@ use crate::policy::unix_ms;
 use crate::provenance::Verdict;
 use crate::questions::Question;
 use crate::record::Decision;
-use crate::tools;
+use crate::tools::{self, Tool};
 
 #[tonic::async_trait]
 impl Tools for Services {
@@ -65,10 +65,17 @@ impl Services {
         call: &MessageId,
         request: &v1::DecideRequest,
     ) -> Result<(), Denied> {
-        tools::judge(&self.0.current()?.settings, tool)?;
-        self.0.budgets.take_call(grant, unix_ms())?;
         let none = v1::ToolFacts::default();
         let facts = request.facts.as_ref().unwrap_or(&none);
+        let current = self.0.current()?;
+        let called = Tool {
+            name: tool.as_str(),
+            groups: &facts.groups,
+        };
+        self.asking(&current.settings, grant, |asker| {
+            tools::judge(&current.settings.tools, asker, called)
+        })?;
+        self.0.budgets.take_call(grant, unix_ms())?;
         let arguments = &request.arguments_json;
         match self.0.provenance.judge(grant, tool, facts, arguments) {
             Verdict::Allow => Ok(()),

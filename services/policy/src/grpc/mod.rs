@@ -5,8 +5,10 @@ mod access;
 mod calls;
 mod channels;
 mod config;
+mod explain;
 mod health;
 mod notices;
+mod offers;
 mod operator;
 mod pairing;
 mod sessions;
@@ -40,6 +42,10 @@ pub(crate) fn router(policy: Arc<Policy>) -> Router {
         .add(v1::tools_server::ToolsServer::new(services.clone()))
         .add(v1::spending_server::SpendingServer::new(services.clone()))
         .add(v1::policy_operator_server::PolicyOperatorServer::new(
+            services.clone(),
+        ))
+        .add(v1::offers_server::OffersServer::new(services.clone()))
+        .add(v1::explain_operator_server::ExplainOperatorServer::new(
             services.clone(),
         ))
         .add(v1::config_server::ConfigServer::new(services))
@@ -93,6 +99,7 @@ fn wire_session(grant: &Grant) -> v1::Session {
         standing: grant.standing.to_string(),
         means: None,
         trace: grant.trace.to_string(),
+        offers: 0,
     }
 }
 

@@ -193,6 +193,6 @@ impl Services {
 }
 
 /// The operator's calls have no refusal in their replies.
-fn refusal(denied: Denied) -> Status {
+pub(super) fn refusal(denied: Denied) -> Status {
     Status::failed_precondition(denied.message)
 }

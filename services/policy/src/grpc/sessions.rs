@@ -33,7 +33,10 @@ impl Sessions for Services {
             ..Decision::default()
         };
         match self.0.decide(decision, grant) {
-            Ok(grant) => Ok(Response::new(wire_session(&grant))),
+            Ok(grant) => Ok(Response::new(v1::Session {
+                offers: self.offers_mark(&grant),
+                ..wire_session(&grant)
+            })),
             Err(denied) if UNDECIDED.contains(&denied.rule) => Err(undecided(denied)),
             Err(denied) => Err(Status::permission_denied(format!(
                 "{}: {}",
@@ -63,6 +66,8 @@ impl Spending for Services {
         let outcome = grant.and_then(|grant| {
             rules::model(&worker, &model)?;
             self.0.budgets.authorize(&grant, &request, unix_ms())?;
+            let provider = model.provider().as_str();
+            self.0.providers.asked(grant.session.as_str(), provider);
             Ok(grant)
         });
         let decision = Decision {

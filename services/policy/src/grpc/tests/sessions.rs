@@ -217,8 +217,8 @@ async fn tools_and_models_are_decided_by_the_configuration_in_force() {
         "agent:main:main"
     );
     assert_eq!(
-        decide(&bench, call(&handle, "exec")).await.unwrap(),
-        "tool.unknown"
+        decide(&bench, call(&handle, "gateway")).await.unwrap(),
+        "tool.denied"
     );
     assert_eq!(
         authorize(&bench, "model-builtin", spend(&handle, "builtin/guide"))
