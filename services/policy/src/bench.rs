@@ -12,14 +12,14 @@ use clawdbot_service::{Edge, Router};
 use tonic::{Request, Response, Status};
 use tracing::field::{Field, Visit};
 
+use crate::audit::{Limits, Log};
 use crate::config_file::ConfigFile;
 use crate::credential::StartCredentials;
 use crate::file_watch::FileWatch;
 use crate::grpc;
 use crate::keep::Keep;
 use crate::pairing::Store;
-use crate::policy::{Parts, Policy, random};
-use crate::record::Record;
+use crate::policy::{Parts, Policy, random, unix_ms};
 use crate::reload::{self, Outcome};
 use crate::slices::Place;
 
@@ -70,7 +70,7 @@ impl Bench {
             keep,
             master,
             start,
-            record: Record::open(&folder).unwrap(),
+            audit: Log::open(&folder, Limits::DEFAULT, random, unix_ms()).unwrap(),
             people,
         })
     }
@@ -112,11 +112,15 @@ impl Bench {
         .unwrap()
     }
 
-    /// The decision record, line by line.
+    /// The decisions on record; not the events of this process itself.
     pub(crate) fn decisions(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.folder.path().join("decisions.jsonl")).unwrap();
         text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .filter(|record| {
+                let request = record["request"].as_str().unwrap();
+                !request.starts_with("audit-") && !["config", "start", "stop"].contains(&request)
+            })
             .collect()
     }
 

@@ -5,6 +5,7 @@
 
 mod admission;
 mod audience;
+mod audit;
 #[cfg(test)]
 mod bench;
 mod budget;

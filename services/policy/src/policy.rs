@@ -1,10 +1,11 @@
-//! The state of the running process: the configuration in force, the door, the record. Every decision goes through
+//! The state of the running process: the configuration in force, the door, the audit log. Every decision goes through
 //! [`Policy::decide`], which writes it down and withdraws a permission that cannot be written down.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clawdbot_audit::Cursor;
 use clawdbot_proto::v1;
 use clawdbot_secrets::Secret;
 use tokio::sync::{Semaphore, watch};
@@ -23,7 +24,8 @@ use crate::notices::Notices;
 use crate::pairing::{self, Store};
 use crate::provenance::Provenance;
 use crate::questions::Questions;
-use crate::record::{Decision, Record};
+use crate::audit::{Log, Origin};
+use crate::record::Decision;
 use crate::seal::Sealer;
 use crate::series::{Counted, Series};
 use crate::settings::Settings;
@@ -80,7 +82,7 @@ pub(crate) struct Parts {
     pub(crate) keep: Keep,
     pub(crate) master: Zeroizing<[u8; 32]>,
     pub(crate) start: StartCredentials,
-    pub(crate) record: Record,
+    pub(crate) audit: Log,
     pub(crate) people: Store,
 }
 
@@ -100,7 +102,9 @@ pub(crate) struct Policy {
     keep: Keep,
     master: Zeroizing<[u8; 32]>,
     start: StartCredentials,
-    record: Mutex<Record>,
+    pub(crate) audit: Mutex<Log>,
+    /// Up to which record everything is safe against a power cut.
+    synced: tokio::sync::Mutex<u64>,
     series: Mutex<Series>,
     door: Mutex<Door>,
     in_force: watch::Sender<Option<Arc<InForce>>>,
@@ -130,7 +134,8 @@ impl Policy {
             keep: parts.keep,
             master: parts.master,
             start: parts.start,
-            record: Mutex::new(parts.record),
+            audit: Mutex::new(parts.audit),
+            synced: tokio::sync::Mutex::default(),
             series: Mutex::default(),
             door: Mutex::default(),
             in_force: watch::Sender::new(None),
@@ -198,22 +203,86 @@ impl Policy {
             Err(_) => outcome.and_then(|_| {
                 Err(Denied::new(
                     "audit.unavailable",
-                    "the decision record cannot be written, so nothing is permitted; see the log",
+                    "the audit log cannot be written, so nothing is permitted; see the log",
                 ))
             }),
         }
     }
 
     fn write(&self, decision: &Decision<'_>) -> io::Result<()> {
-        if let Some(full) = lock(&self.record).write(unix_ms(), decision)? {
-            // Syncing eight megabytes takes long on a slow disk; nobody waits for it.
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = full.sync_data() {
-                    error!(%error, "a full decision record could not be synced");
-                }
-            });
+        let mut log = lock(&self.audit);
+        let written = log.append(unix_ms(), &decision.fields());
+        self.care(&mut log);
+        written
+    }
+
+    /// Writes down what has happened anyway, later if it cannot be now.
+    pub(crate) fn note(&self, decision: &Decision<'_>) {
+        let mut log = lock(&self.audit);
+        log.note(unix_ms(), decision.fields());
+        self.care(&mut log);
+    }
+
+    /// Writes down what another process did, once.
+    pub(crate) fn note_from(&self, from: Origin, event: Cursor, decision: &Decision<'_>) {
+        lock(&self.audit).see(from, event);
+        self.write_counts();
+        if !lock(&self.series).counts(decision, self.now()) {
+            self.note(decision);
         }
-        Ok(())
+    }
+
+    /// Has a file that is full synced. That takes long on a slow disk; nobody waits for it.
+    fn care(&self, log: &mut Log) {
+        if !log.has_full() {
+            return;
+        }
+        let (files, _) = log.to_sync();
+        tokio::task::spawn_blocking(move || {
+            for file in &files {
+                if let Err(error) = file.sync_data() {
+                    error!(%error, "a full file of the audit log could not be synced");
+                }
+            }
+        });
+    }
+
+    /// Waits until everything that was written down is safe against a power cut. For decisions that outlive the process:
+    /// approvals, pairings, changes of the configuration.
+    ///
+    /// # Errors
+    /// With the rule `audit.unavailable` when the disk says no.
+    pub(crate) async fn synced(&self) -> Result<(), Denied> {
+        let wanted = lock(&self.audit).last();
+        // Whoever waited for another's sync may find that it was his, too.
+        let mut synced = self.synced.lock().await;
+        if *synced >= wanted {
+            return Ok(());
+        }
+        let (files, upto) = lock(&self.audit).to_sync();
+        let files_too = files.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            files_too.iter().try_for_each(|file| file.sync_data())
+        });
+        match done.await.map_err(io::Error::other).flatten() {
+            Ok(()) => {
+                *synced = upto;
+                Ok(())
+            }
+            Err(error) => {
+                error!(%error, "the audit log could not be synced");
+                lock(&self.audit).not_synced(files);
+                Err(Denied::new(
+                    "audit.unavailable",
+                    format!("the audit log cannot be made safe: {error}"),
+                ))
+            }
+        }
+    }
+
+    /// What is wrong with the audit log.
+    pub(crate) fn audit_trouble(&self) -> Option<String> {
+        lock(&self.audit).trouble()
     }
 
     /// Writes down how often was refused what is counted, when its minute is over.
@@ -224,8 +293,7 @@ impl Policy {
 
     fn write_all(&self, counts: &[Counted]) {
         for counted in counts {
-            // Like any refusal it stands without its line; the record has said that it cannot be written.
-            let _ = self.write(&counted.decision());
+            self.note(&counted.decision());
         }
     }
 
@@ -265,6 +333,11 @@ impl Policy {
         *lock(&self.trouble) = None;
         lock(&self.health).keep(|role| slices::is_planned(&settings, role));
         let revision = current.map_or(0, |current| current.revision) + 1;
+        self.note(&Decision {
+            request: "config",
+            subject: &format!("revision {revision}"),
+            ..Decision::default()
+        });
         info!(revision, "the configuration is in force");
         self.in_force.send_replace(Some(Arc::new(InForce {
             revision,
@@ -338,6 +411,12 @@ impl Policy {
                 since_ms: self.started_ms,
             }),
         }
+        all.extend(self.audit_trouble().map(|trouble| v1::Problem {
+            code: "audit.trouble".to_owned(),
+            message: format!("the audit log: {trouble}; see `clawdbot audit verify`"),
+            role: "policy".to_owned(),
+            since_ms: self.started_ms,
+        }));
         self.problems.send_if_modified(|known| {
             let news = *known != all;
             *known = all;
@@ -351,6 +430,15 @@ impl Policy {
         if known.as_ref() == Some(&trouble) {
             return;
         }
+        let rule = match self.config_exists() {
+            true => "config.invalid",
+            false => "config.gone",
+        };
+        self.note(&Decision {
+            request: "config",
+            refused: Some(rule),
+            ..Decision::default()
+        });
         match self.in_force.borrow().as_ref() {
             Some(current) => {
                 warn!(
@@ -402,12 +490,22 @@ impl Policy {
         }
     }
 
-    /// Ends the decision record: what is still counted is written, and all of it made safe against a power cut.
+    /// Seals what is new in the audit log, when it is time.
+    pub(crate) fn seal_record(&self) {
+        lock(&self.audit).tick(unix_ms());
+    }
+
+    /// Ends the audit log: what is still counted is written, and all of it sealed and made safe against a power cut.
     pub(crate) fn end_record(&self) {
         let counts = lock(&self.series).all();
         self.write_all(&counts);
-        if let Err(error) = lock(&self.record).sync() {
-            error!(%error, "the decision record could not be synced");
+        self.note(&Decision {
+            request: "stop",
+            ..Decision::default()
+        });
+        let (files, _) = lock(&self.audit).end(unix_ms());
+        if let Err(error) = files.iter().try_for_each(|file| file.sync_data()) {
+            error!(%error, "the audit log could not be synced");
         }
     }
 
@@ -416,7 +514,7 @@ impl Policy {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic ends the process, so a poisoned lock is never seen.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -59,6 +59,8 @@ pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
                 false => Outcome::Judged,
             };
             let Err(trouble) = policy.accept(reading) else {
+                // In force is in force; that its record is not safe yet is in the log.
+                let _ = policy.synced().await;
                 return outcome;
             };
             (trouble, outcome)

@@ -1,6 +1,6 @@
-//! Repeated refusals at the front door, counted instead of written down one by one: otherwise whoever knocks often enough
-//! pushes everything else out of the decision record. The first of a series has its line at once, the rest of its minute
-//! one line with their number. What is permitted, and every other refusal, is never part of a series.
+//! Repeated refusals at the front door, and repeated dials and leases, counted instead of written down one by one:
+//! otherwise whoever knocks often enough pushes everything else out of the audit log. The first of a series has its record
+//! at once, the rest of its minute one record with their number. No other decision is ever part of a series.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +10,26 @@ use crate::record::Decision;
 
 /// The requests of somebody who is not known yet, at the front door or on a channel.
 const FRONT_DOOR: &[&str] = &["verify", "visit", "login", "inbound"];
+/// What workers do again and again, allowed or not: a series is one role and one subject.
+const REPEATED: &[&str] = &["dial", "lease"];
 /// How long a series is counted.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Series with a source of their own at the same time. Sources beyond that share one for each request and rule.
 const MAX_SOURCES: usize = 256;
 
-/// Request, rule and source; none for requests without one and for the sources that share.
-type Key = (&'static str, &'static str, Option<Source>);
+/// Request and rule, which is empty for what was permitted.
+type Key = (&'static str, String, Who);
+
+/// Whose series it is.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    /// Somebody at the front door; none for requests without a source.
+    Source(Option<Source>),
+    /// A role, and what it was about.
+    Role(String, String),
+    /// Everybody beyond [`MAX_SOURCES`].
+    Others,
+}
 
 /// The series of the moment. Times count from any fixed moment and never go back.
 #[derive(Default)]
@@ -26,9 +39,10 @@ pub(crate) struct Series(BTreeMap<Key, Counted>);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     request: &'static str,
-    rule: &'static str,
+    rule: String,
     role: String,
     source: String,
+    subject: String,
     since: Duration,
     count: u32,
 }
@@ -38,9 +52,10 @@ impl Counted {
     pub(crate) fn decision(&self) -> Decision<'_> {
         Decision {
             request: self.request,
-            refused: Some(self.rule),
+            refused: Some(self.rule.as_str()).filter(|rule| !rule.is_empty()),
             role: &self.role,
             source: &self.source,
+            subject: &self.subject,
             count: self.count,
             ..Decision::default()
         }
@@ -50,26 +65,36 @@ impl Counted {
 impl Series {
     /// Whether the decision goes on with a series, so that it is counted and needs no line of its own.
     pub(crate) fn counts(&mut self, decision: &Decision<'_>, now: Duration) -> bool {
-        let Some(rule) = decision.refused else {
-            return false;
+        let who = match decision.refused {
+            _ if REPEATED.contains(&decision.request) => {
+                Who::Role(decision.role.to_owned(), decision.subject.to_owned())
+            }
+            Some(_) if FRONT_DOOR.contains(&decision.request) => {
+                Who::Source(Source::parse(decision.source))
+            }
+            _ => return false,
         };
-        if !FRONT_DOOR.contains(&decision.request) {
-            return false;
-        }
-        let mut key = (decision.request, rule, Source::parse(decision.source));
+        let rule = decision.refused.unwrap_or_default();
+        let mut key = (decision.request, rule.to_owned(), who);
         if self.0.len() >= MAX_SOURCES && !self.0.contains_key(&key) {
-            key.2 = None;
+            key.2 = Who::Others;
         }
+        // An event may stand for several already.
+        let more = decision.count.saturating_add(1);
         if let Some(series) = self.0.get_mut(&key) {
-            series.count = series.count.saturating_add(1);
+            series.count = series.count.saturating_add(more);
             return true;
         }
-        let source = key.2.map_or("", |_| decision.source);
+        let told = |text: &str, tells: bool| match tells {
+            true => text.to_owned(),
+            false => String::new(),
+        };
         let series = Counted {
             request: decision.request,
-            rule,
+            rule: rule.to_owned(),
             role: decision.role.to_owned(),
-            source: source.to_owned(),
+            source: told(decision.source, key.2 != Who::Others),
+            subject: told(decision.subject, matches!(key.2, Who::Role(..))),
             since: now,
             count: 0,
         };
@@ -113,12 +138,10 @@ mod tests {
     }
 
     fn told(counted: &[Counted]) -> Vec<(&str, u32)> {
-        let line = |one: &Counted| (one.decision().refused, one.decision().count);
-        assert!(
-            counted
-                .iter()
-                .all(|one| line(one) == (Some(one.rule), one.count))
-        );
+        assert!(counted.iter().all(|one| {
+            let line = one.decision();
+            (line.refused, line.count) == (Some(one.rule.as_str()), one.count)
+        }));
         counted
             .iter()
             .map(|one| (one.source.as_str(), one.count))
@@ -192,6 +215,31 @@ mod tests {
             }
         }
         assert!(series.0.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_dials_the_same_place_again_and_again_is_counted() {
+        let mut series = Series::default();
+        let dial = |subject, refused| Decision {
+            request: "dial",
+            refused,
+            role: "model-a",
+            subject,
+            ..Decision::default()
+        };
+        assert!(!series.counts(&dial("a.example:443", None), at(0)));
+        assert!(!series.counts(&dial("b.example:443", None), at(0)));
+        assert!(!series.counts(&dial("a.example:443", Some("dial.not_listed")), at(0)));
+        let several = Decision {
+            count: 4,
+            ..dial("a.example:443", None)
+        };
+        assert!(series.counts(&several, at(1)));
+        let over = series.over(at(60));
+        let lines: Vec<_> = over.iter().map(Counted::decision).collect();
+        assert_eq!(lines.len(), 1);
+        assert_eq!((lines[0].subject, lines[0].count), ("a.example:443", 5));
+        assert_eq!(lines[0].refused, None);
     }
 
     #[test]

@@ -15,13 +15,14 @@ use clawdbot_service::{Context, ServeError, Start, StartError};
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use crate::audit::{Limits, Log};
 use crate::config_file::ConfigFile;
 use crate::credential::StartCredentials;
 use crate::file_watch::FileWatch;
 use crate::keep::{Keep, KeepError};
 use crate::pairing::Store;
-use crate::policy::{Parts, Policy, random};
-use crate::record::Record;
+use crate::policy::{Parts, Policy, random, unix_ms};
+use crate::record::Decision;
 use crate::reload::{self, Before};
 use crate::slices::Place;
 use crate::{grpc, push};
@@ -64,8 +65,8 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         KeepError::Io { path, error } => StartError::io(&path, &error),
         broken @ KeepError::Broken { .. } => StartError::config(broken.to_string()),
     })?;
-    let record = Record::open(&audit)
-        .map_err(|error| StartError::io("cannot open the decision record", &error))?;
+    let audit = Log::open(&audit, Limits::DEFAULT, random, unix_ms())
+        .map_err(|error| StartError::io("cannot open the audit log", &error))?;
     let credentials = StartCredentials {
         token: start_secret(start, "gateway-token", "CLAWDBOT_GATEWAY_TOKEN")?,
         password: start_secret(start, "gateway-password", "CLAWDBOT_GATEWAY_PASSWORD")?,
@@ -77,7 +78,7 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         keep,
         master,
         start: credentials,
-        record,
+        audit,
         people,
     });
     Ok(Prepared { policy, watch })
@@ -126,6 +127,11 @@ fn read_all(descriptor: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
 pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     let Prepared { policy, watch } = prepared;
     let policy = Arc::new(policy);
+    policy.note(&Decision {
+        request: "start",
+        subject: env!("CARGO_PKG_VERSION"),
+        ..Decision::default()
+    });
     let watch = match watch.watching {
         true => Some(watch.run()?),
         false => {
@@ -154,12 +160,14 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     result
 }
 
-/// Decisions write down what was counted before them; this is for when none comes. Requests that nobody answered end here.
+/// Decisions write down what was counted before them; this is for when none comes. Requests that nobody answered
+/// end here, and what is new in the audit log is sealed.
 async fn keep_counts(policy: &Policy) -> Infallible {
     let mut times = tokio::time::interval(COUNTS);
     loop {
         times.tick().await;
         policy.write_counts();
+        policy.seal_record();
         policy.renew_problems();
     }
 }

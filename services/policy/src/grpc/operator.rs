@@ -47,6 +47,7 @@ impl PolicyOperator for Services {
                 .map(|(settings, agent)| slices::effective_model(settings, agent))
                 .unwrap_or_default(),
             problems: self.0.problems().borrow().clone(),
+            audit: self.0.audit_trouble().unwrap_or_else(|| "ok".to_owned()),
             ..v1::PolicyStatus::default()
         }))
     }
@@ -91,6 +92,7 @@ impl PolicyOperator for Services {
             )),
         });
         self.recorded("rotate-token", &request, may)?;
+        self.0.synced().await.map_err(refusal)?;
         self.0.rotate().map_err(Status::internal)?;
         tracing::info!("the gateway token was replaced; every visit has ended");
         self.token().map(Response::new).map_err(refusal)

@@ -80,6 +80,7 @@ impl Services {
             decision,
             changed.as_ref().map(|_| ()).map_err(Denied::clone),
         );
+        let _ = self.0.synced().await;
         let outcome = match changed {
             Ok(row) => Outcome::Done(v1::ApprovedRow {
                 expires_ms: row.what.expires_ms(ttl),

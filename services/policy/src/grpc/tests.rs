@@ -13,6 +13,7 @@ use clawdbot_proto::v1::snapshot::Slice;
 use tonic::Code;
 
 use crate::bench::{Bench, CANARY, captured};
+use crate::policy::lock;
 
 /// The rule of a refusal, or the empty text for a visit.
 async fn verify(
@@ -237,15 +238,8 @@ async fn a_flood_of_refusals_leaves_the_record_to_everything_else() {
 async fn what_cannot_be_written_down_is_not_permitted() {
     let bench = Bench::new("{}").await;
     assert!(admit(&bench, SOCKET, "main").await.is_ok());
-    // The record is full at once, and its folder is gone, so that the next line needs a file that cannot be made.
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(bench.folder.path().join("decisions.jsonl"))
-        .unwrap();
-    file.set_len(8 << 20).unwrap();
-    let bench = bench.restarted().await;
-    let moved = bench.folder.path().with_extension("moved");
-    std::fs::rename(bench.folder.path(), &moved).unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let file = lock(&bench.policy.audit).exchange(full.unwrap().into());
     assert_eq!(
         admit(&bench, SOCKET, "main").await.unwrap_err().rule,
         "audit.unavailable"
@@ -254,6 +248,7 @@ async fn what_cannot_be_written_down_is_not_permitted() {
         verify(&bench, token("wrong")).await.err().unwrap().rule,
         "auth.token_mismatch"
     );
-    std::fs::rename(&moved, bench.folder.path()).unwrap();
+    assert!(bench.policy.audit_trouble().is_some());
+    lock(&bench.policy.audit).exchange(file);
     assert!(admit(&bench, SOCKET, "main").await.is_ok());
 }

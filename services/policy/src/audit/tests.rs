@@ -1,0 +1,561 @@
+//! The log as a whole: what is written verifies, whatever is done to it afterwards is named, and a start takes up what is
+//! there.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use clawdbot_audit::{HEAD, Key, Problem, Proof, Verdict, Witness, verify};
+use tempfile::TempDir;
+
+use super::*;
+
+const FIRST: [u8; 32] = [7; 32];
+/// Small, so that some records are several files and checkpoints.
+const SMALL: Limits = Limits {
+    file: 6000,
+    files: 100,
+    records: 16,
+    ..Limits::DEFAULT
+};
+
+fn open(folder: &Path, limits: Limits) -> Log {
+    Log::open(folder, limits, || Ok(FIRST), 1000).unwrap()
+}
+
+fn fields(n: u64) -> String {
+    format!("\"request\":\"tool\",\"decision\":\"allow\",\"role\":\"executor\",\"id\":\"call-{n}\"")
+}
+
+/// A log of so many records that was ended in order.
+fn written(records: u64, limits: Limits) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), limits);
+    for n in 1..=records {
+        log.append(1000 + n, &fields(n)).unwrap();
+    }
+    log.end(5000);
+    folder
+}
+
+fn keyed() -> Proof {
+    Proof {
+        key: Some(Key::new(FIRST)),
+        ..Proof::default()
+    }
+}
+
+fn checked(folder: &Path) -> Verdict {
+    verify(folder, &Proof::default()).unwrap()
+}
+
+#[track_caller]
+fn intact(folder: &Path) -> Verdict {
+    let verdict = verify(folder, &keyed()).unwrap();
+    assert_eq!(verdict.problems, []);
+    verdict
+}
+
+#[track_caller]
+fn problem(folder: &Path) -> Problem {
+    let mut problems = checked(folder).problems;
+    assert!(!problems.is_empty(), "nothing was found");
+    problems.remove(0)
+}
+
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    let files = list(folder).unwrap();
+    files.into_iter().map(|file| file.path).collect()
+}
+
+fn lines(path: &Path) -> Vec<Vec<u8>> {
+    let bytes = fs::read(path).unwrap();
+    bytes.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+/// Puts `bytes` in the place of a file, has a look, and puts the file back.
+fn with<T>(path: &Path, bytes: &[u8], look: impl FnOnce() -> T) -> T {
+    let before = fs::read(path).unwrap();
+    fs::write(path, bytes).unwrap();
+    let seen = look();
+    fs::write(path, before).unwrap();
+    seen
+}
+
+#[test]
+fn what_was_written_is_intact_over_files_checkpoints_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    for start in 0..5 {
+        let mut log = open(folder.path(), SMALL);
+        for n in 0..60 {
+            log.append(start * 100 + n, &fields(n)).unwrap();
+        }
+        assert_eq!(log.trouble(), None);
+        // Every other time the process is killed.
+        if start % 2 == 0 {
+            log.end(start * 100 + 99);
+        }
+    }
+    let verdict = intact(folder.path());
+    assert!(verdict.records > 300 && verdict.range == (1, verdict.records));
+    assert!(verdict.checkpoints > 15 && verdict.seals == verdict.checkpoints);
+    assert!(paths(folder.path()).len() > 5);
+    for path in paths(folder.path()) {
+        assert!(fs::metadata(&path).unwrap().len() <= SMALL.file + 1000);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
+    for name in [HEAD, "key"] {
+        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o7777, 0o600);
+    }
+}
+
+#[test]
+fn a_flip_of_any_byte_is_named_with_its_line() {
+    let limits = Limits {
+        file: 1500,
+        records: 4,
+        ..SMALL
+    };
+    let folder = written(10, limits);
+    intact(folder.path());
+    for path in paths(folder.path()) {
+        let bytes = fs::read(&path).unwrap();
+        let mut line = 1;
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            let found = with(&path, &changed, || problem(folder.path()));
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert_eq!((found.file.as_str(), found.line), (name, line), "byte {at}: {found:?}");
+            line += u64::from(bytes[at] == b'\n');
+        }
+    }
+    intact(folder.path());
+}
+
+#[test]
+fn a_cut_at_any_byte_is_named() {
+    let limits = Limits {
+        file: 1500,
+        records: 4,
+        ..SMALL
+    };
+    let folder = written(10, limits);
+    for path in paths(folder.path()) {
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            with(&path, &bytes[..at], || problem(folder.path()));
+        }
+    }
+    intact(folder.path());
+}
+
+#[test]
+fn of_three_hundred_records_each_that_is_changed_removed_moved_repeated_or_cut_is_named() {
+    let folder = written(300, SMALL);
+    intact(folder.path());
+    let named = |path: &Path, lines: &[Vec<u8>], at: u64| {
+        let found = with(path, &lines.concat(), || problem(folder.path()));
+        let name = path.file_name().unwrap().to_str().unwrap();
+        (found.file == name && found.line == at, found)
+    };
+    for path in paths(folder.path()) {
+        let all = lines(&path);
+        for at in 0..all.len() {
+            let place = at as u64 + 1;
+            let mut changed = all.clone();
+            let middle = changed[at].len() / 2;
+            changed[at][middle] ^= 1;
+            let (right, found) = named(&path, &changed, place);
+            assert!(right, "changed {place}: {found:?}");
+
+            let mut removed = all.clone();
+            removed.remove(at);
+            let found = with(&path, &removed.concat(), || problem(folder.path()));
+            assert!(found.what.contains("missing"), "removed {place}: {found:?}");
+
+            if at + 1 < all.len() {
+                let mut moved = all.clone();
+                moved.swap(at, at + 1);
+                let (right, found) = named(&path, &moved, place);
+                assert!(right, "moved {place}: {found:?}");
+            }
+
+            let mut repeated = all.clone();
+            repeated.insert(at, all[at].clone());
+            let (right, found) = named(&path, &repeated, place + 1);
+            assert!(right, "repeated {place}: {found:?}");
+
+            with(&path, &all[..at].concat(), || problem(folder.path()));
+        }
+    }
+    intact(folder.path());
+}
+
+#[test]
+fn a_file_that_is_removed_or_changes_its_place_is_named() {
+    let folder = written(200, SMALL);
+    let all = paths(folder.path());
+    assert!(all.len() > 4);
+    for path in &all {
+        let aside = folder.path().join("aside");
+        fs::rename(path, &aside).unwrap();
+        let found = problem(folder.path());
+        fs::rename(&aside, path).unwrap();
+        assert!(found.what.contains("missing") || found.what.contains("begins with"), "{found:?}");
+    }
+    let (one, two) = (fs::read(&all[0]).unwrap(), fs::read(&all[1]).unwrap());
+    fs::write(&all[0], &two).unwrap();
+    fs::write(&all[1], &one).unwrap();
+    problem(folder.path());
+    fs::write(&all[0], &one).unwrap();
+    fs::write(&all[1], &two).unwrap();
+    intact(folder.path());
+    fs::remove_file(folder.path().join(HEAD)).unwrap();
+    assert_eq!(problem(folder.path()).file, HEAD);
+}
+
+/// What somebody can do who may write the folder and knows how: everything from `from` on made anew, head included.
+fn forged(folder: &Path, from: u64) {
+    let text = fs::read_to_string(folder.join(HEAD)).unwrap();
+    let mut head = Head::parse(&text).unwrap();
+    let mut chain = None;
+    for path in paths(folder) {
+        let mut made = Vec::new();
+        for line in lines(&path) {
+            let old = Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
+            let value: serde_json::Value = serde_json::from_slice(old.text).unwrap();
+            let before = chain.unwrap_or_default();
+            if old.n < from {
+                chain = Some(old.chain());
+                made.extend_from_slice(&line);
+                continue;
+            }
+            let body = std::str::from_utf8(old.body).unwrap();
+            let (_, fields) = body.split_once(&format!("\"time\":{},", value["time"])).unwrap();
+            let mut fields = fields.replace("call-", "fall-");
+            if let Some(after) = value["after"].as_str() {
+                fields = fields.replace(after, &to_hex(&before.hash));
+            }
+            let (line, next) = before.next(value["time"].as_u64().unwrap(), &fields);
+            made.extend_from_slice(line.as_bytes());
+            chain = Some(next);
+        }
+        fs::write(path, made).unwrap();
+    }
+    head.chain = chain.unwrap();
+    fs::write(folder.join(HEAD), head.text().as_bytes()).unwrap();
+}
+
+/// The checkpoints of a log, as the processes' log has them.
+fn witnesses(folder: &Path) -> Vec<Witness> {
+    let all = paths(folder).into_iter().flat_map(|path| lines(&path));
+    all.filter_map(|line| {
+        let line = Line::parse(line.strip_suffix(b"\n")?)?;
+        line.own()?.get("checkpoint")?;
+        Some(Witness {
+            n: line.n,
+            hash: line.hash,
+        })
+    })
+    .collect()
+}
+
+#[test]
+fn a_past_that_is_made_anew_is_told_by_the_key_and_by_the_copies_and_by_nothing_else() {
+    let folder = written(100, SMALL);
+    let copies = Proof {
+        witnesses: witnesses(folder.path()),
+        ..Proof::default()
+    };
+    assert!(copies.witnesses.len() > 5);
+    let verdict = verify(folder.path(), &copies).unwrap();
+    assert_eq!((verdict.problems.len(), verdict.witnesses), (0, copies.witnesses.len() as u64));
+    forged(folder.path(), 40);
+    assert_eq!(checked(folder.path()).problems, [], "nobody can tell from the log alone");
+    let by_key = verify(folder.path(), &keyed()).unwrap().problems;
+    assert!(by_key[0].what.contains("not genuine"), "{by_key:?}");
+    let by_copy = verify(folder.path(), &copies).unwrap().problems;
+    assert!(by_copy[0].what.contains("is not the one"), "{by_copy:?}");
+}
+
+#[test]
+fn an_end_that_is_cut_together_with_the_head_is_told_by_the_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), SMALL);
+    let mut before = BTreeMap::new();
+    for n in 1..=100 {
+        log.append(n, &fields(n)).unwrap();
+        if n == 50 {
+            for path in paths(folder.path()).into_iter().chain([folder.path().join(HEAD)]) {
+                before.insert(path.clone(), fs::read(path).unwrap());
+            }
+        }
+    }
+    log.end(200);
+    let copies = Proof {
+        witnesses: witnesses(folder.path()),
+        ..Proof::default()
+    };
+    for path in paths(folder.path()) {
+        fs::remove_file(path).unwrap();
+    }
+    for (path, bytes) in before {
+        fs::write(path, bytes).unwrap();
+    }
+    assert_eq!(checked(folder.path()).problems, []);
+    let found = verify(folder.path(), &copies).unwrap().problems;
+    assert!(found[0].what.contains("cut off"), "{found:?}");
+}
+
+#[test]
+fn another_key_is_not_taken_for_the_first() {
+    let folder = written(40, SMALL);
+    let other = Proof {
+        key: Some(Key::new([8; 32])),
+        ..Proof::default()
+    };
+    assert!(!verify(folder.path(), &other).unwrap().problems.is_empty());
+    // The key that lies beside the log afterwards opens nothing that was sealed before.
+    let text = fs::read_to_string(folder.path().join(HEAD)).unwrap();
+    let head = Head::parse(&text).unwrap();
+    assert_eq!(head.key, Key::new(FIRST).after(head.checkpoint - 1));
+    for n in 0..head.checkpoint - 1 {
+        assert!(!text.contains(&*Key::new(FIRST).after(n).text()));
+    }
+}
+
+#[test]
+fn what_is_dropped_is_on_record_and_the_rest_is_intact() {
+    let limits = Limits { files: 3, ..SMALL };
+    let folder = written(300, limits);
+    let verdict = intact(folder.path());
+    assert!(verdict.range.0 > 100 && verdict.range.1 > 300);
+    let left = paths(folder.path());
+    assert_eq!(left.len(), 3);
+    // Who removes one more leaves a hole.
+    fs::remove_file(&left[0]).unwrap();
+    let found = problem(folder.path());
+    assert!(found.what.contains("no record says"), "{found:?}");
+}
+
+#[test]
+fn a_file_whose_records_are_old_is_dropped_and_one_that_is_written_slowly_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), Limits::DEFAULT);
+    for day in 0..800 {
+        log.append(day * DAY_MS, &fields(day)).unwrap();
+    }
+    log.end(800 * DAY_MS);
+    let verdict = intact(folder.path());
+    let files = paths(folder.path()).len();
+    assert!(files <= Limits::DEFAULT.files && files > 3, "{files}");
+    let oldest: serde_json::Value =
+        serde_json::from_slice(&lines(&paths(folder.path())[0])[0]).unwrap();
+    assert!(oldest["time"].as_u64().unwrap() > 400 * DAY_MS && verdict.range.0 > 1);
+}
+
+#[test]
+fn a_start_after_a_death_at_any_byte_of_a_record_goes_on_without_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), Limits { records: 3, ..SMALL });
+    log.append(1, &fields(1)).unwrap();
+    log.append(2, &fields(2)).unwrap();
+    let current = folder.path().join(CURRENT);
+    let (old, old_head) = (fs::read(&current).unwrap(), fs::read(folder.path().join(HEAD)).unwrap());
+    // This one brings a checkpoint with it.
+    log.append(3, &fields(3)).unwrap();
+    drop(log);
+    let new = fs::read(&current).unwrap();
+    for at in old.len()..=new.len() {
+        fs::write(&current, &new[..at]).unwrap();
+        fs::write(folder.path().join(HEAD), &old_head).unwrap();
+        let torn = checked(folder.path());
+        assert_eq!(torn.problems, [], "cut at {at}");
+        assert_eq!(torn.torn, new[at - 1] != b'\n');
+        let mut log = open(folder.path(), SMALL);
+        assert_eq!(log.trouble(), None);
+        log.append(4, &fields(4)).unwrap();
+        log.end(5);
+        assert!(!intact(folder.path()).torn);
+    }
+}
+
+#[test]
+fn a_start_between_two_files_goes_on() {
+    let folder = written(300, SMALL);
+    let current = folder.path().join(CURRENT);
+    let number = list(folder.path()).unwrap().len() as u64;
+    // The full file was put away and the next not made; then made and still empty.
+    for empty in [false, true] {
+        let number = number + u64::from(empty);
+        fs::rename(&current, folder.path().join(rotated(number))).unwrap();
+        if empty {
+            fs::write(&current, "").unwrap();
+        }
+        let mut log = open(folder.path(), SMALL);
+        log.append(6000, &fields(0)).unwrap();
+        assert_eq!(log.trouble(), None);
+        log.end(6001);
+        intact(folder.path());
+    }
+}
+
+#[test]
+fn what_a_start_finds_amiss_is_on_record_and_the_log_goes_on_behind_it() {
+    type Harm = fn(&Path);
+    let harms: [(Harm, &str); 6] = [
+        (|folder| cut(&folder.join(CURRENT), 10), "cut off"),
+        (|folder| fs::remove_file(folder.join(CURRENT)).unwrap(), "missing"),
+        (|folder| fs::remove_file(folder.join(HEAD)).unwrap(), "begins anew"),
+        (|folder| fs::write(folder.join(HEAD), "x").unwrap(), "begins anew"),
+        (|folder| add(&folder.join(CURRENT), b"{\"n\":9}\n"), "put in"),
+        (
+            |folder| {
+                let path = folder.join(CURRENT);
+                let mut bytes = fs::read(&path).unwrap();
+                let at = bytes.len() - 20;
+                bytes[at] ^= 1;
+                fs::write(path, bytes).unwrap();
+            },
+            "was not where",
+        ),
+    ];
+    for (harm, words) in harms {
+        let folder = written(50, SMALL);
+        harm(folder.path());
+        let mut log = open(folder.path(), SMALL);
+        assert!(log.trouble().unwrap().contains(words), "{:?}", log.trouble());
+        for n in 0..30 {
+            log.append(7000, &fields(n)).unwrap();
+        }
+        log.end(7001);
+        drop(log);
+        let all = checked(folder.path()).problems;
+        assert!(all.iter().any(|p| p.what.contains(words)), "{words}: {all:?}");
+        let later = open(folder.path(), SMALL);
+        assert_eq!(later.trouble(), None, "told once");
+        drop(later);
+        assert!(checked(folder.path()).problems.len() <= 3, "the rest is not blamed: {all:?}");
+    }
+}
+
+fn cut(path: &Path, bytes: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+}
+
+fn add(path: &Path, bytes: &[u8]) {
+    let mut file = File::options().append(true).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_full_disk_nothing_is_written_by_halves_and_events_wait_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), SMALL);
+    log.append(1, &fields(1)).unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let file = log.exchange(Arc::new(full));
+    assert!(log.append(2, &fields(2)).is_err());
+    for n in 10..10 + MAX_OWED as u64 + 5 {
+        log.note(n, fields(n));
+    }
+    assert!(log.trouble().is_some());
+    log.exchange(file);
+    // Half a line may have come through.
+    add(&folder.path().join(CURRENT), b"{\"n\":3,\"ti");
+    log.append(9000, &fields(9000)).unwrap();
+    assert_eq!(log.trouble(), None);
+    log.end(9001);
+    intact(folder.path());
+    let all: Vec<_> = paths(folder.path()).iter().flat_map(|path| lines(path)).collect();
+    let text = String::from_utf8(all.concat()).unwrap();
+    let place = |what: &str| text.find(what);
+    assert!(place("call-1\"") < place("call-10\""));
+    assert!(place("call-10\"") < place("call-1033\""));
+    assert!(place("call-1033\"") < place("\"audit-lost\",\"count\":5"));
+    assert!(place("\"audit-lost\"") < place("call-9000\""));
+    assert_eq!((place("call-2\""), place("call-1034\"")), (None, None));
+}
+
+#[test]
+fn a_folder_that_is_gone_keeps_the_log_from_going_on_until_it_is_back() {
+    let outer = tempfile::tempdir().unwrap();
+    let inner = outer.path().join("audit");
+    fs::create_dir(&inner).unwrap();
+    let mut log = open(&inner, Limits { file: 600, ..SMALL });
+    log.append(1, &fields(1)).unwrap();
+    fs::rename(&inner, outer.path().join("gone")).unwrap();
+    for time in [2, 3, 4] {
+        let _ = log.append(time, &fields(time));
+    }
+    assert!(log.append(5, &fields(5)).is_err());
+    fs::rename(outer.path().join("gone"), &inner).unwrap();
+    log.append(6, &fields(6)).unwrap();
+    log.end(7);
+    intact(&inner);
+}
+
+#[test]
+fn a_link_in_the_place_of_the_log_or_its_head_is_not_followed() {
+    for name in [CURRENT, HEAD] {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = other.path().join("target");
+        fs::write(&target, "").unwrap();
+        symlink(&target, folder.path().join(name)).unwrap();
+        let opened = Log::open(folder.path(), SMALL, || Ok(FIRST), 1);
+        assert!(opened.is_err(), "{name}");
+        assert_eq!(fs::read(&target).unwrap(), b"");
+    }
+}
+
+#[test]
+fn the_first_key_is_there_until_it_is_forgotten_and_the_log_goes_on_without_it() {
+    let folder = written(20, SMALL);
+    assert_eq!(first_key(folder.path()).unwrap(), Some(Key::new(FIRST)));
+    forget_key(folder.path()).unwrap();
+    assert_eq!(first_key(folder.path()).unwrap(), None);
+    let mut log = open(folder.path(), SMALL);
+    log.append(1, &fields(1)).unwrap();
+    log.end(2);
+    assert_eq!(first_key(folder.path()).unwrap(), None);
+    intact(folder.path());
+}
+
+#[test]
+fn what_another_process_did_is_remembered_with_the_next_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), SMALL);
+    let cursor = Cursor {
+        number: 17,
+        at_ms: 5,
+    };
+    log.see(Origin::Dialer, cursor);
+    log.append(1, &fields(1)).unwrap();
+    drop(log);
+    let log = open(folder.path(), SMALL);
+    assert_eq!(log.seen(Origin::Dialer), cursor);
+    assert_eq!(log.seen(Origin::Broker), Cursor::default());
+}
+
+#[test]
+fn time_brings_a_checkpoint_when_there_is_news_whichever_way_the_clock_jumps() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), Limits::DEFAULT);
+    let count = || checked(folder.path()).checkpoints;
+    log.tick(100_000_000);
+    assert_eq!(count(), 0, "nothing is new");
+    log.append(1_000, &fields(1)).unwrap();
+    log.tick(1_500);
+    assert_eq!(count(), 0, "not yet");
+    log.tick(70_000);
+    assert_eq!(count(), 1);
+    log.append(70_001, &fields(2)).unwrap();
+    log.tick(5);
+    assert_eq!(count(), 2, "the clock was set back");
+    log.tick(200_000);
+    assert_eq!(count(), 2);
+}
