@@ -9,6 +9,7 @@ mod excerpt;
 #[doc(hidden)]
 pub mod fuzzing;
 mod json5;
+mod json_schema;
 mod load;
 mod mask;
 mod nearest;

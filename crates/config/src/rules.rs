@@ -15,7 +15,7 @@ use crate::problem::{Problem, Span};
 use crate::report::Place;
 use crate::schema::{Channels, NamedAccount, Settings};
 use crate::secret::SecretTable;
-use crate::shape::{Cx, Info, Kind, Places, Shape};
+use crate::shape::{Cx, Info, Kind, Limits, Places, Shape};
 
 mod agents;
 mod channels;
@@ -184,6 +184,13 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Rule> {
         .chain(channels::RULES.iter().copied().flatten())
 }
 
+/// The ids of the rules that can be accepted.
+fn acceptable() -> impl Iterator<Item = &'static str> {
+    all()
+        .filter(|rule| rule.grade == Grade::Accept)
+        .map(|rule| rule.id)
+}
+
 /// Looks at the configuration with every rule.
 pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
     let (mut problems, mut findings) = (Vec::new(), Vec::new());
@@ -257,6 +264,7 @@ impl Shape for Accepted {
     fn info() -> Info {
         let name = "the id of a rule that can be accepted (a string)";
         Info::new(&[Kind::String], name, "\"sandbox.docker_user_root\"")
+            .limits(Limits::Words(acceptable().collect()))
     }
 
     fn decode(node: Node, cx: &mut Cx) -> Option<Self> {
@@ -274,10 +282,7 @@ impl Shape for Accepted {
                     .help = Some(help);
             }
             None => {
-                let known: Vec<_> = all()
-                    .filter(|rule| rule.grade == Grade::Accept)
-                    .map(|rule| rule.id)
-                    .collect();
+                let known: Vec<_> = acceptable().collect();
                 let help = match nearest(&text, known.iter().copied()) {
                     Some(near) => format!("did you mean \"{near}\"?"),
                     None => format!("rules that can be accepted: {}", known.join(", ")),

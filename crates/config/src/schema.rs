@@ -237,6 +237,11 @@ pub fn reference_markdown() -> String {
     crate::reference::markdown(&rows(), Settings::SECTION)
 }
 
+/// The schema for editors and other programs: JSON Schema, draft 2020-12.
+pub fn json_schema() -> Json {
+    crate::json_schema::document(&root())
+}
+
 impl Settings {
     const SECTION: &'static crate::section::Spec = <Self as crate::section::Section>::SPEC;
 }

@@ -143,6 +143,11 @@ impl Shape for SecretField {
     }
 }
 
+/// What the object that names a secret looks like.
+pub(crate) fn reference() -> Info {
+    SecretObject::info()
+}
+
 fn literal(text: &str, span: crate::problem::Span, cx: &mut Cx) -> Option<SecretField> {
     if text.is_empty() {
         cx.fail(span, "must not be empty").help =

@@ -19,6 +19,8 @@ pub(crate) struct Spec {
     pub string: Option<&'static str>,
     /// Keys that are known and refused, and why.
     pub refused: &'static [(&'static str, &'static str)],
+    /// Booleans that `before` turns into something else.
+    pub old: &'static [&'static str],
     /// Runs on the object before it is read.
     pub before: fn(&mut Object, &mut Cx),
 }
@@ -44,6 +46,7 @@ macro_rules! section {
         $(also { $($from:literal => $to:literal),* $(,)? })?
         $(string $part:literal;)?
         $(refuse { $($gone:literal => $why:literal),* $(,)? })?
+        $(old $old:literal;)?
         $(before $before:path;)?
     ) => {
         $(#[doc = $about])+
@@ -76,6 +79,7 @@ macro_rules! section {
                 also: &[$($(($from, $to)),*)?],
                 string: $crate::section::section!(@option $($part)?),
                 refused: &[$($(($gone, $why)),*)?],
+                old: &[$($old)?],
                 before: $crate::section::section!(@before $($before)?),
             };
 
@@ -134,6 +138,7 @@ pub(crate) fn info<S: Section>() -> Info {
     };
     info.string = S::SPEC.string;
     info.also = S::SPEC.also;
+    info.old = S::SPEC.old;
     info.children = children.collect();
     let required = S::SPEC.keys.iter().filter(|key| key.required);
     let parts: Vec<_> = required

@@ -49,18 +49,38 @@ impl Value {
     }
 }
 
+/// What a value obeys besides its kind, as far as a machine can read it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Limits {
+    None,
+    /// A whole number from the first to the second.
+    Whole(u64, u64),
+    /// A number that is not negative.
+    Positive,
+    /// One of these texts.
+    Words(Vec<&'static str>),
+    /// A text that matches this regular expression of ECMA-262.
+    Pattern(&'static str),
+    /// Of the booleans only `false`.
+    False,
+}
+
 /// What a type accepts.
+#[derive(Clone)]
 pub(crate) struct Info {
     pub kinds: &'static [Kind],
     /// With article, to follow "must be": `an integer from 1 to 65535`.
     pub name: String,
     /// A value that is accepted, as JSON5.
     pub example: String,
+    pub limits: Limits,
     pub secret: bool,
     /// For sections: the key that a plain string in place of the object stands for.
     pub string: Option<&'static str>,
     /// For sections: other spellings, path and the path that it means.
     pub also: &'static [(&'static str, &'static str)],
+    /// For sections: booleans that are only read as something else.
+    pub old: &'static [&'static str],
     /// What lies below, for sections, maps and arrays of sections.
     pub children: Vec<Child>,
 }
@@ -75,11 +95,18 @@ impl Info {
             kinds,
             name: name.into(),
             example: example.into(),
+            limits: Limits::None,
             secret: false,
             string: None,
             also: &[],
+            old: &[],
             children: Vec::new(),
         }
+    }
+
+    /// The same with limits.
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// What lies one step down.
@@ -101,6 +128,7 @@ impl Info {
 }
 
 /// One way down from a section, map or array.
+#[derive(Clone)]
 pub(crate) struct Child {
     pub step: Step,
     /// The row of the schema, for keys of sections.

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::json5::{Node, Value};
 use crate::nearest::nearest;
 use crate::problem::Span;
-use crate::shape::{Child, Cx, Info, Kind, Shape, Step};
+use crate::shape::{Child, Cx, Info, Kind, Limits, Shape, Step};
 
 impl Shape for bool {
     fn info() -> Info {
@@ -53,7 +53,8 @@ impl<const MIN: u64, const MAX: u64> Shape for Int<MIN, MAX> {
             u64::MAX => format!("an integer from {MIN}"),
             _ => format!("an integer from {MIN} to {MAX}"),
         };
-        Info::new(&[Kind::Number], name, MIN.max(MAX.min(10)).to_string())
+        let example = MIN.max(MAX.min(10)).to_string();
+        Info::new(&[Kind::Number], name, example).limits(Limits::Whole(MIN, MAX))
     }
 
     fn decode(node: Node, cx: &mut Cx) -> Option<Self> {
@@ -127,7 +128,7 @@ impl Amount {
 
 impl Shape for Amount {
     fn info() -> Info {
-        Info::new(&[Kind::Number], "a number from 0", "1.5")
+        Info::new(&[Kind::Number], "a number from 0", "1.5").limits(Limits::Positive)
     }
 
     fn decode(node: Node, cx: &mut Cx) -> Option<Self> {
@@ -336,6 +337,7 @@ impl<T: Shape> Shape for OrFalse<T> {
     fn info() -> Info {
         let mut info = T::info();
         info.kinds = &[Kind::Bool, Kind::Object];
+        info.limits = Limits::False;
         info.name = format!("{} or false (a boolean)", info.name);
         info
     }
@@ -421,6 +423,7 @@ macro_rules! choice {
                 let name = format!("one of the strings {}", $crate::types::quote_all(Self::WORDS));
                 let example = format!("{:?}", Self::WORDS[0]);
                 $crate::shape::Info::new(&[$crate::shape::Kind::String], name, example)
+                    .limits($crate::shape::Limits::Words(Self::WORDS.to_vec()))
             }
 
             fn decode(node: $crate::json5::Node, cx: &mut $crate::shape::Cx) -> Option<Self> {
@@ -447,8 +450,9 @@ macro_rules! choice {
 pub(crate) use choice;
 
 /// Defines a text that obeys a rule: `Name: "what it must be", "an example", check;`. The check gives what is kept.
+/// A `, matches "…"` at the end says as much of the rule as a regular expression can.
 macro_rules! texts {
-    ($( $(#[$doc:meta])+ $name:ident: $what:literal, $example:literal, $check:expr; )+) => {$(
+    ($( $(#[$doc:meta])+ $name:ident: $what:literal, $example:literal, $check:expr $(, matches $pattern:literal)?; )+) => {$(
         $(#[$doc])+
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(String);
@@ -470,6 +474,7 @@ macro_rules! texts {
             fn info() -> $crate::shape::Info {
                 let example = format!("{:?}", $example);
                 $crate::shape::Info::new(&[$crate::shape::Kind::String], concat!($what, " (a string)"), example)
+                    $(.limits($crate::shape::Limits::Pattern($pattern)))?
             }
 
             fn decode(node: $crate::json5::Node, cx: &mut $crate::shape::Cx) -> Option<Self> {

@@ -13,7 +13,7 @@ use super::sandbox::Sandbox;
 use super::tools::{AgentTools, ChannelName};
 use crate::json5::{Node, Object, Value};
 use crate::section::{self, overlay, section};
-use crate::shape::{Cx, Info, Kind, Shape};
+use crate::shape::{Cx, Info, Kind, Limits, Shape};
 use crate::types::{Amount, Ignored, Int, choice};
 
 choice! {
@@ -130,6 +130,7 @@ impl Shape for TimeSpan {
             "a length of time (a string such as \"30m\")",
             "\"30m\"",
         )
+        .limits(Limits::Pattern("^([0-9]+(ms|s|m|h|d))+$"))
     }
 
     fn decode(node: Node, cx: &mut Cx) -> Option<Self> {

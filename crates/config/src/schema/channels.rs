@@ -54,7 +54,7 @@ texts! {
     /// The name of one of several accounts of a channel.
     AccountId: "1 to 64 characters of a-z, 0-9, _ and -, starting with a letter or digit", "work", is_account;
     /// An http:// or https:// address.
-    HttpUrl: "an http:// or https:// address", "https://api.example.org", is_http_url;
+    HttpUrl: "an http:// or https:// address", "https://api.example.org", is_http_url, matches "^https?://";
 }
 
 fn is_account(text: &str) -> bool {

@@ -32,6 +32,7 @@ impl Shape for AutoBool {
             "a boolean or the string \"auto\"",
             "true",
         )
+        .limits(NativeWord::info().limits)
     }
 
     fn decode(node: Node, cx: &mut Cx) -> Option<Self> {

@@ -126,11 +126,11 @@ texts! {
         text == "*" || is_origin(text)
     };
     /// A path of the local file system.
-    FilePath: "an absolute path or one that starts with ~/", "~/clawd", is_path;
+    FilePath: "an absolute path or one that starts with ~/", "~/clawd", is_path, matches "^(/|~/)";
     /// The address of a web socket.
     SocketUrl: "a ws:// or wss:// address", "wss://gateway.example.org", |text| {
         url(text).is_some_and(|(scheme, _, _)| matches!(scheme, "ws" | "wss"))
-    };
+    }, matches "^wss?://";
     /// The SHA-256 of a certificate.
     Fingerprint: "a SHA-256 fingerprint: 64 hexadecimal digits", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", |text| {
         let digits: Vec<char> = text.chars().filter(|c| *c != ':').collect();

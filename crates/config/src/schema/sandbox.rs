@@ -244,6 +244,7 @@ section! {
         "sessionToolsVisibility" => "a sandboxed session always sees only the sessions that it started; remove the key",
         "browser" => "the assistant cannot control a browser; remove the key",
     }
+    old "perSession";
     before per_session_means_scope;
 }
 

@@ -49,7 +49,7 @@ choice! {
 
 texts! {
     /// An https:// address.
-    HttpsUrl: "an https:// address", "https://bot.example.org/hook", |text| is_http_url(text) && text.starts_with("https:");
+    HttpsUrl: "an https:// address", "https://bot.example.org/hook", |text| is_http_url(text) && text.starts_with("https:"), matches "^https://";
     /// Where signal-cli answers.
     DaemonUrl: "an http:// address or a unix: path", "http://127.0.0.1:8080", |text| {
         is_http_url(text) || text.strip_prefix("unix:").is_some_and(|path| path.starts_with('/'))
