@@ -65,7 +65,7 @@ pub enum Command {
         #[arg(long)]
         rotate: bool,
     },
-    /// Look at the configuration
+    /// Look at the configuration and change it
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
     /// Check the configuration and what runs for risks (also: security audit)
@@ -135,6 +135,30 @@ pub enum Config {
     Get {
         /// For example gateway.port; everything when left out
         path: Option<String>,
+    },
+    /// Change one setting in the file, keeping its comments, order and style
+    ///
+    /// Nothing is written unless the whole file is valid afterwards. The old file stays beside it as NAME.bak.N.
+    Set {
+        /// For example gateway.port, agents.list[0].id or models.providers["x.y"].api
+        path: String,
+        /// JSON5, for example 4000, true, ["a"] or {id: "a"}; a text needs no quotes where it can be nothing else
+        #[arg(allow_negative_numbers = true)]
+        value: String,
+        /// The value is a text, whatever it looks like
+        #[arg(long)]
+        string: bool,
+    },
+    /// Take one setting out of the file, so that its default holds
+    Unset {
+        /// For example gateway.port
+        path: String,
+    },
+    /// Print the JSON Schema of the file, for editors
+    Schema {
+        /// The reference of all settings instead, in Markdown
+        #[arg(long)]
+        markdown: bool,
     },
     /// Print where the file is expected
     Path,
@@ -327,6 +351,9 @@ mod tests {
             "token",
             "config validate",
             "config get x",
+            "config set x 1 --string",
+            "config unset x",
+            "config schema --markdown",
             "config path",
             "doctor",
             "security audit",
@@ -364,6 +391,8 @@ mod tests {
             "up --port 65535",
             "chat --session work-2",
             "chat --message -what?",
+            "config set a -1001",
+            "config set a -- -x",
             "logs --limit 1 --level warn",
             "login --provider my-llm --key-source file --no-check",
             "login --channel telegram --profile work",
@@ -388,6 +417,9 @@ mod tests {
             "logout",
             "logout --profile work",
             "completions cmd",
+            "config set a",
+            "config set a b c",
+            "config unset",
             "status more",
             "pairing approve ABCD2345",
             "pairing",

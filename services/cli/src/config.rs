@@ -1,9 +1,13 @@
-//! `clawdbot config`: whether the file loads, what is in force, and where the file is. Secrets are never shown.
+//! `clawdbot config`: whether the file loads, what is in force, where the file is, and changes of it. Secrets are never
+//! shown. A change that would make the file invalid is refused, and so is a secret on the command line.
 
+use clawdbot_config::edit::{self, EditError};
+use clawdbot_config::{ConfigPath, Finding};
+use clawdbot_identity::text::sanitize_line;
 use serde_json::json;
 
 use crate::check::{load, read};
-use crate::failure::Failure;
+use crate::failure::{EXIT_CONFIG, EXIT_USAGE, Failure};
 use crate::out::{Out, count, pretty};
 use crate::place::Place;
 
@@ -68,4 +72,138 @@ pub fn path(place: &Place, out: Out) -> Result<u8, Failure> {
         false => out.text(&file)?,
     }
     Ok(0)
+}
+
+/// Gives one setting a value.
+///
+/// # Errors
+/// When the setting or the value is wrong, or the file cannot be written.
+pub fn set(path: &str, value: &str, string: bool, place: &Place, out: Out) -> Result<u8, Failure> {
+    let path = setting(path)?;
+    let value = edit::typed(&path, value, string);
+    change(place, out, &path, |name, text| {
+        edit::set(name, text, &path, &value)
+    })
+}
+
+/// Takes one setting out of the file.
+///
+/// # Errors
+/// When there is no such setting, the file needs it, or cannot be written.
+pub fn unset(path: &str, place: &Place, out: Out) -> Result<u8, Failure> {
+    let path = setting(path)?;
+    change(place, out, &path, |name, text| {
+        edit::unset(name, text, &path)
+    })
+}
+
+/// Prints the schema.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn schema(markdown: bool, out: Out) -> Result<u8, Failure> {
+    match markdown {
+        true => out.text(&clawdbot_config::reference_markdown())?,
+        false => out.text(&pretty(&clawdbot_config::json_schema()))?,
+    }
+    Ok(0)
+}
+
+fn setting(path: &str) -> Result<ConfigPath, Failure> {
+    path.parse().map_err(|error: clawdbot_config::PathError| {
+        Failure::new("config.path", format!("{path:?} is {error}")).exit(EXIT_USAGE)
+    })
+}
+
+fn change(
+    place: &Place,
+    out: Out,
+    path: &ConfigPath,
+    edit: impl Fn(&str, &str) -> Result<String, EditError>,
+) -> Result<u8, Failure> {
+    let name = place.config.display().to_string();
+    let unsaved = |error: edit::SaveError| Failure::new("config.file", error.to_string());
+    let before = edit::read(&place.config).map_err(unsaved)?;
+    let after = edit(&name, &before).map_err(|error| refused(error, out))?;
+    let changed = after != before;
+    let backup = match changed {
+        true => edit::save(&place.config, &before, &after).map_err(unsaved)?,
+        false => None,
+    };
+    let backup = backup.map(|path| path.display().to_string());
+    let diff = edit::diff(&name, &before, &after);
+    let new = raised(&name, &before, &after);
+    if out.json {
+        let new: Vec<_> = new
+            .iter()
+            .map(|found| {
+                json!({ "id": found.id, "severity": found.severity.as_str(), "path": found.path,
+                        "detail": found.detail, "remedy": found.remedy })
+            })
+            .collect();
+        out.value(
+            &json!({ "changed": changed, "file": name, "path": path.to_string(), "backup": backup,
+                           "diff": diff, "findings": new }),
+        )?;
+        return Ok(0);
+    }
+    if !changed {
+        out.text(&format!("nothing to change: {path} is like that already"))?;
+        return Ok(0);
+    }
+    let mut text = diff;
+    if let Some(backup) = backup {
+        text.push_str(&format!("the old file is {}\n", sanitize_line(&backup)));
+    }
+    for found in new {
+        text.push_str(&format!(
+            "{}: {} [{}]\n  help: {}\n",
+            found.severity.as_str(),
+            sanitize_line(&found.detail),
+            found.id,
+            sanitize_line(found.remedy)
+        ));
+    }
+    // What the file names and nobody set keeps the assistant from taking it.
+    if let Err(unset) = load(place, out)
+        && let Some(evidence) = unset.evidence
+    {
+        text.push_str(&format!("note: {}", evidence.text));
+    }
+    out.text(text.trim_end())?;
+    Ok(0)
+}
+
+/// The findings that the change brought.
+fn raised(name: &str, before: &str, after: &str) -> Vec<Finding> {
+    let of = |text: &str| {
+        let loaded = clawdbot_config::parse(name, text.as_bytes());
+        loaded.map_or_else(|_| Vec::new(), |loaded| loaded.findings)
+    };
+    let old = of(before);
+    let same = |a: &Finding, b: &Finding| (a.id, &a.detail) == (b.id, &b.detail);
+    let mut new = of(after);
+    new.retain(|found| !old.iter().any(|known| same(known, found)));
+    new
+}
+
+fn refused(error: EditError, out: Out) -> Failure {
+    match error {
+        EditError::Refused(error) => Failure::new(
+            "config.invalid",
+            "nothing is changed: the file would not be valid",
+        )
+        .exit(EXIT_CONFIG)
+        .evidence(error.render(out.err.color()), error.to_json())
+        .remedy("correct what is shown, in the file or in the value"),
+        EditError::Value(_) => Failure::new("config.value", error.to_string())
+            .exit(EXIT_USAGE)
+            .remedy("put it in quotes for the shell; with --string it is taken as a text"),
+        EditError::Place(_) => Failure::new("config.path", error.to_string())
+            .exit(EXIT_USAGE)
+            .remedy("`clawdbot config get` prints all settings that have a value"),
+        EditError::Secret(_) => Failure::new("config.secret", error.to_string())
+            .exit(EXIT_USAGE)
+            .remedy("store it with `clawdbot login`, or write '${NAME}' for a variable or '{source: \"file\", id: \"NAME\"}'; a literal can only be written with an editor"),
+    }
 }

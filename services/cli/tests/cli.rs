@@ -440,3 +440,100 @@ fn a_reader_that_leaves_is_no_panic() {
     let (_, _, err) = told(child.wait_with_output().unwrap());
     assert_eq!(err, "");
 }
+
+#[test]
+fn a_setting_is_changed_in_the_file_with_a_diff_and_a_backup_and_comments_stay() {
+    let state = state();
+    let file = state.path().join("clawdbot.json");
+    let (exit, shown, _) = run(state.path(), &["config", "set", "gateway.port", "4000"]);
+    assert_eq!(exit, 0);
+    assert!(shown.contains("+  gateway: { port: 4000 },"), "{shown}");
+    let text = "{\n  // mine\n  gateway: { port: 4000 }, // ours\n}\n";
+    fs::write(&file, text).unwrap();
+    let (exit, shown, _) = run(state.path(), &["config", "set", "gateway.bind", "loopback"]);
+    assert_eq!(exit, 0);
+    let wanted = text.replace("4000 }", "4000, bind: \"loopback\" }");
+    assert_eq!(fs::read_to_string(&file).unwrap(), wanted);
+    let backup = state.path().join("clawdbot.json.bak.1");
+    assert!(shown.contains("clawdbot.json.bak.1"), "{shown}");
+    assert_eq!(fs::read_to_string(backup).unwrap(), text);
+    let (exit, shown, _) = run(
+        state.path(),
+        &["config", "set", "gateway.bind", "loopback", "--json"],
+    );
+    assert_eq!((exit, &json(&shown)["changed"]), (0, &Value::Bool(false)));
+    let (exit, _, _) = run(state.path(), &["config", "unset", "gateway.bind"]);
+    assert_eq!(
+        (exit, fs::read_to_string(&file).unwrap()),
+        (0, text.to_owned())
+    );
+    let (exit, shown, _) = run(state.path(), &["config", "get", "gateway.port"]);
+    assert_eq!((exit, shown.trim()), (0, "4000"));
+}
+
+#[test]
+fn a_change_that_is_wrong_or_holds_a_secret_is_refused_and_nothing_is_written() {
+    let state = state();
+    let file = state.path().join("clawdbot.json");
+    for (arguments, exit, said) in [
+        (["set", "gateway.port", "70000"], 78, "from 1 to 65535"),
+        (
+            ["set", "gateway.bind", "all"],
+            78,
+            "help: this would expose",
+        ),
+        (
+            ["set", "gateway.prot", "1"],
+            2,
+            "did you mean gateway.port?",
+        ),
+        (["set", "gateway.port", "{"], 2, "not JSON5"),
+        (["set", "gateway..port", "1"], 2, "not a configuration path"),
+        (
+            [
+                "set",
+                "gateway.auth.token",
+                "0123456789abcdef0123456789abcdef",
+            ],
+            2,
+            "clawdbot login",
+        ),
+    ] {
+        let arguments = [&["config"], arguments.as_slice()].concat();
+        let (found, _, error) = run(state.path(), &arguments);
+        assert_eq!(found, exit, "{arguments:?} {error}");
+        assert!(error.contains(said), "{arguments:?} {error}");
+        assert!(!error.contains("0123456789"), "{error}");
+        assert!(!file.exists());
+    }
+    // The same as a reference is no secret; that nobody set it is said.
+    let token = ["config", "set", "gateway.auth.token", "${SOME_TOKEN}"];
+    let (exit, shown, _) = run(state.path(), &token);
+    assert_eq!(exit, 0);
+    assert!(shown.contains("SOME_TOKEN is not set"), "{shown}");
+}
+
+#[test]
+fn a_change_tells_what_it_makes_dangerous() {
+    let state = state();
+    let (exit, shown, _) = run(
+        state.path(),
+        &["config", "set", "logging.redactSensitive", "off"],
+    );
+    assert_eq!(exit, 0, "{shown}");
+    assert!(shown.contains("[logging.redact_off]"), "{shown}");
+}
+
+#[test]
+fn the_schema_and_the_reference_are_printed() {
+    let state = state();
+    let (exit, shown, _) = run(state.path(), &["config", "schema"]);
+    assert_eq!(exit, 0);
+    let schema = json(&shown);
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    let (_, shown, _) = run(state.path(), &["config", "schema", "--markdown"]);
+    assert!(shown.starts_with("# Configuration"), "{shown}");
+}
