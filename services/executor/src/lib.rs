@@ -2,8 +2,10 @@
 //! back. It has no network, writes no file, and remembers the last calls so that a repeated one does not run twice.
 
 mod arguments;
+mod facts;
 mod process;
 mod recent;
+mod report;
 mod service;
 mod tools;
 

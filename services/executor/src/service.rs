@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use clawdbot_identity::{Class, Handle, IdError, MessageId};
+use clawdbot_proto::v1::calls_client::CallsClient;
 use clawdbot_proto::v1::decide_reply::Outcome;
 use clawdbot_proto::v1::executor_server::Executor as Serve;
 use clawdbot_proto::v1::offers_client::OffersClient;
@@ -14,10 +15,11 @@ use clawdbot_proto::v1::{self, ExecutorSlice, InvokeReply, Snapshot};
 use clawdbot_service::{Edge, caller};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::arguments::Arguments;
 use crate::recent::{Call, Recent};
+use crate::report::Output;
 use crate::tools::{self, Scene, Tool};
 
 /// Bytes of output that are given back.
@@ -27,10 +29,15 @@ const OUTPUT_BYTES: usize = 64 << 10;
 pub struct Executor {
     policy: ToolsClient<Edge>,
     offers: OffersClient<Edge>,
+    calls: CallsClient<Edge>,
     config: watch::Receiver<Option<Arc<Snapshot>>>,
     recent: Recent,
     started: Instant,
 }
+
+/// Remembered like an output, so that the call is not run a second time for it.
+const UNREPORTED: &str = "the call has run, but what it gave cannot be shown: policy could not be told of it. Look whether \
+                          it had its effect before you call again.";
 
 /// Why a call has no output to remember.
 enum NotRun {
@@ -44,6 +51,7 @@ impl Executor {
     pub fn new(policy: Edge, config: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
         Self {
             offers: OffersClient::new(policy.clone()),
+            calls: CallsClient::new(policy.clone()),
             policy: ToolsClient::new(policy),
             config,
             recent: Recent::default(),
@@ -70,13 +78,38 @@ impl Executor {
             uptime: self.started.elapsed(),
             now_ms: u64::try_from(since.as_millis()).unwrap_or_default(),
         };
-        Ok(match (tool.run)(arguments, &scene) {
-            Ok(output) => InvokeReply {
-                output: bounded(output),
+        let (ran, mut output) = match (tool.run)(arguments, &scene) {
+            Ok(output) => (true, output),
+            Err(output) => (false, output),
+        };
+        Ok(match self.report(class, request, &mut output, ran).await {
+            Ok(()) if ran => InvokeReply {
+                output: bounded(output.text),
                 ..InvokeReply::default()
             },
-            Err(why) => mistake(why),
+            Ok(()) => mistake(output.text),
+            Err(status) => {
+                warn!(
+                    tool = tool.name,
+                    call = request.call_id,
+                    %status,
+                    "policy does not take a report: the output is held back"
+                );
+                mistake(UNREPORTED.to_owned())
+            }
         })
+    }
+
+    /// Tells policy what a call gave; only then may the agent have it.
+    async fn report(
+        &self,
+        class: Class,
+        request: &v1::InvokeRequest,
+        output: &mut Output,
+        ran: bool,
+    ) -> Result<(), Status> {
+        let report = output.report(request, wire_class(class), ran);
+        self.calls.clone().report(report).await.map(drop)
     }
 
     async fn decide(
@@ -236,6 +269,7 @@ mod tests {
     use std::sync::Mutex;
 
     use clawdbot_identity::Role;
+    use clawdbot_proto::v1::calls_server::{Calls, CallsServer};
     use clawdbot_proto::v1::executor_client::ExecutorClient;
     use clawdbot_proto::v1::executor_server::ExecutorServer;
     use clawdbot_proto::v1::offers_server::{Offers, OffersServer};
@@ -290,16 +324,37 @@ mod tests {
         }
     }
 
+    /// Reports, and whether they are taken.
+    #[derive(Clone, Default)]
+    struct FakeCalls(Arc<Mutex<(bool, Vec<v1::CallReport>)>>);
+
+    #[tonic::async_trait]
+    impl Calls for FakeCalls {
+        async fn report(
+            &self,
+            request: Request<v1::CallReport>,
+        ) -> Result<Response<v1::Done>, Status> {
+            let mut state = self.0.lock().unwrap();
+            state.1.push(request.into_inner());
+            match state.0 {
+                true => Err(Status::permission_denied("taint.unavailable: no")),
+                false => Ok(Response::new(v1::Done {})),
+            }
+        }
+    }
+
     struct Rig {
+        calls: FakeCalls,
         policy: FakePolicy,
         router: Router,
     }
 
     impl Rig {
         fn new() -> Self {
-            let policy = FakePolicy::default();
+            let (policy, calls) = (FakePolicy::default(), FakeCalls::default());
             let router = Router::new()
                 .add(ToolsServer::new(policy.clone()))
+                .add(CallsServer::new(calls.clone()))
                 .add(OffersServer::new(policy.clone()));
             let edge = testing::connect(&Role::executor(), &Role::policy(), router).unwrap();
             let slice = ExecutorSlice {
@@ -312,7 +367,11 @@ mod tests {
             };
             let (_, config) = watch::channel(Some(Arc::new(snapshot)));
             let router = Router::new().add(ExecutorServer::new(Executor::new(edge, config)));
-            Self { policy, router }
+            Self {
+                calls,
+                policy,
+                router,
+            }
         }
 
         fn client(&self, class: Class) -> ExecutorClient<Edge> {
@@ -391,6 +450,30 @@ mod tests {
             guest.refused_rule, "tool.denied",
             "another caller gets nothing of it"
         );
+    }
+
+    #[tokio::test]
+    async fn policy_is_told_what_a_call_gave_before_the_agent_gets_it() {
+        let rig = Rig::new();
+        let client = rig.client(Class::Guest);
+        let reply = invoke(&client, call("t1:1", "session_status", "{}")).await;
+        assert!(!reply.is_error);
+        invoke(&client, call("t1:2", "session_status", r#"{"x":1}"#)).await;
+        let reports = rig.calls.0.lock().unwrap().1.clone();
+        let told: Vec<_> = reports
+            .iter()
+            .map(|report| (report.call_id.as_str(), report.ran, report.text))
+            .collect();
+        assert_eq!(told, [("t1:1", true, false), ("t1:2", false, false)]);
+        assert_eq!(reports[0].caller_class(), v1::Class::Guest);
+        assert_eq!(reports[0].label(), v1::Label::Typed);
+        // Nothing comes out unreported, and the call does not run again for it.
+        rig.calls.0.lock().unwrap().0 = true;
+        for _ in 0..2 {
+            let reply = invoke(&client, call("t1:3", "session_status", "{}")).await;
+            assert!(reply.is_error && reply.output == UNREPORTED, "{reply:?}");
+        }
+        assert_eq!(rig.calls.0.lock().unwrap().1.len(), 3);
     }
 
     #[tokio::test]

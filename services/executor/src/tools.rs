@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use clawdbot_identity::text::sanitize_line;
-use clawdbot_proto::v1::{self, ExecutorSlice, SessionFacts};
+use clawdbot_proto::v1::{self, Effect, ExecutorSlice, SessionFacts};
 
 use crate::arguments::Arguments;
+use crate::facts::Facts;
+use crate::report::Output;
 
 /// What a tool may look at.
 pub struct Scene<'a> {
@@ -25,11 +27,9 @@ pub struct Tool {
     pub name: &'static str,
     description: &'static str,
     parameters: &'static str,
-    effect: v1::Effect,
-    /// For the lists of the configuration.
-    groups: &'static [&'static str],
+    facts: Facts,
     /// The output, or in words why there is none.
-    pub run: fn(&Arguments, &Scene<'_>) -> Result<String, String>,
+    pub run: fn(&Arguments, &Scene<'_>) -> Result<Output, Output>,
 }
 
 const TOOLS: [Tool; 1] = [Tool {
@@ -37,23 +37,22 @@ const TOOLS: [Tool; 1] = [Tool {
     description: "Reports the present session: its key and trust class, the model, messages and tokens so far, the \
                   sandbox mode and the time. Takes no arguments.",
     parameters: r#"{"type":"object","properties":{},"additionalProperties":false}"#,
-    effect: v1::Effect::Read,
-    groups: &["group:sessions", "group:clawdbot"],
-    run: session_status,
+    facts: Facts {
+        effect: Effect::Read,
+        groups: &["group:sessions", "group:clawdbot"],
+        arguments: &[],
+    },
+    // Only what policy, the executor and the agent itself know: nothing that anybody wrote.
+    run: |arguments, scene| {
+        let status = session_status(arguments, scene);
+        status.map(Output::own).map_err(Output::own)
+    },
 }];
 
 impl Tool {
     /// What policy has to know of it.
     pub fn facts(&self) -> v1::ToolFacts {
-        v1::ToolFacts {
-            effect: self.effect.into(),
-            groups: self
-                .groups
-                .iter()
-                .map(|group| (*group).to_owned())
-                .collect(),
-            arguments: Vec::new(),
-        }
+        self.facts.wire()
     }
 }
 
@@ -136,6 +135,23 @@ mod tests {
             let schema: serde_json::Value = serde_json::from_str(tool.parameters).unwrap();
             assert_eq!(schema["type"], "object");
             assert!(find(tool.name).is_some() && names().contains(tool.name));
+            // Policy is told what every argument is, and of none that does not exist.
+            let facts = tool.facts();
+            assert_ne!(facts.effect(), Effect::Unspecified);
+            let arguments = schema["properties"].as_object().unwrap();
+            let described: Vec<_> = facts
+                .arguments
+                .iter()
+                .map(|fact| fact.name.as_str())
+                .collect();
+            assert!(
+                arguments
+                    .keys()
+                    .all(|name| described.contains(&name.as_str()))
+            );
+            assert!(described.iter().all(|path| {
+                arguments.contains_key(path.split('.').next().unwrap_or_default())
+            }));
         }
         let all: Vec<_> = named().into_iter().map(|tool| tool.name).collect();
         assert_eq!((all.len(), specs(&all).len()), (TOOLS.len(), TOOLS.len()));

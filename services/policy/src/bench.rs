@@ -20,6 +20,7 @@ use crate::grpc;
 use crate::keep::Keep;
 use crate::pairing::Store;
 use crate::policy::{Parts, Policy, random, unix_ms};
+use crate::provenance::Provenance;
 use crate::reload::{self, Outcome};
 use crate::slices::Place;
 
@@ -60,7 +61,9 @@ impl Bench {
     fn policy(folder: PathBuf, start: StartCredentials) -> Policy {
         let keep = Keep::new(folder.clone());
         let people = Store::open(Keep::new(folder.clone()));
+        let fresh = !keep.has_master_key();
         let master = keep.master_key(random).unwrap();
+        let provenance = Provenance::open(&keep, fresh).unwrap();
         Policy::new(Parts {
             place: Place {
                 port: 0,
@@ -72,6 +75,7 @@ impl Bench {
             start,
             audit: Log::open(&folder, Limits::DEFAULT, random, unix_ms()).unwrap(),
             people,
+            provenance,
         })
     }
 

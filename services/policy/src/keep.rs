@@ -56,6 +56,11 @@ impl Keep {
         Self(folder)
     }
 
+    /// Whether there is a key behind handles already: without one there was no session before.
+    pub fn has_master_key(&self) -> bool {
+        fs::symlink_metadata(self.0.join(KEY)).is_ok()
+    }
+
     /// The key behind handles and visits, made from `random` when there is none.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
+use crate::audit::{Log, Origin};
 use crate::budget::Budgets;
 use crate::config_file::ConfigFile;
 use crate::credential::{Finder, StartCredentials};
@@ -24,7 +25,6 @@ use crate::notices::Notices;
 use crate::pairing::{self, Store};
 use crate::provenance::Provenance;
 use crate::questions::Questions;
-use crate::audit::{Log, Origin};
 use crate::record::Decision;
 use crate::seal::Sealer;
 use crate::series::{Counted, Series};
@@ -84,6 +84,7 @@ pub(crate) struct Parts {
     pub(crate) start: StartCredentials,
     pub(crate) audit: Log,
     pub(crate) people: Store,
+    pub(crate) provenance: Provenance,
 }
 
 /// The state of the process.
@@ -128,7 +129,7 @@ impl Policy {
             budgets: Budgets::default(),
             catalogue: Catalogue::default(),
             providers: Providers::default(),
-            provenance: Provenance::default(),
+            provenance: parts.provenance,
             questions: Questions::default(),
             notices: Notices::new(unix_ms()),
             keep: parts.keep,

@@ -22,6 +22,7 @@ use crate::file_watch::FileWatch;
 use crate::keep::{Keep, KeepError};
 use crate::pairing::Store;
 use crate::policy::{Parts, Policy, random, unix_ms};
+use crate::provenance::Provenance;
 use crate::record::Decision;
 use crate::reload::{self, Before};
 use crate::slices::Place;
@@ -61,10 +62,13 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     })?;
     let people = Store::open(Keep::new(pairing.clone()));
     let keep = Keep::new(pairing);
+    let fresh = !keep.has_master_key();
     let master = keep.master_key(random).map_err(|error| match error {
         KeepError::Io { path, error } => StartError::io(&path, &error),
         broken @ KeepError::Broken { .. } => StartError::config(broken.to_string()),
     })?;
+    let provenance = Provenance::open(&keep, fresh)
+        .map_err(|error| StartError::io("cannot open what sessions have read", &error))?;
     let audit = Log::open(&audit, Limits::DEFAULT, random, unix_ms())
         .map_err(|error| StartError::io("cannot open the audit log", &error))?;
     let credentials = StartCredentials {
@@ -80,6 +84,7 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         start: credentials,
         audit,
         people,
+        provenance,
     });
     Ok(Prepared { policy, watch })
 }

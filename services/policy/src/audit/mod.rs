@@ -324,9 +324,8 @@ impl Log {
         let many = (full.len() + 1).saturating_sub(self.limits.files);
         for (at, file) in full.iter().enumerate() {
             let end = last_line(file)?;
-            let old = end.is_some_and(|(_, written)| {
-                written.saturating_add(self.limits.drop_ms) <= time_ms
-            });
+            let old = end
+                .is_some_and(|(_, written)| written.saturating_add(self.limits.drop_ms) <= time_ms);
             if at >= many && !old {
                 break;
             }

@@ -47,7 +47,10 @@ impl Log {
             }
             None => {
                 if let Some(chain) = written {
-                    found = Some(format!("the file {HEAD} was missing or damaged, so that nobody can say where the log ended (record {} is the last); its seal begins anew", chain.n));
+                    found = Some(format!(
+                        "the file {HEAD} was missing or damaged, so that nobody can say where the log ended (record {} is the last); its seal begins anew",
+                        chain.n
+                    ));
                 }
                 let key = Key::new(random()?);
                 write_key(folder, &key)?;
@@ -189,7 +192,10 @@ fn walk(path: &Path, head: &mut Head, rest: &mut Rest, cuts: bool) -> Result<(),
 
 /// Whether the line that ends at the head's offset has the head's hash.
 fn ends_here(file: &mut File, head: &Head) -> io::Result<bool> {
-    let tail = format!("\"hash\":\"{}\"}}\n", clawdbot_audit::to_hex(&head.chain.hash));
+    let tail = format!(
+        "\"hash\":\"{}\"}}\n",
+        clawdbot_audit::to_hex(&head.chain.hash)
+    );
     let Some(start) = head.offset.checked_sub(tail.len() as u64) else {
         return Ok(false);
     };
@@ -224,8 +230,7 @@ fn begun(path: &Path) -> io::Result<Option<u64>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(1024).read_to_end(&mut bytes)?;
     let line = bytes.split(|byte| *byte == b'\n').next();
-    let value: Option<serde_json::Value> =
-        line.and_then(|line| serde_json::from_slice(line).ok());
+    let value: Option<serde_json::Value> = line.and_then(|line| serde_json::from_slice(line).ok());
     Ok(value.and_then(|value| value["time"].as_u64()))
 }
 

@@ -69,7 +69,10 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
 
 fn lines(path: &Path) -> Vec<Vec<u8>> {
     let bytes = fs::read(path).unwrap();
-    bytes.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
+    bytes
+        .split_inclusive(|b| *b == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 /// Puts `bytes` in the place of a file, has a look, and puts the file back.
@@ -105,7 +108,9 @@ fn what_was_written_is_intact_over_files_checkpoints_and_restarts() {
         assert_eq!(mode & 0o7777, 0o600);
     }
     for name in [HEAD, "key"] {
-        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions();
+        let mode = fs::metadata(folder.path().join(name))
+            .unwrap()
+            .permissions();
         assert_eq!(mode.mode() & 0o7777, 0o600);
     }
 }
@@ -127,7 +132,11 @@ fn a_flip_of_any_byte_is_named_with_its_line() {
             changed[at] ^= 1;
             let found = with(&path, &changed, || problem(folder.path()));
             let name = path.file_name().unwrap().to_str().unwrap();
-            assert_eq!((found.file.as_str(), found.line), (name, line), "byte {at}: {found:?}");
+            assert_eq!(
+                (found.file.as_str(), found.line),
+                (name, line),
+                "byte {at}: {found:?}"
+            );
             line += u64::from(bytes[at] == b'\n');
         }
     }
@@ -203,7 +212,10 @@ fn a_file_that_is_removed_or_changes_its_place_is_named() {
         fs::rename(path, &aside).unwrap();
         let found = problem(folder.path());
         fs::rename(&aside, path).unwrap();
-        assert!(found.what.contains("missing") || found.what.contains("begins with"), "{found:?}");
+        assert!(
+            found.what.contains("missing") || found.what.contains("begins with"),
+            "{found:?}"
+        );
     }
     let (one, two) = (fs::read(&all[0]).unwrap(), fs::read(&all[1]).unwrap());
     fs::write(&all[0], &two).unwrap();
@@ -233,7 +245,9 @@ fn forged(folder: &Path, from: u64) {
                 continue;
             }
             let body = std::str::from_utf8(old.body).unwrap();
-            let (_, fields) = body.split_once(&format!("\"time\":{},", value["time"])).unwrap();
+            let (_, fields) = body
+                .split_once(&format!("\"time\":{},", value["time"]))
+                .unwrap();
             let mut fields = fields.replace("call-", "fall-");
             if let Some(after) = value["after"].as_str() {
                 fields = fields.replace(after, &to_hex(&before.hash));
@@ -271,9 +285,16 @@ fn a_past_that_is_made_anew_is_told_by_the_key_and_by_the_copies_and_by_nothing_
     };
     assert!(copies.witnesses.len() > 5);
     let verdict = verify(folder.path(), &copies).unwrap();
-    assert_eq!((verdict.problems.len(), verdict.witnesses), (0, copies.witnesses.len() as u64));
+    assert_eq!(
+        (verdict.problems.len(), verdict.witnesses),
+        (0, copies.witnesses.len() as u64)
+    );
     forged(folder.path(), 40);
-    assert_eq!(checked(folder.path()).problems, [], "nobody can tell from the log alone");
+    assert_eq!(
+        checked(folder.path()).problems,
+        [],
+        "nobody can tell from the log alone"
+    );
     let by_key = verify(folder.path(), &keyed()).unwrap().problems;
     assert!(by_key[0].what.contains("not genuine"), "{by_key:?}");
     let by_copy = verify(folder.path(), &copies).unwrap().problems;
@@ -288,7 +309,10 @@ fn an_end_that_is_cut_together_with_the_head_is_told_by_the_copies() {
     for n in 1..=100 {
         log.append(n, &fields(n)).unwrap();
         if n == 50 {
-            for path in paths(folder.path()).into_iter().chain([folder.path().join(HEAD)]) {
+            for path in paths(folder.path())
+                .into_iter()
+                .chain([folder.path().join(HEAD)])
+            {
                 before.insert(path.clone(), fs::read(path).unwrap());
             }
         }
@@ -359,11 +383,20 @@ fn a_file_whose_records_are_old_is_dropped_and_one_that_is_written_slowly_is_end
 #[test]
 fn a_start_after_a_death_at_any_byte_of_a_record_goes_on_without_a_gap() {
     let folder = tempfile::tempdir().unwrap();
-    let mut log = open(folder.path(), Limits { records: 3, ..SMALL });
+    let mut log = open(
+        folder.path(),
+        Limits {
+            records: 3,
+            ..SMALL
+        },
+    );
     log.append(1, &fields(1)).unwrap();
     log.append(2, &fields(2)).unwrap();
     let current = folder.path().join(CURRENT);
-    let (old, old_head) = (fs::read(&current).unwrap(), fs::read(folder.path().join(HEAD)).unwrap());
+    let (old, old_head) = (
+        fs::read(&current).unwrap(),
+        fs::read(folder.path().join(HEAD)).unwrap(),
+    );
     // This one brings a checkpoint with it.
     log.append(3, &fields(3)).unwrap();
     drop(log);
@@ -407,10 +440,22 @@ fn what_a_start_finds_amiss_is_on_record_and_the_log_goes_on_behind_it() {
     type Harm = fn(&Path);
     let harms: [(Harm, &str); 6] = [
         (|folder| cut(&folder.join(CURRENT), 10), "cut off"),
-        (|folder| fs::remove_file(folder.join(CURRENT)).unwrap(), "missing"),
-        (|folder| fs::remove_file(folder.join(HEAD)).unwrap(), "begins anew"),
-        (|folder| fs::write(folder.join(HEAD), "x").unwrap(), "begins anew"),
-        (|folder| add(&folder.join(CURRENT), b"{\"n\":9}\n"), "put in"),
+        (
+            |folder| fs::remove_file(folder.join(CURRENT)).unwrap(),
+            "missing",
+        ),
+        (
+            |folder| fs::remove_file(folder.join(HEAD)).unwrap(),
+            "begins anew",
+        ),
+        (
+            |folder| fs::write(folder.join(HEAD), "x").unwrap(),
+            "begins anew",
+        ),
+        (
+            |folder| add(&folder.join(CURRENT), b"{\"n\":9}\n"),
+            "put in",
+        ),
         (
             |folder| {
                 let path = folder.join(CURRENT);
@@ -426,24 +471,35 @@ fn what_a_start_finds_amiss_is_on_record_and_the_log_goes_on_behind_it() {
         let folder = written(50, SMALL);
         harm(folder.path());
         let mut log = open(folder.path(), SMALL);
-        assert!(log.trouble().unwrap().contains(words), "{:?}", log.trouble());
+        assert!(
+            log.trouble().unwrap().contains(words),
+            "{:?}",
+            log.trouble()
+        );
         for n in 0..30 {
             log.append(7000, &fields(n)).unwrap();
         }
         log.end(7001);
         drop(log);
         let all = checked(folder.path()).problems;
-        assert!(all.iter().any(|p| p.what.contains(words)), "{words}: {all:?}");
+        assert!(
+            all.iter().any(|p| p.what.contains(words)),
+            "{words}: {all:?}"
+        );
         let later = open(folder.path(), SMALL);
         assert_eq!(later.trouble(), None, "told once");
         drop(later);
-        assert!(checked(folder.path()).problems.len() <= 3, "the rest is not blamed: {all:?}");
+        assert!(
+            checked(folder.path()).problems.len() <= 3,
+            "the rest is not blamed: {all:?}"
+        );
     }
 }
 
 fn cut(path: &Path, bytes: u64) {
     let file = File::options().write(true).open(path).unwrap();
-    file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+    file.set_len(file.metadata().unwrap().len() - bytes)
+        .unwrap();
 }
 
 fn add(path: &Path, bytes: &[u8]) {
@@ -471,7 +527,10 @@ fn on_a_full_disk_nothing_is_written_by_halves_and_events_wait_for_room() {
     assert_eq!(log.trouble(), None);
     log.end(9001);
     intact(folder.path());
-    let all: Vec<_> = paths(folder.path()).iter().flat_map(|path| lines(path)).collect();
+    let all: Vec<_> = paths(folder.path())
+        .iter()
+        .flat_map(|path| lines(path))
+        .collect();
     let text = String::from_utf8(all.concat()).unwrap();
     let place = |what: &str| text.find(what);
     assert!(place("call-1\"") < place("call-10\""));

@@ -98,7 +98,7 @@ impl Access for Services {
             session,
             message_id,
             agent,
-            text: _,
+            text,
         } = request.into_inner();
         let message = MessageId::parse(&message_id).map_err(invalid)?;
         let way = match way {
@@ -144,6 +144,7 @@ impl Access for Services {
         let outcome = outcome.and(trace.clone().map(drop));
         let outcome = self.0.decide(decision, outcome).and(trace).map(|trace| {
             let grant = Grant::operator(session.clone(), unix_seconds()).of(trace, "");
+            self.0.provenance.said(&grant, &text);
             v1::Admission {
                 handle: grant.seal(&self.0.handles),
                 class: wire_class(grant.class).into(),

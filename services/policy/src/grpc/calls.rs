@@ -3,11 +3,12 @@
 
 use clawdbot_identity::{Handle, MessageId, ToolName};
 use clawdbot_proto::v1;
+use clawdbot_proto::v1::calls_server::Calls;
 use clawdbot_proto::v1::tools_server::Tools;
 use clawdbot_service::caller;
 use tonic::{Request, Response, Status};
 
-use super::{Services, class, invalid, key_of, trace_of, wire_session};
+use super::{Services, UNDECIDED, class, invalid, key_of, trace_of, undecided, wire_session};
 use crate::denied::Denied;
 use crate::handle::Grant;
 use crate::policy::unix_ms;
@@ -57,6 +58,53 @@ impl Tools for Services {
     }
 }
 
+/// Entries or members of one report.
+const MAX_REPORTED: usize = 512;
+
+#[tonic::async_trait]
+impl Calls for Services {
+    async fn report(&self, request: Request<v1::CallReport>) -> Result<Response<v1::Done>, Status> {
+        let role = caller(&request)?;
+        let report = request.into_inner();
+        let handle = Handle::parse(&report.handle).map_err(invalid)?;
+        let class = class(report.caller_class)?;
+        let tool = ToolName::parse(&report.tool).map_err(invalid)?;
+        let call = MessageId::parse(&report.call_id).map_err(invalid)?;
+        if report.entries.len().max(report.members.len()) > MAX_REPORTED {
+            return Err(Status::invalid_argument("a report has at most 512 entries"));
+        }
+        let grant = self.session(&handle, class);
+        let (session, trace) = (key_of(&grant), trace_of(&grant));
+        let outcome = match &grant {
+            Ok(grant) => self.0.provenance.report(grant, &call, &tool, report).await,
+            Err(denied) => Err(denied.clone()),
+        };
+        // What every call does is not worth a line; that a flag rose or a report was refused is.
+        let risen = match &outcome {
+            Ok(risen) if risen.is_empty() => return Ok(Response::new(v1::Done {})),
+            Ok(risen) => risen.join("+"),
+            Err(_) => tool.to_string(),
+        };
+        let decision = Decision {
+            request: "taint",
+            role: role.as_str(),
+            session: &session,
+            trace,
+            subject: &risen,
+            id: call.as_str(),
+            ..Decision::default()
+        };
+        match self.0.decide(decision, outcome) {
+            Ok(_) => Ok(Response::new(v1::Done {})),
+            Err(denied) if UNDECIDED.contains(&denied.rule) => Err(undecided(denied)),
+            Err(denied) => Err(Status::permission_denied(format!(
+                "{}: {}",
+                denied.rule, denied.message
+            ))),
+        }
+    }
+}
+
 impl Services {
     async fn rule_on(
         &self,
@@ -77,9 +125,8 @@ impl Services {
         })?;
         self.0.budgets.take_call(grant, unix_ms())?;
         let arguments = &request.arguments_json;
-        match self.0.provenance.judge(grant, tool, facts, arguments) {
-            Verdict::Allow => Ok(()),
-            Verdict::Deny(denied) => Err(denied),
+        match self.0.provenance.judge(grant, facts, arguments) {
+            Verdict::Allow => {}
             Verdict::Ask(reasons) => {
                 let question = Question {
                     grant,
@@ -88,8 +135,11 @@ impl Services {
                     arguments,
                     reasons,
                 };
-                self.0.questions.ask(&self.0, question).await
+                self.0.questions.ask(&self.0, question).await?;
             }
         }
+        let provenance = &self.0.provenance;
+        provenance.allowed(grant, call, tool, facts, arguments);
+        Ok(())
     }
 }

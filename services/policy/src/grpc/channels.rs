@@ -186,6 +186,7 @@ impl Services {
                 self.0.decide(decision, Ok(()))?;
                 let grant = Grant::channel(role.clone(), class, session, standing, unix_seconds())
                     .of(trace, &asked.sender.id);
+                self.0.provenance.said(&grant, &asked.request.text);
                 Ok(Passed::Admission(v1::Admission {
                     handle: grant.seal(&self.0.handles),
                     class: wire_class(class).into(),

@@ -40,6 +40,7 @@ pub(crate) fn router(policy: Arc<Policy>) -> Router {
         .add(v1::notices_server::NoticesServer::new(services.clone()))
         .add(v1::sessions_server::SessionsServer::new(services.clone()))
         .add(v1::tools_server::ToolsServer::new(services.clone()))
+        .add(v1::calls_server::CallsServer::new(services.clone()))
         .add(v1::spending_server::SpendingServer::new(services.clone()))
         .add(v1::policy_operator_server::PolicyOperatorServer::new(
             services.clone(),

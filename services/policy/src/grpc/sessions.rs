@@ -33,10 +33,13 @@ impl Sessions for Services {
             ..Decision::default()
         };
         match self.0.decide(decision, grant) {
-            Ok(grant) => Ok(Response::new(v1::Session {
-                offers: self.offers_mark(&grant),
-                ..wire_session(&grant)
-            })),
+            Ok(grant) => {
+                self.0.provenance.begun(&grant);
+                Ok(Response::new(v1::Session {
+                    offers: self.offers_mark(&grant),
+                    ..wire_session(&grant)
+                }))
+            }
             Err(denied) if UNDECIDED.contains(&denied.rule) => Err(undecided(denied)),
             Err(denied) => Err(Status::permission_denied(format!(
                 "{}: {}",

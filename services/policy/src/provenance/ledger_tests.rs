@@ -1,0 +1,126 @@
+use std::fs;
+
+use super::*;
+
+const TAINTED: Flags = Flags {
+    tainted: true,
+    astray: false,
+};
+
+fn key(name: &str) -> SessionKey {
+    SessionKey::parse(&format!("agent:main:{name}")).unwrap()
+}
+
+fn keep(folder: &tempfile::TempDir) -> Keep {
+    fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    Keep::new(folder.path().to_owned())
+}
+
+fn opened(folder: &tempfile::TempDir) -> (Ledger, Known) {
+    Ledger::open(&keep(folder), false).unwrap()
+}
+
+#[test]
+fn flags_outlive_the_process_and_a_new_beginning_lowers_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, known) = Ledger::open(&keep(&folder), true).unwrap();
+    assert_eq!(known.of(&key("a")), Flags::default());
+    ledger.append(&key("a"), TAINTED, false, true).unwrap();
+    ledger.append(&key("b"), Flags::BOTH, false, true).unwrap();
+    ledger.append(&key("c"), TAINTED, false, true).unwrap();
+    ledger
+        .append(
+            &key("a"),
+            Flags {
+                astray: true,
+                ..Flags::default()
+            },
+            false,
+            true,
+        )
+        .unwrap();
+    ledger
+        .append(&key("c"), Flags::default(), true, false)
+        .unwrap();
+    for _ in 0..3 {
+        let (_, known) = opened(&folder);
+        let all = ["a", "b", "c", "d"].map(|name| known.of(&key(name)));
+        assert_eq!(
+            all,
+            [Flags::BOTH, Flags::BOTH, Flags::default(), Flags::default()]
+        );
+    }
+    let text = fs::read_to_string(folder.path().join(NAME)).unwrap();
+    assert_eq!(
+        text.lines().count(),
+        3,
+        "what says nothing is left out: {text}"
+    );
+}
+
+#[test]
+fn without_the_file_or_with_a_damaged_one_unknown_sessions_have_read_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, known) = opened(&folder);
+    assert_eq!(known.of(&key("a")), Flags::BOTH);
+    ledger
+        .append(&key("a"), Flags::default(), true, true)
+        .unwrap();
+    let (_, known) = opened(&folder);
+    assert_eq!(
+        (known.of(&key("a")), known.of(&key("b"))),
+        (Flags::default(), Flags::BOTH)
+    );
+}
+
+#[test]
+fn a_file_cut_anywhere_lowers_no_flag_but_those_of_lines_that_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&keep(&folder), true).unwrap();
+    for n in 0..5 {
+        ledger
+            .append(&key(&n.to_string()), TAINTED, false, true)
+            .unwrap();
+    }
+    let path = folder.path().join(NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    for end in 0..text.len() {
+        fs::write(&path, &text[..end]).unwrap();
+        let (_, known) = opened(&folder);
+        let at_border = text[end..].starts_with('\n') || text[..end].ends_with('\n');
+        for n in 0..5 {
+            let line = text.find(&format!("main:{n}\"")).unwrap();
+            if !at_border || line < end {
+                assert!(known.of(&key(&n.to_string())).tainted, "{end} {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_in_the_middle_is_noticed_and_the_rest_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&keep(&folder), true).unwrap();
+    ledger.append(&key("a"), TAINTED, false, true).unwrap();
+    ledger.append(&key("b"), TAINTED, false, true).unwrap();
+    let path = folder.path().join(NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("agent:main:a", "agent:main", 1)).unwrap();
+    let (_, known) = opened(&folder);
+    let all = ["a", "b", "c"].map(|name| known.of(&key(name)));
+    assert_eq!(all, [Flags::BOTH, TAINTED, Flags::BOTH]);
+}
+
+#[test]
+fn beyond_what_can_be_remembered_nothing_is_known() {
+    let mut known = Ledger::none().1;
+    for n in 0..=MAX {
+        known.set(&key(&n.to_string()), TAINTED);
+    }
+    assert_eq!(known.flags.len(), MAX);
+    assert_eq!(known.of(&key("never-seen")), Flags::BOTH);
+}

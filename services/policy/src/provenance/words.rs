@@ -1,0 +1,306 @@
+//! What the owner wrote in a session, and whether a value stands in it. Everything is literal: no normal forms, no likeness,
+//! so that a look-alike, another spelling or a longer token is simply not what he named.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+/// Text that is kept of a session, bytes; the newest.
+const MAX: usize = 32 << 10;
+/// Between two messages: no value and no name reaches over it.
+const BETWEEN: char = '\u{1}';
+/// What may stand around something that is meant word for word.
+const QUOTES: &[(&str, &str)] = &[
+    ("'", "'"),
+    ("\"", "\""),
+    ("`", "`"),
+    ("\u{201c}", "\u{201d}"),
+    ("\u{2018}", "\u{2019}"),
+];
+/// Endings of files that look like the last part of a host's name.
+const FILES: &[&str] = &[
+    "txt", "doc", "docx", "xls", "xlsx", "pdf", "md", "csv", "json", "png", "jpg", "ppt", "pptx",
+];
+
+/// The owner's words in one session.
+#[derive(Default)]
+pub(super) struct Words {
+    messages: VecDeque<String>,
+    raw: String,
+    lower: String,
+    /// Runs of letters and digits with one space around each.
+    folded: String,
+    tokens: HashSet<String>,
+    hosts: BTreeSet<String>,
+    numbers: BTreeSet<i64>,
+}
+
+impl Words {
+    /// Takes a message. One that comes a second time, since its answer was lost, is the same message.
+    pub(super) fn add(&mut self, text: &str) {
+        if text.trim().is_empty() || self.messages.back().is_some_and(|last| last == text) {
+            return;
+        }
+        let start = text.ceil_char_boundary(text.len().saturating_sub(MAX));
+        self.messages.push_back(text[start..].to_owned());
+        while self.messages.iter().map(String::len).sum::<usize>() > MAX {
+            self.messages.pop_front();
+        }
+        let all: Vec<&str> = self.messages.iter().map(String::as_str).collect();
+        self.raw = all.join(&BETWEEN.to_string());
+        self.lower = self.raw.to_lowercase();
+        let folded: Vec<String> = all.iter().map(|text| fold(text)).collect();
+        self.folded = format!(" {} ", folded.join(&format!(" {BETWEEN} ")));
+        self.tokens = self.folded.split(' ').map(str::to_owned).collect();
+        self.hosts = hosts(&self.raw);
+        self.numbers = numbers(&self.raw);
+    }
+
+    /// About how much memory it takes, bytes.
+    pub(super) fn size(&self) -> usize {
+        // The text, three times changed, and the set of its words.
+        self.raw.len() * 8
+    }
+
+    /// Whether a value stands there as it is, and not as a part of a longer token.
+    pub(super) fn named(&self, value: &str) -> bool {
+        let value = value.trim().to_lowercase();
+        !value.is_empty()
+            && self
+                .lower
+                .match_indices(&value)
+                .any(|(at, _)| is_whole(&self.lower, at, at + value.len()))
+    }
+
+    /// Whether a folded text stands there as a phrase.
+    pub(super) fn phrase(&self, folded: &str) -> bool {
+        contains_phrase(&self.folded, folded)
+    }
+
+    /// Whether a folded word stands there.
+    pub(super) fn word(&self, word: &str) -> bool {
+        self.tokens.contains(word)
+    }
+
+    /// Whether a value stands there between quotation marks.
+    pub(super) fn quoted(&self, value: &str) -> bool {
+        !value.is_empty()
+            && QUOTES
+                .iter()
+                .any(|(open, close)| self.raw.contains(&format!("{open}{value}{close}")))
+    }
+
+    /// Whether the owner can only have meant a name by it: there are digits or signs in it, or it stands in quotes or
+    /// brackets, or he wrote it as a proper noun elsewhere than where a sentence begins. Otherwise each word of his would
+    /// be somebody's name as soon as somebody calls himself so.
+    pub(super) fn distinct(&self, value: &str) -> bool {
+        let plain = value
+            .chars()
+            .all(|c| c.is_alphabetic() || c.is_whitespace());
+        if !plain || self.quoted(value) || self.raw.contains(&format!("({value})")) {
+            return true;
+        }
+        let proper = value
+            .split_whitespace()
+            .all(|word| word.starts_with(char::is_uppercase));
+        proper
+            && self.raw.match_indices(value).any(|(at, _)| {
+                let (before, after) = (&self.raw[..at], &self.raw[at + value.len()..]);
+                let left = before.trim_end_matches([' ', '\t']);
+                left.len() < before.len()
+                    && !left.is_empty()
+                    && !left.ends_with(['.', '!', '?', ':', '\n', '\r', BETWEEN])
+                    && !after.starts_with(is_word)
+            })
+    }
+
+    /// Whether a name that people use is there: as it is, or by its words, with or without a file's ending.
+    pub(super) fn called(&self, value: &str) -> bool {
+        let folded = fold(value);
+        if folded.chars().count() < 3 {
+            return false;
+        }
+        // What leads elsewhere is named as it is or not at all.
+        let leads = value.contains(['/', '\\']) || value.contains("..");
+        self.named(value) || !leads && (self.phrase(&folded) || self.phrase(&fold(bare(value))))
+    }
+
+    /// Whether all of a text that says something is in the owner's own words; those of up to three characters join them.
+    pub(super) fn dictated(&self, text: &str) -> bool {
+        fold(text)
+            .split(' ')
+            .all(|word| word.chars().nth(3).is_none() || self.word(word))
+    }
+
+    pub(super) fn host(&self, host: &str) -> bool {
+        self.hosts.contains(host)
+    }
+
+    pub(super) fn number(&self, cents: i64) -> bool {
+        self.numbers.contains(&cents)
+    }
+}
+
+/// Lower case, runs of letters and digits, one space between them.
+pub(super) fn fold(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let runs = lower.split(|c: char| !c.is_alphanumeric());
+    runs.filter(|run| !run.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Whether a phrase stands in a folded text on the borders of words.
+pub(super) fn contains_phrase(text: &str, phrase: &str) -> bool {
+    let end = |at: usize, c: Option<char>| at == 0 || c.is_none_or(|c| c == ' ');
+    !phrase.is_empty()
+        && text.match_indices(phrase).any(|(at, _)| {
+            end(at, text[..at].chars().next_back())
+                && text[at + phrase.len()..]
+                    .chars()
+                    .next()
+                    .is_none_or(|c| c == ' ')
+        })
+}
+
+/// A file's name without its ending.
+pub(super) fn bare(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((stem, end))
+            if (1..=5).contains(&end.len()) && end.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+        {
+            stem
+        }
+        _ => name,
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Whether what stands between two places is a token of its own. A dot ends one only where nothing is joined to it.
+fn is_whole(text: &str, start: usize, end: usize) -> bool {
+    let joins = |c: char| is_word(c) || matches!(c, '@' | '+' | '-');
+    let before = text[..start].chars().next_back();
+    let mut after = text[end..].chars();
+    let next = after.next();
+    !before.is_some_and(|c| joins(c) || c == '.')
+        && !next.is_some_and(joins)
+        && !(next == Some('.') && after.next().is_some_and(is_word))
+}
+
+/// A number in hundredths, so that equal amounts are equal; none for what no amount is.
+pub(super) fn cents(number: f64) -> Option<i64> {
+    let cents = (number * 100.0).round();
+    #[allow(clippy::cast_possible_truncation)] // Far below 2^53.
+    (cents.abs() < 1e15).then_some(cents as i64)
+}
+
+/// The numbers in a text; commas may stand between digits.
+pub(super) fn numbers(text: &str) -> BTreeSet<i64> {
+    let mut found = BTreeSet::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        rest = &rest[start..];
+        let whole = rest
+            .find(|c: char| !c.is_ascii_digit() && c != ',')
+            .unwrap_or(rest.len());
+        let mut digits = rest[..whole].replace(',', "");
+        rest = &rest[whole..];
+        let part = rest.strip_prefix('.').unwrap_or("");
+        let length = part
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(part.len());
+        if length > 0 {
+            digits = format!("{digits}.{}", &part[..length]);
+            rest = &part[length..];
+        }
+        found.extend(digits.parse().ok().and_then(cents));
+    }
+    found
+}
+
+/// What stands before a host's name, and that it may be any name then.
+const SCHEME: &str = "://";
+
+/// The hosts to which a text links. After a scheme it is whatever stands in the place of one; elsewhere what looks like
+/// one to programs that make links of text. Mail addresses and names of files are none.
+pub(super) fn hosts(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for token in text.split(|c: char| c.is_whitespace() || c.is_control() || "<>\"'`|".contains(c))
+    {
+        let mut rest = token;
+        while let Some((before, after)) = rest.split_once(SCHEME) {
+            found.extend(loose(before));
+            found.extend(host_of(authority(after)));
+            rest = after;
+        }
+        found.extend(loose(rest));
+    }
+    found
+}
+
+/// What names the server after a scheme.
+pub(super) fn authority(text: &str) -> &str {
+    text.split(['/', '?', '#', '\\']).next().unwrap_or_default()
+}
+
+/// The host of an authority: without user and port, and without the end of a sentence.
+pub(super) fn host_of(authority: &str) -> Option<String> {
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let host = match (host.strip_prefix('['), host.split_once(':')) {
+        (Some(six), _) => six.split(']').next().unwrap_or(six),
+        (None, Some((host, _))) => host,
+        (None, None) => host,
+    };
+    let other = |c: char| !(is_word(c) || matches!(c, '.' | '-' | ':'));
+    let host = host.split(other).next().unwrap_or_default();
+    let host = host.trim_end_matches(|c: char| !is_word(c));
+    (!host.is_empty()).then(|| sentence(host).to_lowercase())
+}
+
+/// Names of hosts in a piece of text without a scheme.
+fn loose(token: &str) -> Vec<String> {
+    let pieces = token.split(|c: char| !(is_word(c) || matches!(c, '.' | '-' | '@' | '/' | '+')));
+    let names = pieces.filter_map(|piece| {
+        let (name, path) = match piece.split_once('/') {
+            Some((name, path)) => (name, Some(path)),
+            None => (piece, None),
+        };
+        let name = name.trim_matches(|c: char| !(is_word(c) || c == '@'));
+        let labels: Vec<&str> = name.split('.').collect();
+        let last = labels.last().copied().unwrap_or_default();
+        let named = last.chars().count() >= 2 && last.chars().all(char::is_alphabetic);
+        let numbered = labels.len() == 4 && labels.iter().all(|label| label.parse::<u8>().is_ok());
+        let file = path.is_none() && FILES.iter().any(|end| last.eq_ignore_ascii_case(end));
+        let host = labels.len() >= 2
+            && !name.contains(['@', '+'])
+            && labels.iter().all(|label| !label.is_empty())
+            && (named || numbered)
+            && !file;
+        host.then(|| sentence(name).to_lowercase())
+    });
+    names.collect()
+}
+
+/// `example.com` from `example.com.They`: a sentence that began without a space.
+fn sentence(host: &str) -> &str {
+    let mut host = host;
+    while let Some((rest, last)) = host.rsplit_once('.') {
+        let before = rest.rsplit('.').next().unwrap_or_default();
+        let begins = last.starts_with(char::is_uppercase)
+            && rest.contains('.')
+            && !before.contains(char::is_uppercase)
+            && before.contains(char::is_lowercase);
+        if !begins {
+            break;
+        }
+        host = rest;
+    }
+    host
+}
+
+#[cfg(test)]
+#[path = "words_tests.rs"]
+mod tests;
