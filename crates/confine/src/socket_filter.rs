@@ -34,10 +34,11 @@ pub fn lock_to_peer(socket: impl AsFd, peer: SocketAddr) -> io::Result<()> {
 /// Whether this process may nail a TCP socket, tried on a fresh one.
 #[cfg(target_os = "linux")]
 pub fn permitted() -> bool {
+    use rustix::net::ipproto::TCP;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let family = [AddressFamily::INET, AddressFamily::INET6];
     family.into_iter().any(|family| {
-        socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, Some(TCP))
             .is_ok_and(|socket| attach(socket.as_fd(), &keep_all()).is_ok())
     })
 }

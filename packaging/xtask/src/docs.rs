@@ -12,6 +12,7 @@ pub fn run(check: bool) -> Done {
         .find(|built| built.harness)
         .ok_or("cargo built no test docs")?;
     let mut command = cargo::clean(&test.path);
+    command.env("CARGO_MANIFEST_DIR", cargo::root().join("tests"));
     match check {
         true => command.env_remove(WRITE),
         false => command.env(WRITE, cargo::root().join("docs")),

@@ -63,7 +63,7 @@ fn as_root(built: &Built) -> bool {
     built.kind == Kind::Test && built.target.starts_with(NEEDS_ROOT)
 }
 
-/// A file of `tests/` needs the product's programs beside it, a package's own tests do not.
+/// Tests of the whole product find its programs beside them.
 fn build(only: Option<&str>) -> Result<Vec<Built>, String> {
     let Some(only) = only else {
         return cargo::build(&["--workspace", "--lib", "--bins", "--tests"]);
@@ -74,7 +74,12 @@ fn build(only: Option<&str>) -> Result<Vec<Built>, String> {
             built.retain(|built| !built.harness || built.package == package);
             Ok(built)
         }
-        None => cargo::build(&["--package", only, "--tests"]),
+        None => {
+            let mut built = cargo::build(&["--workspace", "--bins"])?;
+            built.retain(|built| !built.harness);
+            built.extend(cargo::build(&["--package", only, "--tests"])?);
+            Ok(built)
+        }
     }
 }
 

@@ -61,7 +61,7 @@ fn own_file(world: &World) -> io::Result<std::ffi::CString> {
 
 fn rename(from: &CStr, to: &CStr) -> Answer {
     let here = int(libc::AT_FDCWD);
-    done(libc::SYS_renameat2, &[here, text(from), here, text(to), 0])
+    done(libc::SYS_renameat, &[here, text(from), here, text(to)])
 }
 
 /// A name in the open folder that nobody else takes.

@@ -60,7 +60,7 @@ fn connect<T>(socket: &OwnedFd, address: &T) -> Answer {
 }
 
 fn bind_tcp() -> io::Result<OwnedFd> {
-    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)?;
     let address = v4([127, 0, 0, 1], 0);
     done(
         libc::SYS_bind,
@@ -98,8 +98,9 @@ fn udp(world: &World) -> Answer {
 }
 
 pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
-    "net.tcp4" => |_| makes(libc::AF_INET, libc::SOCK_STREAM, 0);
-    "net.tcp6" => |_| makes(libc::AF_INET6, libc::SOCK_STREAM, 0);
+    "net.tcp4" => |_| makes(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP);
+    "net.tcp6" => |_| makes(libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP);
+    "net.stream" => |_| makes(libc::AF_INET, libc::SOCK_STREAM, 0);
     "net.udp4" => |_| makes(libc::AF_INET, libc::SOCK_DGRAM, 0);
     "net.udp6" => |_| makes(libc::AF_INET6, libc::SOCK_DGRAM, 0);
     "net.mptcp4" => |_| makes(libc::AF_INET, libc::SOCK_STREAM, MPTCP);
@@ -127,16 +128,16 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         done(libc::SYS_socketpair, &[int(libc::AF_INET), int(libc::SOCK_STREAM), 0, crate::sys::at_mut(&mut pair)])
     };
     "net.connect4" => |w| {
-        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)?;
         connect(&socket, &v4([127, 0, 0, 1], w.port("tcp")?))
     };
     "net.connect6" => |w| {
-        let socket = socket(libc::AF_INET6, libc::SOCK_STREAM, 0)?;
+        let socket = socket(libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP)?;
         connect(&socket, &v6_loopback(w.port("tcp")?))
     };
     // Where a cloud's machines find their credentials.
     "net.metadata" => |_| {
-        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)?;
         connect(&socket, &v4([169, 254, 169, 254], 80))
     };
     "net.udp-send" => |w| udp(w);
@@ -147,7 +148,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         done(libc::SYS_sendto, &[socket, at(b"x"), 1, 0, at(&address), size_of_val(&address)])
     };
     "net.fastopen" => |w| {
-        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)?;
         let address = v4([127, 0, 0, 1], w.port("tcp")?);
         let arguments = [int(socket.as_raw_fd()), at(b"x"), 1, int(libc::MSG_FASTOPEN), at(&address), size_of_val(&address)];
         reached(call(libc::SYS_sendto, &arguments), &[libc::EINPROGRESS])
@@ -159,7 +160,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
         done(libc::SYS_bind, &[int(socket.as_raw_fd()), at(&address), size_of_val(&address)])
     };
     "net.listen" => |w| {
-        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)?;
         if w.free {
             return done(libc::SYS_listen, &[int(bind_tcp()?.as_raw_fd()), 1]);
         }

@@ -175,7 +175,7 @@ fn sockets_are_made_by_the_dialer_alone_and_only_plain_ones() {
     let (stream, datagram) = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::SOCK_DGRAM);
     // family, type, protocol: dialer, others in single-user mode, others in system mode
     let rows = [
-        (libc::AF_INET, stream, 0, ALLOWED, EPERM, EPERM),
+        (libc::AF_INET, stream, 0, KILLED, EPERM, EPERM),
         (
             libc::AF_INET,
             stream,
@@ -189,7 +189,7 @@ fn sockets_are_made_by_the_dialer_alone_and_only_plain_ones() {
             libc::AF_INET,
             datagram,
             libc::IPPROTO_UDP,
-            ALLOWED,
+            KILLED,
             EPERM,
             EPERM,
         ),
