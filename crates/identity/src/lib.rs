@@ -4,6 +4,7 @@
 //! `parse`, [`FromStr`](std::str::FromStr), `Display` and `AsRef<str>`, and clones at the price of a counter. What cannot
 //! be parsed is refused with an [`IdError`] that names the rule and never repeats the text, which may be anybody's.
 
+pub mod command;
 mod error;
 mod host;
 mod model_ref;

@@ -13,7 +13,9 @@ use clawdbot_secrets::{Secret, owner};
 use tracing::{info, warn};
 
 use crate::credential::{Auth, Given};
+use crate::notices::Recipient;
 use crate::policy::{HeldSecret, HeldValue, Trouble};
+use crate::questions::Approvals;
 use crate::rate::Limit;
 use crate::settings::{Agent, AuthMode, Bind, Reload, Settings};
 
@@ -193,6 +195,8 @@ fn settings(config: &Config) -> Settings {
         unsettled: Vec::new(),
         owners: config.commands.owner_allow_from.clone(),
         routes: channels::routes(config),
+        commands: config.commands.text,
+        approvals: approvals(&config.approvals.exec),
         approval_ttl: config.pairing.approval_ttl.map(config::TimeSpan::get),
         bind: bind(config),
         port: config.gateway.port.get(),
@@ -234,6 +238,30 @@ fn settings(config: &Config) -> Settings {
         sandbox_mode: sandbox.mode.as_str(),
         sandbox_scope: sandbox.scope.as_str(),
         tools: tools::lists(config),
+    }
+}
+
+/// Whom a call needs the word of, and where they are asked.
+fn approvals(exec: &config::ExecApprovals) -> Approvals {
+    let target = |target: &config::ApprovalTarget| Recipient {
+        channel: target.channel.as_str().to_owned(),
+        accounts: vec![
+            { target.account_id.as_ref() }
+                .map_or(DEFAULT_ACCOUNT, |account| account.as_str())
+                .to_owned(),
+        ],
+        person: target.to.clone(),
+        thread: target.thread_id.clone().unwrap_or_default(),
+    };
+    Approvals {
+        enabled: exec.enabled,
+        in_session: exec.mode != config::ApprovalMode::Targets,
+        at_targets: exec.mode != config::ApprovalMode::Session,
+        agents: exec.agent_filter.clone(),
+        sessions: exec.session_filter.clone(),
+        targets: exec.targets.iter().map(target).collect(),
+        timeout: Duration::from_secs(exec.timeout_seconds.get()),
+        approvers: exec.approvers.clone(),
     }
 }
 

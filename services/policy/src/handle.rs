@@ -39,13 +39,17 @@ const STANDINGS: &[(Standing, u8, &str)] = &[
 ];
 const CLASSES: &[(Class, u8)] = &[(Class::Main, 1), (Class::Guest, 2)];
 
+impl Standing {
+    /// As other processes are told.
+    pub fn as_str(self) -> &'static str {
+        let mut rows = STANDINGS.iter();
+        rows.find(|row| row.0 == self).map_or("", |row| row.2)
+    }
+}
+
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = STANDINGS
-            .iter()
-            .find(|(standing, ..)| standing == self)
-            .map(|(.., name)| *name);
-        f.pad(name.unwrap_or_default())
+        f.pad(self.as_str())
     }
 }
 

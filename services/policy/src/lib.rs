@@ -9,6 +9,7 @@ mod audit;
 #[cfg(test)]
 mod bench;
 mod budget;
+mod command;
 mod config_file;
 mod credential;
 mod denied;
@@ -25,6 +26,7 @@ mod login;
 mod notices;
 mod pairing;
 mod password;
+mod people;
 mod policy;
 mod provenance;
 mod push;

@@ -102,11 +102,6 @@ impl Notices {
         self.board().owners = owners;
     }
 
-    /// Whom a notice to the owners would reach.
-    pub(crate) fn owners(&self) -> Vec<Recipient> {
-        self.board().owners.clone()
-    }
-
     /// Tells something, unless it was told already. How many will be told.
     pub(crate) fn tell(&self, notice: Notice) -> usize {
         let Notice {
@@ -151,6 +146,12 @@ impl Notices {
         let mut board = self.board();
         board.told.retain(|told| told != about);
         board.waiting.retain(|waiting| waiting.about != *about);
+    }
+
+    /// What need not be sent any more is dropped.
+    pub(crate) fn keep(&self, matters: impl Fn(&About) -> bool) {
+        let mut board = self.board();
+        board.waiting.retain(|waiting| matters(&waiting.about));
     }
 
     /// The stream of a channel begins; the one before ends.

@@ -21,10 +21,11 @@ use crate::distil::Reading;
 use crate::door::{Door, no_config};
 use crate::health::Health;
 use crate::keep::Keep;
-use crate::notices::Notices;
-use crate::pairing::{self, Store};
+use crate::notices::{About, Notice, Notices, To};
+use crate::pairing::{self, Herald, Store};
+use crate::people;
 use crate::provenance::Provenance;
-use crate::questions::Questions;
+use crate::questions::{self, Questions};
 use crate::record::Decision;
 use crate::seal::Sealer;
 use crate::series::{Counted, Series};
@@ -112,6 +113,7 @@ pub(crate) struct Policy {
     trouble: Mutex<Option<Trouble>>,
     health: Mutex<Health>,
     problems: watch::Sender<Vec<v1::Problem>>,
+    herald: Mutex<Herald>,
     /// One password check at a time.
     pub(crate) hashing: Arc<Semaphore>,
     pub(crate) waiting: Arc<Semaphore>,
@@ -143,6 +145,7 @@ impl Policy {
             trouble: Mutex::default(),
             health: Mutex::default(),
             problems: watch::Sender::new(Vec::new()),
+            herald: Mutex::default(),
             hashing: Arc::new(Semaphore::new(1)),
             waiting: Arc::new(Semaphore::new(WAITING)),
             started: Instant::now(),
@@ -398,13 +401,28 @@ impl Policy {
             name.zip(current.as_ref())
                 .is_some_and(|(name, current)| current.settings.makes_owner(&row.channel, name))
         };
+        let questions = self.questions.list(unix_ms());
+        all.extend(questions.iter().map(|row| v1::Problem {
+            code: "approval.waiting".to_owned(),
+            message: questions::problem(row),
+            role: "policy".to_owned(),
+            since_ms: row.asked_ms,
+        }));
         match self.people.book() {
-            Ok(book) => all.extend(book.pending(unix_ms()).iter().map(|row| v1::Problem {
-                code: "pairing.requested".to_owned(),
-                message: pairing::notice(row, owner(row)),
-                role: format!("channel-{}", row.channel),
-                since_ms: row.what.created_ms,
-            })),
+            Ok(book) => {
+                all.extend(book.pending(unix_ms()).iter().map(|row| v1::Problem {
+                    code: "pairing.requested".to_owned(),
+                    message: pairing::notice(row, owner(row)),
+                    role: format!("channel-{}", row.channel),
+                    since_ms: row.what.created_ms,
+                }));
+                if let Some(current) = &current {
+                    let now = unix_ms();
+                    let owners = people::owners(&current.settings, &book, now);
+                    self.notices.set_owners(owners);
+                    self.tell_requests(&book, now, owner);
+                }
+            }
             Err(denied) => all.push(v1::Problem {
                 code: denied.rule.to_owned(),
                 message: denied.message,
@@ -423,6 +441,46 @@ impl Policy {
             *known = all;
             news
         });
+    }
+
+    /// Tells the owners who asks to be let in.
+    fn tell_requests(
+        &self,
+        book: &pairing::Book,
+        now_ms: u64,
+        owner: impl Fn(&pairing::Row<&pairing::Pending>) -> bool,
+    ) {
+        let waits = |code: &String| {
+            let pending = book.pending(now_ms);
+            pending.iter().any(|row| row.what.code == *code)
+        };
+        self.notices.keep(|about| match about {
+            About::Pairing(codes) => codes.iter().any(waits),
+            _ => true,
+        });
+        let mut herald = lock(&self.herald);
+        for rows in herald.due(book, now_ms) {
+            let lines = rows.iter().map(|row| pairing::notice(row, owner(row)));
+            let lines: Vec<_> = lines.collect();
+            let ends = rows.iter().map(|row| row.what.expires_ms());
+            let told = self.notices.tell(Notice {
+                about: About::Pairing(rows.iter().map(|row| row.what.code.clone()).collect()),
+                to: To::Owners,
+                text: lines.join("\n\n"),
+                expires_ms: ends.max().unwrap_or(now_ms),
+            });
+            if told > 0 {
+                herald.handed(&rows, now_ms);
+            }
+        }
+    }
+
+    /// Takes what became of a notice. What has been told of requests is remembered over a restart.
+    pub(crate) async fn settle_notice(&self, channel: &str, id: &str, sent: bool) {
+        if let Some(About::Pairing(codes)) = self.notices.settle(channel, id, sent) {
+            // If it cannot be written it is told again after a restart, which is better than never.
+            let _unwritten = self.people.change(move |book| book.told(&codes)).await;
+        }
     }
 
     /// Notes that the file on disk is not valid; what was in force stays.

@@ -8,6 +8,7 @@ use clawdbot_config::{BUILTIN, DmPolicy, GroupPolicy, Identity, PeerKind, Sender
 use clawdbot_identity::{AgentId, ModelRef, ProviderId};
 use clawdbot_proto::v1;
 
+use crate::questions::Approvals;
 use crate::rate::Limit;
 use crate::tools::Lists;
 
@@ -48,6 +49,9 @@ pub struct Settings {
     pub(crate) owners: Vec<Identity>,
     /// The first that fits counts.
     pub(crate) routes: Vec<Route>,
+    /// Whether messages are looked at for commands.
+    pub(crate) commands: bool,
+    pub(crate) approvals: Approvals,
     /// How long an approval holds; none: for ever.
     pub(crate) approval_ttl: Option<Duration>,
 }
@@ -275,6 +279,17 @@ pub(crate) mod tests {
             unsettled: Vec::new(),
             owners: Vec::new(),
             routes: Vec::new(),
+            commands: true,
+            approvals: Approvals {
+                enabled: true,
+                in_session: false,
+                at_targets: true,
+                agents: Vec::new(),
+                sessions: Vec::new(),
+                targets: Vec::new(),
+                timeout: Duration::from_secs(120),
+                approvers: Vec::new(),
+            },
             approval_ttl: None,
         }
     }

@@ -142,7 +142,14 @@ impl Access for Services {
             ..decision
         };
         let outcome = outcome.and(trace.clone().map(drop));
-        let outcome = self.0.decide(decision, outcome).and(trace).map(|trace| {
+        let outcome = self.0.decide(decision, outcome);
+        if outcome.is_ok()
+            && let Ok(Some(answer)) = self.command_at_gateway(&text)
+        {
+            let outcome = Some(v1::admit_reply::Outcome::Answer(answer));
+            return Ok(Response::new(v1::AdmitReply { outcome }));
+        }
+        let outcome = outcome.and(trace).map(|trace| {
             let grant = Grant::operator(session.clone(), unix_seconds()).of(trace, "");
             self.0.provenance.said(&grant, &text);
             v1::Admission {

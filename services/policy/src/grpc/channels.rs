@@ -183,6 +183,19 @@ impl Services {
                     trace,
                     ..decision
                 };
+                let text = &asked.request.text;
+                match self.command(channel.as_str(), &asked.sender.id, text, standing) {
+                    Ok(None) => {}
+                    Ok(Some(answer)) => {
+                        let decision = Decision {
+                            request: "command",
+                            ..decision
+                        };
+                        self.0.decide(decision, Ok(()))?;
+                        return Ok(Passed::Answer(answer));
+                    }
+                    Err(denied) => return self.0.decide(decision, Err(denied)),
+                }
                 self.0.decide(decision, Ok(()))?;
                 let grant = Grant::channel(role.clone(), class, session, standing, unix_seconds())
                     .of(trace, &asked.sender.id);

@@ -2,6 +2,7 @@
 //! Bytes that break a grammar and unknown enum values are INVALID_ARGUMENT; a refusal is an answer.
 
 mod access;
+mod approvals;
 mod calls;
 mod channels;
 mod config;
@@ -37,6 +38,9 @@ pub(crate) fn router(policy: Arc<Policy>) -> Router {
         .add(v1::channels_server::ChannelsServer::new(services.clone()))
         .add(v1::health_server::HealthServer::new(services.clone()))
         .add(v1::problems_server::ProblemsServer::new(services.clone()))
+        .add(v1::approvals_operator_server::ApprovalsOperatorServer::new(
+            services.clone(),
+        ))
         .add(v1::notices_server::NoticesServer::new(services.clone()))
         .add(v1::sessions_server::SessionsServer::new(services.clone()))
         .add(v1::tools_server::ToolsServer::new(services.clone()))

@@ -45,7 +45,7 @@ impl Notices for Services {
     ) -> Result<Response<v1::Done>, Status> {
         let channel = channel(&request)?;
         let v1::SettleNoticeRequest { id, sent } = request.into_inner();
-        self.0.notices.settle(&channel, &id, sent);
+        self.0.settle_notice(&channel, &id, sent).await;
         Ok(Response::new(v1::Done {}))
     }
 }

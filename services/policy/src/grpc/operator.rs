@@ -48,6 +48,7 @@ impl PolicyOperator for Services {
                 .unwrap_or_default(),
             problems: self.0.problems().borrow().clone(),
             audit: self.0.audit_trouble().unwrap_or_else(|| "ok".to_owned()),
+            questions: u32::try_from(self.0.questions.list(unix_ms()).len()).unwrap_or(u32::MAX),
             ..v1::PolicyStatus::default()
         }))
     }
@@ -124,11 +125,20 @@ impl PolicyOperator for Services {
         request: Request<v1::PairingCode>,
     ) -> Result<Response<v1::PairingReply>, Status> {
         let role = caller(&request)?;
-        let v1::PairingCode { channel, code } = request.into_inner();
+        let v1::PairingCode {
+            channel,
+            code,
+            notify,
+        } = request.into_inner();
         let ttl = { self.0.current().ok() }.and_then(|current| current.settings.approval_ttl);
         let approve = move |book: &mut Book| book.approve(&channel, &code, unix_ms(), ttl);
-        let reply = self.change_pairing("pairing-approve", &role, approve).await;
-        reply.map(Response::new)
+        let reply = self
+            .change_pairing("pairing-approve", &role, approve)
+            .await?;
+        if notify {
+            self.welcome(&reply);
+        }
+        Ok(Response::new(reply))
     }
 
     async fn reject_pairing(
@@ -136,7 +146,7 @@ impl PolicyOperator for Services {
         request: Request<v1::PairingCode>,
     ) -> Result<Response<v1::PairingReply>, Status> {
         let role = caller(&request)?;
-        let v1::PairingCode { channel, code } = request.into_inner();
+        let v1::PairingCode { channel, code, .. } = request.into_inner();
         let reject = move |book: &mut Book| book.reject(&channel, &code, unix_ms());
         let reply = self.change_pairing("pairing-reject", &role, reject).await;
         reply.map(Response::new)

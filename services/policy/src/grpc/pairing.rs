@@ -7,7 +7,8 @@ use tonic::Status;
 
 use super::Services;
 use crate::denied::Denied;
-use crate::pairing::{Approved, Book, Row};
+use crate::notices::{About, Notice, Recipient, To};
+use crate::pairing::{self, Approved, Book, Row};
 use crate::policy::unix_ms;
 use crate::record::Decision;
 
@@ -44,6 +45,28 @@ impl Services {
             pending: pending.collect(),
             approved: approved.collect(),
         })
+    }
+
+    /// Has somebody who was let in told so.
+    pub(super) fn welcome(&self, reply: &v1::PairingReply) {
+        let Some(Outcome::Done(row)) = &reply.outcome else {
+            return;
+        };
+        let now = unix_ms();
+        self.0.notices.tell(Notice {
+            about: About::Welcome(format!(
+                "{}/{}/{} {now}",
+                row.channel, row.account, row.sender_id
+            )),
+            to: To::These(vec![Recipient {
+                channel: row.channel.clone(),
+                accounts: vec![row.account.clone()],
+                person: row.sender_id.clone(),
+                thread: String::new(),
+            }]),
+            text: pairing::WELCOME.to_owned(),
+            expires_ms: now.saturating_add(pairing::TTL_MS),
+        });
     }
 
     /// Changes the book and writes down who was concerned.

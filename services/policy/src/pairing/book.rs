@@ -47,6 +47,8 @@ pub(crate) struct Pending {
     /// The message that made the request.
     pub(crate) event: String,
     pub(crate) created_ms: u64,
+    /// The owner knows of it.
+    pub(crate) told: bool,
 }
 
 /// Somebody who may write.
@@ -203,6 +205,7 @@ impl Book {
                 name,
                 event,
                 created_ms: now_ms,
+                told: false,
             });
         Ok(Asked::New(code))
     }
@@ -269,6 +272,14 @@ impl Book {
                 approved_ms: 0,
             },
         })
+    }
+
+    /// The owner was told of the requests with these codes.
+    pub(crate) fn told(&mut self, codes: &[String]) {
+        let pending = self.0.values_mut().flat_map(|roll| &mut roll.pending);
+        for one in pending.filter(|one| codes.contains(&one.code)) {
+            one.told = true;
+        }
     }
 
     fn take(&mut self, channel: &str, code: &str, now_ms: u64) -> Result<Row<Pending>, Denied> {
@@ -368,7 +379,8 @@ impl Book {
     }
 }
 
-fn code(random: [u8; CODE]) -> String {
+/// A code of eight letters that nobody mixes up.
+pub(crate) fn code(random: [u8; CODE]) -> String {
     random
         .iter()
         .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))

@@ -2,10 +2,12 @@
 //! the store keeps it on disk.
 
 mod book;
+mod herald;
 mod page;
 mod store;
 mod words;
 
-pub(crate) use book::{Approved, Asked, Book, Pending, Request, Row};
+pub(crate) use book::{Approved, Asked, Book, Pending, Request, Row, TTL_MS, code};
+pub(crate) use herald::Herald;
 pub(crate) use store::Store;
-pub(crate) use words::{answer, hint, notice};
+pub(crate) use words::{WELCOME, answer, hint, notice};

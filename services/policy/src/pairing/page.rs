@@ -13,7 +13,7 @@ pub(super) fn write(book: &Book) -> String {
             .pending
             .iter()
             .map(|one| {
-                json!({ "code": one.code, "sender": one.sender, "hint": one.hint, "name": one.name, "event": one.event, "created": one.created_ms })
+                json!({ "code": one.code, "sender": one.sender, "hint": one.hint, "name": one.name, "event": one.event, "created": one.created_ms, "told": one.told })
             })
             .collect();
         let approved: Vec<_> = roll
@@ -48,6 +48,8 @@ pub(super) fn read(text: &str) -> Option<Book> {
                 },
                 event: text_of(one, "event")?,
                 created_ms: one["created"].as_u64()?,
+                // Not there in files of before.
+                told: one["told"].as_bool().unwrap_or(false),
             });
         }
         for one in account["approved"].as_array()? {

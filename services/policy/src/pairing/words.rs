@@ -20,6 +20,9 @@ pub(crate) fn hint(display: &str, username: &str) -> String {
     sanitize_line(&hint).into_owned()
 }
 
+/// To somebody who was let in.
+pub(crate) const WELCOME: &str = "You have been let in: what you write from now on is passed on. Your earlier message was not; please send it again.";
+
 /// The answer to a stranger.
 pub(crate) fn answer(channel: &str, sender: &str, code: &str) -> String {
     format!(
@@ -93,6 +96,7 @@ mod tests {
             name: Some("@ann".to_owned()),
             event: String::new(),
             created_ms: 0,
+            told: false,
         };
         let row = Row {
             channel: "telegram".to_owned(),

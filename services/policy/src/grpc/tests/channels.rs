@@ -16,7 +16,7 @@ use crate::reload;
 /// Every message is another one.
 static EVENTS: AtomicU64 = AtomicU64::new(0);
 
-fn inbound(sender: &str) -> v1::AdmitSenderRequest {
+pub(super) fn inbound(sender: &str) -> v1::AdmitSenderRequest {
     v1::AdmitSenderRequest {
         account: "default".to_owned(),
         event_id: format!("m{}", EVENTS.fetch_add(1, Ordering::Relaxed)),
@@ -43,7 +43,7 @@ async fn name(bench: &Bench, request: v1::AdmitSenderRequest) -> Result<Outcome,
 }
 
 /// The session key, the rule, or `answer`.
-async fn named(bench: &Bench, request: v1::AdmitSenderRequest) -> String {
+pub(super) async fn named(bench: &Bench, request: v1::AdmitSenderRequest) -> String {
     match name(bench, request).await.unwrap() {
         Outcome::Admission(admission) => admission.session_key,
         Outcome::Ignored(refusal) => refusal.rule,
@@ -51,7 +51,7 @@ async fn named(bench: &Bench, request: v1::AdmitSenderRequest) -> String {
     }
 }
 
-async fn answer(bench: &Bench, request: v1::AdmitSenderRequest) -> String {
+pub(super) async fn answer(bench: &Bench, request: v1::AdmitSenderRequest) -> String {
     match name(bench, request).await.unwrap() {
         Outcome::Answer(text) => text,
         other => panic!("{other:?}"),
@@ -75,7 +75,7 @@ async fn present(bench: &Bench, handle: &str, channel: &str) -> Result<String, t
     })
 }
 
-async fn pairing(bench: &Bench) -> v1::ListPairingReply {
+pub(super) async fn pairing(bench: &Bench) -> v1::ListPairingReply {
     let reply = PolicyOperatorClient::new(bench.edge("operator"))
         .list_pairing(v1::ListPairingRequest {})
         .await;
@@ -91,10 +91,11 @@ fn told(reply: tonic::Response<v1::PairingReply>) -> String {
     }
 }
 
-async fn approve(bench: &Bench, code: &str) -> String {
+pub(super) async fn approve(bench: &Bench, code: &str) -> String {
     let request = v1::PairingCode {
         channel: "telegram".to_owned(),
         code: code.to_owned(),
+        ..v1::PairingCode::default()
     };
     told(
         PolicyOperatorClient::new(bench.edge("operator"))
@@ -253,6 +254,7 @@ async fn a_rejected_request_lets_nobody_in_and_an_approval_has_its_time() {
     let request = v1::PairingCode {
         channel: "telegram".to_owned(),
         code,
+        ..v1::PairingCode::default()
     };
     let reply = PolicyOperatorClient::new(bench.edge("operator"))
         .reject_pairing(request)
