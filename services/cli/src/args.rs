@@ -90,6 +90,9 @@ pub enum Command {
     /// See who asks to write to the assistant, let them in or put them out
     #[command(subcommand, arg_required_else_help = true)]
     Pairing(Pairing),
+    /// See which calls wait for your word, and give it
+    #[command(subcommand, arg_required_else_help = true)]
+    Approvals(Approvals),
     /// List the conversations
     Sessions,
     /// Read the log
@@ -246,20 +249,27 @@ pub enum Credentials {
 #[derive(Debug, Subcommand)]
 pub enum Pairing {
     /// List who waits for approval and who was approved
-    List,
+    List {
+        /// Only on this channel, for example telegram
+        channel: Option<String>,
+        /// Only who was approved
+        #[arg(long)]
+        approved: bool,
+    },
     /// Let the sender in who got this code
     Approve {
-        /// For example telegram
-        channel: String,
-        /// The code, in upper or lower case
-        code: String,
+        /// Which request.
+        #[command(flatten)]
+        request: PairingRequest,
+        /// Tell the sender
+        #[arg(long)]
+        notify: bool,
     },
     /// Drop the request of the sender who got this code
     Reject {
-        /// For example telegram
-        channel: String,
-        /// The code, in upper or lower case
-        code: String,
+        /// Which request.
+        #[command(flatten)]
+        request: PairingRequest,
     },
     /// Take an approval back
     Revoke {
@@ -270,6 +280,49 @@ pub enum Pairing {
         /// Account of the channel
         #[arg(long, value_name = "NAME", default_value = "default")]
         account: String,
+    },
+}
+
+/// A request: `telegram ABCD2345`, or `ABCD2345 --channel telegram`.
+#[derive(Debug, Clone, Args)]
+pub struct PairingRequest {
+    /// Channel and code, for example: telegram ABCD2345
+    #[arg(value_name = "CHANNEL CODE", num_args = 1..=2, required = true)]
+    words: Vec<String>,
+    /// The channel; the code stands alone then
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Option<String>,
+}
+
+impl PairingRequest {
+    /// Channel and code.
+    ///
+    /// # Errors
+    /// What is missing or too much.
+    pub fn parts(&self) -> Result<(&str, &str), &'static str> {
+        match (self.words.as_slice(), self.channel.as_deref()) {
+            ([channel, code], None) => Ok((channel, code)),
+            ([code], Some(channel)) => Ok((channel, code)),
+            ([_], None) => Err("the channel is missing, for instance: telegram ABCD2345"),
+            _ => Err("with --channel only the code stands there"),
+        }
+    }
+}
+
+/// `clawdbot approvals …`.
+#[derive(Debug, Subcommand)]
+pub enum Approvals {
+    /// List the calls that wait
+    List,
+    /// Allow a call, this once
+    Approve {
+        /// Its id, as the question and the list show it
+        id: String,
+    },
+    /// Refuse a call
+    Deny {
+        /// Its id, as the question and the list show it
+        id: String,
     },
 }
 
@@ -361,6 +414,11 @@ mod tests {
             "logout --channel telegram --profile work",
             "credentials list",
             "pairing list",
+            "pairing list telegram --approved",
+            "pairing approve ABCD2345 --channel telegram --notify",
+            "approvals list",
+            "approvals approve ABCD2345",
+            "approvals deny ABCD2345",
             "pairing approve telegram ABCD2345",
             "pairing reject telegram ABCD2345",
             "pairing revoke telegram 42 --account work",
@@ -421,10 +479,37 @@ mod tests {
             "config set a b c",
             "config unset",
             "status more",
-            "pairing approve ABCD2345",
+            "pairing approve",
+            "pairing approve telegram ABCD2345 more",
             "pairing",
+            "approvals",
+            "approvals approve",
         ] {
             assert!(parse(&format!("clawdbot {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_named_in_either_order() {
+        let parts = |line: &str| {
+            let cli = parse(&format!("clawdbot pairing approve {line}")).unwrap();
+            let Command::Pairing(Pairing::Approve { request, notify }) = cli.command else {
+                panic!("{line}")
+            };
+            let parts = request
+                .parts()
+                .map(|(channel, code)| format!("{channel} {code}"));
+            (parts.unwrap_or_else(str::to_owned), notify)
+        };
+        let expected = ("telegram ABCD2345".to_owned(), false);
+        assert_eq!(parts("telegram ABCD2345"), expected);
+        assert_eq!(parts("ABCD2345 --channel telegram"), expected);
+        assert!(parts("--notify telegram ABCD2345").1);
+        for wrong in ["ABCD2345", "telegram ABCD2345 --channel telegram"] {
+            assert!(
+                parts(wrong).0.contains("the c") || parts(wrong).0.contains("only"),
+                "{wrong}"
+            );
         }
     }
 }

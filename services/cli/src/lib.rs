@@ -2,6 +2,7 @@
 //! parses the configuration file; it holds no secret and opens no network connection.
 
 mod access;
+mod approvals;
 mod args;
 mod chat;
 mod check;

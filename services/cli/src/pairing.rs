@@ -13,9 +13,9 @@ use clawdbot_proto::v1::{
 };
 use serde_json::{Value, json};
 
-use crate::args::Pairing;
+use crate::args::{Pairing, PairingRequest};
 use crate::dial::{Server, Sockets};
-use crate::failure::Failure;
+use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, Style, duration, table};
 
 /// Does what was asked.
@@ -26,29 +26,20 @@ pub async fn run(wanted: &Pairing, sockets: &Sockets, out: Out) -> Result<u8, Fa
     let line = sockets.open(Server::Policy).await?;
     let mut policy = PolicyOperatorClient::new(line.edge.clone());
     let failed = |status| Failure::call("policy", &status);
-    let code = |channel: &str, code: &str| PairingCode {
-        channel: channel.to_owned(),
-        code: code.trim().to_owned(),
-    };
     let (done, reply) = match wanted {
-        Pairing::List => {
+        Pairing::List { channel, approved } => {
             let reply = policy.list_pairing(ListPairingRequest {}).await;
-            return list(&reply.map_err(failed)?.into_inner(), out);
+            let all = reply.map_err(failed)?.into_inner();
+            return list(&only(all, channel.as_deref(), *approved), out);
         }
-        Pairing::Approve {
-            channel,
-            code: word,
-        } => (
-            Done::Approved,
-            policy.approve_pairing(code(channel, word)).await,
-        ),
-        Pairing::Reject {
-            channel,
-            code: word,
-        } => (
-            Done::Rejected,
-            policy.reject_pairing(code(channel, word)).await,
-        ),
+        Pairing::Approve { request, notify } => {
+            let request = code(request, *notify)?;
+            (Done::Approved, policy.approve_pairing(request).await)
+        }
+        Pairing::Reject { request } => {
+            let request = code(request, false)?;
+            (Done::Rejected, policy.reject_pairing(request).await)
+        }
         Pairing::Revoke {
             channel,
             sender,
@@ -68,6 +59,24 @@ pub async fn run(wanted: &Pairing, sockets: &Sockets, out: Out) -> Result<u8, Fa
         false => out.text(&done.sentence(&row))?,
     }
     Ok(0)
+}
+
+fn code(request: &PairingRequest, notify: bool) -> Result<PairingCode, Failure> {
+    let wrong = |why| Failure::new("usage", why).exit(EXIT_USAGE);
+    let (channel, code) = request.parts().map_err(wrong)?;
+    Ok(PairingCode {
+        channel: channel.to_owned(),
+        code: code.trim().to_owned(),
+        notify,
+    })
+}
+
+/// What was asked for of a list.
+fn only(mut all: ListPairingReply, channel: Option<&str>, approved: bool) -> ListPairingReply {
+    let here = |own: &str| channel.is_none_or(|channel| own.eq_ignore_ascii_case(channel));
+    all.pending.retain(|row| here(&row.channel) && !approved);
+    all.approved.retain(|row| here(&row.channel));
+    all
 }
 
 fn accepted(reply: PairingReply) -> Result<ApprovedRow, Failure> {
@@ -288,6 +297,11 @@ mod tests {
              telegram  work     8       59 s ago  in 2 h 0 min\n"
                 .replace("ENDS        CALLED", "ENDS          CALLED")
         );
+        let cut = |channel, approved| only(reply(), channel, approved);
+        assert_eq!(cut(Some("Telegram"), false), reply());
+        assert_eq!(cut(Some("discord"), false), ListPairingReply::default());
+        let approved = cut(None, true);
+        assert!(approved.pending.is_empty() && approved.approved.len() == 2);
         let nobody = as_text(Style::PLAIN, &ListPairingReply::default(), 0);
         assert!(nobody.starts_with("nobody waits"));
     }

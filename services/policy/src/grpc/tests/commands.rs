@@ -92,11 +92,8 @@ async fn only_the_owner_approves_and_only_in_a_conversation_of_his_own() {
         ] {
             assert_eq!(named(&bench, request).await, "command.not_yours");
         }
-        assert_eq!(
-            named(&bench, says("9", &text)).await,
-            "answer",
-            "a stranger gets his code"
-        );
+        let strangers = named(&bench, says("9", &text)).await;
+        assert!(["answer", "pairing.pending"].contains(&strangers.as_str()));
         let gateway = admit_answer(&bench, &text).await;
         assert!(
             gateway.contains(&format!("clawdbot approvals approve {id}")),
