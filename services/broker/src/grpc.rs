@@ -7,9 +7,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use clawdbot_identity::Role;
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::broker_operator_server::{BrokerOperator, BrokerOperatorServer};
 use clawdbot_proto::v1::credentials_server::{Credentials, CredentialsServer};
+use clawdbot_proto::v1::journal_server::{Journal, JournalServer};
 use clawdbot_proto::v1::leases_server::{Leases, LeasesServer};
 use clawdbot_service::{Router, caller};
 use futures_util::Stream;
@@ -28,6 +30,7 @@ pub(crate) fn router(keeper: Arc<Keeper>) -> Router {
     let services = Services(keeper);
     Router::new()
         .add(CredentialsServer::new(services.clone()))
+        .add(JournalServer::new(services.clone()))
         .add(LeasesServer::new(services.clone()))
         .add(BrokerOperatorServer::new(services))
 }
@@ -81,6 +84,9 @@ impl Leases for Services {
         let leased = self.0.store().lease(&role);
         match leased {
             Ok(lease) => {
+                let names: Vec<_> = lease.secrets.iter().map(|(name, _)| name.as_str()).collect();
+                let journal = &self.0.journal;
+                journal.note("lease", role.as_str(), &names.join(","), "");
                 info!(client = %role, "leased a secret to its owner");
                 let secret = |(profile, secret): Named| v1::LeasedSecret {
                     profile,
@@ -100,7 +106,10 @@ impl Leases for Services {
             Err(NoLease::NotLoaded) => {
                 Err(Status::unavailable("the configuration has not arrived yet"))
             }
-            Err(NoLease::None(remedy)) => Err(Status::not_found(remedy)),
+            Err(NoLease::None(remedy)) => {
+                self.0.journal.note("lease", role.as_str(), "", "lease.none");
+                Err(Status::not_found(remedy))
+            }
         }
     }
 
@@ -132,6 +141,25 @@ impl Leases for Services {
 }
 
 #[tonic::async_trait]
+impl Journal for Services {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::JournalEvent, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchJournalRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let after = self.0.journal.place(request.into_inner().after);
+        let start = (Arc::clone(&self.0), after);
+        let events = unfold(start, async |(keeper, after)| {
+            let event = keeper.journal.next(after).await?;
+            let number = event.number;
+            Some((Ok(event), (keeper, number)))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+#[tonic::async_trait]
 impl BrokerOperator for Services {
     async fn list(
         &self,
@@ -149,7 +177,10 @@ impl BrokerOperator for Services {
         &self,
         request: Request<v1::PutCredentialRequest>,
     ) -> Result<Response<v1::PutCredentialReply>, Status> {
-        let done = self.0.put(request.into_inner()).await;
+        let request = request.into_inner();
+        let subject = named(&request.owner, &request.profile);
+        let done = self.0.put(request).await;
+        self.note("put", &subject, done.as_ref().err());
         done.map(Response::new).map_err(refusal)
     }
 
@@ -157,8 +188,35 @@ impl BrokerOperator for Services {
         &self,
         request: Request<v1::RemoveCredentialRequest>,
     ) -> Result<Response<v1::RemoveCredentialReply>, Status> {
-        let done = self.0.remove(request.into_inner()).await;
+        let request = request.into_inner();
+        let subject = named(&request.owner, &request.profile);
+        let done = self.0.remove(request).await;
+        self.note("remove", &subject, done.as_ref().err());
         done.map(Response::new).map_err(refusal)
+    }
+}
+
+impl Services {
+    /// What the operator did, or was refused.
+    fn note(&self, what: &str, subject: &str, refused: Option<&Refused>) {
+        let rule = match refused {
+            None => "",
+            Some(Refused::Request(_)) => "credential.invalid",
+            Some(Refused::State(_)) => "credential.unavailable",
+        };
+        self.0.journal.note(what, "operator", subject, rule);
+    }
+}
+
+/// A name that fits into a record. One that is none may be anything, even a secret that was typed in the wrong place.
+fn named(owner: &str, profile: &str) -> String {
+    let profile = match profile {
+        "" => clawdbot_secrets::owner::DEFAULT_PROFILE,
+        profile => profile,
+    };
+    match Role::parse(owner) {
+        Ok(owner) if profile.len() <= 64 => format!("{owner}/{profile}"),
+        _ => String::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use crate::journal::Journal;
 use crate::keyring::{self, Helpers, Trouble};
 use crate::store::Store;
 use crate::vault::{Change, Edit, Header, KeySource, Random, key_file};
@@ -49,6 +50,8 @@ pub(crate) struct Keeper {
     random: Random,
     attempts: tokio::sync::Mutex<Attempts>,
     changed: watch::Sender<()>,
+    /// What happened.
+    pub(crate) journal: Journal,
 }
 
 #[derive(Default)]
@@ -66,6 +69,7 @@ impl Keeper {
             random,
             attempts: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(()),
+            journal: Journal::new(),
         })
     }
 
@@ -118,12 +122,14 @@ impl Keeper {
         match outcome {
             Ok(()) => {
                 *attempts = Attempts::default();
+                self.journal.note("unlock", "", "vault", "");
                 info!("the vault is open");
             }
             Err(why) => {
                 let pause = PAUSE.0.saturating_mul(1 << attempts.failed.min(16));
                 attempts.not_before = Some(Instant::now() + pause.min(PAUSE.1));
                 if attempts.failed == 0 {
+                    self.journal.note("unlock", "", "vault", "vault.closed");
                     warn!(problem = why, "the vault stays closed");
                 }
                 attempts.failed += 1;

@@ -5,6 +5,7 @@
 
 mod files;
 mod grpc;
+mod journal;
 mod keeper;
 mod keyring;
 mod start;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use crate::dial::{self, Failure, Patience};
+use crate::events::Events;
 use crate::handover::{Lock, hand_over};
 use crate::resolv::{ResolveError, Resolver};
 use crate::rules::{self, Lists, Refusal};
@@ -53,6 +54,7 @@ pub struct Dialer {
     resolver: Resolver,
     limits: Limits,
     work: Work,
+    events: Events,
 }
 
 /// A connection that its caller gets.
@@ -103,6 +105,7 @@ impl Dialer {
             resolver,
             limits,
             work: Work::new(),
+            events: Events::new(),
         }
     }
 
@@ -121,7 +124,10 @@ impl Dialer {
                 let _dialling = self.work.dialling();
                 self.dial(role, &dial).await
             }
-            Some(dialer_request::Request::Events(_)) | None => {
+            Some(dialer_request::Request::Events(after)) => {
+                (self.told(role, after.number).await, Vec::new())
+            }
+            None => {
                 let refusal = Refusal::new("dial.bad_request", "the request asks for nothing");
                 (refused(role, &refusal), Vec::new())
             }
@@ -161,6 +167,16 @@ impl Dialer {
         }
     }
 
+    async fn told(&self, role: &Role, after: u64) -> Outcome {
+        match role.as_str() {
+            "policy" => Outcome::Events(self.events.after(after).await),
+            _ => refused(
+                role,
+                &Refusal::new("dial.role", "only policy learns who dials what"),
+            ),
+        }
+    }
+
     async fn dial(&self, role: &Role, dial: &v1::Dial) -> (Outcome, Vec<OwnedFd>) {
         let began = Instant::now();
         let (host, result) = match admitted(role, dial) {
@@ -168,6 +184,12 @@ impl Dialer {
             Err(refusal) => (shown(&dial.host), Err(refusal.into())),
         };
         let port = dial.port;
+        let refused = match &result {
+            Ok(_) => "",
+            Err(Ended::Refused(refusal)) => refusal.rule,
+            Err(Ended::Failed { class, .. }) => class,
+        };
+        self.events.note(role, &host, port, refused);
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match result {
             Ok(Reached {

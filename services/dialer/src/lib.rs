@@ -5,6 +5,7 @@
 mod address;
 mod dial;
 mod dialer;
+mod events;
 #[cfg(test)]
 mod fakes;
 mod handover;

@@ -21,6 +21,7 @@ mod file_watch;
 mod grpc;
 mod handle;
 mod health;
+mod journal;
 mod keep;
 mod login;
 mod notices;

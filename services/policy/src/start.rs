@@ -26,7 +26,7 @@ use crate::provenance::Provenance;
 use crate::record::Decision;
 use crate::reload::{self, Before};
 use crate::slices::Place;
-use crate::{grpc, push};
+use crate::{grpc, journal, push};
 
 /// Longest token or password that is taken from the environment, bytes.
 const MAX_START_SECRET: usize = 4096;
@@ -160,6 +160,8 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
             async |current| push::to_broker(&broker, current).await) => match never {},
         never = push::keep("dialer", policy.in_force(), dialer.generation(),
             async |current| push::to_dialer(&dialer, current).await) => match never {},
+        never = journal::follow_broker(&policy, &broker) => match never {},
+        never = journal::follow_dialer(&policy, &dialer) => match never {},
     };
     policy.end_record();
     result

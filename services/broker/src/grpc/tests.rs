@@ -342,3 +342,51 @@ async fn a_locked_keyring_is_told_to_who_asks_and_hurts_nobody_else() {
         CANARY.as_bytes()
     );
 }
+
+/// The next events that policy sees.
+async fn told(stream: &mut tonic::Streaming<v1::JournalEvent>, count: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let event = stream.message().await.unwrap().unwrap();
+        let v1::JournalEvent {
+            what,
+            role,
+            subject,
+            refused,
+            ..
+        } = event;
+        all.push(format!("{what} {role} {subject} {refused}"));
+    }
+    all
+}
+
+#[tokio::test]
+async fn policy_is_told_who_leased_kept_and_removed_what_and_never_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::with_vault(folder.path(), &Keyring::default());
+    let mut journal = clawdbot_proto::v1::journal_client::JournalClient::new(bench.edge("policy"));
+    let watching = journal.watch(v1::WatchJournalRequest { after: 0 }).await;
+    let mut watching = watching.unwrap().into_inner();
+    let mut leases = LeasesClient::new(bench.edge("model-openai"));
+    assert!(leases.lease(v1::LeaseRequest {}).await.is_err());
+    bench.put("model-openai", CANARY).await.unwrap();
+    leases.lease(v1::LeaseRequest {}).await.unwrap();
+    bench.put(CANARY, "x").await.unwrap_err();
+    let mut operator = BrokerOperatorClient::new(bench.edge("operator"));
+    let request = v1::RemoveCredentialRequest {
+        owner: "model-openai".to_owned(),
+        profile: String::new(),
+    };
+    operator.remove(request).await.unwrap();
+    let told = told(&mut watching, 5).await;
+    assert_eq!(
+        told,
+        [
+            "lease model-openai  lease.none",
+            "put operator model-openai/default ",
+            "lease model-openai default ",
+            "put operator  credential.invalid",
+            "remove operator model-openai/default ",
+        ]
+    );
+}

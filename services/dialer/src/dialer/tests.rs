@@ -395,3 +395,32 @@ async fn where_sockets_cannot_be_locked_they_are_relayed_up_to_a_number() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn policy_learns_who_dialled_what_and_nobody_else_does() {
+    let rig = rig(|| ips(&["127.0.0.1"])).await;
+    rig.push(&[("api.example", rig.port, true)]).await;
+    assert_eq!(rig.dial("api.example").await, "connected");
+    assert_eq!(rig.dial("other.example").await, "dial.not_listed");
+    let ask = |number| v1::DialerRequest {
+        id: 9,
+        request: Some(dialer_request::Request::Events(v1::EventsAfter { number })),
+    };
+    assert_eq!(outcome(&rig.dialer, "model-x", ask(0)).await, "dial.role");
+    let (reply, _) = rig.dialer.answer(&role("policy"), ask(0)).await;
+    let Some(Outcome::Events(events)) = reply.outcome else {
+        panic!("{reply:?}");
+    };
+    let told: Vec<_> = events
+        .events
+        .iter()
+        .map(|event| (event.role.as_str(), event.host.as_str(), event.refused.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("model-x", "api.example", ""),
+            ("model-x", "other.example", "dial.not_listed")
+        ]
+    );
+}

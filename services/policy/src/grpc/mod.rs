@@ -3,6 +3,7 @@
 
 mod access;
 mod approvals;
+mod audit;
 mod calls;
 mod channels;
 mod config;
@@ -34,6 +35,9 @@ pub(crate) struct Services(Arc<Policy>);
 pub(crate) fn router(policy: Arc<Policy>) -> Router {
     let services = Services(policy);
     Router::new()
+        .add(v1::audit_operator_server::AuditOperatorServer::new(
+            services.clone(),
+        ))
         .add(v1::access_server::AccessServer::new(services.clone()))
         .add(v1::channels_server::ChannelsServer::new(services.clone()))
         .add(v1::health_server::HealthServer::new(services.clone()))

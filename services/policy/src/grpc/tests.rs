@@ -1,5 +1,6 @@
 //! The services over the real edge table: who gets what, and what is written down.
 
+mod audit;
 mod channels;
 mod commands;
 mod door;
