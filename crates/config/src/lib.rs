@@ -12,6 +12,7 @@ mod json5;
 mod json_schema;
 mod load;
 mod mask;
+pub mod mention;
 mod nearest;
 mod path;
 pub mod paths;

@@ -50,7 +50,7 @@ section! {
         /// Model providers.
         "models" models: Models;
         /// How conversations are kept apart, reset and kept.
-        "session" session: Session, later "session settings";
+        "session" session: Session;
         /// What the assistant may use.
         "tools" tools: Tools;
         /// Commands in a chat, and who the owner is.

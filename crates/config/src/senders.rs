@@ -1,6 +1,7 @@
 //! Who and what a channel's lists name: people by stable id or by a name that its owner can change, and groups.
 //! Refuses entries that the channel could never match, since a list that silently matches nobody looks like protection.
 
+use clawdbot_identity::{CHANNELS, Principal, PrincipalKind, principal};
 use serde_json::Value as Json;
 
 use crate::json5::{Node, Value};
@@ -28,136 +29,38 @@ impl Sender {
     }
 }
 
-fn digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
-    length.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn strip<'a>(text: &'a str, prefixes: &[&str]) -> &'a str {
-    let found = prefixes.iter().find_map(|prefix| {
-        let head = text.get(..prefix.len())?;
-        head.eq_ignore_ascii_case(prefix)
-            .then(|| &text[prefix.len()..])
-    });
-    found.unwrap_or(text)
-}
-
-/// `+1 (555) 555-0100` as `+15555550100`.
-fn phone(text: &str) -> Option<String> {
-    let rest = text.strip_prefix('+')?;
-    let plain: String = rest
-        .chars()
-        .filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.'))
-        .collect();
-    digits(&plain, 7..=15).then(|| format!("+{plain}"))
-}
-
-fn uuid(text: &str) -> Option<String> {
-    let groups: Vec<usize> = text.split('-').map(str::len).collect();
-    let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    (hex && groups == [8, 4, 4, 4, 12]).then(|| text.to_ascii_lowercase())
-}
-
-fn email(text: &str) -> Option<String> {
-    let (name, domain) = text.split_once('@')?;
-    let printable = text
-        .chars()
-        .all(|c| c.is_ascii_graphic() && !matches!(c, ',' | '"' | '<' | '>'));
-    (printable && !name.is_empty() && domain.contains('.')).then(|| text.to_ascii_lowercase())
-}
-
-fn whatsapp(text: &str) -> Option<Sender> {
-    phone(strip(text, &["whatsapp:"])).map(Sender::Id)
-}
-
-fn telegram(text: &str) -> Option<Sender> {
-    let text = strip(text, &["telegram:", "tg:"]);
-    if digits(text, 1..=19) {
-        return Some(Sender::Id(text.to_owned()));
-    }
-    let name = text.strip_prefix('@').unwrap_or(text);
-    let allowed = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let valid = (4..=32).contains(&name.len())
-        && allowed
-        && name.starts_with(|c: char| c.is_ascii_alphabetic());
-    valid.then(|| Sender::Name(format!("@{}", name.to_ascii_lowercase())))
-}
-
-fn discord(text: &str) -> Option<Sender> {
-    let text = strip(text, &["discord:", "user:"]);
-    let bare = text
-        .strip_prefix("<@")
-        .and_then(|rest| rest.strip_suffix('>'));
-    let text = bare.map_or(text, |id| id.trim_start_matches('!'));
-    if digits(text, 15..=20) {
-        return Some(Sender::Id(text.to_owned()));
-    }
-    let name = text.strip_prefix('@').unwrap_or(text);
-    let printable = name.chars().all(|c| !c.is_control() && !c.is_whitespace());
-    let valid = (2..=37).contains(&name.chars().count()) && printable && bare.is_none();
-    valid.then(|| Sender::Name(name.to_lowercase()))
-}
-
-fn signal(text: &str) -> Option<Sender> {
-    let text = strip(text, &["signal:"]);
-    phone(text)
-        .or_else(|| uuid(strip(text, &["uuid:"])).map(|id| format!("uuid:{id}")))
-        .map(Sender::Id)
-}
-
-fn imessage(text: &str) -> Option<Sender> {
-    let text = strip(text, &["imessage:", "sms:"]);
-    let chat = ["chat_id:", "chat_guid:", "chat_identifier:"];
-    let id = strip(text, &chat);
-    if id.len() != text.len() {
-        return chat_id(text).then(|| Sender::Id(text.to_owned()));
-    }
-    phone(text).or_else(|| email(text)).map(Sender::Id)
-}
-
-fn chat_id(text: &str) -> bool {
-    match text.split_once(':') {
-        Some(("chat_id", id)) => digits(id, 1..=18),
-        Some(("chat_guid" | "chat_identifier", id)) => graphic(id, 200),
-        _ => false,
+impl From<&Principal> for Sender {
+    fn from(principal: &Principal) -> Self {
+        match principal.kind() {
+            PrincipalKind::User => Self::Name(principal.form()),
+            _ => Self::Id(principal.form()),
+        }
     }
 }
 
-fn graphic(text: &str, max: usize) -> bool {
-    (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+/// One entry of a channel's list.
+fn listed(channel: &str, text: &str) -> Option<Sender> {
+    let principal = Principal::listed(channel, text).ok()?;
+    Some(Sender::from(&principal))
 }
 
-fn whatsapp_group(text: &str) -> bool {
-    let id = text.strip_suffix("@g.us");
-    id.is_some_and(|id| {
-        (5..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit() || b == b'-')
-    })
+fn group(channel: &str, text: &str) -> Option<String> {
+    principal::group(channel, text).ok()
 }
 
-fn telegram_group(text: &str) -> bool {
-    digits(text.strip_prefix('-').unwrap_or(text), 1..=19)
-}
-
-fn signal_group(text: &str) -> bool {
-    let id = strip(text, &["signal:group:", "group:"]);
-    id.len() >= 16 && graphic(id, 128)
-}
-
-/// A guild or channel: its number, or the slug of its name.
-fn discord_place(text: &str) -> bool {
+/// A server or channel: its number, or the slug of its name.
+fn discord_place(_: &str, text: &str) -> Option<String> {
     let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    (1..=100).contains(&text.len()) && text.chars().all(allowed)
-}
-
-fn imessage_group(text: &str) -> bool {
-    digits(text, 1..=18) || chat_id(text)
+    let valid = (1..=100).contains(&text.len()) && text.chars().all(allowed);
+    valid.then(|| text.to_owned())
 }
 
 /// One row per channel: the entries of its lists (and whether they may be numbers), and the keys of its groups.
 macro_rules! channels {
     ($(
-        $channel:literal:
-        $entry:ident ($parse:path, $kinds:expr, $what:literal, $sample:literal),
-        $group:ident ($check:path, $rule:literal, $place:literal);
+        $channel:literal ($name:literal):
+        $entry:ident ($kinds:expr, $what:literal, $sample:literal),
+        $group:ident ($read:path, $rule:literal, $place:literal);
     )+) => {$(
         #[doc = concat!("Somebody on ", $channel, ".")]
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,7 +76,7 @@ macro_rules! channels {
             pub(crate) fn parse(text: &str) -> Option<Self> {
                 match text.trim() {
                     "*" => Some(Self(Sender::Any)),
-                    text => $parse(text).map(Self),
+                    text => listed($name, text).map(Self),
                 }
             }
         }
@@ -237,10 +140,12 @@ macro_rules! channels {
             const SAMPLE: &'static str = $place;
 
             fn parse_key(text: &str) -> Result<Self, String> {
-                match text == "*" || $check(text) {
-                    true => Ok(Self(text.to_owned())),
-                    false => Err(concat!("must be \"*\" or ", $rule).to_owned()),
-                }
+                let id = match text {
+                    "*" => Some(text.to_owned()),
+                    text => $read($name, text),
+                };
+                id.map(Self)
+                    .ok_or_else(|| concat!("must be \"*\" or ", $rule).to_owned())
             }
 
             fn as_key(&self) -> &str {
@@ -254,32 +159,22 @@ const TEXT: &[Kind] = &[Kind::String];
 const TEXT_OR_NUMBER: &[Kind] = &[Kind::String, Kind::Number];
 
 channels! {
-    "WhatsApp":
-        WhatsAppSender(whatsapp, TEXT, "a phone number with + and country code or \"*\" (a string)", "+15555550100"),
-        WhatsAppGroup(whatsapp_group, "a group id ending in @g.us", "120363000000000000@g.us");
-    "Telegram":
-        TelegramSender(telegram, TEXT_OR_NUMBER, "a numeric user id, an @name or \"*\" (a string or an integer)", "123456789"),
-        TelegramGroup(telegram_group, "a numeric chat id", "-1001234567890");
-    "Discord":
-        DiscordSender(discord, TEXT, "a user id, a user name or \"*\" (a string)", "123456789012345678"),
+    "WhatsApp" ("whatsapp"):
+        WhatsAppSender(TEXT, "a phone number with + and country code or \"*\" (a string)", "+15555550100"),
+        WhatsAppGroup(group, "a group id ending in @g.us", "120363000000000000@g.us");
+    "Telegram" ("telegram"):
+        TelegramSender(TEXT_OR_NUMBER, "a numeric user id, an @name or \"*\" (a string or an integer)", "123456789"),
+        TelegramGroup(group, "a numeric chat id", "-1001234567890");
+    "Discord" ("discord"):
+        DiscordSender(TEXT, "a user id, a user name or \"*\" (a string)", "123456789012345678"),
         DiscordPlace(discord_place, "a numeric id or the name in lower case with -", "123456789012345678");
-    "Signal":
-        SignalSender(signal, TEXT_OR_NUMBER, "a phone number with + and country code, uuid:ID or \"*\" (a string)", "+15555550100"),
-        SignalGroup(signal_group, "a group id", "group:abcdefghijklmnopqrstuvwx");
-    "iMessage":
-        IMessageSender(imessage, TEXT_OR_NUMBER, "a phone number, an e-mail address, chat_id:N or \"*\" (a string)", "+15555550100"),
-        IMessageGroup(imessage_group, "chat_id:N, chat_guid:… or chat_identifier:…", "chat_id:12");
+    "Signal" ("signal"):
+        SignalSender(TEXT_OR_NUMBER, "a phone number with + and country code, uuid:ID or \"*\" (a string)", "+15555550100"),
+        SignalGroup(group, "a group id", "group:abcdefghijklmnopqrstuvwx");
+    "iMessage" ("imessage"):
+        IMessageSender(TEXT_OR_NUMBER, "a phone number, an e-mail address, chat_id:N or \"*\" (a string)", "+15555550100"),
+        IMessageGroup(group, "chat_id:N, chat_guid:… or chat_identifier:…", "chat_id:12");
 }
-
-/// The channels that an identity can belong to.
-pub const CHANNELS: &[&str] = &[
-    "whatsapp",
-    "telegram",
-    "discord",
-    "signal",
-    "imessage",
-    "bluebubbles",
-];
 
 /// Somebody on a named channel: `telegram:123456789`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -296,15 +191,9 @@ impl Identity {
         let channel = CHANNELS
             .iter()
             .find(|channel| channel.eq_ignore_ascii_case(name))?;
-        let sender = match *channel {
-            "whatsapp" => WhatsAppSender::parse(rest)?.0,
-            "telegram" => TelegramSender::parse(rest)?.0,
-            "discord" => DiscordSender::parse(rest)?.0,
-            "signal" => SignalSender::parse(rest)?.0,
-            _ => IMessageSender::parse(rest)?.0,
-        };
+        let sender = listed(channel, rest)?;
         let text = format!("{channel}:{}", sender.as_str());
-        (sender != Sender::Any).then_some(Self {
+        Some(Self {
             text,
             channel,
             sender,
@@ -369,58 +258,53 @@ mod tests {
     }
 
     #[test]
-    fn every_channel_reads_its_own_identities_and_no_others() {
-        type Parse = fn(&str) -> Option<Sender>;
-        let parse: &[(&str, Parse)] = &[
-            ("whatsapp", |text| {
-                WhatsAppSender::parse(text).map(|entry| entry.0)
-            }),
-            ("telegram", |text| {
-                TelegramSender::parse(text).map(|entry| entry.0)
-            }),
-            ("discord", |text| {
-                DiscordSender::parse(text).map(|entry| entry.0)
-            }),
-            ("signal", |text| {
-                SignalSender::parse(text).map(|entry| entry.0)
-            }),
-            ("imessage", |text| {
-                IMessageSender::parse(text).map(|entry| entry.0)
-            }),
-        ];
-        for (channel, text, wanted) in [
-            ("whatsapp", "+1 (555) 555-0100", "id +15555550100"),
-            ("whatsapp", "*", "any"),
-            ("whatsapp", "15555550100", "refused"),
-            ("whatsapp", "@name", "refused"),
-            ("telegram", "tg:123", "id 123"),
-            ("telegram", "@UserName", "name @username"),
-            ("telegram", "username", "name @username"),
-            ("telegram", "@x", "refused"),
-            ("telegram", "+15555550100", "refused"),
-            ("discord", "<@!123456789012345678>", "id 123456789012345678"),
+    fn an_entry_is_everybody_an_id_or_a_name() {
+        for (entry, wanted) in [
+            (WhatsAppSender::parse(" * ").map(|own| own.0), "any"),
             (
-                "discord",
-                "user:123456789012345678",
-                "id 123456789012345678",
+                WhatsAppSender::parse("+1 555 555 0100").map(|own| own.0),
+                "id +15555550100",
             ),
-            ("discord", "Some.Body", "name some.body"),
-            ("discord", "two words", "refused"),
-            ("signal", "signal:+15555550100", "id +15555550100"),
+            (WhatsAppSender::parse("@name").map(|own| own.0), "refused"),
             (
-                "signal",
-                "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
-                "id uuid:a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                TelegramSender::parse("UserName").map(|own| own.0),
+                "name @username",
             ),
-            ("signal", "somebody", "refused"),
-            ("imessage", "imessage:Me@Example.org", "id me@example.org"),
-            ("imessage", "chat_id:12", "id chat_id:12"),
-            ("imessage", "chat_id:x", "refused"),
-            ("imessage", "somebody", "refused"),
+            (
+                DiscordSender::parse("Some.Body").map(|own| own.0),
+                "name @some.body",
+            ),
+            (
+                SignalSender::parse("15555550100").map(|own| own.0),
+                "id 15555550100",
+            ),
+            (
+                IMessageSender::parse("chat_id:12").map(|own| own.0),
+                "id chat_id:12",
+            ),
+            (
+                IMessageSender::parse("somebody").map(|own| own.0),
+                "refused",
+            ),
         ] {
-            let (_, parse) = parse.iter().find(|(name, _)| *name == channel).unwrap();
-            assert_eq!(shown(parse(text).as_ref()), wanted, "{channel} {text}");
+            assert_eq!(shown(entry.as_ref()), wanted);
         }
+    }
+
+    #[test]
+    fn groups_are_kept_in_their_one_spelling() {
+        let signal = SignalGroup::parse_key("signal:group:AbCdEfGh12345678").unwrap();
+        assert_eq!(signal.as_str(), "AbCdEfGh12345678");
+        assert_eq!(
+            IMessageGroup::parse_key("12").unwrap().as_str(),
+            "chat_id:12"
+        );
+        assert_eq!(
+            DiscordPlace::parse_key("general").unwrap().as_str(),
+            "general"
+        );
+        assert_eq!(TelegramGroup::parse_key("*").unwrap().as_str(), "*");
+        assert!(WhatsAppGroup::parse_key("family").is_err());
     }
 
     #[test]
@@ -434,6 +318,10 @@ mod tests {
                 .unwrap()
                 .as_str(),
             "whatsapp:+15555550100"
+        );
+        assert_eq!(
+            Identity::parse("discord:user:Ann").unwrap().as_str(),
+            "discord:@ann"
         );
         for text in [
             "telegram:*",

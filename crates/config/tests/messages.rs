@@ -244,7 +244,7 @@ fn help_for_what_people_write() {
             "write it in quotes",
         ),
         (
-            "{channels:{whatsapp:{allowFrom:['15555550100']}}}",
+            "{channels:{whatsapp:{allowFrom:['1555']}}}",
             "must be a phone number with +",
             "+15555550100",
         ),

@@ -171,14 +171,8 @@ pub(super) const RULES: &[Rule] = &[
                         || !view.groups.is_empty()
                         || !view.group_allow_from.is_empty()
                 });
-                let guilds = facts
-                    .settings
-                    .channels
-                    .discord
-                    .as_ref()
-                    .is_some_and(|channel| !channel.base.guilds.is_empty());
                 match off {
-                    true if groups || guilds => hits.add_as(
+                    true if groups => hits.add_as(
                         CRITICAL,
                         path.join("mode"),
                         "is \"off\": people in groups can have commands run on this machine",

@@ -1,10 +1,13 @@
 //! Rules about who may write to the bot, one row per rule and channel.
 
+use clawdbot_identity::Principal;
+
 use super::{BY_HAND, CRITICAL, Cure, Facts, Grade, Hits, INFO, Rule, WARN, at};
+use crate::mention::Patterns;
 use crate::path::ConfigPath;
 use crate::schema::{
-    AccountView, Channel, DmPolicy, DmScope, GroupPolicy, host, is_loopback, is_plain_and_remote,
-    url,
+    AccountView, Channel, DmPolicy, DmScope, GroupPolicy, GroupView, host, is_loopback,
+    is_plain_and_remote, url,
 };
 use crate::senders::Sender;
 
@@ -128,6 +131,14 @@ macro_rules! every_channel {
                 cure: Cure::Set("[\"ID\"]"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     hits.add_if(any(&view.group_allow_from), path.join("groupAllowFrom"), "contains \"*\": every member of a group talks to the assistant");
+                    for group in &view.groups {
+                        let path = path.join(group.section).join(group.id);
+                        let inner = group.inside.iter().map(|inner| (path.join(inner.section).join(inner.id), inner));
+                        for (path, place) in inner.chain([(path.clone(), group)]) {
+                            let key = if place.section == "groups" || place.section == "topics" { "allowFrom" } else { "users" };
+                            hits.add_if(any(&place.allow_from), path.join(key), "contains \"*\": every member talks to the assistant");
+                        }
+                    }
                 }),
             },
             Rule {
@@ -140,8 +151,10 @@ macro_rules! every_channel {
                 cure: Cure::Run(concat!("clawdbot config set channels.", $channel, ".groupAllowFrom '[\"ID\"]'")),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let nobody = view.group_allow_from.is_empty() && view.allow_from.is_empty();
-                    let mute = !view.groups.is_empty() && view.group_policy == GroupPolicy::Allowlist && nobody;
-                    hits.add_if(mute, path.join("groups"), "lists groups, but nobody is allowed to write there, so the bot stays silent");
+                    let listed = |group: &GroupView| !group.allow_from.is_empty() || group.inside.iter().any(|inner| !inner.allow_from.is_empty());
+                    let mute = view.group_policy == GroupPolicy::Allowlist && nobody && !view.groups.iter().any(listed);
+                    let section = view.groups.first().map(|group| group.section);
+                    hits.add_if(mute && section.is_some(), path.join(section.unwrap_or_default()), "lists groups, but nobody is allowed to write there, so the bot stays silent");
                 }),
             },
             Rule {
@@ -153,9 +166,10 @@ macro_rules! every_channel {
                 remedy: "write requireMention: true for \"*\" and set it to false for single groups",
                 cure: Cure::Set("true"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
-                    let ungated = view.groups.iter().any(|group| group.id == "*" && !group.require_mention);
-                    let path = path.join("groups").join("*").join("requireMention");
-                    hits.add_if(ungated, path, "is false for every group: the assistant reads and answers all that is said");
+                    for group in view.groups.iter().filter(|group| group.id == "*" && !group.require_mention) {
+                        let path = path.join(group.section).join("*").join("requireMention");
+                        hits.add(path, "is false for every group: the assistant reads and answers all that is said");
+                    }
                 }),
             },
             Rule {
@@ -174,6 +188,22 @@ macro_rules! every_channel {
     };
 }
 
+/// The rules of the channels that know people by telephone number.
+macro_rules! every_phone {
+    ($channel:literal) => {
+        &[Rule {
+            id: concat!("channels.", $channel, ".allowFrom.number"),
+            grade: WARN,
+            key: concat!("channels.", $channel, ".allowFrom"),
+            title: "A phone number that is nobody's",
+            why: "Nobody has such a number, so whoever is meant is not let in.",
+            remedy: "write the number with + and its country code, for instance \"+15555550100\"",
+            cure: Cure::Run(BY_HAND),
+            check: |facts, hits| doubtful(facts, $channel, hits),
+        }]
+    };
+}
+
 pub(super) const RULES: &[&[Rule]] = &[
     every_channel!("whatsapp"),
     every_channel!("telegram"),
@@ -181,6 +211,10 @@ pub(super) const RULES: &[&[Rule]] = &[
     every_channel!("signal"),
     every_channel!("imessage"),
     every_channel!("bluebubbles"),
+    every_phone!("whatsapp"),
+    every_phone!("signal"),
+    every_phone!("imessage"),
+    every_phone!("bluebubbles"),
     OWN,
 ];
 
@@ -284,21 +318,80 @@ const OWN: &[Rule] = &[
         grade: WARN,
         key: "channels.discord.guilds",
         title: "Servers by name",
-        why: "The rules then hold for whatever bears the name later.",
+        why: "A name can be given to another place, so it never stands for one.",
         remedy: "use the numeric ids of servers and channels",
         cure: Cure::Run(BY_HAND),
         check: |facts, hits| {
-            let by_name = |id: &str| id != "*" && !id.bytes().all(|b| b.is_ascii_digit());
-            let detail = "is a name, which the server's administrators can give to another one";
+            let detail = "is a name, which others can take; no server and no channel is known by its name, so these rules hold nowhere";
+            named_places(facts, |path, _| hits.add(path, detail));
+        },
+    },
+    Rule {
+        id: "channels.discord.guilds.names_beside_star",
+        grade: Grade::Error,
+        key: "channels.discord.guilds",
+        title: "What is forbidden under a name",
+        why: "What you forbid has to stay forbidden whatever a place is called.",
+        remedy: "write the numeric id instead of the name, or remove \"*\"",
+        cure: Cure::Run(BY_HAND),
+        check: |facts, hits| {
+            let detail = "is a name beside \"*\": what it forbids would be permitted by \"*\", since nothing is known by its name";
+            named_places(facts, |path, star| hits.add_if(star, path, detail));
+        },
+    },
+    Rule {
+        id: "channels.discord.guilds.twice",
+        grade: Grade::Error,
+        key: "channels.discord.groups",
+        title: "A server in two places",
+        why: "Which of the two rules counts would be a guess.",
+        remedy: "keep the server under guilds",
+        cure: Cure::Unset,
+        check: |facts, hits| {
             for (path, account) in each("discord", &facts.settings.channels.discord) {
-                for (id, guild) in &account.guilds {
-                    let path = path.join("guilds").join(id.as_str());
-                    hits.add_if(by_name(id.as_str()), path.clone(), detail);
-                    for id in guild.channels.keys() {
-                        let path = path.join("channels").join(id.as_str());
-                        hits.add_if(by_name(id.as_str()), path, detail);
-                    }
+                for id in account
+                    .groups
+                    .keys()
+                    .filter(|id| account.guilds.contains_key(id))
+                {
+                    let path = path.join("groups").join(id.as_str());
+                    hits.add(
+                        path,
+                        "stands under guilds, too, so one of them would have no effect",
+                    );
                 }
+            }
+        },
+    },
+    Rule {
+        id: "channels.mention_impossible",
+        grade: WARN,
+        key: "messages.groupChat.mentionPatterns",
+        title: "Groups that can never be answered",
+        why: "A silent bot looks broken, and what people open then is often too much.",
+        remedy: "give the agent a name (agents.list[].identity.name) or write messages.groupChat.mentionPatterns",
+        cure: Cure::Run(
+            "clawdbot config set messages.groupChat.mentionPatterns '[\"\\\\\\\\bNAME\\\\\\\\b\"]'",
+        ),
+        check: |facts, hits| {
+            let shared = &facts.settings.messages.group_chat;
+            let agents = &facts.settings.agents.list;
+            let mut each = agents
+                .iter()
+                .map(Some)
+                .chain(agents.is_empty().then_some(None));
+            if each.any(|agent| !Patterns::of(agent, shared).is_empty()) {
+                return;
+            }
+            for channel in ["signal", "imessage", "bluebubbles"] {
+                accounts(facts, channel, |path, view| {
+                    let gated = view
+                        .groups
+                        .iter()
+                        .any(|group| group.enabled && group.require_mention);
+                    let detail = "waits for a mention, which this service does not mark, and nothing says which words are one";
+                    hits.add_if(gated, path.join("groups"), detail);
+                });
             }
         },
     },
@@ -382,18 +475,43 @@ fn named_default(facts: &Facts, channel: &str, hits: &mut Hits) {
     }
 }
 
+/// The lists of an account with their keys.
+fn lists<'v>(view: &'v AccountView<'_>) -> [(&'static str, &'v [&'v Sender]); 2] {
+    [
+        ("allowFrom", &view.allow_from),
+        ("groupAllowFrom", &view.group_allow_from),
+    ]
+}
+
+fn doubtful(facts: &Facts, channel: &str, hits: &mut Hits) {
+    let doubt = |sender: &Sender| Principal::listed(channel, sender.as_str()).ok()?.doubt();
+    accounts(facts, channel, |path, view| {
+        for (key, list) in lists(view) {
+            for (index, sender) in list.iter().enumerate() {
+                let mut path = path.join(key);
+                path.push_index(index);
+                if let Some(doubt) = doubt(sender) {
+                    hits.add(path, doubt);
+                }
+            }
+        }
+    });
+    for (index, owner) in facts.settings.commands.owner_allow_from.iter().enumerate() {
+        let mut path = at("commands.ownerAllowFrom");
+        path.push_index(index);
+        if let (true, Some(doubt)) = (owner.channel() == channel, doubt(owner.sender())) {
+            hits.add(path, doubt);
+        }
+    }
+}
+
 fn any(senders: &[&Sender]) -> bool {
     senders.contains(&&Sender::Any)
 }
 
 fn names(facts: &Facts, channel: &str, hits: &mut Hits) {
     accounts(facts, channel, |path, view| {
-        for key in ["allowFrom", "groupAllowFrom"] {
-            let list = if key == "allowFrom" {
-                &view.allow_from
-            } else {
-                &view.group_allow_from
-            };
+        for (key, list) in lists(view) {
             let first = list
                 .iter()
                 .position(|sender| matches!(sender, Sender::Name(_)));
@@ -408,6 +526,25 @@ fn names(facts: &Facts, channel: &str, hits: &mut Hits) {
             }
         }
     });
+}
+
+/// Calls `look` with every server and channel of Discord that is listed by a name, and whether `*` stands beside it.
+fn named_places(facts: &Facts, mut look: impl FnMut(ConfigPath, bool)) {
+    accounts(facts, "discord", |path, view| {
+        named_among(&path, &view.groups, &mut look);
+        for group in &view.groups {
+            let path = path.join(group.section).join(group.id);
+            named_among(&path, &group.inside, &mut look);
+        }
+    });
+}
+
+fn named_among(path: &ConfigPath, places: &[GroupView], look: &mut impl FnMut(ConfigPath, bool)) {
+    let star = places.iter().any(|place| place.id == "*");
+    let named = |id: &str| id != "*" && !id.bytes().all(|b| b.is_ascii_digit());
+    for place in places.iter().filter(|place| named(place.id)) {
+        look(path.join(place.section).join(place.id), star);
+    }
 }
 
 fn is_off_host(address: &str) -> bool {

@@ -1,8 +1,10 @@
 //! Rules about the rest: commands, sessions, providers, logs, hooks, variables, and old spellings.
 
-use super::{BY_HAND, CRITICAL, Cure, Facts, Grade, INFO, Rule, WARN, at};
+use super::{BY_HAND, CRITICAL, Cure, Facts, Grade, Hits, INFO, Rule, WARN, at};
 use crate::mask::looks_secret;
-use crate::schema::{MdnsMode, Redact, is_plain_and_remote};
+use crate::mention::Patterns;
+use crate::path::ConfigPath;
+use crate::schema::{GroupChat, MdnsMode, Redact, is_plain_and_remote};
 use crate::secret::SecretField;
 
 pub(super) const RULES: &[Rule] = &[
@@ -36,6 +38,54 @@ pub(super) const RULES: &[Rule] = &[
                 "commands.useAccessGroups",
                 "is false: strangers could use commands",
             );
+        },
+    },
+    Rule {
+        id: "session.identity_link_twice",
+        grade: Grade::Error,
+        key: "session.identityLinks",
+        title: "One identity, two people",
+        why: "Whose conversation it is would be a guess.",
+        remedy: "name every identity once",
+        cure: Cure::Run(BY_HAND),
+        check: |facts, hits| {
+            let links = &facts.settings.session.identity_links;
+            let mut seen = std::collections::BTreeSet::new();
+            for (person, identities) in links {
+                for identity in identities.iter().filter(|identity| !seen.insert(*identity)) {
+                    let path = at("session.identityLinks").join(person.as_str());
+                    hits.add(path, format!("names {} a second time", identity.as_str()));
+                }
+            }
+        },
+    },
+    Rule {
+        id: "messages.mention_pattern_invalid",
+        grade: WARN,
+        key: "messages.groupChat.mentionPatterns",
+        title: "A pattern without effect",
+        why: "The bot does not hear what you wanted it to hear.",
+        remedy: "write it without look-around and references back, or take it out; until then it is left out",
+        cure: Cure::Run(BY_HAND),
+        check: |facts, hits| {
+            let list = |path: ConfigPath, chat: &GroupChat, hits: &mut Hits| {
+                let patterns = chat.mention_patterns.as_deref().unwrap_or_default();
+                for invalid in Patterns::compile(patterns).1 {
+                    let mut path = path.join("mentionPatterns");
+                    path.push_index(invalid.index);
+                    hits.add(path, invalid.why);
+                }
+            };
+            list(
+                at("messages.groupChat"),
+                &facts.settings.messages.group_chat,
+                hits,
+            );
+            for (index, agent) in facts.settings.agents.list.iter().enumerate() {
+                let mut path = at("agents.list");
+                path.push_index(index);
+                list(path.join("groupChat"), &agent.group_chat, hits);
+            }
         },
     },
     Rule {

@@ -1,11 +1,11 @@
 //! Rules about what the assistant may do, and who says yes to it.
 
 use super::agents::sandboxes;
-use super::channels::each;
 use super::{CRITICAL, Cure, Facts, Grade, Hits, Rule, WARN, at};
 use crate::path::ConfigPath;
 use crate::schema::{
-    ExecAsk, ExecHost, ExecSecurity, GroupPolicy, Profile, SandboxMode, ToolPattern, ToolPolicy,
+    ExecAsk, ExecHost, ExecSecurity, GroupPolicy, GroupView, Profile, SandboxMode, ToolPattern,
+    ToolPolicy,
 };
 use crate::senders::Sender;
 
@@ -239,32 +239,25 @@ fn policies(facts: &Facts, mut look: impl FnMut(ConfigPath, &ToolPolicy)) {
             );
         }
     }
-    for (path, account) in each("discord", &settings.channels.discord) {
-        for (id, guild) in &account.guilds {
-            let path = path.join("guilds").join(id.as_str());
-            let inner = guild
-                .channels
-                .iter()
-                .map(|(id, channel)| (path.join("channels").join(id.as_str()), &channel.tools));
-            for (path, policy) in inner.chain([(path.clone(), &guild.tools)]) {
-                if let Some(policy) = policy {
-                    look(path.join("tools"), policy);
-                }
-            }
-        }
-    }
     for (channel, account, view) in &facts.accounts {
         let path = at("channels").join(channel);
         let path = account.map_or(path.clone(), |id| path.join("accounts").join(id.as_str()));
         for group in &view.groups {
-            let path = path.join("groups").join(group.id);
-            if let Some(policy) = group.tools {
-                look(path.join("tools"), policy);
+            let path = path.join(group.section).join(group.id);
+            for inner in &group.inside {
+                of_group(&path.join(inner.section).join(inner.id), inner, &mut look);
             }
-            for (sender, policy) in &group.tools_by_sender {
-                look(path.join("toolsBySender").join(sender.as_str()), policy);
-            }
+            of_group(&path, group, &mut look);
         }
+    }
+}
+
+fn of_group(path: &ConfigPath, group: &GroupView, look: &mut impl FnMut(ConfigPath, &ToolPolicy)) {
+    if let Some(policy) = group.tools {
+        look(path.join("tools"), policy);
+    }
+    for (sender, policy) in &group.tools_by_sender {
+        look(path.join("toolsBySender").join(sender.as_str()), policy);
     }
 }
 

@@ -345,9 +345,9 @@ section! {
         /// What it may use.
         "tools" tools: AgentTools;
         /// Its groups.
-        "groupChat" group_chat: GroupChat, later "mention patterns and group history";
+        "groupChat" group_chat: GroupChat;
         /// Who it is.
-        "identity" identity: AgentIdentity, later "agent identity";
+        "identity" identity: AgentIdentity;
         /// What it may spend; what is not said here is as in `agents.defaults.budget`.
         "budget" budget: Option<Budget>;
     }
@@ -359,18 +359,18 @@ section! {
         /// Texts that count as a mention, as regular expressions; from the agent's name when unset.
         "mentionPatterns" mention_patterns: Option<Vec<String>>;
         /// Skipped messages that the next answer sees.
-        "historyLimit" history_limit: Option<Int<0, 1000>>;
+        "historyLimit" history_limit: Option<Int<0, 1000>>, later "group history";
     }
 }
 
 section! {
     /// Who an agent is.
     AgentIdentity {
-        /// Its name.
+        /// Its name, which counts as a mention in groups when there are no patterns.
         "name" name: Option<String>;
         /// Its manner.
-        "theme" theme: Option<String>;
-        /// Its emoji.
+        "theme" theme: Option<String>, later "agent identity";
+        /// Its emoji, which counts as a mention like the name.
         "emoji" emoji: Option<String>;
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use clawdbot_identity::CHANNELS;
 use serde_json::Value as Json;
 
 use super::gateway::{host, is_loopback, url};
@@ -150,7 +151,24 @@ section! {
 
 /// Defines a group section: one place on a channel where several people write.
 macro_rules! group {
-    ($group:ident, $sender:ty { $($more:tt)* }) => {
+    ($group:ident, $sender:ty $(, inside $inner:ident)? { $($more:tt)* }) => {
+        impl $group {
+            fn view<'a>(&'a self, section: &'static str, id: &'a str) -> GroupView<'a> {
+                GroupView {
+                    section,
+                    id,
+                    enabled: self.enabled,
+                    require_mention: self.require_mention,
+                    allow_from: senders(&self.allow_from, <$sender>::sender),
+                    tools: self.tools.as_ref(),
+                    tools_by_sender: self.tools_by_sender.iter().map(|(who, tools)| (who.sender(), tools)).collect(),
+                    inside: Vec::from_iter(std::iter::empty()
+                        $(.chain(self.$inner.iter().map(|(id, own)| own.view(stringify!($inner), id.as_key()))))?),
+                    only_listed: false,
+                }
+            }
+        }
+
         section! {
             /// One group.
             $group {
@@ -185,6 +203,7 @@ macro_rules! channel {
         { $($more:tt)* }
         also { $($also:tt)* }
         refuse { $($refuse:tt)* }
+        $(view $own:path)?
     ) => {
         section! {
             $(#[doc = $about])+
@@ -228,19 +247,20 @@ macro_rules! channel {
 
         impl Account for $name {
             fn view(&self) -> AccountView<'_> {
-                AccountView {
+                let view = AccountView {
+                    enabled: self.enabled,
+                    name: self.name.as_deref().unwrap_or_default(),
                     dm_policy: self.dm_policy,
-                    allow_from: self.allow_from.iter().map(|entry| entry.sender()).collect(),
+                    allow_from: senders(&self.allow_from, <$sender>::sender),
                     group_policy: self.group_policy,
-                    group_allow_from: self.group_allow_from.iter().map(|entry| entry.sender()).collect(),
-                    groups: self.groups.iter().map(|(id, group)| GroupView {
-                        id: id.as_key(),
-                        require_mention: group.require_mention,
-                        tools: group.tools.as_ref(),
-                        tools_by_sender: group.tools_by_sender.iter().map(|(who, tools)| (who.sender(), tools)).collect(),
-                    }).collect(),
+                    group_allow_from: senders(&self.group_allow_from, <$sender>::sender),
+                    groups: self.groups.iter().map(|(id, group)| group.view("groups", id.as_key())).collect(),
+                    implied: Vec::new(),
+                    trust_names: false,
                     config_writes: self.config_writes,
-                }
+                };
+                $(let view = $own(self, view);)?
+                view
             }
         }
     };
@@ -251,6 +271,10 @@ pub(super) use channel;
 /// What all channels have in common, for whoever treats them alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccountView<'a> {
+    /// Run it.
+    pub enabled: bool,
+    /// What it is called; may be empty.
+    pub name: &'a str,
     /// What happens to a direct message of somebody unknown.
     pub dm_policy: DmPolicy,
     /// Who may write direct messages.
@@ -259,23 +283,41 @@ pub struct AccountView<'a> {
     pub group_policy: GroupPolicy,
     /// Who is answered in groups.
     pub group_allow_from: Vec<&'a Sender>,
-    /// The groups.
+    /// The groups; when there is any, all others are ignored.
     pub groups: Vec<GroupView<'a>>,
+    /// Further ones that nobody has to list.
+    pub implied: Vec<GroupView<'a>>,
+    /// Trust names that can change hands.
+    pub trust_names: bool,
     /// Let chat commands change the configuration.
     pub config_writes: bool,
 }
 
-/// What all groups have in common.
+/// What all groups have in common; a server with channels is a group with others inside.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupView<'a> {
+    /// The key under which it stands.
+    pub section: &'static str,
     /// The id, or `*`.
     pub id: &'a str,
+    /// Listen to it.
+    pub enabled: bool,
     /// Answer only when the bot is mentioned.
     pub require_mention: bool,
+    /// Who is answered here.
+    pub allow_from: Vec<&'a Sender>,
     /// What the assistant may use.
     pub tools: Option<&'a ToolPolicy>,
     /// The same for single senders.
     pub tools_by_sender: Vec<(&'a Sender, &'a ToolPolicy)>,
+    /// Topics, or channels of a server.
+    pub inside: Vec<GroupView<'a>>,
+    /// Whether all is ignored that is not listed inside.
+    pub only_listed: bool,
+}
+
+pub(super) fn senders<T>(entries: &[T], sender: fn(&T) -> &Sender) -> Vec<&Sender> {
+    entries.iter().map(sender).collect()
 }
 
 /// An account of a channel.
@@ -408,11 +450,16 @@ fn heritage<A: Section>(object: &Object) -> Object {
     Object(open.cloned().collect())
 }
 
-/// `requireMention` of the group `*` goes to every group, and that of a group to its topics, that have none of their own.
+/// `requireMention` of the group `*` goes to every group, and that of a group to those inside, that have none of their own.
 pub(super) fn spread_mention_gate(channel: &mut Object, _: &mut Cx) {
-    let Some(groups) = channel.object_mut("groups") else {
-        return;
-    };
+    for (groups, inside) in [("groups", "topics"), ("guilds", "channels")] {
+        if let Some(groups) = channel.object_mut(groups) {
+            spread_gate(groups, inside);
+        }
+    }
+}
+
+fn spread_gate(groups: &mut Object, inside: &str) {
     let everywhere = groups
         .object_mut("*")
         .and_then(|group| gate(group))
@@ -427,13 +474,13 @@ pub(super) fn spread_mention_gate(channel: &mut Object, _: &mut Cx) {
         let Some(gate) = gate(group).map(|gate| Object(vec![gate])) else {
             continue;
         };
-        for topic in group
-            .object_mut("topics")
+        for inner in group
+            .object_mut(inside)
             .into_iter()
-            .flat_map(|topics| &mut topics.0)
+            .flat_map(|inner| &mut inner.0)
         {
-            if let Value::Object(topic) = &mut topic.node.value {
-                overlay(&gate, topic);
+            if let Value::Object(inner) = &mut inner.node.value {
+                overlay(&gate, inner);
             }
         }
     }

@@ -66,7 +66,7 @@ texts! {
 }
 
 group! { WhatsAppGroupRules, WhatsAppSender {} }
-group! { TelegramGroupRules, TelegramSender {
+group! { TelegramGroupRules, TelegramSender, inside topics {
     /// Topics of a forum, by thread id.
     "topics" topics: BTreeMap<TelegramGroup, TelegramTopic>;
 } }
@@ -145,6 +145,14 @@ channel! {
     }
     also {}
     refuse {}
+    view telegram_view
+}
+
+fn telegram_view<'a>(own: &'a Telegram, view: AccountView<'a>) -> AccountView<'a> {
+    AccountView {
+        trust_names: own.trust_names,
+        ..view
+    }
 }
 
 channel! {
@@ -169,6 +177,75 @@ channel! {
     }
     also {}
     refuse {}
+    view discord_view
+}
+
+/// Servers and group conversations as groups. What Discord has outside of servers counts as a server called `@me`, which
+/// is how Discord writes it.
+fn discord_view<'a>(own: &'a Discord, view: AccountView<'a>) -> AccountView<'a> {
+    let groups: Vec<_> = { own.guilds.iter() }
+        .map(|(id, guild)| guild.view(id.as_key()))
+        .chain(view.groups)
+        .collect();
+    let only = senders(&own.dm.group_channels, DiscordSender::sender);
+    let inside = only
+        .iter()
+        .map(|channel| plain("channels", channel.as_str()));
+    let outside = GroupView {
+        enabled: own.dm.group_enabled,
+        only_listed: !only.is_empty(),
+        inside: inside.collect(),
+        ..plain("dm", "@me")
+    };
+    // Without a list every server counts, and one more row must not change that.
+    let every = groups.is_empty().then(|| plain("guilds", "*"));
+    AccountView {
+        dm_policy: match own.dm.enabled {
+            true => view.dm_policy,
+            false => DmPolicy::Disabled,
+        },
+        groups,
+        implied: every.into_iter().chain([outside]).collect(),
+        ..view
+    }
+}
+
+/// A place without rules of its own.
+fn plain<'a>(section: &'static str, id: &'a str) -> GroupView<'a> {
+    GroupView {
+        section,
+        id,
+        enabled: true,
+        require_mention: true,
+        allow_from: Vec::new(),
+        tools: None,
+        tools_by_sender: Vec::new(),
+        inside: Vec::new(),
+        only_listed: false,
+    }
+}
+
+impl Guild {
+    fn view<'a>(&'a self, id: &'a str) -> GroupView<'a> {
+        let channel = |(id, channel): (&'a DiscordPlace, &'a GuildChannel)| GroupView {
+            enabled: channel.allow && channel.enabled,
+            require_mention: channel.require_mention,
+            allow_from: senders(&channel.users, DiscordSender::sender),
+            tools: channel.tools.as_ref(),
+            ..plain("channels", id.as_key())
+        };
+        GroupView {
+            require_mention: self.require_mention,
+            allow_from: senders(&self.users, DiscordSender::sender),
+            tools: self.tools.as_ref(),
+            tools_by_sender: { self.tools_by_sender.iter() }
+                .map(|(who, tools)| (who.sender(), tools))
+                .collect(),
+            inside: self.channels.iter().map(channel).collect(),
+            only_listed: !self.channels.is_empty(),
+            ..plain("guilds", id)
+        }
+    }
 }
 
 group! { DiscordGroupRules, DiscordSender {} }
@@ -214,7 +291,7 @@ section! {
     Guild {
         /// Its short name.
         "slug" slug: Option<String>;
-        /// Who is answered; everybody in a listed channel when empty.
+        /// Who is answered; `groupAllowFrom` when empty.
         "users" users: Vec<DiscordSender>;
         /// Answer only when the bot is mentioned.
         "requireMention" require_mention: bool = true;
@@ -234,9 +311,9 @@ section! {
         "allow" allow: bool = true;
         /// Listen to it; the same as `allow`, both have to be true.
         "enabled" enabled: bool = true;
-        /// Who is answered here.
+        /// Who is answered here; those of the server when empty.
         "users" users: Vec<DiscordSender>;
-        /// Answer only when the bot is mentioned.
+        /// Answer only when the bot is mentioned; as in the server when unset.
         "requireMention" require_mention: bool = true;
         /// What the assistant may use here.
         "tools" tools: Option<ToolPolicy>;

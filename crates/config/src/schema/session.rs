@@ -106,10 +106,13 @@ texts! {
     MainKey: "1 to 64 characters of a-z, 0-9, _ and -, starting with a letter or digit", "main", |text| {
         clawdbot_identity::AgentId::parse(text).is_ok()
     };
-    /// A person who is known under several identities.
-    PersonName: "1 to 64 characters of a-z, 0-9, _ and -, starting with a letter or digit", "alice", |text| {
-        clawdbot_identity::AgentId::parse(text).is_ok()
-    };
+    /// A person who is known under several identities. A name of digits could be somebody's number.
+    PersonName: "1 to 64 characters of a-z, 0-9, _ and -, starting with a letter or digit and not all digits", "alice", is_person;
+}
+
+fn is_person(text: &str) -> bool {
+    let name = clawdbot_identity::AgentId::parse(text).is_ok();
+    name && !text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl MapKey for PersonName {
@@ -117,9 +120,9 @@ impl MapKey for PersonName {
     const SAMPLE: &'static str = "alice";
 
     fn parse_key(text: &str) -> Result<Self, String> {
-        match clawdbot_identity::AgentId::parse(text) {
-            Ok(name) => Ok(Self::from_checked(name.as_str())),
-            Err(error) => Err(error.rule().to_owned()),
+        match is_person(text) {
+            true => Ok(Self::from_checked(text)),
+            false => Err("must be 1 to 64 characters of a-z, 0-9, _ and -, starting with a letter or digit and not all digits".to_owned()),
         }
     }
 
@@ -136,19 +139,19 @@ section! {
         /// Identities that are the same person.
         "identityLinks" identity_links: BTreeMap<PersonName, Vec<Identity>>;
         /// When a conversation starts anew.
-        "reset" reset: Reset;
+        "reset" reset: Reset, later "session settings";
         /// The same for kinds of conversations.
-        "resetByType" reset_by_type: ResetByType;
+        "resetByType" reset_by_type: ResetByType, later "session settings";
         /// The same for channels.
-        "resetByChannel" reset_by_channel: BTreeMap<ChannelName, Reset>;
+        "resetByChannel" reset_by_channel: BTreeMap<ChannelName, Reset>, later "session settings";
         /// Words that reset, besides /new and /reset.
-        "resetTriggers" reset_triggers: Vec<Trigger>;
+        "resetTriggers" reset_triggers: Vec<Trigger>, later "session settings";
         /// Where the assistant may send of its own accord.
-        "sendPolicy" send_policy: SendPolicy;
+        "sendPolicy" send_policy: SendPolicy, later "session settings";
         /// The last part of the main session's key.
         "mainKey" main_key: MainKey = MainKey::from_checked("main");
         /// How long conversations are kept.
-        "retention" retention: Retention;
+        "retention" retention: Retention, later "session settings";
     }
 }
 
@@ -228,7 +231,7 @@ section! {
         /// Messages that come shortly after one another.
         "inbound" inbound: Inbound;
         /// Groups.
-        "groupChat" group_chat: GroupChat, later "mention patterns and group history";
+        "groupChat" group_chat: GroupChat;
         /// Put before every answer.
         "responsePrefix" response_prefix: Option<String>;
         /// Reaction to a message that will be answered.

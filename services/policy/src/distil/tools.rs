@@ -108,7 +108,22 @@ fn places(config: &Config) -> Vec<PlaceLists> {
     for (channel, account, view) in config.channels.accounts() {
         let account = account.map(config::AccountId::as_str);
         for group in view.groups {
-            let path = format!("{}.groups.{}", base(channel, account), group.id);
+            let path = format!("{}.{}.{}", base(channel, account), group.section, group.id);
+            for inner in group.inside {
+                let path = format!("{path}.{}.{}", inner.section, inner.id);
+                let whole = format!("{}/{}", group.id, inner.id);
+                let place_id = match channel {
+                    "discord" => (whole.as_str(), ""),
+                    _ => (group.id, inner.id),
+                };
+                let senders = inner.tools_by_sender.into_iter();
+                places.extend(place(
+                    (channel, account, &path),
+                    place_id,
+                    inner.tools,
+                    senders,
+                ));
+            }
             let senders = group.tools_by_sender.into_iter();
             places.extend(place(
                 (channel, account, &path),
@@ -116,44 +131,6 @@ fn places(config: &Config) -> Vec<PlaceLists> {
                 group.tools,
                 senders,
             ));
-        }
-    }
-    for (account, own) in accounts(config.channels.telegram.as_ref()) {
-        for (id, group) in &own.groups {
-            for (topic, rules) in &group.topics {
-                let (id, topic) = (id.as_str(), topic.as_str());
-                let path = format!("{}.groups.{id}.topics.{topic}", base("telegram", account));
-                let senders = rules.tools_by_sender.iter();
-                places.extend(place(
-                    ("telegram", account, &path),
-                    (id, topic),
-                    rules.tools.as_ref(),
-                    senders.map(|(who, own)| (who.sender(), own)),
-                ));
-            }
-        }
-    }
-    for (account, own) in accounts(config.channels.discord.as_ref()) {
-        for (server, guild) in &own.guilds {
-            let server = server.as_str();
-            let path = format!("{}.guilds.{server}", base("discord", account));
-            let senders = guild.tools_by_sender.iter();
-            places.extend(place(
-                ("discord", account, &path),
-                (server, ""),
-                guild.tools.as_ref(),
-                senders.map(|(who, own)| (who.sender(), own)),
-            ));
-            for (id, channel) in &guild.channels {
-                let id = id.as_str();
-                let path = format!("{path}.channels.{id}");
-                places.extend(place(
-                    ("discord", account, &path),
-                    (&format!("{server}/{id}"), ""),
-                    channel.tools.as_ref(),
-                    std::iter::empty(),
-                ));
-            }
         }
     }
     places
@@ -164,13 +141,4 @@ fn base(channel: &str, account: Option<&str>) -> String {
         None => format!("channels.{channel}"),
         Some(account) => format!("channels.{channel}.accounts.{account}"),
     }
-}
-
-/// A channel's own account and the named ones.
-fn accounts<A>(channel: Option<&config::Channel<A>>) -> impl Iterator<Item = (Option<&str>, &A)> {
-    channel.into_iter().flat_map(|channel| {
-        let named = channel.accounts.iter();
-        let named = named.map(|(id, account)| (Some(id.as_str()), account));
-        std::iter::once((None, &channel.base)).chain(named)
-    })
 }

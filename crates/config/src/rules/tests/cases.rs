@@ -438,6 +438,76 @@ pub(super) const CASES: &[(&str, &str, &str)] = &[
         "{commands:{useAccessGroups:true}}",
     ),
     (
+        "channels.whatsapp.allowFrom.number",
+        "{channels:{whatsapp:{allowFrom:['+15555550100','015112345678']}}}",
+        "{channels:{whatsapp:{allowFrom:['+15555550100','+4915112345678']}}}",
+    ),
+    (
+        "channels.signal.allowFrom.number",
+        "{channels:{signal:{allowFrom:['+15555550100','015112345678']}}}",
+        "{channels:{signal:{allowFrom:['+15555550100','+4915112345678']}}}",
+    ),
+    (
+        "channels.imessage.allowFrom.number",
+        "{channels:{imessage:{allowFrom:['+15555550100','015112345678']}}}",
+        "{channels:{imessage:{allowFrom:['+15555550100','+4915112345678']}}}",
+    ),
+    (
+        "channels.bluebubbles.allowFrom.number",
+        "{channels:{bluebubbles:{allowFrom:['+15555550100','015112345678']}}}",
+        "{channels:{bluebubbles:{allowFrom:['+15555550100','+4915112345678']}}}",
+    ),
+    (
+        "channels.whatsapp.allowFrom.number",
+        "{channels:{whatsapp:{groupAllowFrom:['+0987654321']}}}",
+        "{channels:{whatsapp:{groupAllowFrom:['+1987654321']}}}",
+    ),
+    (
+        "channels.signal.allowFrom.number",
+        "{commands:{ownerAllowFrom:['signal:0049 151 12345678']}}",
+        "{commands:{ownerAllowFrom:['signal:+49 151 12345678']}}",
+    ),
+    (
+        "session.identity_link_twice",
+        "{session:{identityLinks:{a:['telegram:3','telegram:2'],b:['telegram:2']}}}",
+        "{session:{identityLinks:{a:['telegram:3','telegram:2'],b:['telegram:4']}}}",
+    ),
+    (
+        "messages.mention_pattern_invalid",
+        "{messages:{groupChat:{mentionPatterns:['bot','(?=bot)']}}}",
+        "{messages:{groupChat:{mentionPatterns:['bot','\\\\bbot']}}}",
+    ),
+    (
+        "messages.mention_pattern_invalid",
+        "{agents:{list:[{id:'a',groupChat:{mentionPatterns:['(']}}]}}",
+        "{agents:{list:[{id:'a',groupChat:{mentionPatterns:[]}}]}}",
+    ),
+    (
+        "channels.mention_impossible",
+        "{channels:{signal:{groups:{'*':{}}}}}",
+        "{channels:{signal:{groups:{'*':{}}}},agents:{list:[{id:'a',identity:{name:'Clawd'}}]}}",
+    ),
+    (
+        "channels.mention_impossible",
+        "{channels:{imessage:{groups:{'*':{}}}},messages:{groupChat:{mentionPatterns:[]}}}",
+        "{channels:{imessage:{groups:{'*':{requireMention:false}}}},messages:{groupChat:{mentionPatterns:[]}}}",
+    ),
+    (
+        "channels.discord.guilds.names_beside_star",
+        "{channels:{discord:{guilds:{'*':{},'my-server':{}}}}}",
+        "{channels:{discord:{guilds:{'*':{},'123':{}}}}}",
+    ),
+    (
+        "channels.discord.guilds.names_beside_star",
+        "{channels:{discord:{guilds:{'123':{channels:{'*':{},secret:{allow:false}}}}}}}",
+        "{channels:{discord:{guilds:{'123':{channels:{'*':{},'456':{allow:false}}}}}}}",
+    ),
+    (
+        "channels.discord.guilds.twice",
+        "{channels:{discord:{guilds:{'123':{}},groups:{'123':{}}}}}",
+        "{channels:{discord:{guilds:{'123':{}},groups:{'456':{}}}}}",
+    ),
+    (
         "session.identity_link_owner",
         "{commands:{ownerAllowFrom:['telegram:1']},session:{identityLinks:{a:['telegram:1','telegram:2']}}}",
         "{commands:{ownerAllowFrom:['telegram:1']},session:{identityLinks:{a:['telegram:3','telegram:2']}}}",
