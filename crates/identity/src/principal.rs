@@ -303,7 +303,7 @@ impl Service {
                     .strip_prefix("<@")
                     .and_then(|rest| rest.strip_suffix('>'));
                 let id = inner.map_or(text, |id| id.trim_start_matches('!'));
-                let valid = digits(id, self.id.clone()) && !id.starts_with('0');
+                let valid = digits(id, self.id.clone()) && (id == "0" || !id.starts_with('0'));
                 valid.then(|| id.to_owned())
             }
             Kind::User => {

@@ -371,7 +371,7 @@ const OWN: &[Rule] = &[
         why: "A silent bot looks broken, and what people open then is often too much.",
         remedy: "give the agent a name (agents.list[].identity.name) or write messages.groupChat.mentionPatterns",
         cure: Cure::Run(
-            "clawdbot config set messages.groupChat.mentionPatterns '[\"\\\\\\\\bNAME\\\\\\\\b\"]'",
+            "clawdbot config set messages.groupChat.mentionPatterns '[\"\\\\bNAME\\\\b\"]'",
         ),
         check: |facts, hits| {
             let shared = &facts.settings.messages.group_chat;
