@@ -245,8 +245,9 @@ fn each(schema: &Json, path: &str, visit: &mut dyn FnMut(&Json, &str)) {
             visit(inner, &step(name));
         }
     }
-    for inner in schema["anyOf"].as_array().into_iter().flatten() {
-        visit(inner, &step("value"));
+    let ways = schema["anyOf"].as_array().into_iter().flatten();
+    for (index, inner) in ways.enumerate() {
+        visit(inner, &step(&format!("way{index}")));
     }
 }
 
