@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::path::{ConfigPath, Segment};
 use crate::rules::Finding;
 use crate::schema::{
-    self, AuthKind, Bind, CompactionMode, GatewayMode, ModelChoice, PeerKind, Settings,
+    self, AuthKind, Bind, CompactionMode, GatewayMode, ModelChoice, PeerKind, ReloadMode, Settings,
 };
 use crate::secret::{SecretField, SecretRef, SecretTable};
 use crate::shape::{Inactive, Shape};
@@ -119,6 +119,11 @@ impl Loaded {
             matches!(gateway.bind, Bind::Tailnet | Bind::Auto),
             "gateway.bind",
             "Tailscale",
+        );
+        add(
+            matches!(gateway.reload.mode, ReloadMode::Hot | ReloadMode::Restart),
+            "gateway.reload.mode",
+            "a reload mode of its own (it works like \"hybrid\")",
         );
         let agents = &config.agents;
         let nobody = |model: &ModelChoice| {

@@ -230,6 +230,10 @@ impl<'a> Parser<'a> {
             let key = match self.peek() {
                 Some('"' | '\'') => String::clone(&*self.string()?),
                 Some(c) if is_name_start(c) || c == '\\' => self.name()?,
+                Some('0'..='9' | '-') => {
+                    let problem = self.unexpected("a key or `}`");
+                    return Err(problem.help("a key that begins with a digit or - needs quotes"));
+                }
                 _ => return Err(self.unexpected("a key or `}`")),
             };
             let key_span = self.since(start);

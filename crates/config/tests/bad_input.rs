@@ -31,6 +31,139 @@ fn five_thousand_nested_objects() {
 }
 
 #[test]
+fn a_hundred_levels_are_refused_where_they_get_too_deep_and_sixty_four_are_not() {
+    for (open, close) in [("{a:", "}"), ("[", "]")] {
+        let nested = |levels: usize| {
+            let (open, close) = (open.repeat(levels), close.repeat(levels));
+            format!("{{meta: {open}1{close}}}")
+        };
+        assert!(parse("deep", nested(63).as_bytes()).is_ok());
+        let error = refused(nested(100).as_bytes());
+        assert!(error.first().ends_with("nested deeper than 64 levels"));
+        let column = 8 + 63 * open.len();
+        assert!(
+            error.first().starts_with(&format!("bad:1:{column}:")),
+            "{}",
+            error.first()
+        );
+    }
+}
+
+#[test]
+fn ten_megabytes_are_refused_before_they_are_read_whatever_is_in_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("clawdbot.json");
+    for piece in [
+        "{a:",
+        "'",
+        "/*",
+        "{gateway:{port:1}},",
+        "\\",
+        "1",
+        "\u{202e}",
+        "\0",
+    ] {
+        let text = piece.repeat(10_000_000 / piece.len());
+        std::fs::write(&path, &text).unwrap();
+        let error = cannot_load(&path);
+        assert!(
+            error.first().contains("larger than 1048576 bytes"),
+            "{piece:?}"
+        );
+        assert!(error.render(false).len() < 1000);
+        // As much of it as is read at all, cut off in the middle.
+        let end = text.floor_char_boundary(MAX_SIZE);
+        assert!(
+            refused(&text.as_bytes()[..end]).render(false).len() < 5000,
+            "{piece:?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_is_set_twice_is_refused_wherever_it_stands_and_names_both_places() {
+    for text in [
+        "{gateway: {port: 1}, gateway: {port: 1}}",
+        "{gateway: {port: 1, 'port': 1}}",
+        "{channels: {telegram: {groups: {'*': {}, '*': {}}}}}",
+        "{meta: {a: 1, a: 2}}",
+        "{gateway: {port: 1, p\\u006frt: 2}}",
+    ] {
+        let error = refused(text.as_bytes());
+        assert!(error.first().ends_with("is set twice"), "{}", error.first());
+        let shown = error.render(false);
+        assert!(shown.contains("note: first set here: bad:1:"), "{shown}");
+    }
+}
+
+#[test]
+fn nothing_that_is_not_a_number_counts_as_one() {
+    for value in [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "+NaN",
+        "1e999",
+        "-0.5",
+        "1.5",
+        "0x1ffffffffffffffff",
+    ] {
+        let error = refused(format!("{{gateway: {{port: {value}}}}}").as_bytes());
+        let said = "gateway.port must be an integer from 1 to 65535";
+        assert!(error.first().contains(said), "{value}: {}", error.first());
+    }
+    let budget =
+        |value: &str| format!("{{agents: {{defaults: {{budget: {{dailyUsd: {value}}}}}}}}}");
+    for value in ["NaN", "Infinity", "-Infinity", "1e999", "-1"] {
+        let error = refused(budget(value).as_bytes());
+        assert!(error.first().contains("must be a number from 0"), "{value}");
+    }
+    assert!(parse("good", budget("1e3").as_bytes()).is_ok());
+}
+
+#[test]
+fn an_id_beyond_what_a_double_holds_is_exact_or_has_to_be_quoted() {
+    // 2^53 + 1, which a double turns into 2^53.
+    let exact = "9007199254740993";
+    for (channel, id, quoted) in [
+        ("telegram", exact, false),
+        ("telegram", "9223372036854775807", false),
+        ("telegram", "9223372036854775808", true),
+        ("telegram", "1e30", true),
+        ("discord", "1234567890123456789", true),
+        ("discord", "18446744073709551615", true),
+    ] {
+        let file = |id: &str| format!("{{channels: {{{channel}: {{allowFrom: [{id}]}}}}}}");
+        let path = format!("channels.{channel}.allowFrom[0]");
+        match quoted {
+            false => {
+                let loaded = parse("good", file(id).as_bytes()).unwrap_or_else(|e| panic!("{e}"));
+                assert_eq!(loaded.get(&path).unwrap(), id);
+            }
+            true => {
+                let shown = refused(file(id).as_bytes()).render(false);
+                assert!(shown.contains(&format!("{path} must be ")), "{shown}");
+                assert!(shown.contains("help: write it in quotes"), "{shown}");
+            }
+        }
+        if !id.contains('e') && !id.starts_with("9223372036854775808") {
+            let loaded = parse("good", file(&format!("'{id}'")).as_bytes());
+            assert_eq!(
+                loaded.unwrap_or_else(|e| panic!("{e}")).get(&path).unwrap(),
+                id
+            );
+        }
+    }
+    // As a key, too.
+    let guild = "{channels: {discord: {guilds: {1234567890123456789: {}}}}}";
+    let shown = refused(guild.as_bytes()).render(false);
+    assert!(
+        shown.contains("begins with a digit or - needs quotes"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn invalid_utf8_names_its_line() {
     let error = refused(b"{\n  gateway: {\n    bind: 'l\xffn',\n  }\n}");
     assert_eq!(error.first(), "bad:3:13: invalid UTF-8 at byte 27");

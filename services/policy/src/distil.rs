@@ -14,10 +14,11 @@ use tracing::{info, warn};
 
 use crate::credential::{Auth, Given};
 use crate::notices::Recipient;
-use crate::policy::{HeldSecret, HeldValue, Trouble};
+use crate::policy::{HeldSecret, HeldValue};
 use crate::questions::Approvals;
 use crate::rate::Limit;
 use crate::settings::{Agent, AuthMode, Bind, Reload, Settings};
+use crate::trouble::Trouble;
 
 mod channels;
 mod models;
@@ -213,10 +214,7 @@ fn settings(config: &Config) -> Settings {
             .map(|origin| origin.as_str().to_owned())
             .collect(),
         reload: Reload {
-            live: matches!(
-                config.gateway.reload.mode,
-                config::ReloadMode::Hybrid | config::ReloadMode::Hot
-            ),
+            live: config.gateway.reload.mode != config::ReloadMode::Off,
             debounce: Duration::from_millis(config.gateway.reload.debounce_ms.get()),
         },
         providers,

@@ -42,6 +42,7 @@ mod settings;
 mod slices;
 mod start;
 mod tools;
+mod trouble;
 mod visit;
 
 pub use password::{Password, PasswordError};

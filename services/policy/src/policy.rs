@@ -32,6 +32,7 @@ use crate::series::{Counted, Series};
 use crate::settings::Settings;
 use crate::slices::{self, Place};
 use crate::tools::{Catalogue, Providers};
+use crate::trouble::Trouble;
 
 /// Password checks that may wait for their turn; each takes some tens of milliseconds.
 const WAITING: usize = 16;
@@ -56,24 +57,6 @@ pub(crate) struct HeldSecret {
 pub(crate) enum HeldValue {
     Literal(Secret),
     Reference { source: &'static str, id: String },
-}
-
-/// Why the file on disk is not in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    /// The first error, one line.
-    pub(crate) first: String,
-    /// All errors with their places.
-    pub(crate) rendered: String,
-}
-
-impl Trouble {
-    pub(crate) fn line(first: String) -> Self {
-        Self {
-            rendered: first.clone(),
-            first,
-        }
-    }
 }
 
 /// What `prepare` opened.
@@ -335,6 +318,7 @@ impl Policy {
             );
         }
         *lock(&self.trouble) = None;
+        self.notices.over(&About::Config);
         lock(&self.health).keep(|role| slices::is_planned(&settings, role));
         let revision = current.map_or(0, |current| current.revision) + 1;
         self.note(&Decision {
@@ -505,6 +489,7 @@ impl Policy {
                     revision = current.revision,
                     "ALARM: the changed configuration is refused; the last good one stays in force"
                 );
+                self.notices.tell(trouble.notice(unix_ms()));
             }
             None => warn!(
                 error = trouble.first,

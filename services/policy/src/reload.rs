@@ -15,7 +15,8 @@ use tracing::{error, info};
 use crate::config_file::Stamp;
 use crate::distil::{self, Reading, TELEGRAM_TOKEN};
 use crate::file_watch::Running;
-use crate::policy::{Policy, Trouble};
+use crate::policy::Policy;
+use crate::trouble::Trouble;
 
 /// How long a start waits for the broker to tell which variables are set.
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
@@ -204,5 +205,7 @@ async fn stop(file: &mut Option<Running>, error: &io::Error) {
     std::future::pending().await
 }
 
+#[cfg(test)]
+mod arbitrary;
 #[cfg(test)]
 mod tests;

@@ -65,7 +65,13 @@ impl AuditOperator for Services {
         let folder = lock(&self.0.audit).folder().to_owned();
         let checked = tokio::task::spawn_blocking(move || {
             let key = first_key(&folder)?;
-            verify(&folder, &Proof { key, ..Proof::default() })
+            verify(
+                &folder,
+                &Proof {
+                    key,
+                    ..Proof::default()
+                },
+            )
         });
         let verdict = checked
             .await

@@ -77,16 +77,15 @@ impl Teller {
     }
 
     fn with(start: u64, events: &[(&str, &str, &str)]) -> Self {
-        let event = |(number, (what, subject, refused)): (u64, &(&str, &str, &str))| {
-            v1::JournalEvent {
+        let event =
+            |(number, (what, subject, refused)): (u64, &(&str, &str, &str))| v1::JournalEvent {
                 number,
                 at_ms: start + number,
                 what: (*what).to_owned(),
                 role: "model-openai".to_owned(),
                 subject: (*subject).to_owned(),
                 refused: (*refused).to_owned(),
-            }
-        };
+            };
         Self(Arc::new(Mutex::new((1..).zip(events).map(event).collect())))
     }
 }
@@ -99,7 +98,14 @@ async fn recorded(bench: &Bench, count: usize) -> Vec<String> {
             let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
             return all
                 .iter()
-                .map(|line| format!("{} {} {}", text(&line["request"]), text(&line["subject"]), text(&line["rule"])))
+                .map(|line| {
+                    format!(
+                        "{} {} {}",
+                        text(&line["request"]),
+                        text(&line["subject"]),
+                        text(&line["rule"])
+                    )
+                })
                 .collect();
         }
         tokio::task::yield_now().await;
@@ -110,7 +116,13 @@ async fn recorded(bench: &Bench, count: usize) -> Vec<String> {
 async fn leases_are_on_record_once_over_restarts_of_broker_and_policy() {
     let bench = Bench::new("{}").await;
     let before = bench.decisions().len();
-    let first = Teller::with(1000, &[("lease", "default", ""), ("put", "model-openai/default", "")]);
+    let first = Teller::with(
+        1000,
+        &[
+            ("lease", "default", ""),
+            ("put", "model-openai/default", ""),
+        ],
+    );
     let link = Link::new(&role("policy"), &role("broker"));
     link.reconnect(first.router()).await.unwrap();
     let edge = link.edge();
@@ -140,7 +152,12 @@ async fn leases_are_on_record_once_over_restarts_of_broker_and_policy() {
     // Another broker: all that it knows is new.
     let other = Teller::with(
         5000,
-        &[("unlock", "vault", ""), ("remove", "a/b", ""), ("lease", "x", ""), ("lease", "y", "")],
+        &[
+            ("unlock", "vault", ""),
+            ("remove", "a/b", ""),
+            ("lease", "x", ""),
+            ("lease", "y", ""),
+        ],
     );
     let bench = bench.restarted().await;
     link.reconnect(other.router()).await.unwrap();
@@ -180,6 +197,9 @@ async fn what_is_dialled_again_and_again_is_counted() {
     );
     bench.policy.end_record();
     let counted = bench.decisions().pop().unwrap();
-    assert_eq!((&counted["count"], &counted["subject"]), (&3.into(), &"a.example:443".into()));
+    assert_eq!(
+        (&counted["count"], &counted["subject"]),
+        (&3.into(), &"a.example:443".into())
+    );
     assert_eq!(lock(&bench.policy.audit).seen(Origin::Dialer), at(3, 3));
 }

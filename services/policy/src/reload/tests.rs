@@ -5,11 +5,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
 use clawdbot_service::testing::Link;
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::bench::{Bench, role, secret};
 use crate::credential::StartCredentials;
+use crate::slices;
 
 #[tokio::test]
 async fn a_file_that_appears_takes_the_place_of_the_defaults() {
@@ -72,8 +74,8 @@ async fn a_broker_that_is_late_keeps_nothing_waiting_that_needs_no_variable() {
 }
 
 /// A policy that follows its file; each load sends the status line.
-struct Following {
-    bench: Bench,
+pub(super) struct Following {
+    pub(super) bench: Bench,
     said: mpsc::UnboundedReceiver<String>,
 }
 
@@ -89,7 +91,7 @@ impl Following {
         Self { bench, said }
     }
 
-    async fn new(config: &str) -> Self {
+    pub(super) async fn new(config: &str) -> Self {
         let bench = Bench::unloaded(StartCredentials::default());
         bench.write(config);
         let broker = bench.broker.edge();
@@ -98,11 +100,11 @@ impl Following {
         Self::start(bench, broker, before, outcome)
     }
 
-    async fn next(&mut self) -> String {
+    pub(super) async fn next(&mut self) -> String {
         self.said.recv().await.unwrap()
     }
 
-    fn port(&self) -> Option<u16> {
+    pub(super) fn port(&self) -> Option<u16> {
         self.bench
             .policy
             .current()
@@ -111,7 +113,7 @@ impl Following {
     }
 }
 
-fn quick(port: u16) -> String {
+pub(super) fn quick(port: u16) -> String {
     format!("{{gateway: {{port: {port}, reload: {{debounceMs: 1}}}}}}")
 }
 
@@ -285,4 +287,104 @@ async fn a_credential_that_cannot_be_had_refuses_the_file_and_changes_nothing() 
             .first
             .contains("CLAWDBOT_GATEWAY_PASSWORD")
     );
+}
+
+#[tokio::test]
+async fn the_owner_is_told_once_of_a_bad_file_and_again_only_after_a_good_one() {
+    let owned = |port: &str| {
+        format!(
+            "{{gateway: {{port: {port}}}, channels: {{telegram: {{botToken: '${{T}}', allowFrom: [42]}}}}}}"
+        )
+    };
+    let bench = Bench::unloaded(StartCredentials::default());
+    bench.broker.set.lock().unwrap().push("T".to_owned());
+    let step = async |port: &str| {
+        bench.write(&owned(port));
+        bench.load().await;
+    };
+    let mut telegram = bench.policy.notices.attach("telegram");
+    let mut told = || {
+        let notice = bench
+            .policy
+            .notices
+            .wait(&mut telegram, || 0)
+            .now_or_never();
+        notice.map(|notice| notice.unwrap())
+    };
+    step("4000").await;
+    assert_eq!(told(), None);
+    step("70000").await;
+    let notice = told().unwrap();
+    assert_eq!(notice.person, "42");
+    for part in [
+        "stays in force",
+        "70000",
+        "clawdbot.json:1:",
+        "config validate",
+    ] {
+        assert!(notice.text.contains(part), "{}", notice.text);
+    }
+    step("70001").await;
+    assert_eq!(told(), None, "it is still the same alarm");
+    step("4001").await;
+    assert_eq!(told(), None);
+    step("x").await;
+    assert!(told().is_some());
+}
+
+#[tokio::test]
+async fn a_change_reaches_only_those_whose_part_it_changes() {
+    const ROLES: &[&str] = &[
+        "supervisor",
+        "gateway",
+        "agent-main",
+        "agent-guest",
+        "executor",
+        "model-ollama",
+        "model-openai",
+        "channel-telegram",
+    ];
+    let file = |more: &str| {
+        format!(
+            "{{channels: {{telegram: {{allowFrom: [1]}}}}, agents: {{defaults: {{model: 'ollama/a'}}}},
+              models: {{providers: {{openai: {{}}, ollama: {{baseUrl: 'http://127.0.0.1:1'}}}}}} {more}}}"
+        )
+    };
+    let base = file("");
+    let bench = Bench::unloaded(StartCredentials::default());
+    bench
+        .broker
+        .set
+        .lock()
+        .unwrap()
+        .push("TELEGRAM_BOT_TOKEN".to_owned());
+    let parts = async |text: &str| {
+        bench.write(text);
+        bench.load().await;
+        assert_eq!(bench.policy.trouble(), None, "{text}");
+        let current = bench.policy.current().ok().unwrap();
+        let part = |name: &&str| slices::of(&role(name), &current.settings, &bench.policy.place);
+        ROLES.iter().map(part).collect::<Vec<_>>()
+    };
+    for (changed, reached) in [
+        (format!("// a comment\n{base}"), vec![]),
+        (base.replace("[1]", "[1, 2]"), vec![]),
+        (file(", session: {dmScope: 'main'}"), vec![]),
+        (file(", logging: {level: 'debug'}"), vec!["supervisor"]),
+        (file(", gateway: {reload: {debounceMs: 7}}"), vec![]),
+        (
+            base.replace(":1'", ":2'"),
+            vec!["supervisor", "model-ollama"],
+        ),
+        (file(", messages: {responsePrefix: '>'}"), vec!["gateway"]),
+    ] {
+        let before = parts(&base).await;
+        let after = parts(&changed).await;
+        let differs = |index: &usize| before[*index] != after[*index];
+        let found: Vec<_> = (0..ROLES.len())
+            .filter(differs)
+            .map(|index| ROLES[index])
+            .collect();
+        assert_eq!(found, reached, "{changed}");
+    }
 }

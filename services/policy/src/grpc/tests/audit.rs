@@ -22,8 +22,7 @@ async fn the_operator_sees_all_that_comes_of_one_message_and_that_the_log_is_int
     let resolve = v1::ResolveRequest {
         handle: first.handle.clone(),
     };
-    let mut sessions =
-        v1::sessions_client::SessionsClient::new(bench.edge("agent-main"));
+    let mut sessions = v1::sessions_client::SessionsClient::new(bench.edge("agent-main"));
     let session = sessions.resolve(resolve).await.unwrap().into_inner();
     assert_eq!((session.trace.len(), &session.trace), (16, &first.trace));
     let of = |role: &str, trace: &str| v1::ShowAuditRequest {
@@ -50,14 +49,25 @@ async fn the_operator_sees_all_that_comes_of_one_message_and_that_the_log_is_int
     assert!(requests(&all).contains(&"config".to_owned()));
 
     let mut client = AuditOperatorClient::new(bench.edge("operator"));
-    let verdict = client.verify(v1::VerifyAuditRequest {}).await.unwrap().into_inner();
+    let verdict = client
+        .verify(v1::VerifyAuditRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert!(verdict.intact && verdict.records as usize == all.len());
     let path = bench.folder.path().join("decisions.jsonl");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replacen("allow", "allov", 1)).unwrap();
-    let verdict = client.verify(v1::VerifyAuditRequest {}).await.unwrap().into_inner();
+    let verdict = client
+        .verify(v1::VerifyAuditRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert!(!verdict.intact && verdict.problem.contains("was changed"));
-    assert_eq!((verdict.file.as_str(), verdict.line), ("decisions.jsonl", 2));
+    assert_eq!(
+        (verdict.file.as_str(), verdict.line),
+        ("decisions.jsonl", 2)
+    );
 }
 
 #[tokio::test]
