@@ -102,6 +102,7 @@ impl Agent {
         let live = Live::new(job.session.key.clone());
         running.insert(job.id.clone(), Arc::clone(&live));
         let reader = live.read(true);
+        info!(turn = %job.id, trace = job.session.trace, "a turn is asked for");
         tokio::spawn(Arc::clone(self).finish(job, live));
         Ok(reader)
     }

@@ -71,6 +71,8 @@ pub struct Resolved {
     pub means: Vec<v1::BudgetRow>,
     /// Two sessions with the same number are offered the same tools.
     pub offers: u64,
+    /// Shown with everything that comes of the message.
+    pub trace: String,
 }
 
 /// Offers that are remembered; with more all are asked for again.
@@ -150,6 +152,7 @@ impl Peers {
             standing: session.standing,
             means: session.means.map(|means| means.rows).unwrap_or_default(),
             offers: session.offers,
+            trace: session.trace,
         }))
     }
 

@@ -57,7 +57,9 @@ pub(crate) async fn admit(policy: &Edge, account: &str, said: &Said, backlog: bo
 
 pub(crate) fn verdict(account: &str, said: &Said, outcome: Option<Outcome>) -> Verdict {
     match outcome {
-        Some(Outcome::Admission(admission)) => Verdict::Admitted(Box::new(Inbound {
+        Some(Outcome::Admission(admission)) => {
+            info!(event = %said.event_id, trace = admission.trace, "a message comes in");
+            Verdict::Admitted(Box::new(Inbound {
             account: account.to_owned(),
             event_id: said.event_id.clone(),
             handle: admission.handle,
@@ -66,7 +68,8 @@ pub(crate) fn verdict(account: &str, said: &Said, outcome: Option<Outcome>) -> V
             lane: said.address.lane(),
             at_ms: u64::try_from(said.date).unwrap_or(0) * 1000,
             sender_name: said.sender_name(),
-        })),
+        }))
+        }
         Some(Outcome::Answer(text)) => Verdict::Answered(text),
         Some(Outcome::Ignored(refusal)) => {
             info!(event = %said.event_id, rule = %refusal.rule, "ignored a message");

@@ -93,6 +93,9 @@ pub enum Command {
     /// See which calls wait for your word, and give it
     #[command(subcommand, arg_required_else_help = true)]
     Approvals(Approvals),
+    /// Look at what was decided, and whether the record of it is as it was written
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(Audit),
     /// List the conversations
     Sessions,
     /// Read the log
@@ -326,6 +329,45 @@ pub enum Approvals {
     },
 }
 
+/// `clawdbot audit …`.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Print what was decided, oldest first
+    Show(Show),
+    /// Check that no record was changed, removed, moved or cut off: exit status 0 when so, 1 when not
+    ///
+    /// Needs no running assistant. What the log alone cannot show, that all of it was made anew, the first key shows
+    /// (clawdbot audit key), and the checkpoints in the log of the processes.
+    Verify(Verify),
+    /// Show the first key of the log's seal, once; afterwards only you have it
+    Key,
+}
+
+/// `clawdbot audit show`.
+#[derive(Debug, Clone, Args)]
+pub struct Show {
+    /// Only records since then: 10m, 2h, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what this process asked for, for example gateway, or agent for both agents
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<String>,
+    /// Only what came of this message: the trace of a record or of a line of the log
+    #[arg(long, value_name = "ID")]
+    pub trace: Option<String>,
+}
+
+/// `clawdbot audit verify`.
+#[derive(Debug, Clone, Args)]
+pub struct Verify {
+    /// File with the first key, "-" for standard input
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Log of the processes with copies of the checkpoints, instead of gateway.log
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
 /// `clawdbot logs`.
 #[derive(Debug, Clone, Args)]
 pub struct Logs {
@@ -422,6 +464,9 @@ mod tests {
             "pairing approve telegram ABCD2345",
             "pairing reject telegram ABCD2345",
             "pairing revoke telegram 42 --account work",
+            "audit show --role agent --since 10m --trace 0011223344556677",
+            "audit verify --key k --log l",
+            "audit key",
             "sessions",
             "logs",
             "completions bash",

@@ -4,6 +4,7 @@
 mod access;
 mod approvals;
 mod args;
+mod audit;
 mod chat;
 mod check;
 mod config;

@@ -14,7 +14,7 @@ use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, compact};
 use crate::place::Place;
 use crate::{
-    access, approvals, check, config, credentials, doctor, login, logs, pairing, sessions, status,
+    access, approvals, audit, check, config, credentials, doctor, login, logs, pairing, sessions, status,
     topology, up,
 };
 
@@ -110,6 +110,7 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         Command::Credentials(Credentials::List) => block_on(credentials::list(&sockets, out)),
         Command::Approvals(wanted) => block_on(approvals::run(wanted, &sockets, out)),
         Command::Pairing(wanted) => block_on(pairing::run(wanted, &sockets, out)),
+        Command::Audit(wanted) => block_on(audit::run(wanted, &place, &sockets, out)),
         Command::Sessions => block_on(sessions::run(&sockets, out)),
         Command::Logs(wanted) => logs::run(wanted, &place, out),
     }

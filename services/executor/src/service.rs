@@ -134,7 +134,15 @@ impl Executor {
             .await
             .map_err(NotRun::Failed)?;
         match reply.into_inner().outcome {
-            Some(Outcome::Allowed(session)) => Ok(session),
+            Some(Outcome::Allowed(session)) => {
+                info!(
+                    tool = tool.name,
+                    call = request.call_id,
+                    trace = session.trace,
+                    "a call may be made"
+                );
+                Ok(session)
+            }
             Some(Outcome::Refusal(refusal)) => {
                 info!(
                     rule = refusal.rule,

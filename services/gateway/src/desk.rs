@@ -11,6 +11,7 @@ use clawdbot_proto::v1::admit_reply::Outcome as Admittance;
 use clawdbot_proto::v1::agent_client::AgentClient;
 use clawdbot_service::Edge;
 use tonic::Status;
+use tracing::info;
 
 use crate::problems::Problems;
 pub use crate::queue::Question;
@@ -98,6 +99,8 @@ pub struct Session {
     pub class: Class,
     /// What the agent shows to policy.
     pub handle: Handle,
+    /// Shown with everything that comes of the message.
+    pub trace: String,
 }
 
 /// What became of a message.
@@ -181,6 +184,7 @@ impl Desk {
         }
         let turn_id = clock::turn_id().map_err(|e| Status::internal(e.to_string()))?;
         let key = session.key.clone();
+        let accepted = (message_id.clone(), turn_id.clone(), session.trace);
         let message = Message {
             source: visitor.source(),
             message_id,
@@ -198,7 +202,13 @@ impl Desk {
             QueueError::Stopped => Status::unavailable(e.to_string()),
         })?;
         match taken {
-            Taken::Running { log, known, ahead } => Ok(Ok(Sent::Running { log, known, ahead })),
+            Taken::Running { log, known, ahead } => {
+                if !known {
+                    let (message, turn, trace) = accepted;
+                    info!(%message, %turn, trace, "a message is accepted");
+                }
+                Ok(Ok(Sent::Running { log, known, ahead }))
+            }
             Taken::Settled(row, outcome) => Ok(Ok(Sent::Settled(key, row, outcome))),
             Taken::Conflict => Err(Status::invalid_argument(
                 "this message id belongs to another message: one with the same id must have the same text and session",
@@ -335,6 +345,7 @@ pub fn admitted(admission: &v1::Admission) -> Result<Session, Status> {
         key: SessionKey::parse(&admission.session_key).map_err(|e| odd(&e.to_string()))?,
         handle: Handle::parse(&admission.handle).map_err(|e| odd(&e.to_string()))?,
         class,
+        trace: admission.trace.clone(),
     })
 }
 

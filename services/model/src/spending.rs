@@ -52,7 +52,14 @@ async fn decided(
 ) -> Result<Option<ModelError>, Status> {
     let request_id = asked.request_id.clone();
     match policy.authorize(asked).await?.into_inner().outcome {
-        Some(Outcome::Allowed(_)) => Ok(None),
+        Some(Outcome::Allowed(session)) => {
+            info!(
+                request = request_id,
+                trace = session.trace,
+                "a request may be made"
+            );
+            Ok(None)
+        }
         Some(Outcome::Refusal(refusal)) if refusal.rule == NOT_DECIDED => {
             Err(Status::unavailable(refusal.message))
         }

@@ -121,12 +121,20 @@ impl<'a> Line<'a> {
 /// # Errors
 /// In words, when it is neither.
 pub fn since(text: &str, now: SystemTime) -> Result<String, String> {
+    // The form of the log has no times before 1970, and neither has the log.
+    moment(text, now).map(|then| timestamp(then.max(UNIX_EPOCH)))
+}
+
+/// The same as a moment.
+///
+/// # Errors
+/// A sentence, when it is neither.
+pub fn moment(text: &str, now: SystemTime) -> Result<SystemTime, String> {
     let ago = humantime::parse_duration(text)
         .ok()
         .and_then(|ago| now.checked_sub(ago));
     let then = ago.or_else(|| humantime::parse_rfc3339_weak(text).ok());
-    // The form of the log has no times before 1970, and neither has the log.
-    then.map(|then| timestamp(then.max(UNIX_EPOCH))).ok_or_else(|| {
+    then.ok_or_else(|| {
         format!("--since {text:?} is neither a length of time such as 10m nor a time such as 2026-01-31T12:00:00Z")
     })
 }

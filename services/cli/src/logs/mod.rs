@@ -8,7 +8,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use self::file::{Follow, last};
+use self::file::Follow;
+pub use self::file::last;
+pub use self::line::moment;
 use self::line::{Filter, Line, since};
 use crate::args::Logs;
 use crate::failure::{EXIT_USAGE, Failure};

@@ -13,7 +13,7 @@ use clawdbot_service::{Edge, caller};
 use futures_util::Stream;
 use futures_util::future::try_join_all;
 use tonic::{Request, Response, Status};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Channels;
 use crate::desk::{Decided, Session, admitted, check_text};
@@ -185,6 +185,8 @@ impl ChannelDesk for Desk {
                     places.push(receipts.len());
                     receipts.push(receipt(v1::ReceiptState::Refused, refusal));
                     let turn_id = clock::turn_id().map_err(|e| Status::internal(e.to_string()))?;
+                    let trace = session.map_or("", |session| session.trace.as_str());
+                    info!(%channel, event = %message.event_id, turn = %turn_id, trace, "a message is delivered");
                     deliveries.push(message.delivery(session, turn_id));
                 }
             }

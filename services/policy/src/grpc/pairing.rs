@@ -92,17 +92,14 @@ impl Services {
             Ok(row) => format!("{}/{}/{}", row.channel, row.account, row.sender),
             Err(_) => String::new(),
         };
-        let decision = Decision {
+        // It has happened, and so it is written down as soon as it can be.
+        self.0.note(&Decision {
             request: name,
+            refused: changed.as_ref().err().map(|denied| denied.rule),
             role: role.as_str(),
             subject: &subject,
             ..Decision::default()
-        };
-        // It has happened; that it could not be written down is in the log.
-        let _ = self.0.decide(
-            decision,
-            changed.as_ref().map(|_| ()).map_err(Denied::clone),
-        );
+        });
         let _ = self.0.synced().await;
         let outcome = match changed {
             Ok(row) => Outcome::Done(v1::ApprovedRow {

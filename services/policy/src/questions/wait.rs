@@ -57,7 +57,8 @@ impl Questions {
         let left = Duration::from_millis(row.expires_ms.saturating_sub(now));
         let word = timeout(left, waiting.word.wait_for(Option::is_some)).await;
         match word.map(|word| word.ok().and_then(|word| *word)) {
-            Ok(Some(true)) => Ok(()),
+            // A word takes effect when its record cannot get lost any more.
+            Ok(Some(true)) => policy.synced().await,
             Ok(Some(false)) => Err(Denied::new(
                 "approval.denied",
                 "the owner refused this call",

@@ -1,0 +1,406 @@
+//! `clawdbot audit`: what was decided, and whether the record of it is as it was written. Both are read from the files,
+//! without asking the process that wrote them, wherever the files may be read; else policy is asked.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clawdbot_audit::{Key, Lines, Proof, Verdict, Wanted, Witness, from_hex, verify};
+use clawdbot_identity::text::sanitize_line;
+use clawdbot_proto::v1::audit_operator_client::AuditOperatorClient;
+use clawdbot_proto::v1::{AuditKeyRequest, ShowAuditRequest, VerifyAuditRequest};
+use clawdbot_service::log::timestamp;
+use serde_json::{Value, json};
+
+use crate::args::{Audit, Show, Verify};
+use crate::dial::{Server, Sockets};
+use crate::failure::{EXIT_FAILURE, EXIT_USAGE, Failure};
+use crate::logs;
+use crate::out::{Out, Style, count};
+use crate::place::Place;
+
+/// What policy says in the log of the processes with each checkpoint.
+const CHECKPOINT: &str = "audit checkpoint";
+/// Checkpoints that are taken from there.
+const MAX_WITNESSES: usize = 100_000;
+
+/// Does what was asked.
+///
+/// # Errors
+/// When the log can neither be read nor asked for.
+pub async fn run(
+    wanted: &Audit,
+    place: &Place,
+    sockets: &Sockets,
+    out: Out,
+) -> Result<u8, Failure> {
+    match wanted {
+        Audit::Show(wanted) => show(wanted, place, sockets, out).await,
+        Audit::Verify(wanted) => check(wanted, place, sockets, out).await,
+        Audit::Key => key(sockets, out).await,
+    }
+}
+
+async fn show(wanted: &Show, place: &Place, sockets: &Sockets, out: Out) -> Result<u8, Failure> {
+    let since = { wanted.since.as_deref() }.map(|text| logs::moment(text, SystemTime::now()));
+    let since = since
+        .transpose()
+        .map_err(|why| Failure::new("since", why).exit(EXIT_USAGE))?;
+    let since = since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+    let wanted = Wanted {
+        since_ms: since.map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        }),
+        role: wanted.role.clone().unwrap_or_default(),
+        trace: wanted.trace.clone().unwrap_or_default(),
+    };
+    let folder = place.state.join("audit");
+    match Lines::new(&folder, wanted.clone()) {
+        Ok(mut lines) => {
+            while let Some(some) = lines.some().map_err(|error| unreadable(&folder, &error))? {
+                for (_, record) in some {
+                    print(&record, out)?;
+                }
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let line = sockets.open(Server::Policy).await?;
+            let request = ShowAuditRequest {
+                since_ms: wanted.since_ms,
+                role: wanted.role,
+                trace: wanted.trace,
+            };
+            let failed = |status| Failure::call("policy", &status);
+            let mut policy = AuditOperatorClient::new(line.edge.clone());
+            let shown = policy.show(request).await.map_err(failed)?;
+            let mut shown = shown.into_inner();
+            while let Some(line) = shown.message().await.map_err(failed)? {
+                print(&serde_json::from_str(&line.json).unwrap_or_default(), out)?;
+            }
+        }
+        Err(error) => return Err(unreadable(&folder, &error)),
+    }
+    Ok(0)
+}
+
+fn print(record: &Value, out: Out) -> io::Result<()> {
+    match out.json {
+        true => out.line(record),
+        false => out.text(&as_line(record, out.style)),
+    }
+}
+
+/// One record, for a person.
+fn as_line(record: &Value, style: Style) -> String {
+    let text = |name: &str| record[name].as_str().unwrap_or_default();
+    let time = UNIX_EPOCH + Duration::from_millis(record["time"].as_u64().unwrap_or_default());
+    let decision = match (text("decision"), text("rule")) {
+        ("", _) => String::new(),
+        ("deny", rule) => style.yellow(&sanitize_line(&format!("deny {rule}"))),
+        (other, _) => style.green(&sanitize_line(other)),
+    };
+    let mut line = format!(
+        "{} {}",
+        style.dim(&timestamp(time)),
+        style.bold(&sanitize_line(text("request")))
+    );
+    for part in [decision, sanitize_line(text("role")).into_owned()] {
+        if !part.is_empty() {
+            line.push(' ');
+            line.push_str(&part);
+        }
+    }
+    for name in ["session", "subject", "source", "id", "trace"] {
+        let value = sanitize_line(text(name));
+        if !value.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(line, " {}{value}", style.dim(&format!("{name}=")));
+        }
+    }
+    for name in ["count", "checkpoint", "file", "last"] {
+        if let Some(number) = record[name].as_u64() {
+            let _ = write!(line, " {}{number}", style.dim(&format!("{name}=")));
+        }
+    }
+    line
+}
+
+async fn check(
+    wanted: &Verify,
+    place: &Place,
+    sockets: &Sockets,
+    out: Out,
+) -> Result<u8, Failure> {
+    let folder = place.state.join("audit");
+    let given = wanted.key.as_deref().map(read_key).transpose()?;
+    let beside = match std::fs::read_to_string(folder.join("key")) {
+        Ok(text) => Key::parse(&text).ok(),
+        Err(_) => None,
+    };
+    let log = wanted.log.clone();
+    let copies = match &log {
+        Some(path) => witnesses(path).map_err(|error| unreadable(path, &error))?,
+        // It may be elsewhere, and the log can be checked without it.
+        None => witnesses(&place.state.join("gateway.log")).unwrap_or_default(),
+    };
+    let proof = Proof {
+        key: given.clone().or_else(|| beside.clone()),
+        witnesses: copies,
+    };
+    let verdict = match verify(&folder, &proof) {
+        Ok(verdict) => verdict,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return ask(sockets, out).await;
+        }
+        Err(error) => return Err(unreadable(&folder, &error)),
+    };
+    let sealed = match (&given, &beside) {
+        (Some(_), _) => Sealed::Kept,
+        (None, Some(_)) => Sealed::Beside,
+        (None, None) => Sealed::Unknown,
+    };
+    match out.json {
+        true => out.value(&as_json(&verdict, sealed))?,
+        false => out.text(&as_text(&verdict, sealed, out.style))?,
+    }
+    Ok(match verdict.problems.is_empty() {
+        true => 0,
+        false => EXIT_FAILURE,
+    })
+}
+
+/// Where the first key was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sealed {
+    /// Kept elsewhere, as it should be.
+    Kept,
+    /// Beside the log.
+    Beside,
+    /// It was forgotten there, and none was given.
+    Unknown,
+}
+
+fn read_key(path: &Path) -> Result<Key, Failure> {
+    let mut text = String::new();
+    let read = match path.as_os_str() == "-" {
+        true => io::stdin().lock().take(1024).read_to_string(&mut text),
+        false => std::fs::File::open(path).and_then(|file| file.take(1024).read_to_string(&mut text)),
+    };
+    read.map_err(|error| Failure::new("key", format!("{}: {error}", path.display())))?;
+    Key::parse(&text).map_err(|error| Failure::new("key", format!("{}: {error}", path.display())))
+}
+
+/// The checkpoints that a log of the processes shows, with the older files beside it.
+fn witnesses(log: &Path) -> io::Result<Vec<Witness>> {
+    let lines = logs::last(log, u64::MAX, MAX_WITNESSES, |line| line.contains(CHECKPOINT))?;
+    Ok(lines.iter().filter_map(|line| witness(line)).collect())
+}
+
+fn witness(line: &str) -> Option<Witness> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    // Whoever else writes that word says nothing about this log.
+    if line["role"] != "policy" || line["message"] != CHECKPOINT {
+        return None;
+    }
+    Some(Witness {
+        n: line["record"].as_u64()?,
+        hash: from_hex(line["hash"].as_str()?.as_bytes())?,
+    })
+}
+
+fn as_json(verdict: &Verdict, sealed: Sealed) -> Value {
+    let problems: Vec<Value> = verdict
+        .problems
+        .iter()
+        .map(|problem| json!({ "file": problem.file, "line": problem.line, "problem": problem.what }))
+        .collect();
+    json!({
+        "intact": verdict.problems.is_empty(),
+        "records": verdict.records,
+        "first": verdict.range.0,
+        "last": verdict.range.1,
+        "checkpoints": verdict.checkpoints,
+        "sealsCompared": verdict.seals,
+        "copiesCompared": verdict.witnesses,
+        "keyBesideLog": sealed == Sealed::Beside,
+        "torn": verdict.torn,
+        "problems": problems,
+    })
+}
+
+fn as_text(verdict: &Verdict, sealed: Sealed, style: Style) -> String {
+    let amount = |n: u64, noun: &str| count(usize::try_from(n).unwrap_or(usize::MAX), noun);
+    let mut text = String::new();
+    for problem in &verdict.problems {
+        let place = match problem.line {
+            0 => problem.file.clone(),
+            line => format!("{}:{line}", problem.file),
+        };
+        let what = sanitize_line(&problem.what);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} {what}", style.bold(&format!("{place}:")));
+    }
+    let state = match verdict.problems.is_empty() {
+        true => style.green("intact"),
+        false => style.red("NOT AS IT WAS WRITTEN"),
+    };
+    let _ = writeln!(
+        text,
+        "the audit log is {state}: {} ({} to {}), {}",
+        amount(verdict.records, "record"),
+        verdict.range.0,
+        verdict.range.1,
+        amount(verdict.checkpoints, "checkpoint"),
+    );
+    if verdict.torn {
+        text.push_str("its last line is not whole: the process was ended within it\n");
+    }
+    let _ = match (verdict.seals, sealed) {
+        (_, Sealed::Unknown) => writeln!(
+            text,
+            "seals were not compared: the first key is kept elsewhere; give it with --key FILE"
+        ),
+        (seals, Sealed::Kept) => writeln!(text, "{} compared with your key", amount(seals, "seal")),
+        (seals, Sealed::Beside) => writeln!(
+            text,
+            "{} compared with the key that lies beside the log; whoever can write there can make both anew. Keep it elsewhere: clawdbot audit key",
+            amount(seals, "seal")
+        ),
+    };
+    let _ = match verdict.witnesses {
+        0 => writeln!(text, "no checkpoint was found in the log of the processes"),
+        n => writeln!(
+            text,
+            "{} found in the log of the processes",
+            amount(n, "checkpoint")
+        ),
+    };
+    text
+}
+
+/// Where the files are another user's.
+async fn ask(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
+    let line = sockets.open(Server::Policy).await?;
+    let asked = AuditOperatorClient::new(line.edge.clone())
+        .verify(VerifyAuditRequest {})
+        .await;
+    let verdict = asked
+        .map_err(|status| Failure::call("policy", &status))?
+        .into_inner();
+    let problem = sanitize_line(&verdict.problem).into_owned();
+    match out.json {
+        true => out.value(&json!({
+            "intact": verdict.intact,
+            "records": verdict.records,
+            "checkpoints": verdict.checkpoints,
+            "problems": match verdict.intact {
+                true => json!([]),
+                false => json!([{ "file": verdict.file, "line": verdict.line, "problem": problem }]),
+            },
+        }))?,
+        false if verdict.intact => out.text(&format!(
+            "policy says that the audit log is intact: {} records, {} checkpoints",
+            verdict.records, verdict.checkpoints
+        ))?,
+        false => out.text(&format!("{}:{}: {problem}", verdict.file, verdict.line))?,
+    }
+    Ok(if verdict.intact { 0 } else { EXIT_FAILURE })
+}
+
+/// Shows the first key and has it forgotten.
+async fn key(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
+    let line = sockets.open(Server::Policy).await?;
+    let mut policy = AuditOperatorClient::new(line.edge.clone());
+    let mut ask = async |forget| {
+        let asked = policy.key(AuditKeyRequest { forget }).await;
+        asked
+            .map(tonic::Response::into_inner)
+            .map_err(|status| Failure::call("policy", &status))
+    };
+    let key = zeroize::Zeroizing::new(ask(false).await?.key);
+    if key.is_empty() {
+        return Err(Failure::new(
+            "gone",
+            "the first key of the audit log was shown before and is kept nowhere here",
+        ));
+    }
+    // Forgotten only when it has been said.
+    match out.json {
+        true => out.value(&json!({ "key": *key }))?,
+        false => out.text(&key)?,
+    }
+    ask(true).await?;
+    out.remark("Keep it away from this machine; it is not shown again. With it: clawdbot audit verify --key FILE");
+    Ok(0)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::new("audit", format!("{}: {error}", path.display()));
+    match error.kind() {
+        ErrorKind::NotFound => {
+            failure.remedy("there is a log as soon as `clawdbot up` has run here")
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdbot_audit::Problem;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_that_cannot_act_on_a_terminal() {
+        let record = json!({"n": 3, "time": 1, "request": "tool", "decision": "deny", "rule": "tool.denied",
+            "role": "executor", "session": "agent:main:main", "subject": "x\u{1b}[2J\n", "trace": "00ff"});
+        assert_eq!(
+            as_line(&record, Style::PLAIN),
+            "1970-01-01T00:00:00.001Z tool deny tool.denied executor session=agent:main:main subject=x\\u{1b}[2J\\n trace=00ff"
+        );
+        let own = json!({"time": 0, "request": "audit-checkpoint", "checkpoint": 7});
+        assert!(as_line(&own, Style::PLAIN).ends_with("audit-checkpoint checkpoint=7"));
+    }
+
+    #[test]
+    fn only_policys_own_word_is_a_copy_of_a_checkpoint() {
+        let hash = "ab".repeat(32);
+        let line = |role: &str, message: &str| {
+            json!({"role": role, "message": message, "record": 9, "hash": hash}).to_string()
+        };
+        let found = witness(&line("policy", CHECKPOINT)).unwrap();
+        assert_eq!((found.n, found.hash), (9, [0xab; 32]));
+        for other in [
+            line("gateway", CHECKPOINT),
+            line("policy", "no audit checkpoint"),
+            "audit checkpoint".to_owned(),
+        ] {
+            assert_eq!(witness(&other), None);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_comes_with_its_place_and_what_was_not_compared_is_said() {
+        let mut verdict = Verdict {
+            records: 12,
+            checkpoints: 1,
+            range: (1, 12),
+            seals: 1,
+            ..Verdict::default()
+        };
+        let text = as_text(&verdict, Sealed::Beside, Style::PLAIN);
+        assert!(text.starts_with("the audit log is intact: 12 records (1 to 12), 1 checkpoint\n"));
+        assert!(text.contains("beside the log") && text.contains("no checkpoint was found"));
+        verdict.problems.push(Problem {
+            file: "decisions.jsonl".to_owned(),
+            line: 4,
+            what: "record 4 was changed".to_owned(),
+        });
+        let text = as_text(&verdict, Sealed::Unknown, Style::PLAIN);
+        assert!(text.starts_with("decisions.jsonl:4: record 4 was changed\n"), "{text}");
+        assert!(text.contains("NOT AS IT WAS WRITTEN") && text.contains("--key FILE"));
+        let json = as_json(&verdict, Sealed::Unknown);
+        assert_eq!((&json["intact"], &json["problems"][0]["line"]), (&json!(false), &json!(4)));
+    }
+}
