@@ -60,7 +60,7 @@ section! {
         /// Approval of senders.
         "pairing" pairing: Pairing;
         /// Approval of commands.
-        "approvals" approvals: Approvals, later "approvals";
+        "approvals" approvals: Approvals;
         /// Which agent answers whom; the first match counts.
         "bindings" bindings: Vec<Binding>;
         /// Log-in profiles of the model providers; no secrets.

@@ -92,10 +92,7 @@ impl Agent {
         turnable: &mut Turnable<'_>,
     ) -> Result<Accepted, Failure> {
         let key = &job.session.key;
-        if let Some(refused) = command::refusal(text, job.is_owners()) {
-            return self.record_command(job, turnable, refused.into()).await;
-        }
-        if let Some((command, argument)) = command::parse(text) {
+        if let Some((command, argument)) = command::parse(text, &job.session.standing, &job.slice) {
             if command == Command::New {
                 let renewed = self.sessions.renew(turnable, key, folder).await;
                 renewed.map_err(|e| unwritable(&e))?;

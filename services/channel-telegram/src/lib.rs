@@ -14,6 +14,7 @@ mod errors;
 #[doc(hidden)]
 pub mod fuzzing;
 mod incoming;
+mod notices;
 mod outlet;
 mod poll;
 mod preview;

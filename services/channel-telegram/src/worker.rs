@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{error, warn};
 
-use crate::Connect;
 use crate::account::{Account, Accounts};
 use crate::client::Client;
 use crate::cursor::Cursors;
@@ -23,6 +22,7 @@ use crate::poll::{Poller, Ports};
 use crate::token::Token;
 use crate::trouble::login;
 use crate::typing::TypingShows;
+use crate::{Connect, notices};
 
 /// How long tokens for the servers of the configuration may be on their way.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,6 +96,12 @@ impl Worker {
         let news = served.subscribe();
         // Ends with this call, however that ends.
         let mut bots = JoinSet::new();
+        let notices = notices::tell(
+            self.policy.clone(),
+            Arc::clone(&accounts),
+            served.subscribe(),
+        );
+        bots.spawn(notices);
         bots.spawn(self.follow(ports, accounts, served, status));
         outbound.run(news, credit, stop).await;
         Ok(())

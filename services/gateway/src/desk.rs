@@ -18,7 +18,7 @@ pub use crate::queue::Question;
 use crate::queue::{Message, Outcome, QueueError, RowId, Source};
 use crate::turn_log::TurnLog;
 use crate::turns::{Agents, Taken, Turns};
-use crate::wording::is_stop;
+use crate::wording::{is_stop, queue};
 use crate::{clock, limits};
 
 /// Who asks.
@@ -118,6 +118,8 @@ pub enum Sent {
     Settled(SessionKey, RowId, Outcome),
     /// It was `/stop`: these messages were stopped.
     Stopped(Vec<MessageId>),
+    /// It was a command of another kind: this is the answer, and there was no turn.
+    Told(SessionKey, String),
 }
 
 /// Either what was asked for, or policy's refusal.
@@ -171,14 +173,19 @@ impl Desk {
             MessageId::parse(message_id).map_err(|e| Status::invalid_argument(e.to_string()))?;
         check_text(&question.text)?;
         check_extra(&question.extra_system)?;
-        let session = match self
-            .admit(visitor, &wanted, message_id.as_str(), &question.text)
-            .await?
-        {
-            Ok(session) => session,
+        let admitted = self.ask(visitor, &wanted, message_id.as_str(), &question.text);
+        let session = match admitted.await? {
+            Ok(Admitted::In(session)) => session,
+            Ok(Admitted::Told(key, text)) => return Ok(Ok(Sent::Told(key, text))),
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if is_stop(&question.text) {
+        let commands = self.turns.reads_commands();
+        if let Some(words) = queue(&question.text).filter(|_| commands) {
+            let source = visitor.source();
+            let told = self.turns.wish(&session.key, words, source.name()).await;
+            return Ok(Ok(Sent::Told(session.key, told.map_err(unstored)?)));
+        }
+        if commands && is_stop(&question.text) {
             let stopped = self.turns.stop(&session.key, None).await;
             return Ok(Ok(Sent::Stopped(stopped)));
         }
@@ -196,11 +203,7 @@ impl Desk {
             question,
             place: None,
         };
-        let taken = self.turns.take(message).await.map_err(|e| match e {
-            QueueError::DiskFull => Status::resource_exhausted(e.to_string()),
-            QueueError::Database(_) => Status::internal(e.to_string()),
-            QueueError::Stopped => Status::unavailable(e.to_string()),
-        })?;
+        let taken = self.turns.take(message).await.map_err(unstored)?;
         match taken {
             Taken::Running { log, known, ahead } => {
                 if !known {
@@ -239,7 +242,7 @@ impl Desk {
         wanted: &Wanted,
         only: Option<&MessageId>,
     ) -> Result<Decided<(SessionKey, Vec<MessageId>)>, Status> {
-        match self.admit(visitor, wanted, "stop", "").await? {
+        match self.admit(visitor, wanted, "stop").await? {
             Err(refusal) => Ok(Err(refusal)),
             Ok(session) => {
                 let stopped = self.turns.stop(&session.key, only).await;
@@ -262,7 +265,7 @@ impl Desk {
             let rule = format!("limit must be 1 to {}, it is {limit}", limits::HISTORY);
             return Err(Status::invalid_argument(rule));
         }
-        match self.admit(visitor, wanted, "history", "").await? {
+        match self.admit(visitor, wanted, "history").await? {
             Err(refusal) => Ok(Err(refusal)),
             Ok(session) => {
                 let request = v1::AgentHistoryRequest {
@@ -287,7 +290,7 @@ impl Desk {
         visitor: &Visitor,
     ) -> Result<Decided<Vec<v1::SessionSummary>>, Status> {
         let main = Wanted::named("main")?;
-        if let Err(refusal) = self.admit(visitor, &main, "sessions", "").await? {
+        if let Err(refusal) = self.admit(visitor, &main, "sessions").await? {
             return Ok(Err(refusal));
         }
         let mut main = AgentClient::new(self.agents.main.clone());
@@ -302,13 +305,27 @@ impl Desk {
         Ok(Ok(all))
     }
 
+    /// For what is no message.
     async fn admit(
         &self,
         visitor: &Visitor,
         wanted: &Wanted,
         message_id: &str,
-        text: &str,
     ) -> Result<Decided<Session>, Status> {
+        match self.ask(visitor, wanted, message_id, "").await? {
+            Ok(Admitted::In(session)) => Ok(Ok(session)),
+            Ok(Admitted::Told(..)) => Err(odd("an answer to no question")),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        visitor: &Visitor,
+        wanted: &Wanted,
+        message_id: &str,
+        text: &str,
+    ) -> Result<Decided<Admitted>, Status> {
         let request = v1::AdmitOperatorRequest {
             way: Some(visitor.way()),
             session: wanted.name.clone(),
@@ -325,9 +342,29 @@ impl Desk {
             .into_inner();
         match reply.outcome {
             Some(Admittance::Refusal(refusal)) => Ok(Err(refusal)),
-            Some(Admittance::Admission(admission)) => Ok(Ok(admitted(&admission)?)),
-            Some(Admittance::Answer(_)) | None => Err(odd("an outcome that is not known here")),
+            Some(Admittance::Admission(admission)) => Ok(Ok(Admitted::In(admitted(&admission)?))),
+            Some(Admittance::Answer(text)) => {
+                let key = SessionKey::parse(&reply.session_key).map_err(|e| odd(&e.to_string()))?;
+                Ok(Ok(Admitted::Told(key, text)))
+            }
+            None => Err(odd("an outcome that is not known here")),
         }
+    }
+}
+
+/// What policy says to a message.
+enum Admitted {
+    In(Session),
+    /// It was a command for policy, and this is its answer.
+    Told(SessionKey, String),
+}
+
+fn unstored(error: QueueError) -> Status {
+    let text = error.to_string();
+    match error {
+        QueueError::DiskFull => Status::resource_exhausted(text),
+        QueueError::Database(_) => Status::internal(text),
+        QueueError::Stopped => Status::unavailable(text),
     }
 }
 

@@ -56,6 +56,10 @@ impl Chat for Operator {
                 },
                 ..Default::default()
             })),
+            Ok(Sent::Told(_, text)) => once(Event::Answer(v1::Answer {
+                text,
+                ..Default::default()
+            })),
             Ok(Sent::Settled(_, row, outcome)) => {
                 turns.delivered(row);
                 let events = [accepted(message_id, true, 0), end(outcome)];

@@ -117,6 +117,8 @@ pub struct Manners {
     rules: Vec<v1::QueueRule>,
     /// Put before every answer that goes to a channel.
     pub prefix: String,
+    /// Messages are not looked at for commands.
+    pub commands_off: bool,
 }
 
 impl Manners {
@@ -125,6 +127,7 @@ impl Manners {
         Self {
             rules: slice.queue.clone(),
             prefix: slice.response_prefix.clone(),
+            commands_off: slice.commands_off,
         }
     }
 
@@ -136,6 +139,113 @@ impl Manners {
             .find(|row| row.channel.is_empty() || row.channel == channel);
         row.map_or(Rule::CHANNEL, Rule::from)
     }
+}
+
+/// What `/queue` changed for one session; the rest is the configuration's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wish {
+    mode: Option<Mode>,
+    debounce_ms: Option<u64>,
+    cap: Option<usize>,
+    drop: Option<Overflow>,
+}
+
+/// Longest quiet time, milliseconds.
+const MAX_DEBOUNCE_MS: u64 = 60_000;
+const UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("", 1)];
+
+impl Wish {
+    /// Reads the words after `/queue`; `default` alone takes everything back.
+    ///
+    /// # Errors
+    /// The word that is not understood.
+    pub fn parse(text: &str) -> Result<Self, &str> {
+        let mut wish = Self::default();
+        if ["default", "reset"].contains(&text) {
+            return Ok(wish);
+        }
+        for word in text.split_whitespace() {
+            let known = match word.split_once(':') {
+                None => named(MODES, word).map(|mode| wish.mode = Some(mode)),
+                Some(("debounce", time)) => {
+                    debounce(time).map(|time| wish.debounce_ms = Some(time))
+                }
+                Some(("cap", cap)) => { cap.parse().ok() }
+                    .filter(|cap| (1..=limits::WAITING_IN_SESSION as usize).contains(cap))
+                    .map(|cap| wish.cap = Some(cap)),
+                Some(("drop", drop)) => named(DROPS, drop).map(|drop| wish.drop = Some(drop)),
+                Some(_) => None,
+            };
+            known.ok_or(word)?;
+        }
+        Ok(wish)
+    }
+
+    /// This wish, and for what it leaves open an older one.
+    #[must_use]
+    pub fn or(self, older: Self) -> Self {
+        Self {
+            mode: self.mode.or(older.mode),
+            debounce_ms: self.debounce_ms.or(older.debounce_ms),
+            cap: self.cap.or(older.cap),
+            drop: self.drop.or(older.drop),
+        }
+    }
+
+    /// The rule with this wish.
+    pub fn over(self, rule: Rule) -> Rule {
+        Rule {
+            mode: self.mode.unwrap_or(rule.mode),
+            debounce_ms: self.debounce_ms.unwrap_or(rule.debounce_ms),
+            cap: self.cap.unwrap_or(rule.cap),
+            drop: self.drop.unwrap_or(rule.drop),
+            inbound_debounce_ms: rule.inbound_debounce_ms,
+        }
+    }
+
+    /// As it would be typed.
+    pub fn words(self) -> String {
+        let word = |name: &str, value: Option<String>| value.map(|value| format!("{name}{value}"));
+        let words = [
+            word("", self.mode.map(|mode| name_of(MODES, mode).to_owned())),
+            word(
+                "debounce:",
+                self.debounce_ms.map(|time| format!("{time}ms")),
+            ),
+            word("cap:", self.cap.map(|cap| cap.to_string())),
+            word(
+                "drop:",
+                self.drop.map(|drop| name_of(DROPS, drop).to_owned()),
+            ),
+        ];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl From<Rule> for Wish {
+    fn from(rule: Rule) -> Self {
+        Self {
+            mode: Some(rule.mode),
+            debounce_ms: Some(rule.debounce_ms),
+            cap: Some(rule.cap),
+            drop: Some(rule.drop),
+        }
+    }
+}
+
+fn name_of<T: Copy + PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
+    let mut rows = table.iter();
+    rows.find(|row| row.1 == value).map_or("", |row| row.0)
+}
+
+fn debounce(text: &str) -> Option<u64> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = UNITS.iter().find(|row| row.0 == unit)?.1;
+    let time = number.parse::<u64>().ok()?.checked_mul(unit)?;
+    (time <= MAX_DEBOUNCE_MS).then_some(time)
 }
 
 #[cfg(test)]
@@ -154,7 +264,7 @@ mod tests {
         };
         let manners = Manners {
             rules: vec![row("discord", "interrupt", 0), row("", "steer", 1000)],
-            prefix: String::new(),
+            ..Manners::default()
         };
         assert_eq!(manners.rule("discord").mode, Mode::Interrupt);
         assert_eq!(manners.rule("discord").cap, 1);
@@ -167,6 +277,52 @@ mod tests {
         };
         assert_eq!(manners.rule("telegram"), expected);
         assert_eq!(Manners::default().rule("telegram"), Rule::CHANNEL);
+    }
+
+    #[test]
+    fn a_wish_changes_what_it_names_and_can_be_typed_as_it_is_shown() {
+        let base = Rule::CHANNEL;
+        let wish = Wish::parse("steer debounce:2s cap:25 drop:old").unwrap();
+        let expected = Rule {
+            mode: Mode::Steer,
+            debounce_ms: 2000,
+            cap: 25,
+            drop: Overflow::Old,
+            ..base
+        };
+        assert_eq!(wish.over(base), expected);
+        assert_eq!(wish.words(), "steer debounce:2000ms cap:25 drop:old");
+        for text in [
+            "interrupt",
+            "debounce:500ms",
+            "debounce:1m",
+            "debounce:7",
+            "cap:1",
+            "drop:new",
+        ] {
+            let one = Wish::parse(text).unwrap();
+            assert_eq!(Wish::parse(&one.words()), Ok(one), "{text}");
+            assert_ne!(one.over(base), base, "{text}");
+        }
+        assert_eq!(
+            Wish::parse("cap:5").unwrap().or(wish).over(base).mode,
+            Mode::Steer
+        );
+        for all in ["default", "reset"] {
+            assert_eq!(Wish::parse(all).unwrap().over(base), base);
+        }
+        assert_eq!(Wish::from(base).over(expected), base);
+        for (text, wrong) in [
+            ("steer fast", "fast"),
+            ("cap:0", "cap:0"),
+            ("cap:101", "cap:101"),
+            ("debounce:2h", "debounce:2h"),
+            ("debounce:61s", "debounce:61s"),
+            ("drop:all", "drop:all"),
+            ("steer default", "default"),
+        ] {
+            assert_eq!(Wish::parse(text), Err(wrong), "{text}");
+        }
     }
 
     #[test]

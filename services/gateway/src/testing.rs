@@ -161,6 +161,12 @@ impl Access for PolicyService {
         };
         let agent = ["", "main", "home"].contains(&request.agent.as_str());
         let refused = !agent || self.0.refuses_admission.load(Ordering::Relaxed);
+        if known && request.text.starts_with("/approve") {
+            return Ok(Response::new(v1::AdmitReply {
+                outcome: Some(v1::admit_reply::Outcome::Answer("elsewhere".into())),
+                session_key: format!("agent:main:{}", request.session),
+            }));
+        }
         let outcome = match known && !refused {
             true => v1::admit_reply::Outcome::Admission(v1::Admission {
                 handle: format!("handle-{}", request.session),
@@ -177,6 +183,7 @@ impl Access for PolicyService {
         };
         Ok(Response::new(v1::AdmitReply {
             outcome: Some(outcome),
+            ..Default::default()
         }))
     }
 
@@ -206,6 +213,7 @@ impl Access for PolicyService {
         };
         Ok(Response::new(v1::AdmitReply {
             outcome: Some(outcome),
+            ..Default::default()
         }))
     }
 }

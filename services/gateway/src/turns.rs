@@ -2,13 +2,14 @@
 //! answer or a failure that is on the disk; when the agent is lost, the same turn id is asked for again.
 
 mod chat;
+mod queue;
 mod run;
 mod stop;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clawdbot_identity::{Class, Handle};
+use clawdbot_identity::{Class, Handle, SessionKey};
 use clawdbot_proto::v1;
 use clawdbot_service::Edge;
 use tokio::sync::{Notify, broadcast};
@@ -19,7 +20,7 @@ use crate::lanes::{Entry, Lanes, Started};
 use crate::queue::{
     Acceptance, End, Message, Outcome, Question, Queue, QueueError, RowId, Waiting,
 };
-use crate::rule::{Manners, Mode};
+use crate::rule::{Manners, Mode, Rule, Wish};
 use crate::turn_log::TurnLog;
 use crate::{clock, limits, wording};
 
@@ -83,10 +84,21 @@ struct Board {
     lanes: Lanes,
     logs: HashMap<RowId, Arc<TurnLog>>,
     manners: Manners,
+    /// What `/queue` changed.
+    wishes: HashMap<SessionKey, Wish>,
     /// Rows of channels from before the start, and which of them need a turn of their own, as long as no rule is known.
     unruled: Option<Vec<(Waiting, bool)>>,
     /// Rows of channels that are not settled.
     from_channels: usize,
+}
+
+impl Board {
+    /// How messages of a turn's chat and session wait.
+    fn rule(&self, turn: &Waiting) -> Rule {
+        let wish = self.wishes.get(&turn.session_key).copied();
+        let rule = self.manners.rule(turn.source.name());
+        wish.unwrap_or_default().over(rule)
+    }
 }
 
 impl Turns {
@@ -100,6 +112,7 @@ impl Turns {
                 lanes: Lanes::new(limits::MAX_CONCURRENT),
                 logs: HashMap::new(),
                 manners: Manners::default(),
+                wishes: HashMap::new(),
                 unruled: Some(Vec::new()),
                 from_channels: 0,
             }),
@@ -155,6 +168,7 @@ impl Turns {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn resume(&self) -> Result<usize, QueueError> {
+        self.recall().await?;
         let rows = self.0.queue.pending().await?;
         let count = rows.len();
         let mut sessions = HashSet::new();
@@ -369,7 +383,7 @@ impl Turns {
             return outcome.into();
         }
         let board = self.board();
-        let mode = board.manners.rule(log.turn.source.name()).mode;
+        let mode = board.rule(&log.turn).mode;
         let absorbed = match &outcome {
             Outcome::Answered(answer) if mode != Mode::SteerBacklog => answer.absorbed.clone(),
             _ => Vec::new(),

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use clawdbot_identity::command::{Command, read};
 use clawdbot_identity::{Class, text};
 use clawdbot_proto::v1;
 
@@ -104,10 +105,13 @@ pub fn is_command(text: &str) -> bool {
 
 /// Whether a message is the word that stops everything.
 pub fn is_stop(text: &str) -> bool {
-    let word = text.trim();
-    word.strip_suffix(':')
-        .unwrap_or(word)
-        .eq_ignore_ascii_case("/stop")
+    read(text).is_some_and(|(row, rest)| row.command == Command::Stop && rest.is_empty())
+}
+
+/// What follows `/queue`, if a message is that.
+pub fn queue(text: &str) -> Option<&str> {
+    let (row, rest) = read(text)?;
+    (row.command == Command::Queue).then_some(rest)
 }
 
 /// How `/stop` is answered where it stopped so many messages.

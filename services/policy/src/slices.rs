@@ -150,6 +150,7 @@ fn gateway(settings: &Settings, place: &Place) -> v1::GatewaySlice {
             .map(ToString::to_string)
             .collect(),
         response_prefix: settings.response_prefix.clone(),
+        commands_off: !settings.commands,
     }
 }
 
@@ -197,6 +198,7 @@ fn agent(settings: &Settings, place: &Place, class: Class) -> v1::AgentSlice {
         models: settings.models.clone(),
         compaction: Some(settings.compaction),
         pruning: Some(settings.pruning),
+        commands_off: !settings.commands,
     }
 }
 

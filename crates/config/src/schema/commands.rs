@@ -57,8 +57,8 @@ impl Shape for AutoBool {
 section! {
     /// Commands in a chat, and who the owner is.
     Commands {
-        /// Read commands in messages.
-        "text" text: bool = true, later "switching chat commands off";
+        /// Read commands in messages; without it they are plain text.
+        "text" text: bool = true;
         /// Offer them in the chat program's own menu.
         "native" native: AutoBool = AutoBool::Auto, later "command menus";
         /// Not supported; only `false` is accepted.

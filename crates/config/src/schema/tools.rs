@@ -205,9 +205,9 @@ choice! {
 }
 
 choice! {
-    /// Where questions about commands go.
+    /// Where questions about calls go.
     ApprovalMode {
-        /// To the conversation that the command comes from.
+        /// To the owner who wrote the message; of a call of somebody else's session, to the owners.
         Session = "session",
         /// To `targets`.
         Targets = "targets",
@@ -419,21 +419,21 @@ section! {
 section! {
     /// Approval.
     Approvals {
-        /// Of commands.
+        /// Of calls that need the owner's word.
         "exec" exec: ExecApprovals;
     }
 }
 
 section! {
-    /// Approval of commands.
+    /// Approval of calls.
     ExecApprovals {
         /// Ask at all; without it what would be asked is refused.
         "enabled" enabled: bool = true;
         /// Where questions go.
         "mode" mode: ApprovalMode = ApprovalMode::Targets;
-        /// Only for these agents.
+        /// Only of these agents' calls a chat is told; `clawdbot approvals` has all.
         "agentFilter" agent_filter: Vec<AgentId>;
-        /// Only for sessions whose key contains one of these.
+        /// Only of sessions whose key contains one of these a chat is told.
         "sessionFilter" session_filter: Vec<String>;
         /// The conversations that are asked; the owner's own when empty.
         "targets" targets: Vec<ApprovalTarget>;

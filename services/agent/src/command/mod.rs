@@ -1,103 +1,16 @@
-//! The chat commands that the agent answers itself, as a table. A word with a slash that is not in it is plain text for the
-//! model; `/stop` never comes here, since the gateway ends the turn that waits in front of it. What changes a session is the
-//! owner's; others are told so.
+//! The chat commands that the agent answers itself, by the table of all. Everything else is plain text for the model: other
+//! words with a slash, commands that another process answers, and those of somebody who may not use them.
 
 mod view;
 
 use clawdbot_identity::ModelRef;
+pub use clawdbot_identity::command::Command;
+use clawdbot_identity::command::{By, COMMANDS, Who, read};
 use clawdbot_proto::v1::AgentSlice;
 
 pub use view::{Reply, View};
 
 use crate::transcript::Change;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    Status,
-    New,
-    Model,
-    Think,
-    Verbose,
-    Usage,
-    Compact,
-    Whoami,
-    Help,
-}
-
-struct Row {
-    command: Command,
-    names: &'static [&'static str],
-    form: &'static str,
-    what: &'static str,
-    /// Whether only the owner may use it.
-    owner: bool,
-}
-
-const ROWS: [Row; 9] = [
-    Row {
-        command: Command::Status,
-        names: &["status"],
-        form: "/status",
-        what: "the session, its model and what it has used",
-        owner: false,
-    },
-    Row {
-        command: Command::New,
-        names: &["new", "reset"],
-        form: "/new [message]",
-        what: "begin a new session; /reset does the same",
-        owner: true,
-    },
-    Row {
-        command: Command::Model,
-        names: &["model"],
-        form: "/model [name]",
-        what: "show the model or choose another for this session",
-        owner: true,
-    },
-    Row {
-        command: Command::Think,
-        names: &["think", "thinking", "t"],
-        form: "/think [off|minimal|low|medium|high|xhigh|default]",
-        what: "how long the model thinks before it answers",
-        owner: true,
-    },
-    Row {
-        command: Command::Verbose,
-        names: &["verbose", "v"],
-        form: "/verbose [on|off|full]",
-        what: "show tool calls while they run",
-        owner: true,
-    },
-    Row {
-        command: Command::Usage,
-        names: &["usage"],
-        form: "/usage [off|tokens|full]",
-        what: "add to each answer what it used",
-        owner: true,
-    },
-    Row {
-        command: Command::Compact,
-        names: &["compact"],
-        form: "/compact [what matters]",
-        what: "replace the older part of the session by a summary",
-        owner: true,
-    },
-    Row {
-        command: Command::Whoami,
-        names: &["whoami", "id"],
-        form: "/whoami",
-        what: "who you are to the assistant",
-        owner: false,
-    },
-    Row {
-        command: Command::Help,
-        names: &["help", "commands"],
-        form: "/help",
-        what: "this list",
-        owner: false,
-    },
-];
 
 const VERBOSE: [&str; 3] = ["on", "off", "full"];
 const USAGE: [&str; 3] = ["off", "tokens", "full"];
@@ -118,36 +31,17 @@ const THINKING: [(&str, &str); 12] = [
 ];
 
 /// The command and what follows it; `None` for everything that is for the model.
-pub fn parse(text: &str) -> Option<(Command, &str)> {
-    let (row, rest) = row(text)?;
-    Some((row.command, rest))
-}
-
-fn row(text: &str) -> Option<(&'static Row, &str)> {
-    let text = text.trim();
-    let word = text.strip_prefix('/')?;
-    let end = word.find(char::is_whitespace).unwrap_or(word.len());
-    let (name, rest) = word.split_at(end);
-    let name = name.strip_suffix(':').unwrap_or(name);
-    let row = ROWS.iter().find(|row| {
-        row.names
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name))
-    })?;
-    Some((row, rest.trim()))
-}
-
-/// Why somebody may not use the command, if so.
-pub fn refusal(text: &str, owner: bool) -> Option<String> {
-    let (row, _) = row(text)?;
-    (row.owner && !owner).then(|| format!("Only the owner can use /{} here.", row.names[0]))
+pub fn parse<'a>(text: &'a str, standing: &str, slice: &AgentSlice) -> Option<(Command, &'a str)> {
+    let (row, rest) = read(text).filter(|_| !slice.commands_off)?;
+    let ours = row.by == By::Agent && row.is_for(Who::of(standing));
+    ours.then_some((row.command, rest))
 }
 
 /// What stands before a message and holds for this message alone, for instance `/think high` before a question; and the
 /// message without it.
 pub fn inline<'a>(text: &'a str, slice: &AgentSlice) -> (Change, &'a str) {
     let (mut change, mut rest) = (Change::default(), text);
-    while let Some((command, argument)) = parse(rest)
+    while let Some((command, argument)) = parse(rest, "owner", slice)
         && let Some((word, message)) = argument.split_once(char::is_whitespace)
         && !message.trim().is_empty()
     {
@@ -198,12 +92,11 @@ fn model(slice: &AgentSlice, name: &str) -> Result<ModelRef, String> {
     }
 }
 
-fn help(owner: bool) -> String {
+fn help(standing: &str) -> String {
     let mut text = String::from("Commands:");
-    for row in ROWS.iter().filter(|row| owner || !row.owner) {
+    for row in { COMMANDS.iter() }.filter(|row| row.is_for(Who::of(standing))) {
         text.push_str(&format!("\n{} — {}", row.form, row.what));
     }
-    text.push_str("\n/stop — end what is running and drop what waits");
     text
 }
 

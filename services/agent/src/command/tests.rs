@@ -45,7 +45,7 @@ fn answer_in(thread: &Thread, text: &str) -> Reply {
         class: "main",
         thread,
     };
-    let (command, argument) = parse(text).unwrap();
+    let (command, argument) = parse(text, "owner", &slice).unwrap();
     view.answer(command, argument, "done")
 }
 
@@ -56,40 +56,25 @@ fn answer(settings: &Settings, text: &str) -> Reply {
 }
 
 #[test]
-fn every_name_of_every_row_is_a_command() {
-    for row in &ROWS {
-        for name in row.names {
-            for text in [
-                format!("/{name}"),
-                format!(" /{}\n", name.to_uppercase()),
-                format!("/{name}:"),
-            ] {
-                assert_eq!(parse(&text), Some((row.command, "")), "{text}");
+fn what_the_table_gives_to_the_agent_is_answered_here_for_those_who_may() {
+    let on = slice();
+    let off = AgentSlice {
+        commands_off: true,
+        ..slice()
+    };
+    for row in COMMANDS {
+        for standing in ["owner", "approved", "stranger"] {
+            for name in row.names {
+                let text = format!("/{name} a b");
+                let ours = row.by == By::Agent && row.is_for(Who::of(standing));
+                let expected = ours.then_some((row.command, "a b"));
+                assert_eq!(parse(&text, standing, &on), expected, "{name} {standing}");
+                assert_eq!(parse(&text, standing, &off), None);
             }
-            let text = format!("/{name}  a b ");
-            assert_eq!(parse(&text), Some((row.command, "a b")));
-            assert_eq!(refusal(&text, false).is_some(), row.owner, "{name}");
-            assert_eq!(refusal(&text, true), None);
         }
     }
-}
-
-#[test]
-fn everything_else_is_for_the_model() {
-    for text in [
-        "",
-        "/",
-        "/ status",
-        "/stop",
-        "/statusx",
-        "/usr/bin/env",
-        "status",
-        "a /status",
-        "//status",
-        "/new/x",
-    ] {
-        assert_eq!(parse(text), None, "{text:?}");
-        assert_eq!(refusal(text, false), None);
+    for text in ["", "/stop", "/statusx", "status", "/approve x", "/queue"] {
+        assert_eq!(parse(text, "owner", &on), None, "{text:?}");
     }
 }
 
@@ -242,10 +227,12 @@ fn status_whoami_and_help_say_what_they_promise() {
     let none = Settings::default();
     assert!(answer(&none, "/whoami").text.contains("the owner"));
     let help = answer(&none, "/help").text;
-    assert!(ROWS.iter().all(|row| help.contains(row.form)) && help.contains("/stop"));
-    let guests = super::help(false);
-    assert!(
-        ROWS.iter()
-            .all(|row| guests.contains(row.form) != row.owner)
-    );
+    assert!(COMMANDS.iter().all(|row| help.contains(row.form)));
+    for standing in ["approved", "stranger"] {
+        let help = super::help(standing);
+        for row in COMMANDS {
+            let may = row.is_for(Who::of(standing));
+            assert_eq!(help.contains(row.what), may, "{} {standing}", row.form);
+        }
+    }
 }

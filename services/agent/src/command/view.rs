@@ -46,7 +46,11 @@ impl View<'_> {
             Command::Usage => self.choose_usage(argument),
             Command::Compact => done.to_owned().into(),
             Command::Whoami => self.whoami().into(),
-            Command::Help => help(self.standing == "owner").into(),
+            Command::Help => help(self.standing).into(),
+            // The table gives these to other processes.
+            Command::Stop | Command::Queue | Command::Approve | Command::Deny => {
+                "This command is not answered here.".to_owned().into()
+            }
         }
     }
 

@@ -33,6 +33,23 @@ async fn commands_are_answered_without_the_model_and_it_never_sees_them() {
 }
 
 #[tokio::test]
+async fn a_command_of_somebody_who_may_not_use_it_is_plain_text_for_the_model() {
+    let mut rig = Rig::new().await;
+    let agent = rig.start().await;
+    for (turn, text) in [("t1", "/model builtin/other"), ("t2", "/think high why?")] {
+        let stream = agent.run(turn, "approved_main", text).await;
+        let asked = rig.asked().await;
+        assert_eq!(asked.request.model, "guide");
+        assert_eq!(asked.texts().last(), Some(&text));
+        asked.answer("hm");
+        answer(stream).await;
+    }
+    let whoami = answer(agent.run("t3", "approved_main", "/whoami").await).await;
+    assert!(whoami.text.contains("an approved sender"));
+    assert!(rig.nothing_asked());
+}
+
+#[tokio::test]
 async fn a_chosen_model_lasts_for_the_session_and_over_a_restart() {
     let mut rig = Rig::new().await;
     let agent = rig.start().await;

@@ -257,8 +257,6 @@ async fn the_owner_may_have_the_session_summarised_and_say_what_matters() {
     assert!(asked.texts()[0].ends_with("short") && asked.texts().len() < 7);
     asked.answer("5");
     answer(stream).await;
-    let refused = answer(agent.run("t6", "approved_main", "/compact").await).await;
-    assert!(refused.text.contains("Only the owner"));
     assert!(rig.nothing_asked());
 }
 

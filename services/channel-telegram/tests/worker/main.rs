@@ -5,5 +5,6 @@
 
 mod inbound;
 mod kill;
+mod notices;
 mod outbound;
 mod rig;

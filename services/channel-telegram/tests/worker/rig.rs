@@ -16,6 +16,7 @@ use clawdbot_proto::v1::channel_desk_server::{ChannelDesk, ChannelDeskServer};
 use clawdbot_proto::v1::channels_server::{Channels, ChannelsServer};
 use clawdbot_proto::v1::health_server::{Health, HealthServer};
 use clawdbot_proto::v1::leases_server::{Leases, LeasesServer};
+use clawdbot_proto::v1::notices_server::{Notices, NoticesServer};
 use clawdbot_proto::v1::{self, channel_order::Order};
 use clawdbot_service::Router;
 use clawdbot_service::testing::connect;
@@ -36,6 +37,8 @@ pub struct Seen {
     pub reports: Vec<v1::SendReport>,
     pub health: v1::HealthReport,
     pub calls: u32,
+    /// Id of each notice of which was said what became of it.
+    pub settled: Vec<(String, bool)>,
     events: BTreeSet<String>,
 }
 
@@ -48,6 +51,8 @@ pub struct Played {
     pub audience: watch::Sender<&'static str>,
     /// Messages that the gateway takes in one call.
     pub room: watch::Sender<u32>,
+    /// What has to be told; all of it with each stream, until it is settled.
+    pub notices: watch::Sender<Vec<v1::Notice>>,
     orders: watch::Sender<Option<mpsc::UnboundedSender<Result<v1::ChannelOrder, Status>>>>,
 }
 
@@ -89,6 +94,44 @@ impl Channels for Played {
         Ok(Response::new(v1::AdmitSenderReply {
             outcome: Some(outcome),
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl Notices for Played {
+    type WatchStream = UnboundedReceiverStream<Result<v1::Notice, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchNoticesRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut lists = self.notices.subscribe();
+        tokio::spawn(async move {
+            let mut told = 0;
+            loop {
+                let list = lists.borrow_and_update().clone();
+                for notice in list.iter().skip(told) {
+                    if sender.send(Ok(notice.clone())).is_err() {
+                        return;
+                    }
+                }
+                told = list.len();
+                if lists.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(UnboundedReceiverStream::new(receiver)))
+    }
+
+    async fn settle(
+        &self,
+        request: Request<v1::SettleNoticeRequest>,
+    ) -> Result<Response<v1::Done>, Status> {
+        let request = request.into_inner();
+        self.change(|seen| seen.settled.push((request.id, request.sent)));
+        Ok(Response::new(v1::Done {}))
     }
 }
 
@@ -254,6 +297,7 @@ impl Rig {
                 token: watch::Sender::new((1, Some(TOKEN))),
                 audience: watch::Sender::new(""),
                 room: watch::Sender::new(64),
+                notices: watch::Sender::default(),
                 orders: watch::Sender::new(None),
             },
             config: watch::Sender::new(snapshot(account)),
@@ -272,7 +316,8 @@ impl Rig {
         let played = || self.played.clone();
         let policy = Router::new()
             .add(ChannelsServer::new(played()))
-            .add(HealthServer::new(played()));
+            .add(HealthServer::new(played()))
+            .add(NoticesServer::new(played()));
         let broker = Router::new().add(LeasesServer::new(played()));
         let gateway = Router::new().add(ChannelDeskServer::new(played()));
         let worker = Worker {

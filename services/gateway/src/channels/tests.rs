@@ -367,6 +367,49 @@ async fn stop_in_a_chat_ends_what_came_before_and_says_so_once() {
 }
 
 #[tokio::test]
+async fn queue_in_a_chat_changes_how_its_session_waits_also_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = FakeAgent::new(Class::Main);
+    let copy;
+    {
+        let world = World::with_rules(dir.path(), Arc::clone(&agent), rules("followup", "")).await;
+        let mut orders = attach(&world).await;
+        say(&world, "q0", "handle-owner", "/queue nonsense").await;
+        assert!(
+            sent(&world, &mut orders)
+                .await
+                .contains("\"nonsense\" is not understood")
+        );
+        say(&world, "q1", "handle-owner", "/Queue Collect debounce:0").await;
+        let told = sent(&world, &mut orders).await;
+        assert!(
+            told.contains("collect debounce:0ms cap:20 drop:summarize"),
+            "{told}"
+        );
+        copy = crash(dir.path());
+    }
+    let world = World::with_rules(copy.path(), Arc::clone(&agent), rules("followup", "")).await;
+    let mut orders = attach(&world).await;
+    say(&world, "e0", "handle-owner", "hold").await;
+    agent.asked_times(1).await;
+    for (event, text) in [("e1", "one"), ("e2", "two")] {
+        say(&world, event, "handle-owner", text).await;
+    }
+    agent.released.send_replace(true);
+    assert_eq!(sent(&world, &mut orders).await, "half done");
+    let joined = sent(&world, &mut orders).await;
+    assert!(joined.contains("one") && joined.contains("two"), "{joined}");
+    say(&world, "q2", "handle-owner", "/queue default").await;
+    let told = sent(&world, &mut orders).await;
+    assert!(
+        told.contains("followup") && told.contains("as configured"),
+        "{told}"
+    );
+    let worked = agent.worked.lock().unwrap();
+    assert!(worked.iter().all(|text| !text.contains("queue")));
+}
+
+#[tokio::test]
 async fn what_waits_becomes_one_turn_with_one_answer_also_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let agent = FakeAgent::new(Class::Main);

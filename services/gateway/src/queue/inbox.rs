@@ -31,13 +31,11 @@ impl Kind {
         if beginning.len() < text.len() {
             beginning.push('…');
         }
-        match (
-            wording::is_stop(&beginning),
-            wording::is_command(&beginning),
-        ) {
-            (true, _) => Self::Stop,
-            (false, true) => Self::Command,
-            (false, false) => Self::Question,
+        match () {
+            () if wording::is_stop(&beginning) => Self::Stop,
+            () if wording::queue(&beginning).is_some() => Self::Queue,
+            () if wording::is_command(&beginning) => Self::Command,
+            () => Self::Question,
         }
     }
 }
@@ -252,6 +250,24 @@ pub fn join(
         ))?
         .query_row([lead.0], waiting)
         .optional()?)
+}
+
+/// What was changed for sessions by `/queue`.
+pub fn wishes(db: &Connection) -> Result<Vec<(SessionKey, String)>, QueueError> {
+    let mut statement = db.prepare("SELECT session_key, words FROM wishes")?;
+    let rows = statement.query_map([], |r| Ok((parsed(r, 0, SessionKey::parse)?, r.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Remembers it, or forgets it when there are no words.
+pub fn wish(db: &Connection, key: &SessionKey, words: &str) -> Result<(), QueueError> {
+    db.prepare_cached("DELETE FROM wishes WHERE session_key = ?1")?
+        .execute([key.as_str()])?;
+    if !words.is_empty() {
+        db.prepare_cached("INSERT INTO wishes VALUES (?1, ?2)")?
+            .execute([key.as_str(), words])?;
+    }
+    Ok(())
 }
 
 /// The stored end of a message; of one that ended with another message's turn, that one's.

@@ -168,6 +168,8 @@ pub enum Kind {
     Command,
     /// The word that stops everything.
     Stop,
+    /// What changes how messages of a session wait.
+    Queue,
 }
 
 /// The end of a message.

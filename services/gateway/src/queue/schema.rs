@@ -2,7 +2,7 @@
 //! the old format or the new one.
 
 /// The format that this version writes.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = 3;
 
 /// The tables of an empty queue.
 ///
@@ -56,6 +56,14 @@ pub const TABLES: &str = "
     ) STRICT;
     CREATE INDEX outbox_open ON outbox (channel, account, lane, id) WHERE settled_ms IS NULL;
     CREATE INDEX outbox_settled ON outbox (settled_ms) WHERE settled_ms IS NOT NULL;
+";
+
+/// What leads from format 2 to format 3: what `/queue` changed, by session, in the words of that command.
+pub const FROM_2: &str = "
+    CREATE TABLE wishes (
+        session_key TEXT PRIMARY KEY,
+        words       TEXT NOT NULL
+    ) STRICT;
 ";
 
 /// What leads from format 1, which had no channels and kept every end in its outbox, to format 2. Foreign keys must be

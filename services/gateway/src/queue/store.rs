@@ -9,7 +9,7 @@ use std::path::Path;
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
-use super::schema::{FROM_1, FROM_1_ROWS, TABLES, VERSION};
+use super::schema::{FROM_1, FROM_1_ROWS, FROM_2, TABLES, VERSION};
 use super::{OpenError, QueueError};
 
 /// "CLWQ", so that another program's database is not taken for ours.
@@ -94,7 +94,7 @@ impl Store {
             .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
             .map_err(sqlite)?;
         match (application, version) {
-            (APPLICATION, 1 | VERSION) => {
+            (APPLICATION, 1 | 2 | VERSION) => {
                 let verdict: String = db
                     .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
                     .map_err(sqlite)?;
@@ -104,9 +104,13 @@ impl Store {
                         reason: verdict,
                     });
                 }
-                if version == 1 {
+                if version < VERSION {
+                    let first = match version {
+                        1 => format!("{FROM_1} {TABLES} {FROM_1_ROWS}"),
+                        _ => String::new(),
+                    };
                     db.execute_batch(&format!(
-                        "BEGIN IMMEDIATE; {FROM_1} {TABLES} {FROM_1_ROWS} PRAGMA user_version = {VERSION}; COMMIT"
+                        "BEGIN IMMEDIATE; {first} {FROM_2} PRAGMA user_version = {VERSION}; COMMIT"
                     ))
                     .map_err(sqlite)?;
                     tracing::info!(path = %name, "the message queue was brought to the format of this version");
@@ -118,7 +122,7 @@ impl Store {
                 }
                 // Folded into the file at once: from now on a file without our mark is not ours, whatever its log says.
                 db.execute_batch(&format!(
-                    "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; \
+                    "BEGIN IMMEDIATE; {TABLES} {FROM_2} PRAGMA application_id = {APPLICATION}; \
                      PRAGMA user_version = {VERSION}; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)"
                 ))
                 .map_err(sqlite)?;

@@ -289,7 +289,7 @@ async fn a_damaged_or_foreign_file_is_an_error_and_stays_as_it_is() {
     let mut torn = good.clone();
     torn[4096..12288].fill(0x5a);
     let mut newer = good.clone();
-    newer[60..64].copy_from_slice(&3_u32.to_be_bytes());
+    newer[60..64].copy_from_slice(&4_u32.to_be_bytes());
     let mut other = good.clone();
     other[68..72].copy_from_slice(&7_u32.to_be_bytes());
     for (bytes, word) in [
@@ -394,7 +394,15 @@ async fn a_queue_of_the_format_before_is_taken_over_with_everything_in_it() {
         );
         drop(queue);
     }
+    // Format 2 had no wishes.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("DROP TABLE wishes; PRAGMA user_version = 2")
+        .unwrap();
+    drop(db);
     let queue = open(dir.path());
+    let key = SessionKey::parse("agent:main:main").unwrap();
+    queue.wish(key.clone(), "steer".to_owned()).await.unwrap();
+    assert_eq!(queue.wishes().await.unwrap(), [(key, "steer".to_owned())]);
     let row = accept(&queue, message("new", "main", "x")).await.row;
     assert_eq!(row, RowId(10), "a number never comes twice");
 }

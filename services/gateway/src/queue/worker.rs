@@ -1,7 +1,7 @@
 //! One thread owns the database. Whatever waits when it is free goes into one transaction, so that many messages
 //! share one fsync; nobody hears of a result before that transaction is on the disk.
 
-use clawdbot_identity::{Handle, TurnId};
+use clawdbot_identity::{Handle, SessionKey, TurnId};
 use clawdbot_proto::v1;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
@@ -175,6 +175,22 @@ impl Queue {
     /// When the database fails.
     pub async fn pending(&self) -> Result<Vec<Waiting>, QueueError> {
         self.ask(inbox::pending).await
+    }
+
+    /// What was changed for sessions by `/queue`, in words.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn wishes(&self) -> Result<Vec<(SessionKey, String)>, QueueError> {
+        self.ask(inbox::wishes).await
+    }
+
+    /// Remembers what was changed for a session; no words: nothing.
+    ///
+    /// # Errors
+    /// When the disk is full or the database fails.
+    pub async fn wish(&self, key: SessionKey, words: String) -> Result<(), QueueError> {
+        self.ask(move |db| inbox::wish(db, &key, &words)).await
     }
 
     /// Forgets settled rows that are older than a week; returns how many.

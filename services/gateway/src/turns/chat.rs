@@ -65,18 +65,27 @@ impl Turns {
         let mut board = self.board();
         board.from_channels += 1;
         self.0.channels.set_waiting(board.from_channels);
-        if log.turn.kind == Kind::Stop {
-            drop(board);
-            self.stop_from_chat(log);
-            return;
+        let commands = !board.manners.commands_off;
+        match log.turn.kind {
+            Kind::Stop if commands => {
+                drop(board);
+                self.stop_from_chat(log);
+                return;
+            }
+            Kind::Queue if commands => {
+                drop(board);
+                self.wish_from_chat(log);
+                return;
+            }
+            _ => {}
         }
         let entry = Entry {
             row: log.turn.row,
-            rule: board.manners.rule(log.turn.source.name()),
+            rule: board.rule(&log.turn),
             arrived_ms: self.now(),
             conversation: Some(conversation(&log.turn, place)),
             sender: place.sender.as_str().into(),
-            alone: alone || log.turn.joined || log.turn.kind == Kind::Command,
+            alone: alone || log.turn.joined || (commands && log.turn.kind == Kind::Command),
         };
         board.logs.insert(log.turn.row, Arc::clone(&log));
         let change = board.lanes.push(key, entry);

@@ -282,6 +282,30 @@ async fn the_word_stop_stops_and_is_no_message() {
 }
 
 #[tokio::test]
+async fn what_policy_answers_and_what_the_gateway_answers_reaches_no_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let (known, _, end) = finish(send(&world, "m1", "/approve ABCD2345").await).await;
+    assert_eq!((known, said(&end)), (None, "elsewhere"));
+    let (known, _, end) = finish(send(&world, "m2", "/queue steer").await).await;
+    assert!(known.is_none() && said(&end).contains("steer debounce:"));
+    assert!(world.agent.worked.lock().unwrap().is_empty());
+    // Without commands they are messages.
+    let off = v1::GatewaySlice {
+        commands_off: true,
+        ..Default::default()
+    };
+    world
+        .front
+        .desk()
+        .turns()
+        .set_manners(crate::rule::Manners::of(&off));
+    for (id, text) in [("m3", "/queue"), ("m4", "/stop")] {
+        assert_eq!(said(&finish(send(&world, id, text).await).await.2), text);
+    }
+}
+
+#[tokio::test]
 async fn a_stop_works_while_the_agent_is_away() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::open(dir.path()).await;

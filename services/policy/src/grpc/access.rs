@@ -147,7 +147,10 @@ impl Access for Services {
             && let Ok(Some(answer)) = self.command_at_gateway(&text)
         {
             let outcome = Some(v1::admit_reply::Outcome::Answer(answer));
-            return Ok(Response::new(v1::AdmitReply { outcome }));
+            return Ok(Response::new(v1::AdmitReply {
+                outcome,
+                session_key: session.to_string(),
+            }));
         }
         let outcome = outcome.and(trace).map(|trace| {
             let grant = Grant::operator(session.clone(), unix_seconds()).of(trace, "");
@@ -180,6 +183,7 @@ fn admit_reply(outcome: Result<v1::Admission, Denied>) -> v1::AdmitReply {
     };
     v1::AdmitReply {
         outcome: Some(outcome),
+        ..v1::AdmitReply::default()
     }
 }
 

@@ -58,13 +58,8 @@ impl Turn {
                 (Some((log, reader)), None)
             }
             Sent::Settled(_, _, outcome) => (None, Some(outcome)),
-            Sent::Stopped(ids) => {
-                let answer = v1::Answer {
-                    text: wording::stopped(ids.len()),
-                    ..Default::default()
-                };
-                (None, Some(Outcome::Answered(answer)))
-            }
+            Sent::Stopped(ids) => (None, Some(told(wording::stopped(ids.len())))),
+            Sent::Told(_, text) => (None, Some(told(text))),
         };
         Self {
             front: front.clone(),
@@ -105,6 +100,14 @@ impl Turn {
             }
         }
     }
+}
+
+/// An answer that no model gave.
+fn told(text: String) -> Outcome {
+    Outcome::Answered(v1::Answer {
+        text,
+        ..Default::default()
+    })
 }
 
 impl Drop for Turn {

@@ -80,6 +80,16 @@ impl Followed {
             .push_back(Events::new(session, run_id, None).end(outcome));
     }
 
+    /// An answer without a turn.
+    pub fn told(&mut self, session: &SessionKey, run_id: &str, text: String) {
+        let answer = v1::Answer {
+            text,
+            ..Default::default()
+        };
+        let end = Events::new(session, run_id, None).end(Outcome::Answered(answer));
+        self.ready.push_back(end);
+    }
+
     /// The next event; waits for it. Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Event {
         loop {

@@ -209,6 +209,10 @@ async fn send(
         .await??;
     Ok(match sent {
         Sent::Stopped(stopped) => aborted(&stopped),
+        Sent::Told(session, text) => {
+            followed.told(&session, &run_id, text);
+            json!({ "runId": run_id, "status": "ok" })
+        }
         Sent::Settled(session, row, outcome) => {
             followed.ended(front, &session, &run_id, row, outcome);
             json!({ "runId": run_id, "status": "ok" })

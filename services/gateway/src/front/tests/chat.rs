@@ -41,6 +41,22 @@ async fn a_message_is_answered_with_events_and_again_from_memory() {
 }
 
 #[tokio::test]
+async fn what_policy_answers_is_shown_in_the_web_chat() {
+    let (_dir, world) = world().await;
+    let mut socket = Socket::connected(&world).await;
+    let answer = socket.send_chat("run-1", "/approve ABCD2345").await;
+    assert_eq!(answer["payload"]["status"], "ok");
+    let event = socket.event("chat").await;
+    assert_eq!(
+        (&event["runId"], &event["state"]),
+        (&json!("run-1"), &json!("final"))
+    );
+    assert_eq!(event["sessionKey"], "agent:main:main");
+    assert_eq!(event["message"]["content"][0]["text"], "elsewhere");
+    assert!(world.agent.worked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn every_operator_sees_the_turns_of_the_others() {
     let (_dir, world) = world().await;
     let mut watcher = Socket::connected(&world).await;
