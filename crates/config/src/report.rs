@@ -48,6 +48,28 @@ pub struct Place {
     pub column: usize,
 }
 
+impl Mistake {
+    /// The line of the file with the place underlined, as two lines; empty when there is none to show.
+    pub fn excerpt(&self, color: bool) -> String {
+        let (Some(excerpt), Some(place)) = (&self.excerpt, self.place) else {
+            return String::new();
+        };
+        let (red, plain) = if color {
+            ("\x1b[31m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        let gutter = place.line.to_string();
+        let blank = " ".repeat(gutter.len());
+        let indent = " ".repeat(excerpt.indent);
+        let carets = "^".repeat(excerpt.width);
+        format!(
+            "  {gutter} | {}\n  {blank} | {indent}{red}{carets}{plain}\n",
+            excerpt.text
+        )
+    }
+}
+
 impl LoadError {
     /// A file that could not be read.
     pub(crate) fn unreadable(file: &str, message: String, help: &str) -> Self {
@@ -101,6 +123,11 @@ impl LoadError {
         &self.mistakes
     }
 
+    /// How many mistakes there are beyond those in the list.
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
     /// The first mistake in one line: `file:line:column: message`.
     pub fn first(&self) -> String {
         match self.mistakes.first() {
@@ -119,25 +146,13 @@ impl LoadError {
     /// All mistakes with excerpts and remedies, as text of several lines. Escape sequences only with `color`.
     pub fn render(&self, color: bool) -> String {
         let paint = |code: &'static str| if color { code } else { "" };
-        let (bold, red, cyan, plain) = (
-            paint("\x1b[1m"),
-            paint("\x1b[31m"),
-            paint("\x1b[36m"),
-            paint("\x1b[0m"),
-        );
+        let (bold, cyan, plain) = (paint("\x1b[1m"), paint("\x1b[36m"), paint("\x1b[0m"));
         let mut out = String::new();
         // Writing to a String cannot fail.
         for mistake in &self.mistakes {
             let location = self.location(mistake);
             let _ = writeln!(out, "{bold}{location}: {}{plain}", mistake.message);
-            if let (Some(excerpt), Some(place)) = (&mistake.excerpt, mistake.place) {
-                let gutter = place.line.to_string();
-                let blank = " ".repeat(gutter.len());
-                let _ = writeln!(out, "  {gutter} | {}", excerpt.text);
-                let indent = " ".repeat(excerpt.indent);
-                let carets = "^".repeat(excerpt.width);
-                let _ = writeln!(out, "  {blank} | {indent}{red}{carets}{plain}");
-            }
+            out.push_str(&mistake.excerpt(color));
             if let Some((place, text)) = mistake.note {
                 let file = &self.file;
                 let _ = writeln!(out, "note: {text}: {file}:{}:{}", place.line, place.column);

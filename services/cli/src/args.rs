@@ -68,7 +68,7 @@ pub enum Command {
     /// Look at the configuration and change it
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
-    /// Check the configuration and what runs for risks (also: security audit)
+    /// Check the configuration, the files and what runs for risks (also: security audit)
     Doctor(Doctor),
     /// Another name for doctor
     #[command(subcommand, hide = true, arg_required_else_help = true)]
@@ -176,6 +176,12 @@ pub struct Doctor {
     /// Exit with status 1 when there are warnings
     #[arg(long)]
     pub strict: bool,
+    /// End what can be ended without a choice of yours, or only this finding; shows first what would change
+    #[arg(long, value_name = "ID", num_args = 0..=1)]
+    pub fix: Option<Option<String>>,
+    /// With --fix: do it without asking
+    #[arg(long, requires = "fix")]
+    pub yes: bool,
 }
 
 /// `clawdbot security …`.

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use clawdbot_config::{ConfigPath, Loaded, SecretRef, Source};
+use clawdbot_config::{Loaded, SecretRef, Source};
 use serde_json::json;
 
 use crate::failure::{EXIT_CONFIG, Failure};
@@ -20,17 +20,21 @@ const SYSTEM: &str = "/etc/clawdbot";
 /// Exit status 78 with all mistakes rendered.
 pub fn load(place: &Place, out: Out) -> Result<Loaded, Failure> {
     let loaded = read(place, out)?;
-    let environment = Environment::of(place);
-    let unset: Vec<_> = loaded
-        .config
-        .references()
-        .iter()
-        .filter(|(_, wanted)| environment.lacks(wanted))
-        .collect();
+    let unset = unset(place, &loaded);
     match unset.is_empty() {
         true => Ok(loaded),
         false => Err(unset_variables(place, &unset)),
     }
+}
+
+/// The settings that name a variable which nobody set, with its name.
+pub fn unset(place: &Place, loaded: &Loaded) -> Vec<(String, String)> {
+    let environment = Environment::of(place);
+    let references = loaded.config.references().iter();
+    references
+        .filter(|(_, wanted)| environment.lacks(wanted))
+        .map(|(path, wanted)| (path.to_string(), wanted.id.clone()))
+        .collect()
 }
 
 /// The configuration in `place`, whatever the environment holds.
@@ -59,16 +63,16 @@ pub fn shows_tools(place: &Place) -> bool {
         .is_some_and(|wish| wish != "off")
 }
 
-fn unset_variables(place: &Place, unset: &[&(ConfigPath, SecretRef)]) -> Failure {
+fn unset_variables(place: &Place, unset: &[(String, String)]) -> Failure {
     let file = place.config.display().to_string();
     let lines: Vec<String> = unset
         .iter()
-        .map(|(path, wanted)| format!("{path}: the variable {} is not set", wanted.id))
+        .map(|(path, name)| format!("{path}: the variable {name} is not set"))
         .collect();
     let errors: Vec<_> = unset
         .iter()
         .zip(&lines)
-        .map(|((path, _), line)| json!({ "message": line, "path": path.to_string() }))
+        .map(|((path, _), line)| json!({ "message": line, "path": path }))
         .collect();
     let text = lines
         .iter()

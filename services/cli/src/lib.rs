@@ -25,4 +25,5 @@ mod topology;
 mod up;
 
 pub use args::command;
+pub use doctor::{markdown as checks_markdown, schema as doctor_schema};
 pub use run::run;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, FromArgMatches};
 
-use crate::args::{Cli, Command, Config, Credentials, Doctor, Security};
+use crate::args::{Cli, Command, Config, Credentials, Security};
 use crate::chat::{Chat, until_ended};
 use crate::dial::Sockets;
 use crate::failure::{EXIT_USAGE, Failure};
@@ -101,9 +101,8 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         Command::Config(Config::Unset { path }) => config::unset(path, &place, out),
         Command::Config(Config::Schema { markdown }) => config::schema(*markdown, out),
         Command::Config(Config::Path) => config::path(&place, out),
-        Command::Doctor(Doctor { strict })
-        | Command::Security(Security::Audit(Doctor { strict })) => {
-            block_on(doctor::run(*strict, &sockets, &place, out))
+        Command::Doctor(wanted) | Command::Security(Security::Audit(wanted)) => {
+            block_on(doctor::run(wanted, &sockets, &place, out))
         }
         Command::Login(wanted) => block_on(until_ended(login::login(wanted, &sockets, out))),
         Command::Logout(wanted) => block_on(login::logout(wanted, &sockets, out)),

@@ -1,0 +1,234 @@
+//! What the checks look at, gathered once: the configuration, files as they lie there, names in the environment, who was
+//! approved, how old the program is. Reads nothing without a bound, follows no link, and needs no running process.
+
+use std::fs::{self, Metadata};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clawdbot_config::{LoadError, Loaded};
+use zeroize::Zeroizing;
+
+use super::files::{FileFact, Kind, SYSTEM, What};
+use super::people::{self, People};
+use super::version::{self, Version};
+use crate::check::unset;
+use crate::place::Place;
+
+/// Entries of a folder that are looked at.
+const MAX_ENTRIES: usize = 256;
+
+/// All that is known without asking a process.
+pub struct Facts {
+    pub place: Place,
+    /// Whoever looks.
+    pub me: u32,
+    pub config: Result<Loaded, LoadError>,
+    /// The file as it stands, for places and for changes; empty when there is none or it cannot be read.
+    pub text: Zeroizing<String>,
+    /// Settings whose variable is not set, with its name.
+    pub unset: Vec<(String, String)>,
+    pub files: Vec<FileFact>,
+    /// Folders that this user cannot look into.
+    pub unseen: Vec<PathBuf>,
+    /// Names of variables that hold secrets of the assistant.
+    pub variables: Vec<String>,
+    pub people: People,
+    pub version: Version,
+}
+
+impl Facts {
+    /// Looks at this machine.
+    pub fn gather(place: &Place) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_s = now.map_or(0, |now| now.as_secs());
+        let names = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        let names = names.filter_map(|(name, _)| name.into_string().ok());
+        Self::of(place, Path::new(SYSTEM), names, version::gather(now_s))
+    }
+
+    /// The same with what lies outside of the two places handed in.
+    pub fn of(
+        place: &Place,
+        system: &Path,
+        names: impl Iterator<Item = String>,
+        version: Version,
+    ) -> Self {
+        let config = clawdbot_config::load(&place.config);
+        let text = clawdbot_config::read_text(&place.config, clawdbot_config::open(&place.config));
+        let text = match text {
+            Ok(Some(bytes)) => Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()),
+            _ => Zeroizing::default(),
+        };
+        let unset = config
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |loaded| unset(place, loaded));
+        let mut look = Look::default();
+        look.all(place, system);
+        let people = people::read(&place.state);
+        let variables = names.filter(|name| super::environment::is_ours(name));
+        Self {
+            place: place.clone(),
+            me: rustix::process::geteuid().as_raw(),
+            config,
+            text,
+            unset,
+            files: look.files,
+            unseen: look.unseen,
+            variables: variables.collect(),
+            people,
+            version,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Look {
+    files: Vec<FileFact>,
+    unseen: Vec<PathBuf>,
+}
+
+/// Folders of the state directory, what they are, and what lies in them. What is written only by its own process and read
+/// by nobody else is private.
+const FOLDERS: &[(&str, What, What)] = &[
+    ("credentials", What::Credentials, What::Secret),
+    ("secrets", What::Credentials, What::Secret),
+    ("sessions", What::Sessions, What::Sessions),
+    ("agents", What::Private, What::Private),
+    ("pairing", What::Private, What::Private),
+    ("audit", What::Private, What::Private),
+    ("queue", What::Private, What::Private),
+    ("channels", What::Private, What::Private),
+];
+
+impl Look {
+    fn all(&mut self, place: &Place, system: &Path) {
+        let state = &place.state;
+        self.parents(state);
+        if place.config.parent() != Some(state) {
+            self.parents(&place.config);
+        }
+        self.at(What::Config, &place.config, Path::new(""));
+        self.at(
+            What::Environment,
+            &system.join("environment"),
+            Path::new(""),
+        );
+        self.folder(
+            What::Credentials,
+            What::Secret,
+            &system.join("secrets"),
+            Path::new(""),
+            1,
+        );
+        if self.at(What::State, state, Path::new("")) != Some(Kind::Folder) {
+            return;
+        }
+        for (name, folder, inside) in FOLDERS {
+            self.folder(*folder, *inside, state, Path::new(name), 2);
+        }
+        for name in self.names(state) {
+            if name
+                .to_str()
+                .is_some_and(|name| name.starts_with("gateway.log"))
+            {
+                self.at(What::Log, state, &name);
+            }
+        }
+    }
+
+    /// What lies at a place; nothing when nothing does.
+    fn at(&mut self, what: What, base: &Path, below: &Path) -> Option<Kind> {
+        let path = match below.as_os_str().is_empty() {
+            true => base.to_owned(),
+            false => base.join(below),
+        };
+        let found = fs::symlink_metadata(&path).ok()?;
+        let kind = kind(&found);
+        self.files.push(FileFact {
+            what,
+            base: base.to_owned(),
+            below: below.to_owned(),
+            kind,
+            mode: found.mode() & 0o7777,
+            uid: found.uid(),
+        });
+        Some(kind)
+    }
+
+    fn folder(&mut self, what: What, inside: What, base: &Path, below: &Path, depth: u8) {
+        if self.at(what, base, below) != Some(Kind::Folder) {
+            return;
+        }
+        for name in self.names(&base.join(below)) {
+            let below = below.join(name);
+            let path = base.join(&below);
+            let is_folder = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+            match is_folder && depth > 1 {
+                true => self.folder(what, inside, base, &below, depth - 1),
+                false => {
+                    self.at(inside, base, &below);
+                }
+            }
+        }
+    }
+
+    /// Names in a folder, in order.
+    fn names(&mut self, folder: &Path) -> Vec<PathBuf> {
+        match fs::read_dir(folder) {
+            Ok(entries) => {
+                let entries = entries.take(MAX_ENTRIES).flatten();
+                let mut names: Vec<PathBuf> =
+                    entries.map(|entry| entry.file_name().into()).collect();
+                names.sort_unstable();
+                names
+            }
+            Err(error) => {
+                if error.kind() == ErrorKind::PermissionDenied {
+                    self.unseen.push(folder.to_owned());
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// The folders above, where links on the way are resolved: these are the system's, not ours.
+    fn parents(&mut self, path: &Path) {
+        let Some(real) = path
+            .parent()
+            .and_then(|parent| fs::canonicalize(parent).ok())
+        else {
+            return;
+        };
+        for parent in real.ancestors() {
+            let known = |file: &FileFact| file.what == What::Parent && file.base == parent;
+            if !self.files.iter().any(known) {
+                self.at(What::Parent, parent, Path::new(""));
+            }
+        }
+    }
+}
+
+fn kind(found: &Metadata) -> Kind {
+    match found.file_type() {
+        kind if kind.is_symlink() => Kind::Link,
+        kind if kind.is_dir() => Kind::Folder,
+        kind if kind.is_file() => Kind::File,
+        _ => Kind::Other,
+    }
+}
+
+/// The text of a regular file that is no larger than `limit`, no link followed at its end.
+pub fn read_small(path: &Path, limit: u64) -> std::io::Result<String> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > limit {
+        return Err(std::io::Error::other("not a file of bearable size"));
+    }
+    let mut text = String::new();
+    file.take(limit).read_to_string(&mut text)?;
+    Ok(text)
+}

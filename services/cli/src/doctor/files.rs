@@ -1,0 +1,527 @@
+//! Whose the files are and who else reaches them. A symbolic link is reported and never followed: whoever can place one
+//! could otherwise have another file looked at, or its mode changed.
+
+use std::path::{Path, PathBuf};
+
+use clawdbot_config::Severity::{self, Critical, Info, Warn};
+
+use super::check::{Check, Hit, Hits, Repair, word};
+use super::facts::Facts;
+
+/// What a file is to the assistant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The state directory.
+    State,
+    /// The configuration file.
+    Config,
+    /// The start environment of the service, which holds secrets.
+    Environment,
+    /// A folder of credentials.
+    Credentials,
+    /// A file with a credential or an encrypted vault.
+    Secret,
+    /// Conversations.
+    Sessions,
+    /// The log.
+    Log,
+    /// What one process keeps: approvals, the audit log, queues.
+    Private,
+    /// A folder above the state directory or the configuration file.
+    Parent,
+}
+
+/// A kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Folder,
+    Link,
+    Other,
+}
+
+/// One file as it lies there.
+#[derive(Debug, Clone)]
+pub struct FileFact {
+    pub what: What,
+    /// From here on no link is followed.
+    pub base: PathBuf,
+    /// Seen from `base`; empty for `base` itself.
+    pub below: PathBuf,
+    pub kind: Kind,
+    /// The lower twelve bits.
+    pub mode: u32,
+    pub uid: u32,
+}
+
+impl FileFact {
+    pub fn path(&self) -> PathBuf {
+        match self.below.as_os_str().is_empty() {
+            true => self.base.clone(),
+            false => self.base.join(&self.below),
+        }
+    }
+}
+
+/// What can be wrong with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aspect {
+    Symlink,
+    Owner,
+    /// One of these bits is set that should not be.
+    Bits(u32),
+}
+
+const WORLD_WRITE: Aspect = Aspect::Bits(0o002);
+const GROUP_WRITE: Aspect = Aspect::Bits(0o020);
+const WRITE: Aspect = Aspect::Bits(0o022);
+const WORLD_READ: Aspect = Aspect::Bits(0o004);
+const GROUP_READ: Aspect = Aspect::Bits(0o040);
+const READ: Aspect = Aspect::Bits(0o044);
+
+const NARROW: &str = "take the rights of others away";
+const OWN: &str = "give it to the user who runs the assistant";
+const REAL: &str = "put the real thing in place of the link, and see where it leads";
+
+/// One row about files: everything but the aspect follows from what it is.
+macro_rules! row {
+    ($id:literal, $severity:ident, $what:ident, $aspect:expr, $title:literal, $why:literal) => {
+        Check {
+            id: $id,
+            severity: $severity,
+            title: $title,
+            why: $why,
+            help: match $aspect {
+                Aspect::Symlink => REAL,
+                Aspect::Owner => OWN,
+                Aspect::Bits(_) => NARROW,
+            },
+            command: match $aspect {
+                Aspect::Symlink => "readlink -f PATH",
+                Aspect::Owner => "chown \"$(id -un)\" PATH",
+                Aspect::Bits(_) => "chmod go-rwx PATH",
+            },
+            fixes: matches!($aspect, Aspect::Bits(_)) && !matches!(What::$what, What::Parent),
+            look: |facts, hits| look(facts, hits, What::$what, $aspect),
+        }
+    };
+}
+
+pub const CHECKS: &[Check] = &[
+    row!(
+        "fs.state_dir.symlink",
+        Warn,
+        State,
+        Aspect::Symlink,
+        "The state directory is a symbolic link",
+        "Whoever owns the place of the link decides where everything is kept."
+    ),
+    row!(
+        "fs.state_dir.perms_world_writable",
+        Critical,
+        State,
+        WORLD_WRITE,
+        "Everybody can write to the state directory",
+        "Every user of this machine can replace approvals, sessions and the configuration."
+    ),
+    row!(
+        "fs.state_dir.perms_group_writable",
+        Warn,
+        State,
+        GROUP_WRITE,
+        "A group can write to the state directory",
+        "Every member of the group can replace approvals, sessions and the configuration."
+    ),
+    row!(
+        "fs.state_dir.perms_readable",
+        Warn,
+        State,
+        READ,
+        "Others can look into the state directory",
+        "Names of conversations and channels are nobody else's business."
+    ),
+    row!(
+        "fs.state_dir.owner",
+        Critical,
+        State,
+        Aspect::Owner,
+        "The state directory is somebody else's",
+        "Its owner can read and replace everything in it."
+    ),
+    row!(
+        "fs.config.symlink",
+        Warn,
+        Config,
+        Aspect::Symlink,
+        "The configuration file is a symbolic link",
+        "Whoever owns the place where it leads decides the rules."
+    ),
+    row!(
+        "fs.config.perms_writable",
+        Critical,
+        Config,
+        WRITE,
+        "Others can write to the configuration file",
+        "Whoever writes it decides who is the owner."
+    ),
+    row!(
+        "fs.config.perms_world_readable",
+        Critical,
+        Config,
+        WORLD_READ,
+        "Everybody can read the configuration file",
+        "It can hold tokens and passwords, and says whom the assistant obeys."
+    ),
+    row!(
+        "fs.config.perms_group_readable",
+        Warn,
+        Config,
+        GROUP_READ,
+        "A group can read the configuration file",
+        "It can hold tokens and passwords, and says whom the assistant obeys."
+    ),
+    row!(
+        "fs.config.owner",
+        Critical,
+        Config,
+        Aspect::Owner,
+        "The configuration file is somebody else's",
+        "Its owner decides who is the owner of the assistant."
+    ),
+    row!(
+        "fs.environment.symlink",
+        Warn,
+        Environment,
+        Aspect::Symlink,
+        "The file of start variables is a symbolic link",
+        "Whoever owns the place where it leads decides which keys are used."
+    ),
+    row!(
+        "fs.environment.perms_writable",
+        Critical,
+        Environment,
+        WRITE,
+        "Others can write to the file of start variables",
+        "Whoever writes it chooses the keys and the gateway's password."
+    ),
+    row!(
+        "fs.environment.perms_readable",
+        Critical,
+        Environment,
+        READ,
+        "Others can read the file of start variables",
+        "It holds keys, tokens and passwords in clear text."
+    ),
+    row!(
+        "fs.environment.owner",
+        Critical,
+        Environment,
+        Aspect::Owner,
+        "The file of start variables is somebody else's",
+        "Its owner reads and chooses the keys."
+    ),
+    row!(
+        "fs.credentials_dir.symlink",
+        Warn,
+        Credentials,
+        Aspect::Symlink,
+        "A folder of credentials is a symbolic link",
+        "Whoever owns the place of the link decides where credentials are kept."
+    ),
+    row!(
+        "fs.credentials_dir.perms_writable",
+        Critical,
+        Credentials,
+        WRITE,
+        "Others can write to a folder of credentials",
+        "A credential that was exchanged sends your messages to somebody else's account."
+    ),
+    row!(
+        "fs.credentials_dir.perms_readable",
+        Warn,
+        Credentials,
+        READ,
+        "Others can look into a folder of credentials",
+        "Even their names tell which services you use."
+    ),
+    row!(
+        "fs.credentials_dir.owner",
+        Critical,
+        Credentials,
+        Aspect::Owner,
+        "A folder of credentials is somebody else's",
+        "Its owner can read and exchange what lies in it."
+    ),
+    row!(
+        "fs.auth_profiles.symlink",
+        Warn,
+        Secret,
+        Aspect::Symlink,
+        "A credential is a symbolic link",
+        "Whoever owns the place where it leads decides which credential is used."
+    ),
+    row!(
+        "fs.auth_profiles.perms_writable",
+        Critical,
+        Secret,
+        WRITE,
+        "Others can write to a credential",
+        "A credential that was exchanged sends your messages to somebody else's account."
+    ),
+    row!(
+        "fs.auth_profiles.perms_readable",
+        Warn,
+        Secret,
+        READ,
+        "Others can read a credential",
+        "Whoever has it spends your money, and a copy of the vault can be attacked at leisure."
+    ),
+    row!(
+        "fs.auth_profiles.owner",
+        Critical,
+        Secret,
+        Aspect::Owner,
+        "A credential is somebody else's file",
+        "Its owner can read and exchange it."
+    ),
+    row!(
+        "fs.sessions_store.symlink",
+        Warn,
+        Sessions,
+        Aspect::Symlink,
+        "Conversations lie behind a symbolic link",
+        "Whoever owns the place of the link decides where they are kept."
+    ),
+    row!(
+        "fs.sessions_store.perms_writable",
+        Critical,
+        Sessions,
+        WRITE,
+        "Others can write to conversations",
+        "The assistant takes what it reads there for what was said."
+    ),
+    row!(
+        "fs.sessions_store.perms_readable",
+        Warn,
+        Sessions,
+        READ,
+        "Others can read conversations",
+        "Everything that you told the assistant is in them."
+    ),
+    row!(
+        "fs.log_file.symlink",
+        Warn,
+        Log,
+        Aspect::Symlink,
+        "The log is a symbolic link",
+        "Whoever owns the place where it leads gets what is written."
+    ),
+    row!(
+        "fs.log_file.perms_writable",
+        Warn,
+        Log,
+        WRITE,
+        "Others can write to the log",
+        "Whoever writes there can hide what happened."
+    ),
+    row!(
+        "fs.log_file.perms_readable",
+        Warn,
+        Log,
+        READ,
+        "Others can read the log",
+        "It tells who writes to you and when."
+    ),
+    row!(
+        "fs.private_dir.symlink",
+        Warn,
+        Private,
+        Aspect::Symlink,
+        "A folder or file of one process is a symbolic link",
+        "Whoever owns the place of the link decides what the process finds."
+    ),
+    row!(
+        "fs.private_dir.perms_writable",
+        Critical,
+        Private,
+        WRITE,
+        "Others can write to what one process keeps",
+        "Approvals, the audit log and waiting messages lie there."
+    ),
+    row!(
+        "fs.private_dir.perms_readable",
+        Warn,
+        Private,
+        READ,
+        "Others can look into what one process keeps",
+        "It tells who may write to you and what is waiting."
+    ),
+    row!(
+        "fs.private_dir.owner",
+        Critical,
+        Private,
+        Aspect::Owner,
+        "What one process keeps is somebody else's",
+        "Its owner can let himself in."
+    ),
+    row!(
+        "fs.parents.perms_writable",
+        Critical,
+        Parent,
+        WORLD_WRITE,
+        "Everybody can replace a folder above",
+        "Whoever can rename that folder can put his own files in place of yours."
+    ),
+    row!(
+        "fs.parents.perms_group_writable",
+        Warn,
+        Parent,
+        GROUP_WRITE,
+        "A group can replace a folder above",
+        "Every member of the group can put his own files in place of yours."
+    ),
+    row!(
+        "fs.parents.owner",
+        Critical,
+        Parent,
+        Aspect::Owner,
+        "A folder above is somebody else's",
+        "Its owner can put his own files in place of yours."
+    ),
+    Check {
+        id: "fs.synced_dir",
+        severity: Warn,
+        title: "The state directory is copied to somebody else's computer",
+        why: "Conversations and credentials leave this machine, and two machines that write the same files damage them.",
+        help: "keep it outside of folders that are synchronised",
+        command: "mv PATH ~/.clawdbot",
+        fixes: false,
+        look: synced,
+    },
+    Check {
+        id: "fs.unseen",
+        severity: Info,
+        title: "This user cannot look into a folder",
+        why: "What lies there was not checked.",
+        help: "run it as the user who runs the assistant, or as root",
+        command: "sudo -u \"$(stat -c %U PATH)\" clawdbot doctor",
+        fixes: false,
+        look: |facts, hits| {
+            for path in &facts.unseen {
+                hits.add(Hit::file(path, "cannot be looked into"));
+            }
+        },
+    },
+];
+
+/// Where the system's own configuration lies; its group may read it, since the process that does is not root.
+pub const SYSTEM: &str = "/etc/clawdbot";
+const SYSTEM_STATE: &str = "/var/lib/clawdbot";
+
+/// The bits that nobody else should have.
+fn forbidden(file: &FileFact) -> u32 {
+    match file.what {
+        What::Config if file.uid == 0 && file.base.starts_with(SYSTEM) => 0o037,
+        // Processes of other users pass through it to their own folders.
+        What::State if file.uid == 0 => 0o066,
+        What::Parent => 0o022,
+        _ => 0o077,
+    }
+}
+
+fn look(facts: &Facts, hits: &mut Hits, what: What, aspect: Aspect) {
+    let state = facts.files.iter().find(|file| file.what == What::State);
+    let state = state.filter(|state| state.kind != Kind::Link);
+    // In system mode each folder is the user's of the process that writes it.
+    let users = state.is_some_and(|state| state.uid == 0 && state.base == Path::new(SYSTEM_STATE));
+    let trusted = |file: &FileFact| {
+        let same = file.what != What::State && state.is_some_and(|state| state.uid == file.uid);
+        // Root looks after everybody; whose the state directory is, is then not for root to doubt.
+        let any = facts.me == 0 && file.what == What::State;
+        file.uid == 0 || file.uid == facts.me || same || any || users && file.what != What::Parent
+    };
+    for file in facts.files.iter().filter(|file| file.what == what) {
+        let (link, path) = (file.kind == Kind::Link, file.path());
+        match aspect {
+            Aspect::Symlink if link => {
+                hits.add(Hit::file(
+                    path,
+                    "is a symbolic link; where it leads was not looked at",
+                ));
+            }
+            Aspect::Owner if !link && !trusted(file) => hits.add(Hit {
+                command: Some(format!(
+                    "sudo chown {} {}",
+                    facts.me,
+                    word(&path.display().to_string())
+                )),
+                ..Hit::file(
+                    path,
+                    format!("belongs to the user with the number {}", file.uid),
+                )
+            }),
+            Aspect::Bits(bits) if !link => {
+                let (forbid, sticky) = (forbidden(file), file.mode & 0o1000 != 0);
+                // In a folder with the sticky bit only the owner of an entry can rename it.
+                if file.mode & bits & forbid != 0 && !(what == What::Parent && sticky) {
+                    hits.add(too_open(file, forbid));
+                }
+            }
+            Aspect::Symlink | Aspect::Owner | Aspect::Bits(_) => {}
+        }
+    }
+}
+
+fn too_open(file: &FileFact, forbid: u32) -> Hit {
+    let path = file.path();
+    let wanted = file.mode & !forbid;
+    let detail = format!("has the mode {:04o}; {wanted:04o} is enough", file.mode);
+    let command = format!("chmod {wanted:04o} {}", word(&path.display().to_string()));
+    // What lies above is not the assistant's.
+    let repair = (file.what != What::Parent).then(|| Repair::Chmod {
+        base: file.base.clone(),
+        below: file.below.clone(),
+        forbid,
+    });
+    Hit {
+        command: Some(command),
+        repair,
+        ..Hit::file(path, detail)
+    }
+}
+
+/// Parts of paths by which folders that are copied elsewhere are known, and by whom.
+const SYNCED: &[(&str, &str)] = &[
+    ("mobile documents", "iCloud"),
+    ("icloud", "iCloud"),
+    ("dropbox", "Dropbox"),
+    ("google drive", "Google Drive"),
+    ("googledrive", "Google Drive"),
+    ("onedrive", "OneDrive"),
+    ("nextcloud", "Nextcloud"),
+    ("owncloud", "ownCloud"),
+    ("syncthing", "Syncthing"),
+];
+
+fn synced(facts: &Facts, hits: &mut Hits) {
+    for path in [&facts.place.state, &facts.place.config] {
+        let by = path.iter().find_map(|part| {
+            let part = part.to_string_lossy().to_lowercase();
+            SYNCED.iter().find(|(name, _)| part.contains(name))
+        });
+        if let Some((_, by)) = by {
+            hits.add(Hit::file(path, format!("lies in a folder of {by}")));
+            // The file is in the directory in most cases.
+            return;
+        }
+    }
+}
+
+/// How bad a hit of a row is, for the tests of the table.
+#[cfg(test)]
+pub fn severity(id: &str) -> Option<Severity> {
+    CHECKS
+        .iter()
+        .find(|check| check.id == id)
+        .map(|check| check.severity)
+}
