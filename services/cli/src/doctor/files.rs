@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clawdbot_config::Severity::{self, Critical, Info, Warn};
+use clawdbot_config::Severity::{Critical, Info, Warn};
 
 use super::check::{Check, Hit, Hits, Repair, word};
 use super::facts::Facts;
@@ -72,6 +72,31 @@ enum Aspect {
     Bits(u32),
 }
 
+impl Aspect {
+    const fn help(self) -> &'static str {
+        match self {
+            Self::Symlink => "put the real thing in place of the link, and see where it leads",
+            Self::Owner => "give it to the user who runs the assistant",
+            Self::Bits(_) => "take the rights of others away",
+        }
+    }
+
+    const fn command(self) -> &'static str {
+        match self {
+            Self::Symlink => "readlink -f PATH",
+            Self::Owner => "sudo chown \"$(id -un)\" PATH",
+            Self::Bits(_) => "chmod go-rwx PATH",
+        }
+    }
+
+    /// What lies above is not the assistant's.
+    const fn fixes(self, what: What) -> bool {
+        matches!(self, Self::Bits(_)) && !matches!(what, What::Parent)
+    }
+}
+
+const SYMLINK: Aspect = Aspect::Symlink;
+const OWNER: Aspect = Aspect::Owner;
 const WORLD_WRITE: Aspect = Aspect::Bits(0o002);
 const GROUP_WRITE: Aspect = Aspect::Bits(0o020);
 const WRITE: Aspect = Aspect::Bits(0o022);
@@ -79,315 +104,95 @@ const WORLD_READ: Aspect = Aspect::Bits(0o004);
 const GROUP_READ: Aspect = Aspect::Bits(0o040);
 const READ: Aspect = Aspect::Bits(0o044);
 
-const NARROW: &str = "take the rights of others away";
-const OWN: &str = "give it to the user who runs the assistant";
-const REAL: &str = "put the real thing in place of the link, and see where it leads";
 
-/// One row about files: everything but the aspect follows from what it is.
-macro_rules! row {
-    ($id:literal, $severity:ident, $what:ident, $aspect:expr, $title:literal, $why:literal) => {
-        Check {
+/// Rows about files, of which everything but the aspect follows from what the file is, and the rest as it stands.
+macro_rules! rows {
+    ({ $($id:literal $severity:ident $what:ident $aspect:ident $title:literal $why:literal;)+ } $($more:tt)*) => {
+        &[$(Check {
             id: $id,
             severity: $severity,
             title: $title,
             why: $why,
-            help: match $aspect {
-                Aspect::Symlink => REAL,
-                Aspect::Owner => OWN,
-                Aspect::Bits(_) => NARROW,
-            },
-            command: match $aspect {
-                Aspect::Symlink => "readlink -f PATH",
-                Aspect::Owner => "chown \"$(id -un)\" PATH",
-                Aspect::Bits(_) => "chmod go-rwx PATH",
-            },
-            fixes: matches!($aspect, Aspect::Bits(_)) && !matches!(What::$what, What::Parent),
+            help: $aspect.help(),
+            command: $aspect.command(),
+            fixes: $aspect.fixes(What::$what),
             look: |facts, hits| look(facts, hits, What::$what, $aspect),
-        }
+        },)+ $($more)*]
     };
 }
 
-pub const CHECKS: &[Check] = &[
-    row!(
-        "fs.state_dir.symlink",
-        Warn,
-        State,
-        Aspect::Symlink,
-        "The state directory is a symbolic link",
-        "Whoever owns the place of the link decides where everything is kept."
-    ),
-    row!(
-        "fs.state_dir.perms_world_writable",
-        Critical,
-        State,
-        WORLD_WRITE,
-        "Everybody can write to the state directory",
-        "Every user of this machine can replace approvals, sessions and the configuration."
-    ),
-    row!(
-        "fs.state_dir.perms_group_writable",
-        Warn,
-        State,
-        GROUP_WRITE,
-        "A group can write to the state directory",
-        "Every member of the group can replace approvals, sessions and the configuration."
-    ),
-    row!(
-        "fs.state_dir.perms_readable",
-        Warn,
-        State,
-        READ,
-        "Others can look into the state directory",
-        "Names of conversations and channels are nobody else's business."
-    ),
-    row!(
-        "fs.state_dir.owner",
-        Critical,
-        State,
-        Aspect::Owner,
-        "The state directory is somebody else's",
-        "Its owner can read and replace everything in it."
-    ),
-    row!(
-        "fs.config.symlink",
-        Warn,
-        Config,
-        Aspect::Symlink,
-        "The configuration file is a symbolic link",
-        "Whoever owns the place where it leads decides the rules."
-    ),
-    row!(
-        "fs.config.perms_writable",
-        Critical,
-        Config,
-        WRITE,
-        "Others can write to the configuration file",
-        "Whoever writes it decides who is the owner."
-    ),
-    row!(
-        "fs.config.perms_world_readable",
-        Critical,
-        Config,
-        WORLD_READ,
-        "Everybody can read the configuration file",
-        "It can hold tokens and passwords, and says whom the assistant obeys."
-    ),
-    row!(
-        "fs.config.perms_group_readable",
-        Warn,
-        Config,
-        GROUP_READ,
-        "A group can read the configuration file",
-        "It can hold tokens and passwords, and says whom the assistant obeys."
-    ),
-    row!(
-        "fs.config.owner",
-        Critical,
-        Config,
-        Aspect::Owner,
-        "The configuration file is somebody else's",
-        "Its owner decides who is the owner of the assistant."
-    ),
-    row!(
-        "fs.environment.symlink",
-        Warn,
-        Environment,
-        Aspect::Symlink,
-        "The file of start variables is a symbolic link",
-        "Whoever owns the place where it leads decides which keys are used."
-    ),
-    row!(
-        "fs.environment.perms_writable",
-        Critical,
-        Environment,
-        WRITE,
-        "Others can write to the file of start variables",
-        "Whoever writes it chooses the keys and the gateway's password."
-    ),
-    row!(
-        "fs.environment.perms_readable",
-        Critical,
-        Environment,
-        READ,
-        "Others can read the file of start variables",
-        "It holds keys, tokens and passwords in clear text."
-    ),
-    row!(
-        "fs.environment.owner",
-        Critical,
-        Environment,
-        Aspect::Owner,
-        "The file of start variables is somebody else's",
-        "Its owner reads and chooses the keys."
-    ),
-    row!(
-        "fs.credentials_dir.symlink",
-        Warn,
-        Credentials,
-        Aspect::Symlink,
-        "A folder of credentials is a symbolic link",
-        "Whoever owns the place of the link decides where credentials are kept."
-    ),
-    row!(
-        "fs.credentials_dir.perms_writable",
-        Critical,
-        Credentials,
-        WRITE,
-        "Others can write to a folder of credentials",
-        "A credential that was exchanged sends your messages to somebody else's account."
-    ),
-    row!(
-        "fs.credentials_dir.perms_readable",
-        Warn,
-        Credentials,
-        READ,
-        "Others can look into a folder of credentials",
-        "Even their names tell which services you use."
-    ),
-    row!(
-        "fs.credentials_dir.owner",
-        Critical,
-        Credentials,
-        Aspect::Owner,
-        "A folder of credentials is somebody else's",
-        "Its owner can read and exchange what lies in it."
-    ),
-    row!(
-        "fs.auth_profiles.symlink",
-        Warn,
-        Secret,
-        Aspect::Symlink,
-        "A credential is a symbolic link",
-        "Whoever owns the place where it leads decides which credential is used."
-    ),
-    row!(
-        "fs.auth_profiles.perms_writable",
-        Critical,
-        Secret,
-        WRITE,
-        "Others can write to a credential",
-        "A credential that was exchanged sends your messages to somebody else's account."
-    ),
-    row!(
-        "fs.auth_profiles.perms_readable",
-        Warn,
-        Secret,
-        READ,
-        "Others can read a credential",
-        "Whoever has it spends your money, and a copy of the vault can be attacked at leisure."
-    ),
-    row!(
-        "fs.auth_profiles.owner",
-        Critical,
-        Secret,
-        Aspect::Owner,
-        "A credential is somebody else's file",
-        "Its owner can read and exchange it."
-    ),
-    row!(
-        "fs.sessions_store.symlink",
-        Warn,
-        Sessions,
-        Aspect::Symlink,
-        "Conversations lie behind a symbolic link",
-        "Whoever owns the place of the link decides where they are kept."
-    ),
-    row!(
-        "fs.sessions_store.perms_writable",
-        Critical,
-        Sessions,
-        WRITE,
-        "Others can write to conversations",
-        "The assistant takes what it reads there for what was said."
-    ),
-    row!(
-        "fs.sessions_store.perms_readable",
-        Warn,
-        Sessions,
-        READ,
-        "Others can read conversations",
-        "Everything that you told the assistant is in them."
-    ),
-    row!(
-        "fs.log_file.symlink",
-        Warn,
-        Log,
-        Aspect::Symlink,
-        "The log is a symbolic link",
-        "Whoever owns the place where it leads gets what is written."
-    ),
-    row!(
-        "fs.log_file.perms_writable",
-        Warn,
-        Log,
-        WRITE,
-        "Others can write to the log",
-        "Whoever writes there can hide what happened."
-    ),
-    row!(
-        "fs.log_file.perms_readable",
-        Warn,
-        Log,
-        READ,
-        "Others can read the log",
-        "It tells who writes to you and when."
-    ),
-    row!(
-        "fs.private_dir.symlink",
-        Warn,
-        Private,
-        Aspect::Symlink,
-        "A folder or file of one process is a symbolic link",
-        "Whoever owns the place of the link decides what the process finds."
-    ),
-    row!(
-        "fs.private_dir.perms_writable",
-        Critical,
-        Private,
-        WRITE,
-        "Others can write to what one process keeps",
-        "Approvals, the audit log and waiting messages lie there."
-    ),
-    row!(
-        "fs.private_dir.perms_readable",
-        Warn,
-        Private,
-        READ,
-        "Others can look into what one process keeps",
-        "It tells who may write to you and what is waiting."
-    ),
-    row!(
-        "fs.private_dir.owner",
-        Critical,
-        Private,
-        Aspect::Owner,
-        "What one process keeps is somebody else's",
-        "Its owner can let himself in."
-    ),
-    row!(
-        "fs.parents.perms_writable",
-        Critical,
-        Parent,
-        WORLD_WRITE,
-        "Everybody can replace a folder above",
-        "Whoever can rename that folder can put his own files in place of yours."
-    ),
-    row!(
-        "fs.parents.perms_group_writable",
-        Warn,
-        Parent,
-        GROUP_WRITE,
-        "A group can replace a folder above",
-        "Every member of the group can put his own files in place of yours."
-    ),
-    row!(
-        "fs.parents.owner",
-        Critical,
-        Parent,
-        Aspect::Owner,
-        "A folder above is somebody else's",
-        "Its owner can put his own files in place of yours."
-    ),
+pub const CHECKS: &[Check] = rows! {{
+    "fs.state_dir.symlink" Warn State SYMLINK
+        "The state directory is a symbolic link" "Whoever owns the place of the link decides where everything is kept.";
+    "fs.state_dir.perms_world_writable" Critical State WORLD_WRITE
+        "Everybody can write to the state directory" "Every user of this machine can replace approvals, sessions and the configuration.";
+    "fs.state_dir.perms_group_writable" Warn State GROUP_WRITE
+        "A group can write to the state directory" "Every member of the group can replace approvals, sessions and the configuration.";
+    "fs.state_dir.perms_readable" Warn State READ
+        "Others can look into the state directory" "Names of conversations and channels are nobody else's business.";
+    "fs.state_dir.owner" Critical State OWNER
+        "The state directory is somebody else's" "Its owner can read and replace everything in it.";
+    "fs.config.symlink" Warn Config SYMLINK
+        "The configuration file is a symbolic link" "Whoever owns the place where it leads decides the rules.";
+    "fs.config.perms_writable" Critical Config WRITE
+        "Others can write to the configuration file" "Whoever writes it decides who is the owner.";
+    "fs.config.perms_world_readable" Critical Config WORLD_READ
+        "Everybody can read the configuration file" "It can hold tokens and passwords, and says whom the assistant obeys.";
+    "fs.config.perms_group_readable" Warn Config GROUP_READ
+        "A group can read the configuration file" "It can hold tokens and passwords, and says whom the assistant obeys.";
+    "fs.config.owner" Critical Config OWNER
+        "The configuration file is somebody else's" "Its owner decides who is the owner of the assistant.";
+    "fs.environment.symlink" Warn Environment SYMLINK
+        "The file of start variables is a symbolic link" "Whoever owns the place where it leads decides which keys are used.";
+    "fs.environment.perms_writable" Critical Environment WRITE
+        "Others can write to the file of start variables" "Whoever writes it chooses the keys and the gateway's password.";
+    "fs.environment.perms_readable" Critical Environment READ
+        "Others can read the file of start variables" "It holds keys, tokens and passwords in clear text.";
+    "fs.environment.owner" Critical Environment OWNER
+        "The file of start variables is somebody else's" "Its owner reads and chooses the keys.";
+    "fs.credentials_dir.symlink" Warn Credentials SYMLINK
+        "A folder of credentials is a symbolic link" "Whoever owns the place of the link decides where credentials are kept.";
+    "fs.credentials_dir.perms_writable" Critical Credentials WRITE
+        "Others can write to a folder of credentials" "A credential that was exchanged sends your messages to somebody else's account.";
+    "fs.credentials_dir.perms_readable" Warn Credentials READ
+        "Others can look into a folder of credentials" "Even their names tell which services you use.";
+    "fs.credentials_dir.owner" Critical Credentials OWNER
+        "A folder of credentials is somebody else's" "Its owner can read and exchange what lies in it.";
+    "fs.auth_profiles.symlink" Warn Secret SYMLINK
+        "A credential is a symbolic link" "Whoever owns the place where it leads decides which credential is used.";
+    "fs.auth_profiles.perms_writable" Critical Secret WRITE
+        "Others can write to a credential" "A credential that was exchanged sends your messages to somebody else's account.";
+    "fs.auth_profiles.perms_readable" Warn Secret READ
+        "Others can read a credential" "Whoever has it spends your money, and a copy of the vault can be attacked at leisure.";
+    "fs.auth_profiles.owner" Critical Secret OWNER
+        "A credential is somebody else's file" "Its owner can read and exchange it.";
+    "fs.sessions_store.symlink" Warn Sessions SYMLINK
+        "Conversations lie behind a symbolic link" "Whoever owns the place of the link decides where they are kept.";
+    "fs.sessions_store.perms_writable" Critical Sessions WRITE
+        "Others can write to conversations" "The assistant takes what it reads there for what was said.";
+    "fs.sessions_store.perms_readable" Warn Sessions READ
+        "Others can read conversations" "Everything that you told the assistant is in them.";
+    "fs.log_file.symlink" Warn Log SYMLINK
+        "The log is a symbolic link" "Whoever owns the place where it leads gets what is written.";
+    "fs.log_file.perms_writable" Warn Log WRITE
+        "Others can write to the log" "Whoever writes there can hide what happened.";
+    "fs.log_file.perms_readable" Warn Log READ
+        "Others can read the log" "It tells who writes to you and when.";
+    "fs.private_dir.symlink" Warn Private SYMLINK
+        "A folder or file of one process is a symbolic link" "Whoever owns the place of the link decides what the process finds.";
+    "fs.private_dir.perms_writable" Critical Private WRITE
+        "Others can write to what one process keeps" "Approvals, the audit log and waiting messages lie there.";
+    "fs.private_dir.perms_readable" Warn Private READ
+        "Others can look into what one process keeps" "It tells who may write to you and what is waiting.";
+    "fs.private_dir.owner" Critical Private OWNER
+        "What one process keeps is somebody else's" "Its owner can let himself in.";
+    "fs.parents.perms_writable" Critical Parent WORLD_WRITE
+        "Everybody can replace a folder above" "Whoever can rename that folder can put his own files in place of yours.";
+    "fs.parents.perms_group_writable" Warn Parent GROUP_WRITE
+        "A group can replace a folder above" "Every member of the group can put his own files in place of yours.";
+    "fs.parents.owner" Critical Parent OWNER
+        "A folder above is somebody else's" "Its owner can put his own files in place of yours.";
+    }
     Check {
         id: "fs.synced_dir",
         severity: Warn,
@@ -412,7 +217,7 @@ pub const CHECKS: &[Check] = &[
             }
         },
     },
-];
+};
 
 /// Where the system's own configuration lies; its group may read it, since the process that does is not root.
 pub const SYSTEM: &str = "/etc/clawdbot";
@@ -515,13 +320,4 @@ fn synced(facts: &Facts, hits: &mut Hits) {
             return;
         }
     }
-}
-
-/// How bad a hit of a row is, for the tests of the table.
-#[cfg(test)]
-pub fn severity(id: &str) -> Option<Severity> {
-    CHECKS
-        .iter()
-        .find(|check| check.id == id)
-        .map(|check| check.severity)
 }

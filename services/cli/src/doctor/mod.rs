@@ -22,7 +22,7 @@ use std::cmp::Reverse;
 use std::io::{IsTerminal as _, Write as _};
 
 use clawdbot_config::{
-    ConfigPath, Cure, Finding, LoadError, Mistake, Severity, about_rules, locate,
+    ConfigPath, Cure, Finding, LoadError, Mistake, about_rules, locate,
 };
 
 use self::check::{Check, Found, Hit, Hits, INVALID, Repair, Spot, UNSET};
@@ -229,10 +229,4 @@ fn agreed(plan: &fix::Plan, out: Out) -> Result<bool, Failure> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// How bad the worst finding is.
-#[cfg(test)]
-fn worst(findings: &[Found]) -> Option<Severity> {
-    findings.iter().map(|found| found.severity).max()
 }
