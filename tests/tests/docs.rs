@@ -9,6 +9,8 @@ use clawdbot_confine::landlock::Access;
 use clawdbot_confine::profile::{Arch, Mode, PROFILES, Profile, Row};
 use clawdbot_proto::edges::{Carries, EDGES, Edge, PROCESSES, Retry, Starts};
 
+mod pages;
+
 /// Stands at the top of a page that is generated as a whole.
 const GENERATED: &str =
     "<!-- Written by `cargo xtask docs` from the code; edits here get lost. -->\n\n";
@@ -32,6 +34,26 @@ fn pages() -> Vec<(&'static str, &'static str, String)> {
             include_str!("../../docs/start-order.md"),
             start_order(),
         ),
+        (
+            "checks.md",
+            include_str!("../../docs/checks.md"),
+            clawdbot_cli::checks_markdown(),
+        ),
+        (
+            "commands.md",
+            include_str!("../../docs/commands.md"),
+            pages::commands::page(),
+        ),
+        (
+            "limits.md",
+            include_str!("../../docs/limits.md"),
+            pages::limits::page(),
+        ),
+        (
+            "doctor.schema.json",
+            include_str!("../../docs/doctor.schema.json"),
+            format!("{:#}\n", clawdbot_cli::doctor_schema()),
+        ),
     ]
 }
 
@@ -40,7 +62,10 @@ fn the_generated_pages_are_current() {
     let write = std::env::var_os("CLAWDBOT_WRITE_DOCS");
     let mut stale = Vec::new();
     for (name, present, text) in pages() {
-        let wanted = format!("{GENERATED}{text}");
+        let wanted = match name.ends_with(".json") {
+            true => text,
+            false => format!("{GENERATED}{text}"),
+        };
         match &write {
             Some(folder) => std::fs::write(Path::new(folder).join(name), wanted).unwrap(),
             None if present != wanted => stale.push(name),

@@ -242,6 +242,19 @@ pub fn json_schema() -> Json {
     crate::json_schema::document(&root())
 }
 
+/// The settings that are held to a range: key, what it accepts, default.
+pub fn bounds() -> Vec<(String, String, String)> {
+    let bounded = |row: &Row| {
+        row.info.name.contains(" from ") && row.info.kinds.contains(&crate::shape::Kind::Number)
+    };
+    { rows().into_iter().filter(bounded) }
+        .map(|row| {
+            let default = default_text(&row);
+            (row.shown, row.info.name, default)
+        })
+        .collect()
+}
+
 impl Settings {
     const SECTION: &'static crate::section::Spec = <Self as crate::section::Section>::SPEC;
 }

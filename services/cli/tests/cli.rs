@@ -104,7 +104,8 @@ fn commands_that_are_not_there_are_refused_by_name_with_exit_status_2() {
         run(state.path(), &["config", "set", "gateway.port", "1"]).0,
         2
     );
-    assert_eq!(run(state.path(), &["doctor", "--fix"]).0, 2);
+    assert_eq!(run(state.path(), &["doctor", "--fix", "no.such"]).0, 2);
+    assert_eq!(run(state.path(), &["doctor", "--yes"]).0, 2);
 }
 
 #[test]
@@ -351,6 +352,69 @@ fn doctor_tells_findings_and_what_has_no_effect_yet() {
         exit == 2 && out.contains("clawdbot.json:1:") && out.contains("1 critical"),
         "{out}"
     );
+}
+
+#[test]
+fn doctor_shows_first_what_it_would_fix_and_does_it_once_when_told() {
+    let state = state();
+    let file = state.path().join("clawdbot.json");
+    let text = "{\n  // mine\n  channels: { signal: { groupPolicy: \"open\", allowFrom: [\"+15555550100\"] } },\n}\n";
+    fs::write(&file, text).unwrap();
+    let mode = |wanted: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&file, fs::Permissions::from_mode(wanted)).unwrap();
+    };
+    mode(0o644);
+    let report = |arguments: &[&str]| {
+        let (exit, out, err) = run(state.path(), &[&["doctor", "--json"], arguments].concat());
+        assert_eq!(err, "");
+        (exit, json(&out))
+    };
+    let has = |report: &Value, id: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().any(|found| found["id"] == id)
+    };
+    let (exit, before) = report(&[]);
+    assert!(
+        exit == 2
+            && has(&before, "channels.signal.groups.open")
+            && has(&before, "fs.config.perms_world_readable")
+    );
+    assert!(before.get("fix").is_none());
+    // Shown, not done: nobody can be asked here.
+    let (exit, shown) = report(&["--fix"]);
+    assert_eq!((exit, &shown["fix"]["applied"]), (2, &Value::Bool(false)));
+    assert!(
+        shown["fix"]["diff"]
+            .as_str()
+            .unwrap()
+            .contains("groupPolicy")
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    // One finding, and the rest stays.
+    let (exit, one) = report(&["--fix", "fs.config.perms_world_readable", "--yes"]);
+    assert!(
+        exit == 2
+            && !has(&one, "fs.config.perms_world_readable")
+            && has(&one, "channels.signal.groups.open")
+    );
+    let (exit, done) = report(&["--fix", "--yes"]);
+    assert_eq!((exit, &done["fix"]["applied"]), (0, &Value::Bool(true)));
+    let after = fs::read_to_string(&file).unwrap();
+    assert!(
+        after.contains("// mine") && after.contains("groupPolicy: \"allowlist\""),
+        "{after}"
+    );
+    let backup = done["fix"]["backup"].as_str().unwrap();
+    assert_eq!(fs::read_to_string(backup).unwrap(), text);
+    let (exit, again) = report(&["--fix", "--yes"]);
+    assert_eq!(
+        (exit, &again["fix"]["changes"]),
+        (0, &serde_json::json!([]))
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), after);
+    let (exit, out, _) = run(state.path(), &["security", "audit", "--fix"]);
+    assert!(exit == 0 && out.contains("nothing to fix"), "{out}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub const CHECKS: &[Check] = &[Check {
     id: "config.secrets.environment",
     severity: Info,
     title: "Secret in the environment",
-    why: "Every program that is started from here inherits it, and users of the same name can read it from there.",
+    why: "Every program that is started from here inherits it, and every process of this user can read it there.",
     help: "store it with clawdbot login and take it out of the environment",
     command: "clawdbot login --provider NAME",
     fixes: false,

@@ -1,9 +1,10 @@
 //! Whose the files are and who else reaches them. A symbolic link is reported and never followed: whoever can place one
 //! could otherwise have another file looked at, or its mode changed.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use clawdbot_config::Severity::{Critical, Info, Warn};
+use clawdbot_config::Severity::{self, Critical, Info, Warn};
 
 use super::check::{Check, Hit, Hits, Repair, word};
 use super::facts::Facts;
@@ -81,10 +82,11 @@ impl Aspect {
         }
     }
 
-    const fn command(self) -> &'static str {
+    const fn command(self, what: What) -> &'static str {
         match self {
             Self::Symlink => "readlink -f PATH",
             Self::Owner => "sudo chown \"$(id -un)\" PATH",
+            Self::Bits(_) if matches!(what, What::Parent) => "chmod go-w PATH",
             Self::Bits(_) => "chmod go-rwx PATH",
         }
     }
@@ -104,7 +106,6 @@ const WORLD_READ: Aspect = Aspect::Bits(0o004);
 const GROUP_READ: Aspect = Aspect::Bits(0o040);
 const READ: Aspect = Aspect::Bits(0o044);
 
-
 /// Rows about files, of which everything but the aspect follows from what the file is, and the rest as it stands.
 macro_rules! rows {
     ({ $($id:literal $severity:ident $what:ident $aspect:ident $title:literal $why:literal;)+ } $($more:tt)*) => {
@@ -114,9 +115,9 @@ macro_rules! rows {
             title: $title,
             why: $why,
             help: $aspect.help(),
-            command: $aspect.command(),
+            command: $aspect.command(What::$what),
             fixes: $aspect.fixes(What::$what),
-            look: |facts, hits| look(facts, hits, What::$what, $aspect),
+            look: |facts, hits| look(facts, hits, What::$what, $aspect, $severity),
         },)+ $($more)*]
     };
 }
@@ -234,7 +235,7 @@ fn forbidden(file: &FileFact) -> u32 {
     }
 }
 
-fn look(facts: &Facts, hits: &mut Hits, what: What, aspect: Aspect) {
+fn look(facts: &Facts, hits: &mut Hits, what: What, aspect: Aspect, usual: Severity) {
     let state = facts.files.iter().find(|file| file.what == What::State);
     let state = state.filter(|state| state.kind != Kind::Link);
     // In system mode each folder is the user's of the process that writes it.
@@ -267,14 +268,43 @@ fn look(facts: &Facts, hits: &mut Hits, what: What, aspect: Aspect) {
             }),
             Aspect::Bits(bits) if !link => {
                 let (forbid, sticky) = (forbidden(file), file.mode & 0o1000 != 0);
+                let open = file.mode & bits & forbid;
                 // In a folder with the sticky bit only the owner of an entry can rename it.
-                if file.mode & bits & forbid != 0 && !(what == What::Parent && sticky) {
-                    hits.add(too_open(file, forbid));
+                if open != 0 && !(what == What::Parent && sticky) {
+                    let mut hit = too_open(file, forbid);
+                    if let Some(wall) = wall(facts, file, open) {
+                        hit.severity = Some(if usual == Critical { Warn } else { Info });
+                        let _ = write!(
+                            hit.detail,
+                            "; only that {} is closed keeps others out",
+                            wall.display()
+                        );
+                    }
+                    hits.add(hit);
                 }
             }
             Aspect::Symlink | Aspect::Owner | Aspect::Bits(_) => {}
         }
     }
+}
+
+/// A folder on the way to the file that nobody passes whom these bits of the file would let in.
+fn wall(facts: &Facts, file: &FileFact, open: u32) -> Option<PathBuf> {
+    // Whoever may replace an entry of a folder above need not pass the entry itself.
+    if file.what == What::Parent {
+        return None;
+    }
+    let pass = if open & 0o007 != 0 { 0o001 } else { 0o011 };
+    let path = file.path();
+    let mut folders = facts
+        .files
+        .iter()
+        .filter(|folder| folder.kind == Kind::Folder);
+    folders
+        .find(|folder| {
+            folder.mode & pass == 0 && path != folder.path() && path.starts_with(folder.path())
+        })
+        .map(FileFact::path)
 }
 
 fn too_open(file: &FileFact, forbid: u32) -> Hit {

@@ -21,9 +21,7 @@ mod version;
 use std::cmp::Reverse;
 use std::io::{IsTerminal as _, Write as _};
 
-use clawdbot_config::{
-    ConfigPath, Cure, Finding, LoadError, Mistake, about_rules, locate,
-};
+use clawdbot_config::{ConfigPath, Cure, Finding, LoadError, Mistake, about_rules, locate};
 
 use self::check::{Check, Found, Hit, Hits, INVALID, Repair, Spot, UNSET};
 use self::facts::Facts;
