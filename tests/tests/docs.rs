@@ -50,6 +50,11 @@ fn pages() -> Vec<(&'static str, &'static str, String)> {
             pages::limits::page(),
         ),
         (
+            "clawdbot.schema.json",
+            include_str!("../../docs/clawdbot.schema.json"),
+            format!("{:#}\n", clawdbot_config::json_schema()),
+        ),
+        (
             "doctor.schema.json",
             include_str!("../../docs/doctor.schema.json"),
             format!("{:#}\n", clawdbot_cli::doctor_schema()),

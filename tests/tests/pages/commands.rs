@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use clawdbot_identity::command::{COMMANDS, Who};
+
 use super::cell;
 
 /// The page.
@@ -23,7 +25,38 @@ pub fn page() -> String {
         writeln!(page, "\n{}", more.to_string().trim()).unwrap();
     }
     below(&mut page, &mut command);
+    chat(&mut page);
     page
+}
+
+fn chat(page: &mut String) {
+    page.push_str(
+        "\n## In a chat\n\n\
+         Whoever may not use a command gets no answer to it; inside of a longer message it is plain text. *Before* says \
+         whether it may stand before a message and then holds for that message alone.\n\n\
+         | Command | Other names | Who | Before | What |\n|---|---|---|---|---|\n",
+    );
+    for row in COMMANDS {
+        let others: Vec<String> = row
+            .names
+            .iter()
+            .skip(1)
+            .map(|name| format!("`/{name}`"))
+            .collect();
+        let who = match row.who {
+            Who::Owner => "the owner",
+            Who::Approved => "approved people",
+            Who::Anybody => "everybody who is answered",
+        };
+        let before = if row.before { "yes" } else { "no" };
+        let (form, what) = (cell(row.form), cell(row.what));
+        writeln!(
+            page,
+            "| `{form}` | {} | {who} | {before} | {what} |",
+            others.join(", ")
+        )
+        .unwrap();
+    }
 }
 
 fn below(page: &mut String, command: &mut clap::Command) {
