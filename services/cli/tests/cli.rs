@@ -44,8 +44,14 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+/// As the assistant makes it: closed to others.
 fn state() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
+    use std::os::unix::fs::PermissionsExt as _;
+    let closed = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new()
+        .permissions(closed)
+        .tempdir()
+        .unwrap()
 }
 
 #[test]
@@ -100,10 +106,6 @@ fn commands_that_are_not_there_are_refused_by_name_with_exit_status_2() {
         assert_eq!((exit, out.as_str()), (2, ""), "{command}");
         assert!(err.contains(command), "{err}");
     }
-    assert_eq!(
-        run(state.path(), &["config", "set", "gateway.port", "1"]).0,
-        2
-    );
     assert_eq!(run(state.path(), &["doctor", "--fix", "no.such"]).0, 2);
     assert_eq!(run(state.path(), &["doctor", "--yes"]).0, 2);
 }
