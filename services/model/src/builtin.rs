@@ -10,7 +10,7 @@ use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::guide;
-use crate::spending::{Spending, admit};
+use crate::spending::{Ruling, Spending, admit};
 
 /// The worker of the provider `builtin`.
 pub struct Builtin {
@@ -43,10 +43,11 @@ impl Model for Builtin {
                 message: "The provider builtin has one model, builtin/guide. Choose it with /model builtin/guide.".into(),
                 retry_after_seconds: 0,
             })]
-        } else if let Some(refused) = self.spending.refusal(class, &request, model).await? {
-            vec![Event::Error(refused)]
         } else {
-            guide::answer(&request.messages, &request.tools)
+            match self.spending.ask(class, &request, model).await? {
+                Ruling::Refused(refused) => vec![Event::Error(refused)],
+                Ruling::Allowed(_) => guide::answer(&request.messages, &request.tools),
+            }
         };
         let events = events
             .into_iter()
@@ -91,6 +92,7 @@ mod tests {
             };
             Ok(Response::new(v1::AuthorizeReply {
                 outcome: Some(outcome),
+                settle: false,
             }))
         }
     }

@@ -18,7 +18,7 @@ use crate::health::Health;
 use crate::lease::Held;
 use crate::profiles::Profiles;
 use crate::settings::Settings;
-use crate::spending::{Spending, admit};
+use crate::spending::{Ruling, Spending, admit};
 use crate::transport::Transport;
 
 /// Requests that are at the provider at the same time; more of them wait. Fewer than the dialer relays.
@@ -143,17 +143,23 @@ impl Model for Worker {
     ) -> Result<Response<Events>, Status> {
         let (class, request) = admit(request)?;
         let model = format!("{}/{}", self.shared.provider, request.model);
-        let asked = self.spending.refusal(class, &request, model);
+        let asked = self.spending.ask(class, &request, model);
         let mut exchange = Exchange::new(Arc::clone(&self.shared), request);
         // While policy decides the body is written down; the provider hears of nothing before.
-        let (refused, ()) = tokio::join!(asked, exchange.write_down());
-        if let Some(refused) = refused? {
-            let refused = event(Event::Error(refused));
-            return Ok(Response::new(Box::pin(stream::iter([refused]))));
-        }
-        let events = stream::unfold(exchange, |mut exchange| async {
+        let (ruling, ()) = tokio::join!(asked, exchange.write_down());
+        let meter = match ruling? {
+            Ruling::Allowed(meter) => meter,
+            Ruling::Refused(refused) => {
+                let refused = event(Event::Error(refused));
+                return Ok(Response::new(Box::pin(stream::iter([refused]))));
+            }
+        };
+        let events = stream::unfold((exchange, meter), |(mut exchange, mut meter)| async {
             let next = exchange.next().await?;
-            Some((event(next), exchange))
+            if let Some(meter) = &mut meter {
+                meter.see(&next).await;
+            }
+            Some((event(next), (exchange, meter)))
         });
         Ok(Response::new(Box::pin(events)))
     }

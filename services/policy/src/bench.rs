@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use tracing::field::{Field, Visit};
 
 use crate::audit::{Limits, Log};
+use crate::budget::Budgets;
 use crate::config_file::ConfigFile;
 use crate::credential::StartCredentials;
 use crate::file_watch::FileWatch;
@@ -76,6 +77,7 @@ impl Bench {
             audit: Log::open(&folder, Limits::DEFAULT, random, unix_ms()).unwrap(),
             people,
             provenance,
+            budgets: Budgets::open(Keep::new(folder)),
         })
     }
 

@@ -20,6 +20,7 @@ use crate::rate::Limit;
 use crate::settings::{Agent, AuthMode, Bind, Reload, Settings};
 use crate::trouble::Trouble;
 
+mod budget;
 mod channels;
 mod models;
 mod tools;
@@ -236,6 +237,7 @@ fn settings(config: &Config) -> Settings {
         sandbox_mode: sandbox.mode.as_str(),
         sandbox_scope: sandbox.scope.as_str(),
         tools: tools::lists(config),
+        budgets: budget::limits(config),
     }
 }
 

@@ -69,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) audit: Log,
     pub(crate) people: Store,
     pub(crate) provenance: Provenance,
+    pub(crate) budgets: Budgets,
 }
 
 /// The state of the process.
@@ -111,7 +112,7 @@ impl Policy {
             config: parts.config,
             handles: Sealer::derive(&parts.master, &[b"handle"]),
             people: Arc::new(parts.people),
-            budgets: Budgets::default(),
+            budgets: parts.budgets,
             catalogue: Catalogue::default(),
             providers: Providers::default(),
             provenance: parts.provenance,
@@ -420,6 +421,14 @@ impl Policy {
             role: "policy".to_owned(),
             since_ms: self.started_ms,
         }));
+        if let Some(problem) = self.budgets.problem() {
+            all.push(v1::Problem {
+                code: "budget.unavailable".to_owned(),
+                message: problem,
+                role: "policy".to_owned(),
+                since_ms: self.started_ms,
+            });
+        }
         self.problems.send_if_modified(|known| {
             let news = *known != all;
             *known = all;

@@ -8,6 +8,7 @@ use clawdbot_config::{BUILTIN, DmPolicy, GroupPolicy, Identity, PeerKind, Sender
 use clawdbot_identity::{AgentId, ModelRef, ProviderId};
 use clawdbot_proto::v1;
 
+use crate::budget::Limits;
 use crate::questions::Approvals;
 use crate::rate::Limit;
 use crate::tools::Lists;
@@ -33,6 +34,7 @@ pub struct Settings {
     pub(crate) sandbox_mode: &'static str,
     pub(crate) sandbox_scope: &'static str,
     pub(crate) tools: Lists,
+    pub(crate) budgets: Limits,
     pub(crate) providers: Vec<Provider>,
     /// What is known of the models that the configuration names.
     pub(crate) models: Vec<v1::ModelFacts>,
@@ -249,6 +251,7 @@ pub(crate) mod tests {
             sandbox_mode: "non-main",
             sandbox_scope: "session",
             tools: Lists::default(),
+            budgets: Limits::default(),
             providers: Vec::new(),
             models: Vec::new(),
             cooldowns: Cooldowns {

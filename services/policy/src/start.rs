@@ -16,6 +16,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::audit::{Limits, Log};
+use crate::budget::Budgets;
 use crate::config_file::ConfigFile;
 use crate::credential::StartCredentials;
 use crate::file_watch::FileWatch;
@@ -61,6 +62,7 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         )
     })?;
     let people = Store::open(Keep::new(pairing.clone()));
+    let budgets = Budgets::open(Keep::new(pairing.clone()));
     let keep = Keep::new(pairing);
     let fresh = !keep.has_master_key();
     let master = keep.master_key(random).map_err(|error| match error {
@@ -85,6 +87,7 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         audit,
         people,
         provenance,
+        budgets,
     });
     Ok(Prepared { policy, watch })
 }
@@ -163,6 +166,7 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
         never = journal::follow_broker(&policy, &broker) => match never {},
         never = journal::follow_dialer(&policy, &dialer) => match never {},
     };
+    policy.budgets.end();
     policy.end_record();
     result
 }
@@ -176,5 +180,6 @@ async fn keep_counts(policy: &Policy) -> Infallible {
         policy.write_counts();
         policy.seal_record();
         policy.renew_problems();
+        policy.budgets.save().await;
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use clawdbot_fakes::provider::{Fault, Reply};
 use clawdbot_proto::v1::generate_event::Event;
-use clawdbot_proto::v1::{GenerateRequest, ModelErrorClass, StopReason};
+use clawdbot_proto::v1::{self, GenerateRequest, ModelErrorClass, StopReason};
 
 use super::rig::{Rig, request, said};
 use crate::fault::{Fault as Trouble, Kind};
@@ -212,6 +212,70 @@ async fn an_agent_that_hangs_up_ends_the_connection_to_the_provider() {
         open.wait_for(|open| *open == 0).await.unwrap();
         assert_eq!(rig.shared.permits.available_permits(), permits);
     }
+}
+
+/// What policy has been told of requests, as tokens read and written.
+async fn settled(rig: &Rig, count: usize) -> Vec<(u64, u64)> {
+    let mut settled = rig.policy.settled.subscribe();
+    let settled = settled.wait_for(|settled| settled.len() == count).await;
+    let settled = settled.unwrap();
+    for one in settled.iter() {
+        assert_eq!(
+            (one.request_id.as_str(), one.handle.as_str()),
+            (request().request_id.as_str(), request().handle.as_str())
+        );
+        assert!(one.model.starts_with("p/"), "{}", one.model);
+    }
+    let used = |one: &v1::SettleSpendingRequest| {
+        one.usage
+            .map(|usage| (usage.input_tokens, usage.output_tokens))
+    };
+    settled.iter().filter_map(used).collect()
+}
+
+#[tokio::test]
+async fn policy_hears_what_a_request_used_before_the_agent_hears_the_end() {
+    for api in APIS {
+        let rig = Rig::new(api).await;
+        rig.text().await;
+        assert!(
+            rig.policy.settled.borrow().is_empty(),
+            "nobody wants to know"
+        );
+        rig.policy.counts.store(true, Ordering::Relaxed);
+        rig.provider.reply(Reply::call("c1", "status", "{}"));
+        rig.ask(request()).await;
+        assert_eq!(rig.policy.settled.borrow().len(), 1, "{api}");
+        assert_eq!(settled(&rig, 1).await, [(10, 5)], "{api}");
+        // Nothing was bought.
+        rig.provider.fault(Fault::status(400));
+        rig.error().await;
+        assert_eq!(settled(&rig, 2).await[1], (0, 0), "{api}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_to_its_end_is_estimated() {
+    let rig = Rig::new("openai-completions").await;
+    rig.policy.counts.store(true, Ordering::Relaxed);
+    rig.provider.fault(Fault::Stall);
+    let mut stream = rig.open(request()).await;
+    assert!(stream.message().await.unwrap().is_some());
+    drop(stream);
+    let used = settled(&rig, 1).await[0];
+    assert!(used.0 > 0 && used.1 > 0, "{used:?}");
+    rig.provider.fault(Fault::Cut);
+    rig.error().await;
+    let used = settled(&rig, 2).await[1];
+    assert!(used.0 > 0 && used.1 > 0, "{used:?}");
+    // While it is asked nobody knows whether the provider counts it.
+    let mut requests = rig.provider.requests();
+    rig.provider.fault(Fault::Silence);
+    let stream = rig.open(request()).await;
+    requests.wait_for(|count| *count == 3).await.unwrap();
+    drop(stream);
+    let used = settled(&rig, 3).await[2];
+    assert!(used.0 > 0 && used.1 == 0, "{used:?}");
 }
 
 #[tokio::test]

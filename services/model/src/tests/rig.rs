@@ -12,6 +12,7 @@ use clawdbot_proto::v1::authorize_reply::Outcome;
 use clawdbot_proto::v1::generate_event::Event;
 use clawdbot_proto::v1::health_server::{Health as HealthService, HealthServer};
 use clawdbot_proto::v1::leases_server::{Leases, LeasesServer};
+use clawdbot_proto::v1::ledger_server::{Ledger, LedgerServer};
 use clawdbot_proto::v1::model_client::ModelClient;
 use clawdbot_proto::v1::model_message::Message;
 use clawdbot_proto::v1::model_server::ModelServer;
@@ -33,6 +34,9 @@ use crate::{lease, live};
 pub struct Policy {
     pub refuses: Arc<AtomicBool>,
     pub asked: Arc<AtomicUsize>,
+    /// Wants to know what requests use.
+    pub counts: Arc<AtomicBool>,
+    pub settled: watch::Sender<Vec<v1::SettleSpendingRequest>>,
     pub health: watch::Sender<v1::HealthReport>,
 }
 
@@ -53,7 +57,20 @@ impl Spending for Policy {
         };
         Ok(Response::new(v1::AuthorizeReply {
             outcome: Some(outcome),
+            settle: self.counts.load(Ordering::Relaxed),
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl Ledger for Policy {
+    async fn settle(
+        &self,
+        request: Request<v1::SettleSpendingRequest>,
+    ) -> Result<Response<v1::Done>, Status> {
+        let request = request.into_inner();
+        self.settled.send_modify(|settled| settled.push(request));
+        Ok(Response::new(v1::Done {}))
     }
 }
 
@@ -170,6 +187,8 @@ impl Rig {
         let policy = Policy {
             refuses: Arc::default(),
             asked: Arc::default(),
+            counts: Arc::default(),
+            settled: watch::Sender::default(),
             health: watch::Sender::new(v1::HealthReport::default()),
         };
         let broker = Broker(watch::Sender::new(Lent {
@@ -179,6 +198,7 @@ impl Rig {
         }));
         let router = Router::new()
             .add(SpendingServer::new(policy.clone()))
+            .add(LedgerServer::new(policy.clone()))
             .add(HealthServer::new(policy.clone()));
         let to_policy = testing::connect(&me, &Role::policy(), router).unwrap();
         let router = Router::new().add(LeasesServer::new(broker.clone()));

@@ -11,7 +11,6 @@ use tonic::{Request, Response, Status};
 use super::{Services, UNDECIDED, class, invalid, key_of, trace_of, undecided, wire_session};
 use crate::denied::Denied;
 use crate::handle::Grant;
-use crate::policy::unix_ms;
 use crate::provenance::Verdict;
 use crate::questions::Question;
 use crate::record::Decision;
@@ -123,7 +122,9 @@ impl Services {
         self.asking(&current.settings, grant, |asker| {
             tools::judge(&current.settings.tools, asker, called)
         })?;
-        self.0.budgets.take_call(grant, unix_ms())?;
+        let limits = current.settings.budgets.of(grant.session.agent());
+        let budgets = &self.0.budgets;
+        budgets.take_call(limits, self.who(grant), call.as_str())?;
         let arguments = &request.arguments_json;
         match self.0.provenance.judge(grant, facts, arguments) {
             Verdict::Allow => {}

@@ -9,6 +9,7 @@ mod channels;
 mod config;
 mod explain;
 mod health;
+mod ledger;
 mod notices;
 mod offers;
 mod operator;
@@ -53,6 +54,7 @@ pub(crate) fn router(policy: Arc<Policy>) -> Router {
         .add(v1::policy_operator_server::PolicyOperatorServer::new(
             services.clone(),
         ))
+        .add(v1::ledger_server::LedgerServer::new(services.clone()))
         .add(v1::offers_server::OffersServer::new(services.clone()))
         .add(v1::explain_operator_server::ExplainOperatorServer::new(
             services.clone(),

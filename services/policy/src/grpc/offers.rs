@@ -106,13 +106,4 @@ impl Services {
         let mut accounts = channel.accounts.iter();
         accounts.any(|account| pinned(&book, &account.wire.account))
     }
-
-    /// The number of what a session is offered.
-    pub(super) fn offers_mark(&self, grant: &Grant) -> u64 {
-        let Ok(current) = self.0.current() else {
-            return 0;
-        };
-        let settings = &current.settings;
-        self.asking(settings, grant, |asker| tools::mark(&settings.tools, asker))
-    }
 }

@@ -47,6 +47,12 @@ impl PolicyOperator for Services {
                 .map(|(settings, agent)| slices::effective_model(settings, agent))
                 .unwrap_or_default(),
             problems: self.0.problems().borrow().clone(),
+            budgets: settings
+                .map(|settings| {
+                    let agents = settings.agents.iter().map(|agent| &agent.id);
+                    self.0.budgets.all(&settings.budgets, agents, unix_ms())
+                })
+                .unwrap_or_default(),
             audit: self.0.audit_trouble().unwrap_or_else(|| "ok".to_owned()),
             questions: u32::try_from(self.0.questions.list(unix_ms()).len()).unwrap_or(u32::MAX),
             ..v1::PolicyStatus::default()

@@ -1,16 +1,15 @@
-//! Sessions and Spending: whoever enforces asks here at the moment of use.
+//! Sessions: an agent asks what a handle stands for, when a turn begins.
 
-use clawdbot_identity::{Handle, MessageId, ModelRef};
+use clawdbot_identity::Handle;
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::sessions_server::Sessions;
-use clawdbot_proto::v1::spending_server::Spending;
 use clawdbot_service::caller;
 use tonic::{Request, Response, Status};
 
-use super::{Services, UNDECIDED, class, invalid, key_of, trace_of, undecided, wire_session};
-use crate::policy::unix_ms;
+use super::{Services, UNDECIDED, invalid, key_of, trace_of, undecided, wire_session};
+use crate::handle::Grant;
 use crate::record::Decision;
-use crate::rules;
+use crate::tools;
 
 #[tonic::async_trait]
 impl Sessions for Services {
@@ -35,10 +34,7 @@ impl Sessions for Services {
         match self.0.decide(decision, grant) {
             Ok(grant) => {
                 self.0.provenance.begun(&grant);
-                Ok(Response::new(v1::Session {
-                    offers: self.offers_mark(&grant),
-                    ..wire_session(&grant)
-                }))
+                Ok(Response::new(self.resolved(&grant)))
             }
             Err(denied) if UNDECIDED.contains(&denied.rule) => Err(undecided(denied)),
             Err(denied) => Err(Status::permission_denied(format!(
@@ -49,46 +45,19 @@ impl Sessions for Services {
     }
 }
 
-#[tonic::async_trait]
-impl Spending for Services {
-    async fn authorize(
-        &self,
-        request: Request<v1::AuthorizeRequest>,
-    ) -> Result<Response<v1::AuthorizeReply>, Status> {
-        let role = caller(&request)?;
-        let worker = role
-            .name()
-            .ok_or_else(|| Status::permission_denied("only model workers spend"))?;
-        let request = request.into_inner();
-        let handle = Handle::parse(&request.handle).map_err(invalid)?;
-        let class = class(request.caller_class)?;
-        let model = ModelRef::parse(&request.model).map_err(invalid)?;
-        let id = MessageId::parse(&request.request_id).map_err(invalid)?;
-        let grant = self.session(&handle, class);
-        let (session, trace) = (key_of(&grant), trace_of(&grant));
-        let outcome = grant.and_then(|grant| {
-            rules::model(&worker, &model)?;
-            self.0.budgets.authorize(&grant, &request, unix_ms())?;
-            let provider = model.provider().as_str();
-            self.0.providers.asked(grant.session.as_str(), provider);
-            Ok(grant)
-        });
-        let decision = Decision {
-            request: "model",
-            role: role.as_str(),
-            session: &session,
-            subject: model.as_str(),
-            id: id.as_str(),
-            trace,
-            ..Decision::default()
+impl Services {
+    fn resolved(&self, grant: &Grant) -> v1::Session {
+        let session = wire_session(grant);
+        let Ok(current) = self.0.current() else {
+            return session;
         };
-        use v1::authorize_reply::Outcome;
-        let outcome = match self.0.decide(decision, outcome) {
-            Ok(grant) => Outcome::Allowed(wire_session(&grant)),
-            Err(denied) => Outcome::Refusal(denied.into()),
-        };
-        Ok(Response::new(v1::AuthorizeReply {
-            outcome: Some(outcome),
-        }))
+        let settings = &current.settings;
+        let limits = settings.budgets.of(grant.session.agent());
+        let rows = self.0.budgets.means(limits, self.who(grant));
+        v1::Session {
+            means: (!rows.is_empty()).then_some(v1::Means { rows }),
+            offers: self.asking(settings, grant, |asker| tools::mark(&settings.tools, asker)),
+            ..session
+        }
     }
 }

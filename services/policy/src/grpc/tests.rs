@@ -1,6 +1,7 @@
 //! The services over the real edge table: who gets what, and what is written down.
 
 mod audit;
+mod budgets;
 mod channels;
 mod commands;
 mod door;
