@@ -63,7 +63,7 @@ async fn admit(
         conversation: Some(v1::Conversation {
             kind: v1::ConversationKind::Direct.into(),
             id: sender.into(),
-            thread: String::new(),
+            ..v1::Conversation::default()
         }),
         sender: Some(v1::Sender {
             id: sender.into(),

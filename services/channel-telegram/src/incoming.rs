@@ -137,6 +137,7 @@ pub(crate) fn read(update: &Update, me: &Me) -> Incoming {
                 Some(topic) if is_group => topic.to_string(),
                 _ => String::new(),
             },
+            also: Vec::new(),
         },
         sender: sender(message, post),
         mentioned: is_mentioned(message, me),

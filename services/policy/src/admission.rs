@@ -1,23 +1,34 @@
 //! Who may talk through a channel: one pure function from the rules, what is known of people, and the facts of a message
-//! to a verdict. Default deny: what no rule lets in stays out, and bots and people without an identity always do.
+//! to a verdict. Default deny: what no rule lets in stays out, and bots and people without an identity always do. All
+//! channels have the same rules; what differs between them is how they are written down.
 
-use clawdbot_config::{DmPolicy, GroupPolicy, PeerKind, Sender};
-use clawdbot_identity::{AgentId, Class, SessionKey};
+use clawdbot_config::{DmPolicy, GroupPolicy, Sender};
+use clawdbot_identity::Class;
+use clawdbot_identity::SessionKey;
+use clawdbot_identity::command::{self, Who};
 
 use crate::denied::Denied;
-use crate::distil::DEFAULT_ACCOUNT;
+use crate::distil::is_chat;
 use crate::handle::Standing;
 use crate::settings::{AccountRules, Channel, Group, Settings};
+
+mod session;
 
 /// A message as its worker describes it; ids have the channel's form.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Message<'a> {
     pub(crate) account: &'a str,
     pub(crate) place: Place<'a>,
+    /// All ids of the conversation.
+    pub(crate) chats: &'a [String],
     pub(crate) sender: Person<'a>,
     pub(crate) mentioned: bool,
     pub(crate) replies_to_bot: bool,
+    /// Whether the platform marks mentions at all.
+    pub(crate) marks_mentions: bool,
     pub(crate) backlog: bool,
+    /// What was written, or its beginning.
+    pub(crate) text: &'a str,
 }
 
 /// Where it was written.
@@ -35,10 +46,18 @@ pub(crate) enum Place<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Person<'a> {
     pub(crate) id: &'a str,
+    /// Other ids of the same person. Lists may name any of them; a conversation has the first.
+    pub(crate) also: &'a [String],
     /// In lower case, without @; may be empty. It may change hands.
     pub(crate) username: &'a str,
     pub(crate) is_bot: bool,
     pub(crate) is_anonymous: bool,
+}
+
+impl<'a> Person<'a> {
+    fn ids(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        std::iter::once(self.id).chain(self.also.iter().map(String::as_str))
+    }
 }
 
 /// What the pairing store knows of one account.
@@ -90,16 +109,34 @@ pub(crate) fn judge(
         rules: &account.rules,
         people,
         sender: message.sender,
+        chats: message.chats,
     };
     let outcome = match message.place {
         Place::Direct => direct(settings, channel, &view, message),
-        Place::Group { id, thread } => group(&view, id, thread, message).map(|standing| Entry {
-            class: Class::Guest,
-            standing,
+        Place::Group { id, thread } => group(channel, &view, id, thread).and_then(|entered| {
+            if !entered.gated || is_called(settings, channel, message, &entered)? {
+                return Ok(Entry {
+                    class: Class::Guest,
+                    standing: entered.standing,
+                });
+            }
+            Err(ignore(
+                "group.no_mention",
+                "the bot is not mentioned (requireMention)",
+            ))
         }),
     };
     match outcome {
-        Ok(entry) => admit(settings, channel, message, entry),
+        Ok(Entry { class, standing }) => {
+            match session::key(settings, channel, message, class, |entry| view.is(entry)) {
+                Ok(session) => Verdict::Admit {
+                    class,
+                    session,
+                    standing,
+                },
+                Err(error) => ignore("session.key", &error.to_string()),
+            }
+        }
         Err(verdict) => verdict,
     }
 }
@@ -109,20 +146,39 @@ struct Entry {
     standing: Standing,
 }
 
+/// What lets somebody write in a group.
+struct Entered {
+    standing: Standing,
+    /// Whether the bot has to be mentioned.
+    gated: bool,
+}
+
 struct View<'a, P> {
     rules: &'a AccountRules,
     people: &'a P,
     sender: Person<'a>,
+    chats: &'a [String],
 }
 
 impl<P: People> View<'_, P> {
-    /// Whether an entry names the sender himself: his id, or a name that was pinned to it.
+    /// Whether an entry names the sender himself: one of his ids, or a name that was pinned to one.
     fn is(&self, entry: &Sender) -> bool {
+        let mut ids = self.sender.ids();
         match entry {
             Sender::Any => false,
-            Sender::Id(id) => id == self.sender.id,
-            Sender::Name(name) => self.people.pinned(name) == Some(self.sender.id),
+            Sender::Id(id) => ids.any(|own| own == id),
+            Sender::Name(name) => ids.any(|own| self.people.pinned(name) == Some(own)),
         }
+    }
+
+    /// Whether the owner has approved of the sender, under the id that he had then.
+    fn is_approved(&self) -> bool {
+        self.sender.ids().any(|id| self.people.is_approved(id))
+    }
+
+    /// Whether an entry names the conversation, whoever writes in it.
+    fn is_here(&self, entry: &Sender) -> bool {
+        is_chat(entry) && self.chats.iter().any(|chat| chat == entry.as_str())
     }
 
     /// The listed name that the sender bears today, if it is nobody's yet.
@@ -141,7 +197,8 @@ impl<P: People> View<'_, P> {
 
     /// Whether a list lets the sender in, `*` apart.
     fn lists(&self, list: &[Sender]) -> bool {
-        list.iter().any(|entry| self.is(entry))
+        list.iter()
+            .any(|entry| self.is(entry) || self.is_here(entry))
             || (self.rules.trust_names && self.unpinned(list).is_some())
     }
 }
@@ -171,7 +228,7 @@ fn direct<P: People>(
             standing,
         })
     };
-    if view.lists(&rules.allow_from) || view.people.is_approved(view.sender.id) {
+    if view.lists(&rules.allow_from) || view.is_approved() {
         return guest(Standing::Approved);
     }
     let everybody = rules.allow_from.contains(&Sender::Any);
@@ -208,11 +265,11 @@ fn is_owner<P: People>(settings: &Settings, channel: &Channel, view: &View<'_, P
 }
 
 fn group<P: People>(
+    channel: &Channel,
     view: &View<'_, P>,
     id: &str,
     thread: &str,
-    message: &Message<'_>,
-) -> Result<Standing, Verdict> {
+) -> Result<Entered, Verdict> {
     let rules = view.rules;
     if rules.group == GroupPolicy::Disabled {
         return Err(ignore(
@@ -220,14 +277,22 @@ fn group<P: People>(
             "groups are switched off (groupPolicy)",
         ));
     }
-    let find = |groups: &[Group], id: &str| groups.iter().position(|group| group.id == id);
-    let row = find(&rules.groups, id).or_else(|| find(&rules.groups, "*"));
-    let row = row.map(|at| &rules.groups[at]);
+    let not_listed = || ignore("group.not_listed", "the group is not in groups");
+    // A channel of a server stands inside of it, a topic inside of its group.
+    let (outer, inner) = session::in_server(channel, id).unwrap_or((id, thread));
+    let row = find(&rules.groups, |own| {
+        own == outer || view.chats.iter().any(|chat| chat == own)
+    });
     if row.is_none() && !rules.groups.is_empty() {
-        return Err(ignore("group.not_listed", "the group is not in groups"));
+        return Err(not_listed());
     }
-    let topic = row.and_then(|row| find(&row.topics, thread).map(|at| &row.topics[at]));
-    let rows = || topic.into_iter().chain(row);
+    let within = row
+        .filter(|_| !inner.is_empty())
+        .and_then(|row| find(&row.inside, |own| own == inner));
+    if within.is_none() && row.is_some_and(|row| row.only_listed) {
+        return Err(not_listed());
+    }
+    let rows = || within.into_iter().chain(row);
     if rows().any(|row| !row.enabled) {
         return Err(ignore(
             "group.off",
@@ -247,79 +312,59 @@ fn group<P: People>(
             "the sender is not among those who are answered in this group (groupAllowFrom)",
         ));
     }
-    let gated = rows().next().is_none_or(|row| row.require_mention);
-    if gated && !message.mentioned && !message.replies_to_bot {
-        return Err(ignore(
-            "group.no_mention",
-            "the bot is not mentioned (requireMention)",
-        ));
-    }
-    Ok(match listed {
-        true => Standing::Approved,
-        false => Standing::Stranger,
+    Ok(Entered {
+        standing: match listed {
+            true => Standing::Approved,
+            false => Standing::Stranger,
+        },
+        gated: rows().next().is_none_or(|row| row.require_mention),
     })
 }
 
-fn admit(
+/// The row of a place, else that of all others.
+fn find(groups: &[Group], is: impl Fn(&str) -> bool) -> Option<&Group> {
+    let named = groups.iter().find(|group| is(&group.id));
+    named.or_else(|| groups.iter().find(|group| group.id == "*"))
+}
+
+/// Whether a message in a group is for the bot: it is mentioned or answered, by a pattern too, or somebody who is allowed
+/// here gives a command.
+///
+/// # Errors
+/// When nobody could tell, since the platform marks nothing and there are no patterns.
+fn is_called(
     settings: &Settings,
     channel: &Channel,
     message: &Message<'_>,
-    Entry { class, standing }: Entry,
-) -> Verdict {
-    let agent = agent(settings, channel, message);
-    let (name, sender) = (channel.name, message.sender.id);
-    let session = match (class, message.place) {
-        (Class::Main, _) => Ok(SessionKey::main(agent)),
-        (Class::Guest, Place::Direct) if message.account == DEFAULT_ACCOUNT => {
-            SessionKey::parse(&format!("agent:{agent}:{name}:dm:{sender}"))
-        }
-        (Class::Guest, Place::Direct) => SessionKey::parse(&format!(
-            "agent:{agent}:{name}:{}:dm:{sender}",
-            message.account
-        )),
-        (Class::Guest, Place::Group { id, thread: "" }) => {
-            SessionKey::parse(&format!("agent:{agent}:{name}:group:{id}"))
-        }
-        (Class::Guest, Place::Group { id, thread }) => {
-            SessionKey::parse(&format!("agent:{agent}:{name}:group:{id}:topic:{thread}"))
-        }
-    };
-    match session {
-        Ok(session) => Verdict::Admit {
-            class,
-            session,
-            standing,
-        },
-        Err(error) => ignore("session.key", &error.to_string()),
+    entered: &Entered,
+) -> Result<bool, Verdict> {
+    if message.mentioned || message.replies_to_bot {
+        return Ok(true);
     }
-}
-
-/// The agent that answers: that of the first binding that fits, else the default one.
-fn agent<'s>(settings: &'s Settings, channel: &Channel, message: &Message<'_>) -> &'s AgentId {
-    let here = match message.place {
-        Place::Direct => (PeerKind::Dm, message.sender.id),
-        Place::Group { id, .. } => (PeerKind::Group, id),
-    };
-    settings
-        .routes
-        .iter()
-        .find(|route| {
-            let account = route
-                .account
-                .as_deref()
-                .is_none_or(|own| own == message.account);
-            let peer = route
-                .peer
-                .as_ref()
-                .is_none_or(|(kind, id)| (*kind, id.as_str()) == here);
-            route.channel == channel.name && account && peer
-        })
-        .map_or(&settings.default_agent, |route| &route.agent)
+    let commands = settings.commands && entered.standing == Standing::Approved;
+    let command = commands.then(|| command::read(message.text)).flatten();
+    if command.is_some_and(|(row, _)| row.is_for(Who::Approved)) {
+        return Ok(true);
+    }
+    let id = session::agent(settings, channel, message);
+    let agent = settings.agents.iter().find(|agent| agent.id == *id);
+    let patterns = agent.map(|agent| &agent.mention);
+    if patterns.is_none_or(|patterns| patterns.is_empty()) && !message.marks_mentions {
+        return Err(ignore(
+            "group.no_detection",
+            "nothing tells whether the bot is mentioned: this platform does not mark it and there are no mentionPatterns",
+        ));
+    }
+    Ok(patterns.is_some_and(|patterns| patterns.hit(message.text)))
 }
 
 fn ignore(rule: &'static str, message: &str) -> Verdict {
     Verdict::Ignore(Denied::new(rule, message))
 }
 
+#[cfg(test)]
+mod channels_tests;
+#[cfg(test)]
+mod sequences_tests;
 #[cfg(test)]
 mod tests;

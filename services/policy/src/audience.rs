@@ -12,7 +12,7 @@ pub(crate) fn all(settings: &Settings) -> Vec<Audience> {
         let role = Role::model(&InstanceName::from(&provider.id));
         Some((role, of_model(provider.endpoint.as_ref()?)))
     });
-    let channels = settings.channels.iter().filter_map(|channel| {
+    let channels = settings.served().filter_map(|channel| {
         let role = Role::channel(&InstanceName::parse(channel.name).ok()?);
         Some((role, of_channel(channel)))
     });

@@ -10,7 +10,7 @@ use crate::settings::{Channel, Provider, Settings};
 pub(crate) fn lists(settings: &Settings) -> Vec<RoleDestinations> {
     let models = settings.providers.iter().filter_map(provider);
     models
-        .chain(settings.channels.iter().filter_map(channel))
+        .chain(settings.served().filter_map(channel))
         .collect()
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use clawdbot_config::mention::Patterns;
 use clawdbot_config::{self as config, AuthSecret, Config, Loaded};
 use clawdbot_identity::AgentId;
 use clawdbot_proto::v1;
@@ -25,7 +26,7 @@ mod channels;
 mod models;
 mod tools;
 
-pub(crate) use channels::DEFAULT_ACCOUNT;
+pub(crate) use channels::{DEFAULT_ACCOUNT, is_chat};
 
 /// A file that loaded.
 pub(crate) struct Reading {
@@ -197,6 +198,11 @@ fn settings(config: &Config) -> Settings {
         unsettled: Vec::new(),
         owners: config.commands.owner_allow_from.clone(),
         routes: channels::routes(config),
+        dm_scope: config.session.dm_scope,
+        main_key: config.session.main_key.as_str().to_owned(),
+        links: { config.session.identity_links.iter() }
+            .map(|(person, identities)| (person.as_str().to_owned(), identities.clone()))
+            .collect(),
         commands: config.commands.text,
         approvals: approvals(&config.approvals.exec),
         approval_ttl: config.pairing.approval_ttl.map(config::TimeSpan::get),
@@ -311,6 +317,7 @@ fn agents(config: &Config) -> Vec<Agent> {
                     .or_else(|| defaults.model.primary.clone()),
                 fallbacks: fallbacks.unwrap_or(&defaults.model.fallbacks).clone(),
                 workspace: path(agent.workspace.as_ref()),
+                mention: Patterns::of(Some(agent), &config.messages.group_chat),
             }
         })
         .collect();
@@ -322,6 +329,7 @@ fn agents(config: &Config) -> Vec<Agent> {
             model: defaults.model.primary.clone(),
             fallbacks: defaults.model.fallbacks.clone(),
             workspace: path(None),
+            mention: Patterns::of(None, &config.messages.group_chat),
         });
     }
     agents

@@ -46,7 +46,8 @@ fn add(
     channel: &Channel,
     sender: &Sender,
 ) {
-    for account in &channel.accounts {
+    let accounts = channel.served.then_some(&channel.accounts);
+    for account in accounts.into_iter().flatten() {
         if account.rules.dm == DmPolicy::Disabled {
             continue;
         }

@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clawdbot_config::{BUILTIN, DmPolicy, GroupPolicy, Identity, PeerKind, Sender};
+use clawdbot_config::mention::Patterns;
+use clawdbot_config::{BUILTIN, DmPolicy, DmScope, GroupPolicy, Identity, PeerKind, Sender};
 use clawdbot_identity::{AgentId, ModelRef, ProviderId};
 use clawdbot_proto::v1;
 
@@ -51,6 +52,12 @@ pub struct Settings {
     pub(crate) owners: Vec<Identity>,
     /// The first that fits counts.
     pub(crate) routes: Vec<Route>,
+    /// Which direct conversations are one.
+    pub(crate) dm_scope: DmScope,
+    /// The last part of the main session's key.
+    pub(crate) main_key: String,
+    /// People who have several identities.
+    pub(crate) links: Vec<(String, Vec<Identity>)>,
     /// Whether messages are looked at for commands.
     pub(crate) commands: bool,
     pub(crate) approvals: Approvals,
@@ -65,7 +72,12 @@ impl Settings {
         provider.as_str() == BUILTIN || self.providers.iter().any(|own| known(&own))
     }
 
-    /// A channel that runs.
+    /// The channels that a worker of this build serves.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.iter().filter(|channel| channel.served)
+    }
+
+    /// A channel that is configured.
     pub(crate) fn channel(&self, name: &str) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.name == name)
     }
@@ -129,6 +141,8 @@ pub(crate) struct Agent {
     pub(crate) fallbacks: Vec<ModelRef>,
     /// As written, `~/` included.
     pub(crate) workspace: Option<String>,
+    /// What counts as its being mentioned, where the platform marks nothing.
+    pub(crate) mention: Patterns,
 }
 
 /// A model provider that the configuration describes or names.
@@ -160,12 +174,14 @@ pub(crate) struct Cooldowns {
     pub(crate) failure_window: u32,
 }
 
-/// A channel that runs.
+/// A channel that is configured.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Channel {
     /// For instance `telegram`.
     pub(crate) name: &'static str,
-    /// The channel's own `allowFrom`: a single entry is the owner when nothing else says who is.
+    /// Whether this build has a worker for it.
+    pub(crate) served: bool,
+    /// The channel's own `allowFrom`: a single entry is the owner when nothing else says who is. A conversation is nobody.
     pub(crate) people: Vec<Sender>,
     pub(crate) accounts: Vec<Account>,
 }
@@ -201,17 +217,19 @@ pub(crate) struct AccountRules {
     pub(crate) trust_names: bool,
 }
 
-/// A group or topic with rules of its own.
+/// A group or topic, a server or one of its channels, with rules of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Group {
-    /// `*` stands for every group without a row.
+    /// `*` stands for every one without a row.
     pub(crate) id: String,
     pub(crate) enabled: bool,
     pub(crate) require_mention: bool,
-    /// When empty: as in the group, then as in the account.
+    /// When empty: as in what is around it, then as in the account.
     pub(crate) allow_from: Vec<Sender>,
-    /// Topics have none.
-    pub(crate) topics: Vec<Group>,
+    /// Topics, or channels.
+    pub(crate) inside: Vec<Group>,
+    /// Whether everything inside is ignored that has no row.
+    pub(crate) only_listed: bool,
 }
 
 /// Gives conversations to an agent; all that is said has to fit.
@@ -222,6 +240,8 @@ pub(crate) struct Route {
     /// None: every account.
     pub(crate) account: Option<String>,
     pub(crate) peer: Option<(PeerKind, String)>,
+    /// A Discord server.
+    pub(crate) server: Option<String>,
 }
 
 #[cfg(test)]
@@ -282,6 +302,9 @@ pub(crate) mod tests {
             unsettled: Vec::new(),
             owners: Vec::new(),
             routes: Vec::new(),
+            dm_scope: DmScope::PerChannelPeer,
+            main_key: "main".to_owned(),
+            links: Vec::new(),
             commands: true,
             approvals: Approvals {
                 enabled: true,
@@ -304,6 +327,7 @@ pub(crate) mod tests {
             model: None,
             fallbacks: Vec::new(),
             workspace: None,
+            mention: Patterns::default(),
         }
     }
 }

@@ -112,10 +112,7 @@ fn instances(settings: &Settings) -> Vec<String> {
     let models = running(settings)
         .into_iter()
         .map(|provider| format!("model-{provider}"));
-    let channels = settings
-        .channels
-        .iter()
-        .map(|channel| format!("channel-{}", channel.name));
+    let channels = { settings.served() }.map(|channel| format!("channel-{}", channel.name));
     models.chain(channels).collect()
 }
 

@@ -9,9 +9,9 @@ use crate::distil::tests::settings_of;
 
 /// What the store knows: approved ids, and names with their ids.
 #[derive(Default)]
-struct Known {
-    approved: Vec<&'static str>,
-    pins: BTreeMap<&'static str, &'static str>,
+pub(super) struct Known {
+    pub(super) approved: Vec<&'static str>,
+    pub(super) pins: BTreeMap<&'static str, &'static str>,
 }
 
 impl People for Known {
@@ -24,8 +24,9 @@ impl People for Known {
     }
 }
 
-const ANN: Person<'_> = Person {
+pub(super) const ANN: Person<'_> = Person {
     id: "1",
+    also: &[],
     username: "anna",
     is_bot: false,
     is_anonymous: false,
@@ -39,21 +40,33 @@ fn person(id: &'static str, username: &'static str) -> Person<'static> {
     }
 }
 
-fn direct_from(sender: Person<'_>) -> Message<'_> {
+pub(super) fn direct_from(sender: Person<'_>) -> Message<'_> {
     Message {
         account: "default",
         place: Place::Direct,
+        chats: &[],
         sender,
         mentioned: false,
         replies_to_bot: false,
+        marks_mentions: true,
         backlog: false,
+        text: "",
     }
 }
 
 fn judged(settings: &Settings, people: &Known, message: &Message<'_>) -> String {
+    judged_on(settings, "telegram", people, message)
+}
+
+pub(super) fn judged_on(
+    settings: &Settings,
+    channel: &str,
+    people: &Known,
+    message: &Message<'_>,
+) -> String {
     match judge(
         settings,
-        settings.channel("telegram").unwrap(),
+        settings.channel(channel).unwrap(),
         people,
         message,
     ) {
@@ -269,7 +282,7 @@ fn accounts_have_rules_and_people_of_their_own_and_one_list_never_makes_an_owner
     for (account, id, expected) in [
         ("default", "1", "main owner agent:main:main"),
         ("default", "2", "pair"),
-        ("work", "2", "guest approved agent:main:telegram:work:dm:2"),
+        ("work", "2", "guest approved agent:main:telegram:dm:2"),
         // The owner is the owner on every account.
         ("work", "1", "main owner agent:main:main"),
         ("work", "3", "dm.not_listed"),
@@ -469,7 +482,7 @@ fn every_conversation_has_its_own_session_and_the_first_binding_that_fits_its_ag
         ("work", Place::Direct, "1", "agent:work:main"),
         ("default", Place::Direct, "8", "agent:main:telegram:dm:8"),
         ("default", Place::Direct, "9", "agent:home:telegram:dm:9"),
-        ("work", Place::Direct, "9", "agent:work:telegram:work:dm:9"),
+        ("work", Place::Direct, "9", "agent:work:telegram:dm:9"),
         (
             "default",
             group("-1", ""),

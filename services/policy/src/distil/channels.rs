@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use clawdbot_config::{self as config, Config, Sender};
+use clawdbot_config::{self as config, Account as _, Config, PeerKind, Sender};
+use clawdbot_identity::{CHANNELS, Principal, principal};
 use clawdbot_proto::v1;
 
 use super::narrow;
@@ -12,41 +13,101 @@ use crate::settings::{Account, AccountRules, Channel, Group, Route};
 /// The name of the account that has none.
 pub(crate) const DEFAULT_ACCOUNT: &str = "default";
 
-/// The channels that may run. An account that only a variable of the environment can give a token is not certain yet.
+/// The channels that this build has a worker for.
+const SERVED: &[&str] = &["telegram"];
+
+/// The channels that are configured. An account that only a variable of the environment can give a token is not certain
+/// yet.
 pub(super) fn channels(config: &Config) -> Vec<Channel> {
-    let section = config.channels.telegram.as_ref();
-    let (absent, nobody) = (
-        config::Channel::<config::Telegram>::default(),
-        section.is_none(),
-    );
-    let section = section.unwrap_or(&absent);
-    let base = &section.base;
-    let certain = !nobody && (section.accounts.is_empty() || base.bot_token.is_some());
-    // The rules of the file refuse that name; a second account under it would get the first one's rules.
-    let named = { section.accounts.iter() }
-        .filter(|(id, _)| id.as_str() != DEFAULT_ACCOUNT)
-        .map(|(id, account)| telegram(id.as_str(), account, true));
-    let accounts: Vec<_> = std::iter::once(telegram(DEFAULT_ACCOUNT, base, certain))
-        .chain(named)
-        .flatten()
-        .collect();
-    if accounts.is_empty() {
-        return Vec::new();
+    let absent = config::Telegram::default();
+    let mut all = config.channels.accounts();
+    if config.channels.telegram.is_none() {
+        all.push(("telegram", None, absent.view()));
     }
-    vec![Channel {
-        name: "telegram",
-        people: senders(&base.allow_from),
-        accounts,
-    }]
+    let channel = |name: &&'static str| channel(config, name, &all);
+    CHANNELS.iter().filter_map(channel).collect()
 }
 
-fn telegram(name: &str, account: &config::Telegram, certain: bool) -> Option<Account> {
-    if !account.enabled {
-        return None;
+fn channel(
+    config: &Config,
+    name: &'static str,
+    all: &[config::NamedAccount<'_>],
+) -> Option<Channel> {
+    let own = || all.iter().filter(|(channel, ..)| *channel == name);
+    let (_, _, base) = own().find(|(_, account, _)| account.is_none())?;
+    // The rules of the file refuse that name; a second account under it would get the first one's rules.
+    let doubled = |id: &config::AccountId| id.as_str() == DEFAULT_ACCOUNT;
+    let accounts: Vec<_> = own()
+        .filter(|(_, id, view)| view.enabled && !id.is_some_and(doubled))
+        .map(|(_, id, view)| account(config, name, *id, view))
+        .collect();
+    let people = senders(&base.allow_from);
+    (!accounts.is_empty()).then(|| Channel {
+        name,
+        served: SERVED.contains(&name),
+        people: match people.as_slice() {
+            [only] if is_chat(only) => Vec::new(),
+            _ => people,
+        },
+        accounts,
+    })
+}
+
+/// Whether an entry names a conversation, whoever is in it.
+pub(crate) fn is_chat(entry: &Sender) -> bool {
+    matches!(entry, Sender::Id(id) if id.starts_with("chat_") && id.contains(':'))
+}
+
+fn account(
+    config: &Config,
+    channel: &str,
+    id: Option<&config::AccountId>,
+    view: &config::AccountView<'_>,
+) -> Account {
+    let (mut certain, mut api_root_named) = (true, false);
+    let mut wire = v1::ChannelAccount {
+        account: id
+            .map_or(DEFAULT_ACCOUNT, config::AccountId::as_str)
+            .to_owned(),
+        name: view.name.to_owned(),
+        ..v1::ChannelAccount::default()
+    };
+    if channel == "telegram" {
+        let absent = config::Telegram::default();
+        let section = config.channels.telegram.as_ref();
+        let own = match (section, id) {
+            (None, _) => &absent,
+            (Some(section), None) => &section.base,
+            (Some(section), Some(id)) => section.accounts.get(id).unwrap_or(&absent),
+        };
+        let alone = section.is_some_and(|section| section.accounts.is_empty());
+        certain = id.is_some() || alone || own.bot_token.is_some();
+        api_root_named = own.api_root != absent.api_root;
+        wire = telegram(wire, own);
     }
+    let for_groups = match view.group_allow_from.is_empty() {
+        true => &view.allow_from,
+        false => &view.group_allow_from,
+    };
+    Account {
+        wire,
+        certain,
+        api_root_named,
+        rules: AccountRules {
+            dm: view.dm_policy,
+            allow_from: senders(&view.allow_from),
+            group: view.group_policy,
+            group_allow_from: senders(for_groups),
+            groups: view.groups.iter().chain(&view.implied).map(group).collect(),
+            trust_names: view.trust_names,
+        },
+    }
+}
+
+/// What Telegram's worker is told besides.
+fn telegram(wire: v1::ChannelAccount, account: &config::Telegram) -> v1::ChannelAccount {
     let retry = &account.retry;
-    let wire = v1::ChannelAccount {
-        account: name.to_owned(),
+    v1::ChannelAccount {
         api_root: account.api_root.as_str().trim_end_matches('/').to_owned(),
         text_chunk_limit: narrow(account.text_chunk_limit.get()),
         chunk_mode: account.chunk_mode.as_str().to_owned(),
@@ -57,46 +118,23 @@ fn telegram(name: &str, account: &config::Telegram, certain: bool) -> Option<Acc
         retry_min_delay_ms: narrow(retry.min_delay_ms.get()),
         retry_max_delay_ms: narrow(retry.max_delay_ms.get()),
         retry_jitter: retry.jitter.get(),
-        name: account.name.clone().unwrap_or_default(),
-    };
-    let group = |(id, group): (&config::TelegramGroup, &config::TelegramGroupRules)| Group {
-        id: id.as_str().to_owned(),
-        enabled: group.enabled,
-        require_mention: group.require_mention,
-        allow_from: senders(&group.allow_from),
-        topics: group
-            .topics
-            .iter()
-            .map(|(id, topic)| Group {
-                id: id.as_str().to_owned(),
-                enabled: topic.enabled,
-                require_mention: topic.require_mention,
-                allow_from: senders(&topic.allow_from),
-                topics: Vec::new(),
-            })
-            .collect(),
-    };
-    let group_allow_from = match account.group_allow_from.is_empty() {
-        true => &account.allow_from,
-        false => &account.group_allow_from,
-    };
-    Some(Account {
-        certain,
-        api_root_named: account.api_root != config::Telegram::default().api_root,
-        rules: AccountRules {
-            dm: account.dm_policy,
-            allow_from: senders(&account.allow_from),
-            group: account.group_policy,
-            group_allow_from: senders(group_allow_from),
-            groups: account.groups.iter().map(group).collect(),
-            trust_names: account.trust_names,
-        },
-        wire,
-    })
+        ..wire
+    }
 }
 
-fn senders(entries: &[config::TelegramSender]) -> Vec<Sender> {
-    entries.iter().map(|entry| entry.sender().clone()).collect()
+fn group(view: &config::GroupView<'_>) -> Group {
+    Group {
+        id: view.id.to_owned(),
+        enabled: view.enabled,
+        require_mention: view.require_mention,
+        allow_from: senders(&view.allow_from),
+        inside: view.inside.iter().map(group).collect(),
+        only_listed: view.only_listed,
+    }
+}
+
+fn senders(entries: &[&Sender]) -> Vec<Sender> {
+    entries.iter().map(|entry| (*entry).clone()).collect()
 }
 
 /// How messages wait: one row for each channel that differs, then one for all.
@@ -133,27 +171,43 @@ pub(super) fn queue(config: &Config) -> Vec<v1::QueueRule> {
     named.into_iter().map(Some).chain([None]).map(row).collect()
 }
 
-/// Which agent answers whom.
+/// Which agent answers whom. What says more stands first: somebody or a group, a server, an account; else as in the file.
 pub(super) fn routes(config: &Config) -> Vec<Route> {
-    let route = |binding: &config::Binding| {
-        let wanted = &binding.r#match;
+    let mut routes: Vec<_> = config.bindings.iter().map(route).collect();
+    routes.sort_by_key(|route| match route {
+        Route { peer: Some(_), .. } => 0,
         Route {
-            agent: binding.agent_id.clone(),
-            channel: wanted.channel.as_str(),
-            account: match &wanted.account_id {
-                None => Some(DEFAULT_ACCOUNT.to_owned()),
-                Some(config::AccountOrAny::Any) => None,
-                Some(config::AccountOrAny::Account(account)) => Some(account.as_str().to_owned()),
-            },
-            peer: wanted
-                .peer
-                .as_ref()
-                .map(|peer| (peer.kind, peer.id.clone())),
-        }
+            server: Some(_), ..
+        } => 1,
+        Route {
+            account: Some(_), ..
+        } => 2,
+        _ => 3,
+    });
+    routes
+}
+
+fn route(binding: &config::Binding) -> Route {
+    let wanted = &binding.r#match;
+    let channel = wanted.channel.as_str();
+    // What is no id of the channel fits nobody.
+    let id = |peer: &config::Peer| match peer.kind {
+        PeerKind::Dm => Principal::listed(channel, &peer.id).map(|own| own.form()),
+        PeerKind::Group => principal::group(channel, &peer.id),
+        PeerKind::Channel => Ok(peer.id.clone()),
     };
-    // Servers exist on Discord only, so a row that names one fits nothing here.
-    let fits = |binding: &&config::Binding| binding.r#match.guild_id.is_none();
-    config.bindings.iter().filter(fits).map(route).collect()
+    Route {
+        agent: binding.agent_id.clone(),
+        channel,
+        account: match &wanted.account_id {
+            None => Some(DEFAULT_ACCOUNT.to_owned()),
+            Some(config::AccountOrAny::Any) => None,
+            Some(config::AccountOrAny::Account(account)) => Some(account.as_str().to_owned()),
+        },
+        peer: { wanted.peer.as_ref() }
+            .map(|peer| (peer.kind, id(peer).unwrap_or_else(|_| peer.id.clone()))),
+        server: wanted.guild_id.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -276,7 +330,7 @@ mod tests {
                 .unwrap();
             (
                 group.require_mention,
-                group.topics.first().map(|topic| topic.require_mention),
+                group.inside.first().map(|topic| topic.require_mention),
             )
         };
         assert_eq!(
@@ -289,7 +343,7 @@ mod tests {
             .iter()
             .find(|group| group.id == "-2")
             .unwrap()
-            .topics[0];
+            .inside[0];
         assert_eq!(topic.allow_from, [Sender::Name("@bobby".to_owned())]);
         let work = &channel.accounts[1];
         assert_eq!(work.rules.group, config::GroupPolicy::Open);

@@ -141,6 +141,7 @@ fn every_setting_that_policy_uses_arrives() {
             channel: "telegram",
             account: account.map(str::to_owned),
             peer: peer.map(|(kind, id)| (kind, id.to_owned())),
+            server: None,
         };
     assert_eq!(
         settings.routes,
@@ -150,8 +151,13 @@ fn every_setting_that_policy_uses_arrives() {
                 Some("default"),
                 Some((config::PeerKind::Group, "-5"))
             ),
-            route("helper", None, None),
+            Route {
+                channel: "discord",
+                server: Some("1".to_owned()),
+                ..route("helper", Some("default"), None)
+            },
             route("helper", Some("work"), None),
+            route("helper", None, None),
         ]
     );
     assert_eq!(settings.bind, Bind::Custom("10.0.0.1".parse().unwrap()));

@@ -115,7 +115,12 @@ impl Access for Services {
             ("", Err(_)) => AgentId::main(),
             (named, _) => AgentId::parse(named).map_err(invalid)?,
         };
-        let session = SessionKey::operator(&agent, &session).map_err(invalid)?;
+        // The operator's usual chat is the owner's own, whatever its key is.
+        let session = match (session.as_str(), &current) {
+            ("main", Ok(current)) => &current.settings.main_key,
+            _ => &session,
+        };
+        let session = SessionKey::operator(&agent, session).map_err(invalid)?;
         let outcome = current.and_then(|current| {
             match &way {
                 Way::OperatorSocket(_) => {}

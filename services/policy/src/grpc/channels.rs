@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use clawdbot_identity::{AgentId, Handle, InstanceName, MessageId, Role};
+use clawdbot_identity::{
+    AgentId, CHANNELS, Handle, InstanceName, MessageId, Principal, Role, principal,
+};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::admit_sender_reply::Outcome;
 use clawdbot_proto::v1::channels_server::Channels;
@@ -17,29 +19,8 @@ use crate::pairing::{self, Asked, Book};
 use crate::policy::{InForce, random, unix_ms, unix_seconds};
 use crate::record::Decision;
 
-/// The forms of a channel's ids.
-struct Ids {
-    channel: &'static str,
-    sender: fn(&str) -> bool,
-    group: fn(&str) -> bool,
-    thread: fn(&str) -> bool,
-}
-
-const IDS: &[Ids] = &[Ids {
-    channel: "telegram",
-    // Somebody who writes as a chat has that chat's number.
-    sender: number,
-    group: number,
-    thread: |text| digits(text),
-}];
-
-fn digits(text: &str) -> bool {
-    (1..=19).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn number(text: &str) -> bool {
-    digits(text.strip_prefix('-').unwrap_or(text))
-}
+/// Other ids of one person or conversation that a worker may name.
+const MAX_ALSO: usize = 4;
 
 /// What a permitted message gets, or what to answer to its sender.
 enum Passed {
@@ -59,7 +40,7 @@ impl Channels for Services {
             .ok_or_else(|| Status::permission_denied("only channel workers name senders"))?;
         let request = request.into_inner();
         let asked = Asking::parse(&channel, &request)?;
-        let subject = format!("{channel}/{}/{}", request.account, asked.sender.id);
+        let subject = format!("{channel}/{}/{}", request.account, asked.id);
         let outcome = self.inbound(&role, &channel, &asked, &subject).await;
         let outcome = match outcome {
             Ok(Passed::Admission(admission)) => Outcome::Admission(admission),
@@ -73,11 +54,17 @@ impl Channels for Services {
     }
 }
 
-/// A request whose ids have their form.
+/// A request whose ids have their form, each in its one spelling.
 struct Asking<'a> {
     account: &'a str,
     event: MessageId,
-    place: Place<'a>,
+    kind: v1::ConversationKind,
+    /// The conversation's, the first one before the others.
+    chats: Vec<String>,
+    thread: &'a str,
+    /// The sender's.
+    id: String,
+    also: Vec<String>,
     sender: &'a v1::Sender,
     username: Cow<'a, str>,
     request: &'a v1::AdmitSenderRequest,
@@ -87,34 +74,38 @@ impl<'a> Asking<'a> {
     fn parse(channel: &InstanceName, request: &'a v1::AdmitSenderRequest) -> Result<Self, Status> {
         let wrong =
             |what| Status::invalid_argument(format!("{what} does not have this channel's form"));
-        let ids = IDS
-            .iter()
-            .find(|ids| ids.channel == channel.as_str())
-            .ok_or_else(|| Status::unimplemented("this channel is not there yet"))?;
+        let name = channel.as_str();
+        if !CHANNELS.contains(&name) {
+            return Err(Status::unimplemented("there is no such channel"));
+        }
         let event = MessageId::parse(&request.event_id).map_err(invalid)?;
         AgentId::parse(&request.account).map_err(|_| wrong("the account"))?;
         let sender = request.sender.as_ref().ok_or_else(|| wrong("the sender"))?;
-        if !(ids.sender)(&sender.id) {
-            return Err(wrong("the sender's id"));
-        }
+        let person = |id: &String| Principal::wire(name, id).map(|own| own.form()).ok();
+        let id = person(&sender.id).ok_or_else(|| wrong("the sender's id"))?;
+        let also = all(&sender.also, person).ok_or_else(|| wrong("another id of the sender"))?;
         let place = request
             .conversation
             .as_ref()
             .ok_or_else(|| wrong("the conversation"))?;
-        if !(ids.group)(&place.id) {
-            return Err(wrong("the conversation's id"));
+        let kind = place.kind();
+        let chat = |id: &String| {
+            let group = principal::group(name, id).ok();
+            // A direct conversation may be called like the person in it.
+            match kind {
+                v1::ConversationKind::Direct => group.or_else(|| person(id)),
+                _ => group,
+            }
+        };
+        let mut chats = vec![chat(&place.id).ok_or_else(|| wrong("the conversation's id"))?];
+        chats
+            .extend(all(&place.also, chat).ok_or_else(|| wrong("another id of the conversation"))?);
+        if kind == v1::ConversationKind::Unspecified {
+            return Err(wrong("the kind of conversation"));
         }
-        if !(place.thread.is_empty() || (ids.thread)(&place.thread)) {
+        if !(place.thread.is_empty() || principal::is_thread(name, &place.thread)) {
             return Err(wrong("the thread"));
         }
-        let place = match place.kind() {
-            v1::ConversationKind::Direct => Place::Direct,
-            v1::ConversationKind::Group => Place::Group {
-                id: &place.id,
-                thread: &place.thread,
-            },
-            v1::ConversationKind::Unspecified => return Err(wrong("the kind of conversation")),
-        };
         // Lists hold names in lower case; a name with anything else in it is on none.
         let username = sender.username.trim_start_matches('@');
         let username = match username.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -124,7 +115,11 @@ impl<'a> Asking<'a> {
         Ok(Self {
             account: &request.account,
             event,
-            place,
+            kind,
+            chats,
+            thread: &place.thread,
+            id,
+            also,
             sender,
             username,
             request,
@@ -134,18 +129,34 @@ impl<'a> Asking<'a> {
     fn message(&self) -> Message<'_> {
         Message {
             account: self.account,
-            place: self.place,
+            place: match self.kind {
+                v1::ConversationKind::Group => Place::Group {
+                    id: &self.chats[0],
+                    thread: self.thread,
+                },
+                _ => Place::Direct,
+            },
+            chats: &self.chats,
             sender: Person {
-                id: &self.sender.id,
+                id: &self.id,
+                also: &self.also,
                 username: &self.username,
                 is_bot: self.sender.is_bot,
                 is_anonymous: self.sender.is_anonymous,
             },
             mentioned: self.request.mentioned,
             replies_to_bot: self.request.replies_to_bot,
+            marks_mentions: self.request.marks_mentions,
             backlog: self.request.backlog,
+            text: &self.request.text,
         }
     }
+}
+
+fn all(ids: &[String], read: impl Fn(&String) -> Option<String>) -> Option<Vec<String>> {
+    (ids.len() <= MAX_ALSO)
+        .then(|| ids.iter().map(read).collect())
+        .flatten()
 }
 
 impl Services {
@@ -184,7 +195,7 @@ impl Services {
                     ..decision
                 };
                 let text = &asked.request.text;
-                match self.command(channel.as_str(), &asked.sender.id, text, standing) {
+                match self.command(channel.as_str(), &asked.id, text, standing) {
                     Ok(None) => {}
                     Ok(Some(answer)) => {
                         let decision = Decision {
@@ -198,7 +209,7 @@ impl Services {
                 }
                 self.0.decide(decision, Ok(()))?;
                 let grant = Grant::channel(role.clone(), class, session, standing, unix_seconds())
-                    .of(trace, &asked.sender.id);
+                    .of(trace, &asked.id);
                 self.0.provenance.said(&grant, &asked.request.text);
                 Ok(Passed::Admission(v1::Admission {
                     handle: grant.seal(&self.0.handles),
@@ -221,7 +232,7 @@ impl Services {
                     let _ = self.0.decide(decision, required);
                     Ok(Passed::Answer(pairing::answer(
                         channel.as_str(),
-                        &asked.sender.id,
+                        &asked.id,
                         &code,
                     )))
                 }
@@ -280,7 +291,7 @@ impl Services {
         let request = pairing::Request {
             channel: channel.to_string(),
             account: asked.account.to_owned(),
-            sender: asked.sender.id.clone(),
+            sender: asked.id.clone(),
             hint: pairing::hint(&asked.sender.display, &asked.username),
             name,
             event: asked.event.to_string(),

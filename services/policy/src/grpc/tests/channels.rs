@@ -23,7 +23,7 @@ pub(super) fn inbound(sender: &str) -> v1::AdmitSenderRequest {
         conversation: Some(v1::Conversation {
             kind: v1::ConversationKind::Direct.into(),
             id: sender.to_owned(),
-            thread: String::new(),
+            ..v1::Conversation::default()
         }),
         sender: Some(v1::Sender {
             id: sender.to_owned(),
@@ -394,6 +394,9 @@ async fn ids_of_another_form_are_invalid_arguments() {
         changed(|r| r.conversation.as_mut().unwrap().kind = 9),
         changed(|r| r.conversation.as_mut().unwrap().id = "x".to_owned()),
         changed(|r| r.conversation.as_mut().unwrap().thread = "-1".to_owned()),
+        changed(|r| r.conversation.as_mut().unwrap().also = vec!["x".to_owned()]),
+        changed(|r| r.sender.as_mut().unwrap().also = vec!["@ann".to_owned()]),
+        changed(|r| r.sender.as_mut().unwrap().also = vec!["7".to_owned(); 5]),
     ] {
         assert_eq!(
             name(&bench, bad.clone()).await.unwrap_err().code(),
@@ -401,10 +404,77 @@ async fn ids_of_another_form_are_invalid_arguments() {
             "{bad:?}"
         );
     }
-    let other = ChannelsClient::new(bench.edge("channel-discord"))
+    let other = ChannelsClient::new(bench.edge("channel-matrix"))
         .admit(inbound("42"))
         .await;
     assert_eq!(other.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_channel_that_marks_no_mentions_and_knows_people_by_two_ids_is_judged_like_any_other() {
+    let bench = Bench::new(
+        "{channels: {signal: {allowFrom: ['+1 555 555 0101', '+15555550102'], groups: {'group:AbCdEfGh12345678': {}}}},
+          agents: {list: [{id: 'main', identity: {name: 'Clawd'}}]}}",
+    )
+    .await;
+    let uuid = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11";
+    let said = |kind: v1::ConversationKind, place: &str, number: &str, text: &str| {
+        v1::AdmitSenderRequest {
+            conversation: Some(v1::Conversation {
+                kind: kind.into(),
+                id: place.to_owned(),
+                ..v1::Conversation::default()
+            }),
+            sender: Some(v1::Sender {
+                id: uuid.to_owned(),
+                also: vec![number.to_owned()],
+                ..v1::Sender::default()
+            }),
+            text: text.to_owned(),
+            ..inbound("42")
+        }
+    };
+    let (direct, group) = (v1::ConversationKind::Direct, v1::ConversationKind::Group);
+    let listed = "signal:+1-555-555-0101";
+    for (request, expected) in [
+        (
+            said(direct, uuid, listed, ""),
+            "agent:main:signal:dm:uuid:a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        ),
+        (
+            said(group, "AbCdEfGh12345678", listed, "hey cla\u{200b}wd"),
+            "agent:main:signal:group:abcdefgh12345678",
+        ),
+        (
+            said(group, "AbCdEfGh12345678", listed, "hey"),
+            "group.no_mention",
+        ),
+        (
+            said(group, "ZbCdEfGh12345678", listed, "hey clawd"),
+            "group.not_listed",
+        ),
+        (
+            said(group, "AbCdEfGh12345678", "+15555550109", "hey clawd"),
+            "group.sender",
+        ),
+    ] {
+        let mut client = ChannelsClient::new(bench.edge("channel-signal"));
+        let reply = client.admit(request).await.unwrap().into_inner();
+        let told = match reply.outcome.unwrap() {
+            Outcome::Admission(admission) => admission.session_key,
+            Outcome::Ignored(refusal) => refusal.rule,
+            Outcome::Answer(text) => text,
+        };
+        assert_eq!(told, expected);
+    }
+    // It is judged, and nothing is started for it.
+    let current = bench.policy.current().ok().unwrap();
+    assert!(!crate::slices::is_planned(
+        &current.settings,
+        "channel-signal"
+    ));
+    // Nothing of what was written is in the record.
+    assert!(!format!("{:?}", bench.decisions()).contains("hey"));
 }
 
 #[tokio::test]

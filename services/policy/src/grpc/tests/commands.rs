@@ -23,7 +23,7 @@ fn in_group(sender: &str, text: &str) -> v1::AdmitSenderRequest {
         conversation: Some(v1::Conversation {
             kind: v1::ConversationKind::Group.into(),
             id: "-100".to_owned(),
-            thread: String::new(),
+            ..v1::Conversation::default()
         }),
         ..says(sender, text)
     }
