@@ -50,8 +50,8 @@ fn pages() -> Vec<(&'static str, &'static str, String)> {
             pages::limits::page(),
         ),
         (
-            "clawdbot.schema.json",
-            include_str!("../../docs/clawdbot.schema.json"),
+            "config.schema.json",
+            include_str!("../../docs/config.schema.json"),
             format!("{:#}\n", clawdbot_config::json_schema()),
         ),
         (
