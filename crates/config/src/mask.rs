@@ -1,6 +1,8 @@
 //! Finds what must not be shown of a configuration file, also of one that does not parse.
 //! Works on tokens, not on the tree: a broken file, a misspelt key or a missing colon must not print a password.
 
+use std::collections::HashMap;
+
 use crate::json5::is_line_end;
 use crate::nearest::{nearest, simple};
 use crate::problem::Span;
@@ -28,7 +30,7 @@ pub(crate) fn looks_secret(name: &str) -> bool {
 /// The parts of `text` that may be secrets, in order, not overlapping.
 pub(crate) fn secrets(text: &str) -> Vec<Span> {
     let names = schema::names();
-    let is_secret = |name: &str| match names.get(name) {
+    let judge = |name: &str| match names.get(name) {
         Some(known) => known.secret,
         // Nobody has to write a key in escapes, and read as it stands it could be any.
         None if name.contains('\\') => true,
@@ -37,6 +39,9 @@ pub(crate) fn secrets(text: &str) -> Vec<Span> {
             looks_secret(name) || nearest(name, telling).is_some()
         }
     };
+    // A hostile file repeats a word a million times.
+    let mut judged: HashMap<&str, bool> = HashMap::new();
+    let mut is_secret = |name| *judged.entry(name).or_insert_with(|| judge(name));
     let mut found = Vec::new();
     // For each open bracket: whether everything inside belongs to a secret key.
     let mut open = vec![false];
@@ -46,7 +51,7 @@ pub(crate) fn secrets(text: &str) -> Vec<Span> {
         let inside = open.last().copied().unwrap_or(false);
         match token {
             Token::Open => {
-                open.push(inside || key.take().is_some_and(is_secret));
+                open.push(inside || key.take().is_some_and(&mut is_secret));
             }
             Token::Close => {
                 open.pop();

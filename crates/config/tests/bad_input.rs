@@ -127,7 +127,6 @@ fn an_id_beyond_what_a_double_holds_is_exact_or_has_to_be_quoted() {
     let exact = "9007199254740993";
     for (channel, id, quoted) in [
         ("telegram", exact, false),
-        ("telegram", "9223372036854775807", false),
         ("telegram", "9223372036854775808", true),
         ("telegram", "1e30", true),
         ("discord", "1234567890123456789", true),

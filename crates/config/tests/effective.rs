@@ -149,7 +149,7 @@ fn both_spellings_with_the_same_value_are_fine() {
 
 #[test]
 fn what_works_is_active_and_the_rest_is_listed_once() {
-    let active = "{gateway:{port:1024,bind:'lan',http:{endpoints:{chatCompletions:{enabled:true}}},auth:{token:'${T}',rateLimit:{maxAttempts:3}},allowedOrigins:[],reload:{mode:'hot'}},
+    let active = "{gateway:{port:1024,bind:'lan',http:{endpoints:{chatCompletions:{enabled:true}}},auth:{token:'${T}',rateLimit:{maxAttempts:3}},allowedOrigins:[],reload:{mode:'off'}},
         agents:{defaults:{model:'builtin/guide',workspace:'~/w',timeoutSeconds:5,verboseDefault:'on',models:{'ollama/a':{alias:'a',params:{temperature:0.5}}},
             compaction:{reserveTokens:1},contextPruning:{mode:'cache-ttl'},thinkingDefault:'low',maxConcurrent:2},
             list:[{id:'a',model:{primary:'anthropic/claude-x',fallbacks:['ollama/llama3']}}]},
