@@ -182,7 +182,7 @@ fn what_works_is_active_and_the_rest_is_listed_once() {
             "gateway.auth.allowTailscale: Tailscale",
             "gateway.bind: Tailscale",
             "gateway.tls: TLS on the listener",
-            "tools: tools",
+            "tools.exec: commands",
         ]
     );
 }
