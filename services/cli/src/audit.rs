@@ -126,12 +126,7 @@ fn as_line(record: &Value, style: Style) -> String {
     line
 }
 
-async fn check(
-    wanted: &Verify,
-    place: &Place,
-    sockets: &Sockets,
-    out: Out,
-) -> Result<u8, Failure> {
+async fn check(wanted: &Verify, place: &Place, sockets: &Sockets, out: Out) -> Result<u8, Failure> {
     let folder = place.state.join("audit");
     let given = wanted.key.as_deref().map(read_key).transpose()?;
     let beside = match std::fs::read_to_string(folder.join("key")) {
@@ -185,7 +180,9 @@ fn read_key(path: &Path) -> Result<Key, Failure> {
     let mut text = String::new();
     let read = match path.as_os_str() == "-" {
         true => io::stdin().lock().take(1024).read_to_string(&mut text),
-        false => std::fs::File::open(path).and_then(|file| file.take(1024).read_to_string(&mut text)),
+        false => {
+            std::fs::File::open(path).and_then(|file| file.take(1024).read_to_string(&mut text))
+        }
     };
     read.map_err(|error| Failure::new("key", format!("{}: {error}", path.display())))?;
     Key::parse(&text).map_err(|error| Failure::new("key", format!("{}: {error}", path.display())))
@@ -193,7 +190,9 @@ fn read_key(path: &Path) -> Result<Key, Failure> {
 
 /// The checkpoints that a log of the processes shows, with the older files beside it.
 fn witnesses(log: &Path) -> io::Result<Vec<Witness>> {
-    let lines = logs::last(log, u64::MAX, MAX_WITNESSES, |line| line.contains(CHECKPOINT))?;
+    let lines = logs::last(log, u64::MAX, MAX_WITNESSES, |line| {
+        line.contains(CHECKPOINT)
+    })?;
     Ok(lines.iter().filter_map(|line| witness(line)).collect())
 }
 
@@ -398,9 +397,15 @@ mod tests {
             what: "record 4 was changed".to_owned(),
         });
         let text = as_text(&verdict, Sealed::Unknown, Style::PLAIN);
-        assert!(text.starts_with("decisions.jsonl:4: record 4 was changed\n"), "{text}");
+        assert!(
+            text.starts_with("decisions.jsonl:4: record 4 was changed\n"),
+            "{text}"
+        );
         assert!(text.contains("NOT AS IT WAS WRITTEN") && text.contains("--key FILE"));
         let json = as_json(&verdict, Sealed::Unknown);
-        assert_eq!((&json["intact"], &json["problems"][0]["line"]), (&json!(false), &json!(4)));
+        assert_eq!(
+            (&json["intact"], &json["problems"][0]["line"]),
+            (&json!(false), &json!(4))
+        );
     }
 }

@@ -14,8 +14,8 @@ use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, compact};
 use crate::place::Place;
 use crate::{
-    access, approvals, audit, check, config, credentials, doctor, login, logs, pairing, sessions, status,
-    topology, up,
+    access, approvals, audit, check, config, credentials, doctor, login, logs, pairing, sessions,
+    status, topology, up,
 };
 
 /// The whole program.

@@ -123,11 +123,10 @@ fn allowed(tools: &Tools, tool: &str, profile: Profile) -> bool {
         Profile::Messaging => ["group:messaging", "group:sessions"].into_iter().any(group),
         Profile::Minimal => tool == "session_status",
     };
-    let allowed = match tools.allow.is_empty() {
-        true => begins || lists(&tools.also_allow),
-        false => lists(&tools.allow),
-    };
-    allowed && !lists(&tools.deny)
+    // Each list takes away from what the one before has left.
+    (begins || lists(&tools.also_allow))
+        && (tools.allow.is_empty() || lists(&tools.allow))
+        && !lists(&tools.deny)
 }
 
 fn sandboxes(loaded: &Loaded) -> impl Iterator<Item = &Sandbox> {

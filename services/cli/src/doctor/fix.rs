@@ -37,6 +37,8 @@ struct Chmod {
 #[derive(Default)]
 pub struct Outcome {
     pub applied: bool,
+    /// A person has seen what changes already.
+    pub shown: bool,
     pub changes: Vec<Change>,
     /// Of the configuration file.
     pub diff: String,
@@ -55,8 +57,7 @@ pub struct Change {
     pub to: String,
 }
 
-/// What ends the findings, or only those of one id; `text` is the configuration file as it stands. `mode` tells the mode of
-/// a file.
+/// What ends the findings, or only those of one id; `text` is the configuration file as it stands.
 pub fn plan(findings: &[Found], only: Option<&str>, config: &Path, text: &str) -> Plan {
     let name = config.to_string_lossy();
     let mut plan = Plan {
@@ -98,8 +99,9 @@ impl Plan {
         self.outcome.changes.is_empty()
     }
 
-    /// What is shown before the question.
-    pub fn shown(&self, style: Style) -> String {
+    /// What is shown before the question, and then not again.
+    pub fn show(&mut self, style: Style) -> String {
+        self.outcome.shown = true;
         self.outcome.lines(style)
     }
 
@@ -275,6 +277,11 @@ impl Outcome {
             },
             (false, false) => "nothing was changed yet: add --yes to do it".to_owned(),
         };
-        format!("{}{}\n\n", self.lines(style), style.bold(&verdict))
+        let lines = if self.shown {
+            String::new()
+        } else {
+            self.lines(style)
+        };
+        format!("{lines}{}\n\n", style.bold(&verdict))
     }
 }

@@ -52,8 +52,8 @@ pub async fn run(
     if let Some(only) = &wanted.fix {
         let only = only.as_deref();
         only.map_or(Ok(()), can_fix)?;
-        let plan = fix::plan(&findings, only, &place.config, &facts.text);
-        let apply = !plan.is_empty() && (wanted.yes || agreed(&plan, out)?);
+        let mut plan = fix::plan(&findings, only, &place.config, &facts.text);
+        let apply = !plan.is_empty() && (wanted.yes || agreed(&mut plan, out)?);
         diagnosis.fix = Some(match apply {
             true => plan.apply(&place.config),
             false => plan.dry(),
@@ -217,12 +217,12 @@ fn can_fix(id: &str) -> Result<(), Failure> {
 }
 
 /// Asks the person at the terminal. Where there is none, nobody agreed.
-fn agreed(plan: &fix::Plan, out: Out) -> Result<bool, Failure> {
+fn agreed(plan: &mut fix::Plan, out: Out) -> Result<bool, Failure> {
     if out.json || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);
     }
     let mut stderr = std::io::stderr().lock();
-    write!(stderr, "{}Do it? [y/N] ", plan.shown(out.err))?;
+    write!(stderr, "{}Do it? [y/N] ", plan.show(out.err))?;
     stderr.flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

@@ -1,0 +1,156 @@
+//! Whose the files are, and who gets to them.
+
+use std::collections::BTreeSet;
+
+use clawdbot_config::Severity::{Critical, Info, Warn};
+
+use super::super::*;
+use super::Rig;
+use crate::doctor::files::What;
+use crate::out::Style;
+
+/// Looking is pure, so that other users can be made up.
+fn owners(me: u32, change: impl Fn(&mut Facts)) -> Vec<String> {
+    let rig = Rig::new();
+    let mut facts = rig.facts();
+    facts.me = me;
+    for file in &mut facts.files {
+        file.uid = if file.what == What::Parent { 0 } else { me };
+    }
+    change(&mut facts);
+    let found = look(&facts, Style::PLAIN).into_iter().map(|found| found.id);
+    let ids: BTreeSet<String> = found.filter(|id| id.ends_with(".owner")).collect();
+    ids.into_iter().collect()
+}
+
+#[test]
+fn whose_the_files_are_is_looked_at() {
+    let give = |what: What, uid: u32| {
+        move |facts: &mut Facts| {
+            let of = facts.files.iter_mut().filter(|file| file.what == what);
+            of.for_each(|file| file.uid = uid);
+        }
+    };
+    assert_eq!(owners(1000, |_| {}), [""; 0]);
+    for (what, id) in [
+        (What::State, "fs.state_dir.owner"),
+        (What::Config, "fs.config.owner"),
+        (What::Environment, "fs.environment.owner"),
+        (What::Credentials, "fs.credentials_dir.owner"),
+        (What::Secret, "fs.auth_profiles.owner"),
+        (What::Private, "fs.private_dir.owner"),
+        (What::Parent, "fs.parents.owner"),
+    ] {
+        assert_eq!(owners(1000, give(what, 1001)), [id], "{id}");
+        // Root may own everything.
+        assert_eq!(owners(1000, give(what, 0)), [""; 0], "{id}");
+    }
+    // Root looks at the state of the assistant's own user; whoever else owns something in there is a stranger.
+    let served = |facts: &mut Facts| {
+        facts
+            .files
+            .iter_mut()
+            .filter(|file| file.what != What::Parent)
+            .for_each(|file| file.uid = 990)
+    };
+    assert_eq!(owners(0, served), [""; 0]);
+    assert_eq!(
+        owners(0, |facts| {
+            served(facts);
+            give(What::Private, 1001)(facts)
+        }),
+        ["fs.private_dir.owner"]
+    );
+    // In system mode each process has a user of its own.
+    let system = |facts: &mut Facts| {
+        for file in &mut facts.files {
+            let own = matches!(file.what, What::Private | What::Secret | What::Credentials);
+            (file.base, file.uid) = ("/var/lib/clawdbot".into(), if own { 991 } else { 0 });
+        }
+    };
+    assert_eq!(owners(1000, system), [""; 0]);
+}
+
+#[test]
+fn the_systems_own_file_may_be_read_by_its_group_and_by_nobody_else() {
+    let ids = |mode: u32| {
+        let rig = Rig::new();
+        let mut facts = rig.facts();
+        for file in facts
+            .files
+            .iter_mut()
+            .filter(|file| file.what == What::Config)
+        {
+            (file.base, file.uid, file.mode) = ("/etc/clawdbot/clawdbot.json".into(), 0, mode);
+        }
+        let found = look(&facts, Style::PLAIN).into_iter();
+        found
+            .map(|found| found.id)
+            .filter(|id| id.starts_with("fs.config"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(0o640), [""; 0]);
+    assert_eq!(ids(0o644), ["fs.config.perms_world_readable"]);
+    assert_eq!(ids(0o660), ["fs.config.perms_writable"]);
+}
+
+#[test]
+fn what_a_closed_folder_keeps_from_others_is_half_as_bad() {
+    let rig = Rig::new();
+    rig.mode("state/clawdbot.json", 0o604);
+    rig.mode("state/gateway.log", 0o640);
+    let severities = || {
+        [
+            "fs.config.perms_world_readable",
+            "fs.log_file.perms_readable",
+        ]
+        .map(|id| rig.find(id).unwrap().severity)
+    };
+    assert_eq!(severities(), [Critical, Warn]);
+    rig.mode("state", 0o710);
+    assert_eq!(severities(), [Warn, Warn]);
+    rig.mode("state", 0o700);
+    assert_eq!(severities(), [Warn, Info]);
+    assert!(
+        rig.find("fs.config.perms_world_readable")
+            .unwrap()
+            .detail
+            .contains("/state is closed")
+    );
+    // A folder further above does as well, and a writable one can be replaced from where it lies.
+    rig.mode("state", 0o777);
+    rig.mode("", 0o700);
+    assert_eq!(
+        rig.find("fs.state_dir.perms_world_writable")
+            .unwrap()
+            .severity,
+        Warn
+    );
+    rig.mode("", 0o755);
+    assert_eq!(
+        rig.find("fs.state_dir.perms_world_writable")
+            .unwrap()
+            .severity,
+        Critical
+    );
+}
+
+#[test]
+fn a_folder_that_is_copied_elsewhere_and_one_that_cannot_be_seen_are_told() {
+    let rig = Rig::new();
+    let mut facts = rig.facts();
+    assert!(
+        look(&facts, Style::PLAIN)
+            .iter()
+            .all(|found| found.id != "fs.synced_dir" && found.id != "fs.unseen")
+    );
+    facts.unseen.push(rig.path("state/credentials"));
+    facts.place.state = "/home/u/Dropbox (Personal)/clawdbot".into();
+    let found = look(&facts, Style::PLAIN);
+    let one = |id: &str| found.iter().find(|found| found.id == id).unwrap();
+    assert!(one("fs.synced_dir").detail.contains("Dropbox"));
+    assert_eq!(
+        (one("fs.synced_dir").severity, one("fs.unseen").severity),
+        (Warn, Info)
+    );
+}
