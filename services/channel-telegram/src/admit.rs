@@ -60,15 +60,15 @@ pub(crate) fn verdict(account: &str, said: &Said, outcome: Option<Outcome>) -> V
         Some(Outcome::Admission(admission)) => {
             info!(event = %said.event_id, trace = admission.trace, "a message comes in");
             Verdict::Admitted(Box::new(Inbound {
-            account: account.to_owned(),
-            event_id: said.event_id.clone(),
-            handle: admission.handle,
-            text: said.text(),
-            address: said.address.encode(),
-            lane: said.address.lane(),
-            at_ms: u64::try_from(said.date).unwrap_or(0) * 1000,
-            sender_name: said.sender_name(),
-        }))
+                account: account.to_owned(),
+                event_id: said.event_id.clone(),
+                handle: admission.handle,
+                text: said.text(),
+                address: said.address.encode(),
+                lane: said.address.lane(),
+                at_ms: u64::try_from(said.date).unwrap_or(0) * 1000,
+                sender_name: said.sender_name(),
+            }))
         }
         Some(Outcome::Answer(text)) => Verdict::Answered(text),
         Some(Outcome::Ignored(refusal)) => {

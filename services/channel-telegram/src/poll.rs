@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clawdbot_channel::{Backoff, Credit, Health, Journal, Record, deliver, random};
+use clawdbot_identity::command::COMMANDS;
 use clawdbot_proto::v1::{Inbound, ReceiptState};
 use clawdbot_service::Edge;
 use serde::Deserialize as _;
@@ -37,17 +38,6 @@ const BACKLOG: i64 = 30;
 const EDITABLE: i64 = 600;
 /// A wrong list would persist, so it is sent every time.
 const ALLOWED: [&str; 2] = ["message", "edited_message"];
-
-/// What the menu of commands shows.
-const COMMANDS: [(&str, &str); 7] = [
-    ("help", "What can be said"),
-    ("status", "The session, its model and what it has used"),
-    ("new", "Begin a new session"),
-    ("stop", "End what is being done"),
-    ("model", "Show or choose the model"),
-    ("verbose", "Show tool calls while they run"),
-    ("whoami", "Who you are to the assistant"),
-];
 
 /// Seconds since 1970.
 pub(crate) fn now_seconds() -> i64 {
@@ -292,7 +282,7 @@ impl Poller {
                 Err(error) => Err(error),
             };
             if let Err(error) = sent {
-                warn!(account = account.id(), %error, "a pairing answer may not have arrived");
+                warn!(account = account.id(), %error, "an answer of policy may not have arrived");
             }
         });
     }
@@ -301,7 +291,7 @@ impl Poller {
 async fn publish_commands(client: &Client) {
     let commands: Vec<Value> = COMMANDS
         .iter()
-        .map(|(command, description)| json!({ "command": command, "description": description }))
+        .map(|row| json!({ "command": row.names[0], "description": row.what }))
         .collect();
     let body = json!({ "commands": commands });
     if let Err(error) = client.ask("setMyCommands", &body).await {

@@ -7,21 +7,27 @@ mod screen;
 mod turn;
 mod typed;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Stderr, Stdout};
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use clawdbot_identity::text::sanitize_line;
 use clawdbot_proto::v1::chat_client::ChatClient;
-use clawdbot_proto::v1::{SendRequest, StopRequest};
+use clawdbot_proto::v1::{QuestionRow, SendRequest, StopRequest};
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use self::exchange::{Exchange, Interrupts};
 use self::input::{Given, Input, MAX_MESSAGE, too_long, whole};
 use self::screen::{Form, Screen};
 use self::turn::End;
 use self::typed::{HELP, Typed, typed};
+use crate::approvals;
 use crate::dial::{Server, Sockets};
 use crate::failure::{EXIT_FAILURE, EXIT_NOT_RUNNING, EXIT_USAGE, Failure};
 use crate::out::Out;
@@ -31,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Ctrl-C, as shells report it.
 const EXIT_INTERRUPTED: u8 = 130;
 const PROMPT: &str = "> ";
+/// How often is looked for calls that wait for the person's word, while an answer is waited for.
+const QUESTIONS: Duration = Duration::from_secs(1);
 
 /// A conversation with the assistant.
 pub struct Chat {
@@ -47,6 +55,27 @@ pub struct Chat {
 }
 
 type Terminal = Screen<Stdout, Stderr>;
+type Reading<'a> = Pin<Box<dyn Future<Output = io::Result<Given>> + 'a>>;
+
+/// The person at the keyboard.
+struct Keys<'a> {
+    input: &'a Input,
+    /// A line that is being typed and was not needed yet.
+    begun: Option<Reading<'a>>,
+}
+
+impl Keys<'_> {
+    /// The next line. Nothing is lost when the future is dropped.
+    async fn next(&mut self) -> io::Result<Given> {
+        let input = self.input;
+        let given = self
+            .begun
+            .get_or_insert_with(|| Box::pin(input.next()))
+            .await;
+        self.begun = None;
+        given
+    }
+}
 
 impl Chat {
     /// Sends one message and prints the answer. `-` is the whole of standard input.
@@ -68,7 +97,7 @@ impl Chat {
         let mut interrupts = interrupts()?;
         let request = self.request(text)?;
         match self
-            .exchange(&mut screen, &mut interrupts, &request, Some(PATIENCE))
+            .exchange(&mut screen, &mut interrupts, &request, Some(PATIENCE), None)
             .await?
         {
             Some(End::Answer(answer)) => screen.answer(&request.message_id, &answer)?,
@@ -98,10 +127,14 @@ impl Chat {
         } else {
             Input::lines()?
         };
+        let mut keys = Keys {
+            input: &input,
+            begun: None,
+        };
         let mut unanswered = false;
         loop {
             let given = select! {
-                given = input.next() => given?,
+                given = keys.next() => given?,
                 // At the prompt the editor has Ctrl-C; a late one that was meant for the last answer ends nothing.
                 () = interrupts.next(), if !person => return Err(interrupted()),
             };
@@ -113,7 +146,12 @@ impl Chat {
                     false
                 }
                 Given::Line(line) => match self
-                    .line(&line, &mut screen, &mut interrupts, person)
+                    .line(
+                        &line,
+                        &mut screen,
+                        &mut interrupts,
+                        person.then_some(&mut keys),
+                    )
                     .await?
                 {
                     Some(answered) => answered,
@@ -135,8 +173,9 @@ impl Chat {
         line: &str,
         screen: &mut Terminal,
         interrupts: &mut Interrupts,
-        person: bool,
+        keys: Option<&mut Keys<'_>>,
     ) -> Result<Option<bool>, Failure> {
+        let person = keys.is_some();
         let text = match typed(line) {
             Typed::Nothing => return Ok(Some(true)),
             Typed::Quit => return Ok(None),
@@ -145,6 +184,7 @@ impl Chat {
                 return Ok(Some(true));
             }
             Typed::Stop => return self.stop(screen).await.map(Some),
+            Typed::Word(id, allow) => return self.word(&id, allow, screen).await.map(Some),
             Typed::Verbose(wanted, text) => {
                 let tools = wanted.unwrap_or(!screen.tools());
                 screen.set_tools(tools);
@@ -158,7 +198,8 @@ impl Chat {
         let request = self.request(text)?;
         interrupts.forget();
         let patience = if person { None } else { Some(PATIENCE) };
-        match self.exchange(screen, interrupts, &request, patience).await {
+        let exchange = self.exchange(screen, interrupts, &request, patience, keys);
+        match exchange.await {
             Ok(Some(End::Answer(answer))) => screen.answer(&request.message_id, &answer)?,
             Ok(Some(End::Failed(failed))) => {
                 screen.failed(&request.message_id, &failed)?;
@@ -184,11 +225,94 @@ impl Chat {
         interrupts: &mut Interrupts,
         request: &SendRequest,
         patience: Option<Duration>,
+        mut keys: Option<&mut Keys<'_>>,
     ) -> Result<Option<End>, Failure> {
-        let show = |show| screen.show(show);
-        Exchange::new(&self.sockets, interrupts, show, patience, request.clone())
-            .run()
-            .await
+        let screen = RefCell::new(screen);
+        let show = |show| screen.borrow_mut().show(show);
+        let exchange =
+            Exchange::new(&self.sockets, interrupts, show, patience, request.clone()).run();
+        let mut exchange = pin!(exchange);
+        let mut asked = HashSet::new();
+        loop {
+            let typing = async {
+                match &mut keys {
+                    Some(keys) if !asked.is_empty() => keys.next().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            let row = select! {
+                end = &mut exchange => return end,
+                given = typing => {
+                    self.meanwhile(given?, &mut screen.borrow_mut()).await?;
+                    continue;
+                }
+                row = self.question(&asked) => row,
+            };
+            let here = match keys {
+                Some(_) => format!("type /approve {0} or /deny {0}", row.id),
+                None => format!(
+                    "run `clawdbot approvals approve {0}` or `clawdbot approvals deny {0}`",
+                    row.id
+                ),
+            };
+            let mut text = format!("May the assistant call {}?\n", row.tool);
+            for line in row
+                .what
+                .lines()
+                .chain(row.reasons.iter().map(String::as_str))
+            {
+                text.push_str(&format!("  {}\n", sanitize_line(line)));
+            }
+            text.push_str(&format!("To answer, {here}.\n"));
+            screen.borrow_mut().say(&text)?;
+            asked.insert(row.id);
+        }
+    }
+
+    /// What is typed while an answer is waited for, because a call waits for the person's word.
+    async fn meanwhile(&self, given: Given, screen: &mut Terminal) -> Result<(), Failure> {
+        match given {
+            Given::Line(line) => match typed(&line) {
+                Typed::Word(id, allow) => drop(self.word(&id, allow, screen).await?),
+                Typed::Stop => drop(self.stop(screen).await?),
+                Typed::Nothing => {}
+                _ => screen.remark(
+                    "an answer is on its way; now only /approve, /deny and /stop are understood",
+                )?,
+            },
+            // At the prompt the editor has Ctrl-C.
+            Given::Cleared => drop(self.stop(screen).await?),
+            Given::Refused(_) | Given::End => {}
+        }
+        Ok(())
+    }
+
+    /// A call of this conversation that waits for the person's word and was not shown yet; waits for one.
+    async fn question(&self, shown: &HashSet<String>) -> QuestionRow {
+        let ours = format!(":{}", self.session);
+        loop {
+            sleep(QUESTIONS).await;
+            // Whoever cannot be asked just now is asked again.
+            let waiting = approvals::waiting(&self.sockets).await.unwrap_or_default();
+            let mut new = waiting.into_iter().filter(|row| !shown.contains(&row.id));
+            if let Some(row) = new.find(|row| row.session_key.ends_with(&ours)) {
+                return row;
+            }
+        }
+    }
+
+    /// Gives the person's word on a call.
+    async fn word(&self, id: &str, allow: bool, screen: &mut Terminal) -> Result<bool, Failure> {
+        match approvals::answer(&self.sockets, id, allow).await {
+            Ok(row) => {
+                screen.remark(&approvals::sentence(&row, allow))?;
+                Ok(true)
+            }
+            Err(failure) => {
+                screen.say(&failure.text(self.out.err))?;
+                Ok(false)
+            }
+        }
     }
 
     async fn stop(&self, screen: &mut Terminal) -> Result<bool, Failure> {

@@ -11,6 +11,8 @@ pub enum Typed {
     Quit,
     /// End the running turn and drop what waits.
     Stop,
+    /// The word on a call that waits: its id, and whether it may happen.
+    Word(String, bool),
     /// Show tool calls or not, or the other way round; the assistant is told as well.
     Verbose(Option<bool>, String),
     /// For the assistant.
@@ -24,6 +26,8 @@ pub const HELP: &str = "\
 /model [NAME]    show or change the model
 /verbose on|off  show tool calls or not
 /whoami          who the assistant takes you for
+/approve ID      allow a call that you are asked about, once
+/deny ID         refuse it
 /stop            end what runs and drop what waits
 /help            this list
 /quit            leave (also Ctrl-D)
@@ -39,6 +43,8 @@ pub fn typed(line: &str) -> Typed {
         (Some("/help"), None, _) => Typed::Help,
         (Some("/quit" | "/exit"), None, _) => Typed::Quit,
         (Some("/stop"), None, _) => Typed::Stop,
+        (Some("/approve"), Some(id), None) => Typed::Word(id.to_owned(), true),
+        (Some("/deny"), Some(id), None) => Typed::Word(id.to_owned(), false),
         (Some("/verbose"), None, _) => Typed::Verbose(None, text.to_owned()),
         (Some("/verbose"), Some("on" | "full"), None) => {
             Typed::Verbose(Some(true), text.to_owned())
@@ -61,6 +67,8 @@ mod tests {
             (" /quit ", Typed::Quit),
             ("/exit", Typed::Quit),
             ("/stop", Typed::Stop),
+            ("/approve ABCD2345", Typed::Word("ABCD2345".into(), true)),
+            (" /deny ABCD2345 ", Typed::Word("ABCD2345".into(), false)),
             ("/verbose", Typed::Verbose(None, "/verbose".into())),
             (
                 "/verbose full",
@@ -82,6 +90,8 @@ mod tests {
             "/status",
             "/new what now",
             "/stop it",
+            "/approve",
+            "/approve A B",
             "/verbose maybe",
             "/nonsense",
             "help",
