@@ -44,6 +44,8 @@ struct Method {
     max: Spanned<u32>,
     rate: Spanned<u32>,
     retry: Spanned<String>,
+    #[serde(default)]
+    waits: bool,
 }
 
 /// Words of the table and the names that they become.
@@ -197,10 +199,10 @@ pub fn tables(
                 _ => name.to_owned(),
             };
             let (max, rate) = (reader.above_zero(&m.max)?, reader.above_zero(&m.rate)?);
-            let streams = streams.contains(name);
+            let (streams, waits) = (streams.contains(name), m.waits);
             let _ = writeln!(
                 out,
-                "Method {{ path: {path:?}, max: {max}, rate: {rate}, retry: Retry::{retry}, streams: {streams} }},",
+                "Method {{ path: {path:?}, max: {max}, rate: {rate}, retry: Retry::{retry}, streams: {streams}, waits: {waits} }},",
             );
         }
         out.push_str("] },\n");

@@ -65,6 +65,8 @@ pub struct Method {
     pub retry: Retry,
     /// Whether the answer is a stream.
     pub streams: bool,
+    /// Whether the answer may have to wait for a person.
+    pub waits: bool,
 }
 
 /// One permitted direction between two roles. `client` and `server` are roles or patterns such as `model-*`.

@@ -63,6 +63,7 @@ mod tests {
         rate: 2,
         retry: Retry::No,
         streams: false,
+        waits: false,
     };
     static OTHER: Method = Method {
         path: "b",
@@ -70,6 +71,7 @@ mod tests {
         rate: 1,
         retry: Retry::No,
         streams: false,
+        waits: false,
     };
 
     #[test]

@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long an answer that is no stream may take once the call was sent.
 const REPLY: Duration = Duration::from_secs(60);
+/// The same where a person may have to be waited for, who has an hour at most (`approvals.exec.timeoutSeconds`).
+const WORD: Duration = Duration::from_secs(3600 + 60);
 /// Longest answer that is no stream, bytes: what tonic's clients take.
 const LONGEST: usize = (4 << 20) + 5;
 /// Servers in a row that a call is tried at.
@@ -223,11 +225,12 @@ impl Inner {
             let (head, body) = sent.await?.into_parts();
             Ok(Response::from_parts(head, self.whole(body).await?))
         };
-        timeout(REPLY, whole).await.unwrap_or_else(|_| {
+        let patience = if method.waits { WORD } else { REPLY };
+        timeout(patience, whole).await.unwrap_or_else(|_| {
             let late = format!(
                 "{} did not answer within {} s",
                 self.server,
-                REPLY.as_secs()
+                patience.as_secs()
             );
             Err(Lost::Hopeless(Status::deadline_exceeded(late)))
         })
