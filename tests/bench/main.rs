@@ -1,9 +1,10 @@
-//! Takes the figures of a build: starts, memory, wake-ups, an edge's round trip, a message from end to end, each beside
+//! Takes the figures of a build: starts, memory, wake-ups, an edge's round trip, a decision, a message from end to end, each beside
 //! something plain that was measured in the same run. Prints a table and asserts nothing: figures depend on the machine.
 
 mod chat;
 mod client;
 mod confined;
+mod decisions;
 mod edge;
 mod figures;
 mod idle;
@@ -75,6 +76,9 @@ fn main() {
     if arguments.iter().any(|word| word == confined::WORKER) {
         return confined::work();
     }
+    if let Some(at) = arguments.iter().position(|word| word == decisions::WORKER) {
+        return decisions::work(arguments[at + 1].parse().unwrap());
+    }
     let amounts = if arguments.iter().any(|word| word == "--quick") {
         &QUICK
     } else {
@@ -93,6 +97,7 @@ fn main() {
     starts(&mut table, amounts, user);
     commands(&mut table, amounts);
     edges(&mut table, amounts);
+    decisions::measure(&mut table, amounts.calls, user);
     confined::measure(&mut table, &amounts.confined, user);
     let detail = running(&mut table, amounts, user);
     turns::measure(&mut table, &amounts.turns, user);
