@@ -59,10 +59,18 @@ pub fn measure(table: &mut Table, calls: usize, user: Option<u32>) {
         let label = format!("decision, {label}: {PAIRINGS} pairings, {RULES} rules");
         let mut calls = series.remove(word).unwrap();
         let goal = Goal::Time(Duration::from_micros(200));
-        table.times(&format!("{label}, as seen by the caller"), &mut calls, Some(goal));
+        table.times(
+            &format!("{label}, as seen by the caller"),
+            &mut calls,
+            Some(goal),
+        );
         let mut late = vec![calls[calls.len() * 99 / 100]];
         let goal = Goal::Time(Duration::from_millis(1));
-        table.times(&format!("{label}, one of a hundred callers waits"), &mut late, Some(goal));
+        table.times(
+            &format!("{label}, one of a hundred callers waits"),
+            &mut late,
+            Some(goal),
+        );
         let mut own = series.remove(format!("{word}-own").as_str()).unwrap();
         let goal = Goal::Time(Duration::from_micros(50));
         table.times(

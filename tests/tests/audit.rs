@@ -39,7 +39,10 @@ fn show(scratch: &Scratch, wanted: &[&str]) -> Vec<Value> {
 }
 
 fn texts<'a>(records: &'a [Value], name: &str) -> BTreeSet<&'a str> {
-    records.iter().filter_map(|one| one[name].as_str()).collect()
+    records
+        .iter()
+        .filter_map(|one| one[name].as_str())
+        .collect()
 }
 
 #[test]
@@ -61,9 +64,12 @@ fn one_message_has_one_trace_on_record_and_in_the_log_of_every_process_that_hand
     assert_eq!((admitted(&of_message), admitted(&all)), (1, 2));
     let handled = || -> BTreeSet<String> {
         let log = product.log();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let ours = lines.filter(|line| line["trace"] == trace.as_str());
-        ours.map(|line| line["role"].as_str().unwrap_or("").to_owned()).collect()
+        ours.map(|line| line["role"].as_str().unwrap_or("").to_owned())
+            .collect()
     };
     let all = ["agent-main", "executor", "gateway", "model-builtin"];
     let told = eventually(Duration::from_secs(10), || {
@@ -142,7 +148,10 @@ async fn the_log_is_whole_however_often_its_writer_is_killed() {
         stream.await.unwrap();
     }
     let running = intact(&scratch);
-    assert_eq!(running["torn"], false, "while it runs, every record is whole");
+    assert_eq!(
+        running["torn"], false,
+        "while it runs, every record is whole"
+    );
     product.supervisor().signal(Signal::KILL);
     for (_, seen) in product.processes() {
         assert!(seen.ends_within(Duration::from_secs(5)));
@@ -161,10 +170,17 @@ fn what_is_done_to_the_log_while_nothing_runs_is_named_then_and_after_the_next_s
     let product = Start::new().up(&scratch);
     scratch.clawdbot(&["chat", "--message", "hello"]).ok();
     let key = scratch.clawdbot(&["audit", "key"]).ok().stdout;
-    assert_eq!(scratch.clawdbot(&["audit", "key"]).code, Some(1), "shown once");
+    assert_eq!(
+        scratch.clawdbot(&["audit", "key"]).code,
+        Some(1),
+        "shown once"
+    );
     assert_eq!(product.stop(), Some(0));
     let verdict = intact(&scratch);
-    assert_eq!((&verdict["keyBesideLog"], &verdict["sealsCompared"]), (&false.into(), &0.into()));
+    assert_eq!(
+        (&verdict["keyBesideLog"], &verdict["sealsCompared"]),
+        (&false.into(), &0.into())
+    );
     assert!(verdict["copiesCompared"].as_u64() > Some(0), "{verdict}");
     let kept = scratch.path().join("kept");
     std::fs::write(&kept, &key).unwrap();
@@ -175,16 +191,25 @@ fn what_is_done_to_the_log_while_nothing_runs_is_named_then_and_after_the_next_s
     let path = scratch.state().join("audit/decisions.jsonl");
     let before = std::fs::read_to_string(&path).unwrap();
     let mut lines: Vec<&str> = before.lines().collect();
-    let at = lines.iter().position(|line| line.contains("\"admit\"")).unwrap();
+    let at = lines
+        .iter()
+        .position(|line| line.contains("\"admit\""))
+        .unwrap();
     lines.remove(at);
     std::fs::write(&path, lines.join("\n") + "\n").unwrap();
     let (code, verdict) = verify(&scratch);
-    assert_eq!((code, &verdict["problems"][0]["line"]), (Some(1), &(at + 1).into()));
+    assert_eq!(
+        (code, &verdict["problems"][0]["line"]),
+        (Some(1), &(at + 1).into())
+    );
     // The end cut off, in between whole lines.
     let lines: Vec<&str> = before.lines().collect();
     std::fs::write(&path, lines[..lines.len() - 2].join("\n") + "\n").unwrap();
     let text = scratch.clawdbot(&["audit", "verify"]);
-    assert!(text.code == Some(1) && text.stdout.contains("cut off"), "{text:?}");
+    assert!(
+        text.code == Some(1) && text.stdout.contains("cut off"),
+        "{text:?}"
+    );
 
     // It starts all the same, and says so to whoever looks.
     let product = Start::new().up(&scratch);
@@ -195,8 +220,15 @@ fn what_is_done_to_the_log_while_nothing_runs_is_named_then_and_after_the_next_s
     let (code, verdict) = verify(&scratch);
     assert_eq!(code, Some(1));
     let problems = verdict["problems"].as_array().unwrap();
-    let told = |words: &str| problems.iter().any(|one| one["problem"].as_str().unwrap().contains(words));
-    assert!(told("are missing at the end of the file before") && told("cut off"), "{verdict}");
+    let told = |words: &str| {
+        problems
+            .iter()
+            .any(|one| one["problem"].as_str().unwrap().contains(words))
+    };
+    assert!(
+        told("are missing at the end of the file before") && told("cut off"),
+        "{verdict}"
+    );
 }
 
 #[test]
@@ -226,7 +258,10 @@ fn changes_of_the_configuration_and_of_the_token_are_on_record() {
     grows(&["allow", "config.invalid", "allow", "config.gone"]);
     scratch.clawdbot(&["token", "--rotate"]).ok();
     let operator = show(&scratch, &["--role", "operator"]);
-    assert!(texts(&operator, "request").contains("rotate-token"), "{operator:?}");
+    assert!(
+        texts(&operator, "request").contains("rotate-token"),
+        "{operator:?}"
+    );
     assert_eq!(product.stop(), Some(0));
     intact(&scratch);
 }

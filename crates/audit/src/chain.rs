@@ -138,9 +138,19 @@ mod tests {
     fn a_text_is_not_taken_for_a_record_of_the_log_itself() {
         let fields = format!("\"subject\":{}", Value::from("\"request\":\"audit-gap\""));
         let (line, _) = Chain::default().next(1, &fields);
-        assert!(Line::parse(line.trim_end().as_bytes()).unwrap().own().is_none());
+        assert!(
+            Line::parse(line.trim_end().as_bytes())
+                .unwrap()
+                .own()
+                .is_none()
+        );
         let (line, _) = Chain::default().next(1, "\"request\":\"audit-gap\"");
-        assert!(Line::parse(line.trim_end().as_bytes()).unwrap().own().is_some());
+        assert!(
+            Line::parse(line.trim_end().as_bytes())
+                .unwrap()
+                .own()
+                .is_some()
+        );
     }
 
     #[test]

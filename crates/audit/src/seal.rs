@@ -105,7 +105,16 @@ mod tests {
         assert_ne!(seal, second.seal(1, &chain));
         assert_ne!(seal, first.seal(2, &chain));
         assert_ne!(seal, first.seal(1, &Chain { n: 6, ..chain }));
-        assert_ne!(seal, first.seal(1, &Chain { hash: [2; 32], ..chain }));
+        assert_ne!(
+            seal,
+            first.seal(
+                1,
+                &Chain {
+                    hash: [2; 32],
+                    ..chain
+                }
+            )
+        );
     }
 
     #[test]

@@ -84,7 +84,11 @@ impl Leases for Services {
         let leased = self.0.store().lease(&role);
         match leased {
             Ok(lease) => {
-                let names: Vec<_> = lease.secrets.iter().map(|(name, _)| name.as_str()).collect();
+                let names: Vec<_> = lease
+                    .secrets
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .collect();
                 let journal = &self.0.journal;
                 journal.note("lease", role.as_str(), &names.join(","), "");
                 info!(client = %role, "leased a secret to its owner");
@@ -107,7 +111,9 @@ impl Leases for Services {
                 Err(Status::unavailable("the configuration has not arrived yet"))
             }
             Err(NoLease::None(remedy)) => {
-                self.0.journal.note("lease", role.as_str(), "", "lease.none");
+                self.0
+                    .journal
+                    .note("lease", role.as_str(), "", "lease.none");
                 Err(Status::not_found(remedy))
             }
         }

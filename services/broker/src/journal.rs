@@ -77,7 +77,10 @@ mod tests {
         let first = journal.next(0).await.unwrap();
         assert_eq!((first.number, first.what.as_str()), (1, "lease"));
         let second = journal.next(1).await.unwrap();
-        assert_eq!((second.number, second.refused.as_str()), (2, "credential.invalid"));
+        assert_eq!(
+            (second.number, second.refused.as_str()),
+            (2, "credential.invalid")
+        );
         for _ in 0..KNOWN {
             journal.note("lease", "model-b", "default", "");
         }

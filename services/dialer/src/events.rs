@@ -118,7 +118,11 @@ mod tests {
         events.note(&role("model-x"), "b", 443, "dial.not_listed");
         assert_eq!(told(&events.after(0).await), [(1, "a", 3), (2, "b", 1)]);
         events.note(&role("model-x"), "b", 443, "dial.not_listed");
-        assert_eq!(told(&events.after(2).await), [(3, "b", 1)], "not lost in one that was told");
+        assert_eq!(
+            told(&events.after(2).await),
+            [(3, "b", 1)],
+            "not lost in one that was told"
+        );
         assert_eq!(told(&events.after(99).await).len(), 3, "of another start");
     }
 

@@ -414,7 +414,13 @@ async fn policy_learns_who_dialled_what_and_nobody_else_does() {
     let told: Vec<_> = events
         .events
         .iter()
-        .map(|event| (event.role.as_str(), event.host.as_str(), event.refused.as_str()))
+        .map(|event| {
+            (
+                event.role.as_str(),
+                event.host.as_str(),
+                event.refused.as_str(),
+            )
+        })
         .collect();
     assert_eq!(
         told,
