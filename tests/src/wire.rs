@@ -36,8 +36,16 @@ pub enum State {
     Open,
     /// The peer ended it.
     Ended,
-    /// The peer has stopped reading.
+    /// The peer has stopped reading, or answers no more.
     Stalled,
+}
+
+/// A peer that is silent has not ended.
+fn gone(error: &io::Error) -> State {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => State::Stalled,
+        _ => State::Ended,
+    }
 }
 
 /// A connection.
@@ -142,13 +150,13 @@ impl Wire {
         }
         let mut head = [0; 9];
         loop {
-            if self.stream.read_exact(&mut head).is_err() {
-                return State::Ended;
+            if let Err(error) = self.stream.read_exact(&mut head) {
+                return gone(&error);
             }
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
             let mut payload = vec![0; length];
-            if self.stream.read_exact(&mut payload).is_err() {
-                return State::Ended;
+            if let Err(error) = self.stream.read_exact(&mut payload) {
+                return gone(&error);
             }
             match head[3] {
                 kind::PING if head[4] & ACK != 0 && payload == MARK => return State::Open,
