@@ -28,16 +28,20 @@ use crate::sockets::RunDirectory;
 use crate::ui::Ui;
 use crate::wiring::{Wire, wires};
 
+use edges::Edges;
 use pace::Pace;
 use wanted::Wanted;
 
 mod config;
+mod edges;
 mod keyring;
 mod news;
 mod pace;
 mod plan;
 mod shown;
 mod wanted;
+
+pub(crate) use edges::Why;
 
 /// A process that gives no sign of life for this long is killed and started again.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -47,8 +51,6 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 const GONE: Duration = Duration::from_secs(2);
 /// A loop that wakes this much too late was not running: its children were not silent.
 const LATE: Duration = Duration::from_secs(5);
-/// Edges of one process that are mended before it is taken for broken.
-const MENDED: u32 = 64;
 /// Exit status when a process refuses to run.
 const REFUSED: u8 = 78;
 
@@ -66,7 +68,7 @@ pub(crate) enum Event {
     /// A line on the error stream.
     Logged(Run, u32, Vec<u8>),
     /// The connection of a process to this server ended while both live.
-    EdgeLost(Run, String),
+    EdgeEnded(Run, String, Why),
     /// A process needs the vault's key from the keyring.
     KeyringWanted(Run),
     /// A process needs the configuration file.
@@ -105,6 +107,7 @@ pub(crate) struct Fleet {
     helper: Option<Helper>,
     helpers: Pace,
     configs: Pace,
+    edges: Edges,
     listeners: Listeners,
     wanted: Wanted,
     generation: u64,
@@ -134,8 +137,6 @@ struct Running {
     generation: u64,
     since: Instant,
     heard: Instant,
-    /// Edges of it that were mended.
-    mended: u32,
     /// How far it may reach since its start.
     reach: String,
 }
@@ -149,6 +150,7 @@ impl Fleet {
             helper: None,
             helpers: Pace::new(keyring::STARTS),
             configs: Pace::new(config::OPENED),
+            edges: Edges::default(),
             listeners: Listeners::default(),
             wanted: Wanted::default(),
             generation: 0,
@@ -202,7 +204,7 @@ impl Fleet {
         match event {
             Event::Notified(run, lines) => self.notified(&run, &lines),
             Event::Logged(run, pid, bytes) => self.logged(&run, pid, &bytes),
-            Event::EdgeLost(run, server) => self.mend(&run, &server),
+            Event::EdgeEnded(run, server, why) => self.edge_ended(&run, &server, why),
             Event::KeyringWanted(run) => self.start_helper(&run),
             Event::ConfigWanted(run) => self.open_config(&run),
             Event::ChildEnded => self.reap(),
@@ -253,6 +255,7 @@ impl Fleet {
         let member = self.members.entry(role.clone()).or_default();
         member.due = None;
         member.outdated = None;
+        self.edges.starts(role);
         match started {
             Ok(started) => {
                 self.parts
@@ -264,7 +267,6 @@ impl Fleet {
                     generation,
                     since: now,
                     heard: now,
-                    mended: 0,
                     reach: self.wanted.reach(role).to_owned(),
                 });
             }
@@ -329,54 +331,6 @@ impl Fleet {
             }
         }
         Ok(())
-    }
-
-    /// Makes a new connection in the place of one that ended while both processes live. A process whose
-    /// connections keep ending is started anew.
-    fn mend(&mut self, run: &Run, server: &str) {
-        let Ok(server) = Role::parse(server) else {
-            return;
-        };
-        // The connection may have ended because its server did, a moment ago.
-        self.reap();
-        if self.stopping.is_some() {
-            return;
-        }
-        let ready = |member: &Member| member.running.is_some() && member.life.ready.is_some();
-        if !self.members.get(&server).is_some_and(ready) {
-            // Its next start brings new connections.
-            return;
-        }
-        let Some(running) = self.running(run).and_then(|member| member.running.as_mut()) else {
-            return;
-        };
-        running.mended += 1;
-        if running.mended > MENDED {
-            let _gone = running.started.child.kill(Signal::KILL);
-            return;
-        }
-        let role = &run.role;
-        let wire = wires(role, [&server].into_iter())
-            .into_iter()
-            .find(|wire| wire.client == *role);
-        let mended =
-            wire.map(
-                |wire| match self.members.get(role).and_then(|m| m.running.as_ref()) {
-                    Some(client) => self.connect(role, &client.started, &wire),
-                    None => Ok(()),
-                },
-            );
-        match mended {
-            Some(Ok(())) => self.note(
-                "warn",
-                &format!("{role} lost its connection to {server} and has a new one"),
-            ),
-            Some(Err(error)) => self.note(
-                "error",
-                &format!("{role} has no connection to {server}: {error}"),
-            ),
-            None => {}
-        }
     }
 
     /// The files of a process, by the name it knows them under.
@@ -506,7 +460,9 @@ impl Fleet {
             Some((since + FAREWELL).max(soon))
         });
         let helper = self.helper.as_ref().map(Helper::until);
-        members.chain(leaving).chain(farewell).chain(helper).min()
+        let edges = self.edges.next().filter(|_| self.stopping.is_none());
+        let all = members.chain(leaving).chain(farewell).chain(helper);
+        all.chain(edges).min()
     }
 
     /// Whether all have ended, or were killed and do not go.
@@ -535,6 +491,7 @@ impl Fleet {
             self.kill_all();
             return;
         }
+        self.mend(now);
         let mut due = Vec::new();
         let mut silent = Vec::new();
         for (role, member) in &mut self.members {
