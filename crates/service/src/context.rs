@@ -134,6 +134,7 @@ impl Context {
         };
         tokio::spawn(watchdog(inherited.notifier.clone()));
         Ok(Self(Arc::new(Inner {
+        tokio::spawn(inherited.notifier.clone().deliver());
             role: inherited.role,
             notifier: inherited.notifier,
             confinement,

@@ -323,7 +323,10 @@ mod tests {
         });
         let (heard, more) = reading.await.unwrap();
         delivering.abort();
-        assert_eq!(heard[0], Frame::Notify("READY=1\nSTATUS=level=full | first".into()));
+        assert_eq!(
+            heard[0],
+            Frame::Notify("READY=1\nSTATUS=level=full | first".into())
+        );
         let last = format!("WATCHDOG=1\nSTATUS=level=full | {}", MANY - 1);
         let end = [
             Frame::Notify(last),
