@@ -30,21 +30,7 @@ impl Fleet {
         if let Some(running) = &mut member.running {
             running.heard = now;
         }
-        for line in lines.lines() {
-            if line == "READY=1" {
-                member.life.ready = Some(now);
-                became_ready = true;
-            } else if let Some(status) = line.strip_prefix("STATUS=") {
-                match status.split_once(" | ") {
-                    Some((confinement, status)) => {
-                        member.confinement = confinement.into();
-                        member.status = status.into();
-                    }
-                    None => member.status = status.into(),
-                }
-            }
-        }
-        if became_ready {
+        if member.hears(lines, now) {
             let (pid, confinement) = (member.pid(), member.confinement.clone());
             self.parts
                 .ui
@@ -124,5 +110,57 @@ impl Fleet {
             generation: 0,
         };
         self.logged(&run, std::process::id(), bytes.as_bytes());
+    }
+}
+
+impl Member {
+    /// Takes what the process says of itself; whether it has become ready with that. What it measured of its confinement stays
+    /// as it was then: a process that is taken over later would say whatever helps it.
+    fn hears(&mut self, lines: &str, now: Instant) -> bool {
+        let measures = self.life.ready.is_none();
+        let mut became_ready = false;
+        for line in lines.lines() {
+            if line == "READY=1" {
+                became_ready |= self.life.became_ready(now);
+            } else if let Some(status) = line.strip_prefix("STATUS=") {
+                let (confinement, status) = match status.split_once(" | ") {
+                    Some((confinement, status)) => (Some(confinement), status),
+                    None => (None, status),
+                };
+                self.status = status.into();
+                if let Some(confinement) = confinement.filter(|_| measures) {
+                    self.confinement = confinement.into();
+                }
+            }
+        }
+        became_ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdbot_confine::spawn::Exit;
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_measured_stays_as_it_was_when_it_became_ready() {
+        let (mut member, now) = (Member::default(), Instant::now());
+        assert!(!member.hears("STATUS=level=limits | starting", now));
+        assert!(member.hears("READY=1\nSTATUS=level=full | ready", now));
+        assert_eq!(member.confinement, "level=full");
+        for forged in [
+            "STATUS=level=none | working",
+            "READY=1\nSTATUS=level=none | working",
+            "STATUS=level=none | more\nREADY=1\nSTATUS=working",
+        ] {
+            assert!(!member.hears(forged, now), "{forged}");
+            assert_eq!(member.confinement, "level=full", "{forged}");
+            assert_eq!(member.status, "working", "{forged}");
+        }
+        // Its successor measures for itself.
+        member.life.ended(Exit::Code(1), now);
+        assert!(member.hears("READY=1\nSTATUS=level=limits | ready", now));
+        assert_eq!(member.confinement, "level=limits");
     }
 }
