@@ -75,6 +75,8 @@ pub(crate) enum Event {
     ConfigWanted(Run),
     /// Some child ended.
     ChildEnded,
+    /// The configuration file as it was found for a process that needs it.
+    ConfigOpened(Run, io::Result<OwnedFd>),
     /// Policy has a new plan.
     Planned(Plan),
     /// The command line asks what runs.
@@ -109,6 +111,8 @@ pub(crate) struct Fleet {
     configs: Pace,
     edges: Edges,
     listeners: Listeners,
+    /// A thread is opening the configuration file.
+    opening: bool,
     wanted: Wanted,
     generation: u64,
     planned: bool,
@@ -154,6 +158,7 @@ impl Fleet {
             listeners: Listeners::default(),
             wanted: Wanted::default(),
             generation: 0,
+            opening: false,
             planned: false,
             announced: false,
             log_failed: false,
@@ -212,6 +217,10 @@ impl Fleet {
             Event::Asked(answer) => {
                 // Whoever asked may have gone.
                 let _gone = answer.send(self.processes());
+            Event::ConfigOpened(run, opened) => {
+                self.opening = false;
+                self.config_opened(&run, opened);
+            }
             }
             Event::Stop => self.stop(None),
         }
@@ -346,7 +355,7 @@ impl Fleet {
             files.push(("run", self.parts.run_dir.descriptor()?));
             files.push(("lock", self.parts.lock.try_clone()?));
             // One that cannot be opened is asked for and explained later.
-            files.extend(self.config().ok().map(|file| (config::CONFIG, file)));
+            files.extend(self.config().map(|file| (config::CONFIG, file)));
         }
         Ok(files)
     }
