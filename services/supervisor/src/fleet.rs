@@ -30,6 +30,7 @@ use crate::wiring::{Wire, wires};
 
 use edges::Edges;
 use pace::Pace;
+use share::Share;
 use wanted::Wanted;
 
 mod config;
@@ -38,6 +39,7 @@ mod keyring;
 mod news;
 mod pace;
 mod plan;
+mod share;
 mod shown;
 mod wanted;
 
@@ -73,10 +75,10 @@ pub(crate) enum Event {
     KeyringWanted(Run),
     /// A process needs the configuration file.
     ConfigWanted(Run),
-    /// Some child ended.
-    ChildEnded,
     /// The configuration file as it was found for a process that needs it.
     ConfigOpened(Run, io::Result<OwnedFd>),
+    /// Some child ended.
+    ChildEnded,
     /// Policy has a new plan.
     Planned(Plan),
     /// The command line asks what runs.
@@ -109,10 +111,10 @@ pub(crate) struct Fleet {
     helper: Option<Helper>,
     helpers: Pace,
     configs: Pace,
-    edges: Edges,
-    listeners: Listeners,
     /// A thread is opening the configuration file.
     opening: bool,
+    edges: Edges,
+    listeners: Listeners,
     wanted: Wanted,
     generation: u64,
     planned: bool,
@@ -134,6 +136,8 @@ struct Member {
     outdated: Option<Instant>,
     confinement: String,
     status: String,
+    /// What it may add to the log.
+    log: Share,
 }
 
 struct Running {
@@ -154,11 +158,11 @@ impl Fleet {
             helper: None,
             helpers: Pace::new(keyring::STARTS),
             configs: Pace::new(config::OPENED),
+            opening: false,
             edges: Edges::default(),
             listeners: Listeners::default(),
             wanted: Wanted::default(),
             generation: 0,
-            opening: false,
             planned: false,
             announced: false,
             log_failed: false,
@@ -198,6 +202,7 @@ impl Fleet {
                 self.logged(&run, pid, &bytes);
             }
         }
+        self.tell_dropped(Instant::now(), true);
         if let Some(refusal) = &self.refusal {
             self.parts.ui.refused(refusal);
         }
@@ -212,15 +217,15 @@ impl Fleet {
             Event::EdgeEnded(run, server, why) => self.edge_ended(&run, &server, why),
             Event::KeyringWanted(run) => self.start_helper(&run),
             Event::ConfigWanted(run) => self.open_config(&run),
+            Event::ConfigOpened(run, opened) => {
+                self.opening = false;
+                self.config_opened(&run, opened);
+            }
             Event::ChildEnded => self.reap(),
             Event::Planned(plan) => self.follow(&plan),
             Event::Asked(answer) => {
                 // Whoever asked may have gone.
                 let _gone = answer.send(self.processes());
-            Event::ConfigOpened(run, opened) => {
-                self.opening = false;
-                self.config_opened(&run, opened);
-            }
             }
             Event::Stop => self.stop(None),
         }
@@ -470,8 +475,9 @@ impl Fleet {
         });
         let helper = self.helper.as_ref().map(Helper::until);
         let edges = self.edges.next().filter(|_| self.stopping.is_none());
+        let told = self.members.values().filter_map(|m| m.log.due());
         let all = members.chain(leaving).chain(farewell).chain(helper);
-        all.chain(edges).min()
+        all.chain(edges).chain(told).min()
     }
 
     /// Whether all have ended, or were killed and do not go.
@@ -501,6 +507,7 @@ impl Fleet {
             return;
         }
         self.mend(now);
+        self.tell_dropped(now, false);
         let mut due = Vec::new();
         let mut silent = Vec::new();
         for (role, member) in &mut self.members {

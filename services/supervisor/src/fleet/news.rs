@@ -26,7 +26,6 @@ impl Fleet {
         let Some(member) = self.running(run) else {
             return;
         };
-        let mut became_ready = false;
         if let Some(running) = &mut member.running {
             running.heard = now;
         }
@@ -87,6 +86,11 @@ impl Fleet {
     }
 
     pub(super) fn logged(&mut self, run: &Run, pid: u32, bytes: &[u8]) {
+        // The supervisor's own lines and those of who is no member any more have no share.
+        let member = self.members.get_mut(&run.role);
+        if member.is_some_and(|member| !member.log.keeps(bytes.len(), Instant::now())) {
+            return;
+        }
         let line = Line::from_process(run.role.as_str(), pid, bytes, SystemTime::now());
         self.parts.ui.log(run.role.as_str(), &line);
         match self.parts.log.write(&line) {
@@ -99,6 +103,23 @@ impl Fleet {
                     .alarm(&format!("log lines are lost: {path}: {error}"));
             }
             Err(_) => {}
+        }
+    }
+
+    /// Says how many lines were dropped of whom.
+    pub(super) fn tell_dropped(&mut self, now: Instant, at_once: bool) {
+        let dropped = |(role, member): (&Role, &mut Member)| {
+            let dropped = member.log.dropped(now, at_once)?;
+            Some((role.clone(), dropped))
+        };
+        let told: Vec<_> = self.members.iter_mut().filter_map(dropped).collect();
+        for (role, dropped) in told {
+            self.note(
+                "warn",
+                &format!(
+                    "{role} wrote more than its share of this log; {dropped} of its lines were dropped"
+                ),
+            );
         }
     }
 
