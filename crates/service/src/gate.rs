@@ -25,6 +25,8 @@ pub(crate) struct Gate {
     /// `None` where the table has no edge: nothing is permitted.
     edge: Option<&'static Edge>,
     rates: Mutex<Rates>,
+    /// When a refusal was logged last.
+    logged: Mutex<Option<Instant>>,
     connections: Arc<Semaphore>,
     /// Calls that may be open.
     pub(crate) calls: Arc<Semaphore>,
@@ -42,6 +44,7 @@ impl Gate {
             server,
             edge,
             rates: Mutex::default(),
+            logged: Mutex::default(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             calls: Arc::new(Semaphore::new(calls)),
             bytes: Semaphore::new(LARGEST * largest),
@@ -65,6 +68,16 @@ impl Gate {
         while !self.spend(row) {
             tokio::time::sleep(Duration::from_secs(1) / row.rate).await;
         }
+    }
+
+    /// Whether a refusal is worth a line: one a second, else the client could have this process write its log full.
+    pub(crate) fn is_news(&self, now: Instant) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = logged.is_none_or(|last| now >= last + Duration::from_secs(1));
+        if news {
+            *logged = Some(now);
+        }
+        news
     }
 
     /// A place for a connection, for as long as it lasts; `None` when the client has as many as it may.
@@ -115,5 +128,14 @@ mod tests {
         assert!(other.connect().is_some(), "another client has its own");
         drop(held);
         assert!(gate().connect().is_some());
+    }
+
+    #[test]
+    fn a_client_cannot_have_the_log_of_a_server_written_full() {
+        let gate = Gates::new(1).of(&Role::gateway(), &Role::policy());
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let lines = (0..3000).filter(|millis| gate.is_news(at(*millis)));
+        assert_eq!(lines.count(), 3);
     }
 }

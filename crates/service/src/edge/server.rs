@@ -19,7 +19,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::Full;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -140,8 +140,11 @@ impl Router {
 }
 
 fn admit(gate: &Gate, path: &str) -> Result<&'static Method, Status> {
+    let is_news = || gate.is_news(Instant::now());
     let Some(row) = gate.row(path) else {
-        warn!(client = %gate.client, path, "refused a call that the edge table does not permit");
+        if is_news() {
+            warn!(client = %gate.client, path, "refused a call that the edge table does not permit");
+        }
         return Err(Status::permission_denied(format!(
             "{} may not call this at {}",
             gate.client, gate.server
@@ -150,7 +153,9 @@ fn admit(gate: &Gate, path: &str) -> Result<&'static Method, Status> {
     if gate.spend(row) {
         Ok(row)
     } else {
-        warn!(client = %gate.client, path, "refused a call above the edge's rate");
+        if is_news() {
+            warn!(client = %gate.client, path, "refused a call above the edge's rate");
+        }
         Err(Status::resource_exhausted(format!(
             "more than {} calls a second",
             row.rate
@@ -163,7 +168,9 @@ fn admit(gate: &Gate, path: &str) -> Result<&'static Method, Status> {
 pub async fn serve_stream(stream: UnixStream, client: Role, server: Role, router: Router) {
     let gate = router.gates.of(&client, &server);
     let Some(_place) = gate.connect() else {
-        warn!(%client, "refused a connection of a client that has too many");
+        if gate.is_news(Instant::now()) {
+            warn!(%client, "refused a connection of a client that has too many");
+        }
         return;
     };
     let stream = match Gather::new(stream) {

@@ -10,6 +10,7 @@ use clawdbot_confine::frame::FrameReader;
 use clawdbot_identity::Role;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{FrameConnection, FrameMessage};
@@ -32,7 +33,9 @@ pub(crate) async fn serve_frames<Req: FrameMessage, Rep: FrameMessage>(
 ) {
     let gate = gates.of(&client, &server);
     let Some(_place) = gate.connect() else {
-        warn!(%client, "refused a connection of a client that has too many");
+        if gate.is_news(Instant::now()) {
+            warn!(%client, "refused a connection of a client that has too many");
+        }
         return;
     };
     let connection = Arc::new(FrameConnection::from_stream(stream, FrameReader::new()));
