@@ -495,6 +495,7 @@ impl Fleet {
     }
 
     fn keep_time(&mut self, now: Instant) {
+        self.tell_dropped(now, false);
         if let Some(helper) = self.helper.take_if(|helper| now >= helper.until()) {
             helper.end();
             self.note(
@@ -507,7 +508,6 @@ impl Fleet {
             return;
         }
         self.mend(now);
-        self.tell_dropped(now, false);
         let mut due = Vec::new();
         let mut silent = Vec::new();
         for (role, member) in &mut self.members {
