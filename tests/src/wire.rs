@@ -228,7 +228,9 @@ impl Wire {
                         room.initial = i64::from(number(&setting[2..]));
                     }
                 }
-                kind::WINDOW_UPDATE if stream == 0 => room.connection += i64::from(number(&payload)),
+                kind::WINDOW_UPDATE if stream == 0 => {
+                    room.connection += i64::from(number(&payload))
+                }
                 kind::WINDOW_UPDATE => {
                     if let Some((given, _)) = room.streams.get_mut(&stream) {
                         *given += i64::from(number(&payload));
@@ -249,7 +251,10 @@ impl Wire {
         let mut head = [0; 9];
         let mut payload = Vec::new();
         let read = self.stream.read_exact(&mut head).and_then(|()| {
-            payload.resize(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize, 0);
+            payload.resize(
+                u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize,
+                0,
+            );
             self.stream.read_exact(&mut payload)
         });
         if let Err(error) = read {

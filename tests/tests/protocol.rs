@@ -230,7 +230,9 @@ async fn once(stream: UnixStream, request: Request<Full<Bytes>>) -> String {
     stream.set_nonblocking(true).unwrap();
     let io = TokioIo::new(tokio::net::UnixStream::from_std(stream).unwrap());
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
-    let (mut sender, connection) = handshake.unwrap();
+    let Ok((mut sender, connection)) = handshake else {
+        return "ended".into();
+    };
     let driver = tokio::spawn(connection);
     let status = async {
         let response = sender.send_request(request).await.ok()?;
