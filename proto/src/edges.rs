@@ -59,7 +59,7 @@ pub struct Method {
     pub path: &'static str,
     /// Largest request message, bytes.
     pub max: u32,
-    /// Calls a second that one connection may make, with a burst of the same number.
+    /// Calls a second that one client may make, with a burst of the same number.
     pub rate: u32,
     /// Whether a lost call may be repeated.
     pub retry: Retry,

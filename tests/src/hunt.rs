@@ -51,6 +51,8 @@ pub struct Searched {
     pub hidden: usize,
     /// Files.
     pub files: usize,
+    /// Files that could not be read to their end: sockets, and what was gone by then.
+    pub unreadable: usize,
 }
 
 /// One way to write a secret.
@@ -196,8 +198,12 @@ impl Hunt {
         let mut kept = 0;
         loop {
             let count = match read(&mut buffer[kept..]) {
-                Ok(0) | Err(_) => return,
+                Ok(0) => return,
                 Ok(count) => count,
+                Err(_) => {
+                    self.searched.unreadable += 1;
+                    return;
+                }
             };
             self.bytes(place, &buffer[..kept + count]);
             let from = (kept + count).saturating_sub(longest);
@@ -208,9 +214,12 @@ impl Hunt {
 
     /// Searches a file.
     pub fn file(&mut self, place: &str, path: &Path) {
-        if let Ok(mut file) = File::open(path) {
-            self.searched.files += 1;
-            self.chunks(place, |buffer| file.read(buffer));
+        match File::open(path) {
+            Ok(mut file) => {
+                self.searched.files += 1;
+                self.chunks(place, |buffer| file.read(buffer));
+            }
+            Err(_) => self.searched.unreadable += 1,
         }
     }
 

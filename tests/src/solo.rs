@@ -1,6 +1,7 @@
 //! One process by itself, with every end of its edges in the test's hand: the test plays supervisor and
 //! all peers, which is how calls that no honest peer makes can be made.
 
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,24 @@ pub struct Solo {
 impl Solo {
     /// Starts the program of a role. It waits for [`Solo::done`].
     pub fn start(role: &str, scratch: &Scratch) -> Self {
+        Self::start_over(UnixStream::pair().unwrap(), role, scratch)
+    }
+
+    /// Starts it with a control descriptor on which there is no room for a single word until the test reads.
+    pub fn start_unheard(role: &str, scratch: &Scratch) -> Self {
+        let (control, mut theirs) = UnixStream::pair().unwrap();
+        let noise = child_frame::Frame::Notify("WATCHDOG=1".into());
+        let payload = ChildFrame { frame: Some(noise) }.encode_to_vec();
+        let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        let frame = [&length[..], &[0], &payload].concat();
+        theirs.set_nonblocking(true).unwrap();
+        // The kernel takes so little as a whole or not at all.
+        while theirs.write(&frame).is_ok() {}
+        theirs.set_nonblocking(false).unwrap();
+        Self::start_over((control, theirs), role, scratch)
+    }
+
+    fn start_over(control: (UnixStream, UnixStream), role: &str, scratch: &Scratch) -> Self {
         let family = role.split('-').next().unwrap();
         let name = format!("clawdbot-{family}");
         let log_path = scratch.path().join(format!("{role}.log"));
@@ -46,14 +65,23 @@ impl Solo {
             sandbox_require: "available".into(),
             workspaces: Vec::new(),
         };
-        let mut solo = Self::begin(&binary(&name), &argv, setup, log);
+        let mut solo = Self::launch(control, &binary(&name), &argv, setup, log);
         solo.log = log_path;
         solo
     }
 
     /// Starts any program as the supervisor starts a service; what it writes goes to `log`.
     pub fn begin(program: &Path, argv: &[&str], setup: Setup, log: OwnedFd) -> Self {
-        let (control, theirs) = UnixStream::pair().unwrap();
+        Self::launch(UnixStream::pair().unwrap(), program, argv, setup, log)
+    }
+
+    fn launch(
+        (control, theirs): (UnixStream, UnixStream),
+        program: &Path,
+        argv: &[&str],
+        setup: Setup,
+        log: OwnedFd,
+    ) -> Self {
         let program = Program::open(program).unwrap();
         let child = spawn(&program, argv, theirs.into(), log, Leash::Parent).unwrap();
         let solo = Self {
@@ -136,6 +164,27 @@ impl Solo {
                 Progress::Closed => panic!("the process ended: {:?}", self.child.wait()),
             }
         }
+    }
+
+    /// Waits until the process asks for the configuration file.
+    #[track_caller]
+    pub fn config_wanted(&mut self) {
+        loop {
+            match self.reader.read_from(&self.control).unwrap() {
+                Progress::Frame(frame) => {
+                    let message = ChildFrame::decode(frame.payload.as_slice()).unwrap();
+                    if let Some(child_frame::Frame::Config(_)) = message.frame {
+                        return;
+                    }
+                }
+                Progress::Closed => panic!("the process ended: {:?}", self.child.wait()),
+            }
+        }
+    }
+
+    /// Answers that with the system's answer instead of the file.
+    pub fn no_config(&self, number: i32) {
+        self.send(control_frame::Frame::NoConfig(number), None);
     }
 
     /// What the process wrote so far.

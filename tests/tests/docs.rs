@@ -218,8 +218,8 @@ fn edges() -> String {
         "# Edges\n\n\
          Every call that exists, from `proto/edges.toml`. Whatever is not here is refused, by the caller's own side and by \
          the server, before any service sees it. The caller is known by the connection, never by what a message says.\n\n\
-         *Largest* is the size of a request in bytes. *Rate* is calls a second on one connection, with a burst of the same \
-         number. *Lost* is what happens to a call whose server died before it answered: *again* repeats it, *by id* repeats \
+         *Largest* is the size of a request in bytes. *Rate* is calls a second of one client, however many \
+         connections it has, with a burst of the same number. *Lost* is what happens to a call whose server died before it answered: *again* repeats it, *by id* repeats \
          it with the id by which the server knows what it has answered, *reported* gives the caller an error.\n",
     );
     for edge in EDGES {

@@ -250,3 +250,45 @@ fn a_process_asks_for_another_connection_when_one_ends_and_uses_it() {
     }
     assert!(kernel::Seen(process.pid()).lives());
 }
+
+/// A supervisor that is stopped reads nothing, and nobody waits for it.
+#[tokio::test]
+async fn a_process_that_nobody_listens_to_works_on_and_says_the_rest_later() {
+    let scratch = Scratch::new();
+    let mut process = Solo::start_unheard("executor", &scratch);
+    let policy = process.calls("policy");
+    let end = process.serves("gateway");
+    process.done();
+    let method = "/clawdbot.v1.Executor/ListTools";
+    let call = call_raw(&end, method);
+    let status = tokio::time::timeout(Duration::from_secs(20), call).await;
+    assert!(is_refusal(&status.unwrap()), "{}", process.log());
+    drop(policy);
+    assert!(kernel::Seen(process.pid()).lives());
+    // The test reads only now.
+    assert_eq!(process.notified("READY=1"), "READY=1");
+    assert_eq!(process.edge_lost(), "policy");
+    assert!(kernel::Seen(process.pid()).lives());
+}
+
+/// What a busy supervisor says is no word about the file.
+#[test]
+fn policy_asks_again_for_the_configuration_when_the_supervisor_is_busy() {
+    use clawdbot_proto::v1::descriptor::What;
+    let scratch = Scratch::new();
+    scratch.configure("{}");
+    let path = scratch.state().join("clawdbot.json");
+    std::fs::remove_file(&path).unwrap();
+    let mut process = Solo::start("policy", &scratch);
+    process.done();
+    for _ in 0..3 {
+        process.config_wanted();
+        process.no_config(rustix::io::Errno::AGAIN.raw_os_error());
+    }
+    process.config_wanted();
+    scratch.configure("{}");
+    let file = std::fs::File::open(&path).unwrap();
+    process.give(What::File("config".into()), file.into());
+    let status = process.notified("STATUS=");
+    assert!(!status.contains("temporarily unavailable"), "{status}");
+}

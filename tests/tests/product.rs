@@ -180,6 +180,36 @@ fn a_restarted_gateway_keeps_its_port() {
     assert!(answered, "{}", product.log());
 }
 
+#[test]
+fn a_state_directory_behind_a_link_is_used_where_it_leads() {
+    let scratch = Scratch::new();
+    scratch.configure("{}");
+    let moved = scratch.path().join("elsewhere");
+    std::fs::rename(scratch.state(), &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, scratch.state()).unwrap();
+    let product = Start::new().up(&scratch);
+    let answer = scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+    assert!(answer.stdout.contains("not a language model"), "{answer:?}");
+    assert!(moved.join("queue").is_dir());
+    assert_eq!(product.stop(), Some(0));
+}
+
+/// The database cannot make its files beside itself then; a process that dies of its own filter would say nothing.
+#[test]
+fn a_queue_that_cannot_be_written_is_said() {
+    let scratch = Scratch::new();
+    Start::new().up(&scratch).stop();
+    let queue = scratch.state().join("queue");
+    for file in std::fs::read_dir(&queue).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    rustix::fs::chmod(&queue, rustix::fs::Mode::from_raw_mode(0o500)).unwrap();
+    let mut product = Start::new().begin(&scratch);
+    let said = product.said();
+    rustix::fs::chmod(&queue, rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
+    assert!(said.contains("queue") && !said.contains("signal"), "{said}");
+}
+
 fn healthz(port: u16) -> bool {
     use std::io::{Read as _, Write as _};
     let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else {

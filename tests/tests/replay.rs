@@ -448,13 +448,13 @@ async fn what_was_done_once_is_not_done_again() {
         said(access.redeem(redeem).await.unwrap().into_inner()),
     );
     let key = |key: &str| v1::CheckKeyRequest { key: key.into() };
-    for _ in 0..2 {
+    for name in ["visit-key", "visit-key-again"] {
         let again = access
             .check_key(key(&visit.key))
             .await
             .unwrap()
             .into_inner();
-        verdicts.note("visit-key", "policy", said(again));
+        verdicts.note(name, "policy", said(again));
     }
     for at in 0..visit.key.len() {
         let reply = access

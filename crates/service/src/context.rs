@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::frames::{FrameHandler, serve_frames};
+use crate::frames::{CONCURRENT, FrameHandler, serve_frames};
+use crate::gate::Gates;
 use crate::inherit::{Inherited, Way};
 use crate::source::{Slots, Source};
 use crate::{FrameClient, FrameMessage, Notifier, ServeError, control};
@@ -133,6 +134,7 @@ impl Context {
             }
         };
         tokio::spawn(watchdog(inherited.notifier.clone()));
+        tokio::spawn(inherited.notifier.clone().deliver());
         Ok(Self(Arc::new(Inner {
             role: inherited.role,
             notifier: inherited.notifier,
@@ -255,11 +257,13 @@ impl Context {
         let handler: FrameHandler<Req, Rep> =
             Arc::new(move |role, request| Box::pin(handler(role, request)));
         let server = self.0.role.clone();
+        let gates = Gates::new(CONCURRENT);
         self.accept(move |role, stream| {
             tokio::spawn(serve_frames(
                 stream,
                 role,
                 server.clone(),
+                gates.clone(),
                 Arc::clone(&handler),
             ));
         })

@@ -13,6 +13,7 @@ mod control;
 mod edge;
 mod error;
 mod frames;
+mod gate;
 mod inherit;
 pub mod log;
 mod notify;

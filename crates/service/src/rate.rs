@@ -1,12 +1,10 @@
-//! The rates of the edge table: one token bucket for each method of a connection, refilled at the
+//! The rates of the edge table: one token bucket for each method of a client, refilled at the
 //! row's rate up to one second's worth.
-
-use std::time::Duration;
 
 use clawdbot_proto::edges::Method;
 use tokio::time::Instant;
 
-/// The buckets of one connection.
+/// The buckets of one client.
 #[derive(Default)]
 pub(crate) struct Rates(Vec<Bucket>);
 
@@ -17,13 +15,6 @@ struct Bucket {
 }
 
 impl Rates {
-    /// Waits until the method's bucket has a token, and takes it.
-    pub(crate) async fn wait(&mut self, row: &'static Method) {
-        while !self.spend(row, Instant::now()) {
-            tokio::time::sleep(Duration::from_secs(1) / row.rate).await;
-        }
-    }
-
     /// Takes a token of the method's bucket; `false` when there is none.
     pub(crate) fn spend(&mut self, row: &'static Method, now: Instant) -> bool {
         let full = f64::from(row.rate);
@@ -53,6 +44,8 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clawdbot_proto::edges::Retry;
 
     use super::*;

@@ -12,6 +12,10 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
 
 use crate::Notifier;
+use crate::notify::Why;
+
+/// Asks for another stream, since one has ended.
+pub(crate) type Ask = Box<dyn Fn(Why) + Send + Sync>;
 
 /// Holds the newest stream that the supervisor handed over and nobody has taken yet.
 pub(crate) struct Slot {
@@ -19,7 +23,7 @@ pub(crate) struct Slot {
     arrived: Notify,
     generation: watch::Sender<u64>,
     /// Asks for another stream.
-    lost: Option<Box<dyn Fn() + Send + Sync>>,
+    ask: Option<Ask>,
 }
 
 /// The slots of a process, one for each server that it calls.
@@ -41,8 +45,8 @@ impl Slots {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let made = || {
             let (notifier, name) = (self.notifier.clone(), server.clone());
-            let lost: Box<dyn Fn() + Send + Sync> = Box::new(move || notifier.edge_lost(&name));
-            Arc::new(Slot::asking(lost))
+            let ask = move |why| notifier.edge_ended(&name, why);
+            Arc::new(Slot::asking(Box::new(ask)))
         };
         Arc::clone(known.entry(server.clone()).or_insert_with(made))
     }
@@ -54,14 +58,14 @@ impl Slot {
             next: Mutex::new(None),
             arrived: Notify::new(),
             generation: watch::Sender::new(0),
-            lost: None,
+            ask: None,
         }
     }
 
     /// With a way to ask for another stream when one has ended. It is called under the slot's lock.
-    pub(crate) fn asking(lost: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(crate) fn asking(ask: Ask) -> Self {
         Self {
-            lost: Some(lost),
+            ask: Some(ask),
             ..Self::new()
         }
     }
@@ -129,12 +133,12 @@ impl Source {
 
     /// The connection ended. Where streams are handed over, the next one is here already if the peer
     /// was started anew; else it is asked for.
-    pub(crate) fn ended(&self) {
+    pub(crate) fn ended(&self, why: Why) {
         match self {
             Self::Handed(slot) => {
                 let next = slot.next.lock().unwrap_or_else(PoisonError::into_inner);
-                if let (None, Some(lost)) = (next.as_ref(), &slot.lost) {
-                    lost();
+                if let (None, Some(ask)) = (next.as_ref(), &slot.ask) {
+                    ask(why);
                 }
             }
             Self::Path { generation, .. } => generation.send_modify(|n| *n += 1),

@@ -81,7 +81,7 @@ pub fn connect(client: &Role, server: &Role, router: Router) -> std::io::Result<
     });
     let slot = Arc::new_cyclic(|slot: &Weak<Slot>| {
         let (slot, serve) = (Weak::clone(slot), Arc::clone(&serve));
-        Slot::asking(Box::new(move || {
+        Slot::asking(Box::new(move |_| {
             let (slot, serve) = (Weak::clone(&slot), Arc::clone(&serve));
             tokio::spawn(async move {
                 if let (Some(slot), Ok(stream)) = (slot.upgrade(), serve()) {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use clawdbot_identity::Role;
 use clawdbot_proto::v1::access_client::AccessClient;
@@ -195,6 +196,53 @@ async fn a_request_longer_than_its_row_is_refused_and_the_longest_passes() {
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     assert_eq!(policy.calls(), 1);
     client.check_key(CheckKeyRequest::default()).await.unwrap();
+}
+
+/// A call whose message comes in these parts, each after a pause, and then either its end or nothing more. Its status.
+async fn slowly(policy: &FakePolicy, parts: &[&[u8]], pause: Duration, ends: bool) -> String {
+    let (near, far) = tokio::net::UnixStream::pair().unwrap();
+    let server = (Role::gateway(), Role::policy(), policy.router());
+    tokio::spawn(clawdbot_service::serve_stream(
+        far, server.0, server.1, server.2,
+    ));
+    let (sender, connection) = h2::client::handshake(near).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("http://edge/clawdbot.v1.Access/CheckKey")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let mut sender = sender.ready().await.unwrap();
+    let (answer, mut body) = sender
+        .send_request(request.body(()).unwrap(), false)
+        .unwrap();
+    for part in parts {
+        tokio::time::sleep(pause).await;
+        body.send_data(part.to_vec().into(), false).unwrap();
+    }
+    if ends {
+        body.send_data(Vec::new().into(), true).unwrap();
+    }
+    let (head, mut body) = answer.await.unwrap().into_parts();
+    while let Some(data) = body.data().await {
+        body.flow_control()
+            .release_capacity(data.unwrap().len())
+            .unwrap();
+    }
+    let trailers = body.trailers().await.unwrap().unwrap_or_default();
+    let status = head.headers.get("grpc-status");
+    let status = status.or(trailers.get("grpc-status")).unwrap();
+    status.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_come_to_its_end_is_given_up_and_a_slow_one_is_not() {
+    let policy = FakePolicy::default();
+    // Field 1, a string of one byte.
+    let parts: [&[u8]; 3] = [b"\0\0\0\0", b"\x03\x0a", b"\x01k"];
+    let pause = Duration::from_secs(3);
+    assert_eq!(slowly(&policy, &parts, pause, true).await, "0");
+    assert_eq!(policy.calls(), 1);
+    assert_eq!(slowly(&policy, &parts, pause, false).await, "4");
+    assert_eq!(policy.calls(), 1, "no service sees half a request");
 }
 
 #[tokio::test(start_paused = true)]

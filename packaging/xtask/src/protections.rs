@@ -53,7 +53,7 @@ const PROTECTIONS: &[Protection] = &[
         "crates/confine/src/confine.rs",
         [
             "seccomp_applied = seccomp::apply(&compiled)?;",
-            "seccomp_applied = !compiled.is_empty();",
+            "seccomp_applied = !compiled.programs().is_empty();",
         ],
         "clawdbot-confine",
         "every_process_is_confined_as_its_kernel_says_itself",
@@ -66,18 +66,48 @@ const PROTECTIONS: &[Protection] = &[
         "every_process_is_confined_as_its_kernel_says_itself",
     ),
     row(
-        "no core file",
-        "crates/confine/profiles/base.toml",
-        ["core = 0", "core = 1"],
+        "no new privileges",
+        "crates/confine/src/confine.rs",
+        ["step(\"forbid new privileges\", no_new_privs())?;", ""],
         "clawdbot-confine",
-        "nobody_leaves_a_core_file_and_only_the_supervisor_goes_without_filter",
+        "every_process_is_confined_as_its_kernel_says_itself",
+    ),
+    row(
+        "no core file",
+        "crates/confine/src/confine.rs",
+        [
+            "step(\"set limits\", profile.limits().apply())?;\n    step(\"forbid dumps",
+            "step(\"forbid dumps",
+        ],
+        "clawdbot-confine",
+        "every_process_is_confined_as_its_kernel_says_itself",
+    ),
+    row(
+        "network of its own",
+        "crates/confine/src/confine/network.rs",
+        [
+            "libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET)",
+            "libc::unshare(libc::CLONE_NEWUSER)",
+        ],
+        "clawdbot-confine",
+        "a_process_that_leaves_is_alone_and_has_gained_nothing",
+    ),
+    row(
+        "capabilities given up",
+        "crates/confine/src/confine/network.rs",
+        [
+            "    give_up_all_capabilities()?;\n    Ok(Some(mapped))",
+            "    Ok(Some(mapped))",
+        ],
+        "clawdbot-confine",
+        "every_process_is_confined_as_its_kernel_says_itself",
     ),
     row(
         "socket rule",
         "crates/confine/profiles/offline.toml",
         [
-            "\"single: socket -> EPERM\",",
-            "\"single: socket(arg0 != AF_INET) -> EPERM\",",
+            "  \"system: connect\",\n]\nrefuse = [\n  # The self-test tries AF_INET (and AF_UNIX in single-user mode).\n  \"single: socket -> EPERM\",\n",
+            "  \"system: connect\", \"single: socket(arg0 == AF_INET)\",\n]\nrefuse = [\n  \"single: socket(arg0 != AF_INET) -> EPERM\",\n",
         ],
         "clawdbot-confine",
         "sockets_are_made_by_the_dialer_alone_and_only_plain_ones",
@@ -92,10 +122,7 @@ const PROTECTIONS: &[Protection] = &[
     row(
         "closed descriptors",
         "crates/service/src/inherit/system.rs",
-        [
-            "fd::close_from(&keep)",
-            "fd::close_from(&keep[..0]).map_or(Ok(()), Ok)",
-        ],
+        ["fd::close_from(&keep)", "Ok::<(), io::Error>(drop(keep))"],
         "clawdbot-tests/system_mode",
         "what_the_manager_left_open_is_closed",
     ),
@@ -117,6 +144,20 @@ const PROTECTIONS: &[Protection] = &[
         "the_generated_pages_are_current",
     ),
     row(
+        "emptied environment",
+        "crates/service/src/inherit/system.rs",
+        ["    process::env_wipe();\n", ""],
+        "clawdbot-tests/system_mode",
+        "the_manager_s_variables_do_not_stay",
+    ),
+    row(
+        "wiped memory",
+        "crates/confine/src/wipe.rs",
+        ["unsafe { block.write_bytes(0, layout.size()) };", ""],
+        "clawdbot-confine",
+        "what_was_freed_is_wiped_and_what_was_moved_as_well",
+    ),
+    row(
         "class of a handle",
         "services/policy/src/handle.rs",
         ["if grant.class != bearer {", "if false {"],
@@ -132,6 +173,16 @@ const PROTECTIONS: &[Protection] = &[
         ],
         "clawdbot-dialer",
         "a_push_with_one_bad_row_is_refused_wholly",
+    ),
+    row(
+        "private addresses",
+        "services/dialer/src/rules.rs",
+        [
+            "space == Space::Public || (space == Space::Private && private == Private::Allowed);",
+            "space == Space::Public || private == private;",
+        ],
+        "clawdbot-dialer",
+        "of_an_answer_only_what_may_be_dialled_is_kept",
     ),
 ];
 

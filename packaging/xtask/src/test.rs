@@ -59,11 +59,14 @@ pub fn run(options: &Options) -> Done {
     Ok(summary.close())
 }
 
+/// The package of the tests that start the product.
+const PRODUCT: &str = "clawdbot-tests";
+
 fn as_root(built: &Built) -> bool {
     built.kind == Kind::Test && built.target.starts_with(NEEDS_ROOT)
 }
 
-/// Tests of the whole product find its programs beside them.
+/// Tests of the whole product find its programs beside them; those of other packages need their own alone.
 fn build(only: Option<&str>) -> Result<Vec<Built>, String> {
     let Some(only) = only else {
         return cargo::build(&["--workspace", "--lib", "--bins", "--tests"]);
@@ -74,12 +77,13 @@ fn build(only: Option<&str>) -> Result<Vec<Built>, String> {
             built.retain(|built| !built.harness || built.package == package);
             Ok(built)
         }
-        None => {
+        None if only == PRODUCT => {
             let mut built = cargo::build(&["--workspace", "--bins"])?;
             built.retain(|built| !built.harness);
             built.extend(cargo::build(&["--package", only, "--tests"])?);
             Ok(built)
         }
+        None => cargo::build(&["--package", only, "--tests"]),
     }
 }
 

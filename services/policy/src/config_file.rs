@@ -7,8 +7,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use clawdbot_service::Context;
+use tokio::time::sleep;
+
+/// Pause before a supervisor that is busy is asked again, and how often that is done.
+const PAUSE: Duration = Duration::from_millis(250);
+const TRIES: u32 = 40;
 
 /// Which file it is and when it was changed.
 #[derive(PartialEq, Eq)]
@@ -78,13 +84,27 @@ impl ConfigFile {
             return Ok(file);
         }
         if let Some(supervisor) = self.supervisor.get() {
-            match supervisor.config_file().await {
+            match patiently(|| supervisor.config_file()).await {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
                 answer => return answer,
             }
         }
         clawdbot_config::open(&self.path)
     }
+}
+
+/// Asks until there is an answer. A supervisor that was asked too often, or has an earlier wish under way, says so: that is
+/// no word about the file.
+async fn patiently<T, F: Future<Output = io::Result<T>>>(
+    mut ask: impl FnMut() -> F,
+) -> io::Result<T> {
+    for _ in 0..TRIES {
+        match ask().await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(PAUSE).await,
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 #[cfg(test)]
@@ -97,6 +117,31 @@ mod tests {
         let mut text = String::new();
         file.unwrap().read_to_string(&mut text).unwrap();
         text
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_supervisor_that_is_busy_is_asked_again_and_any_other_answer_counts() {
+        fn busy<T>() -> io::Result<T> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        let mut asked = 0;
+        let answer = patiently(|| {
+            asked += 1;
+            std::future::ready(if asked < 20 { busy() } else { Ok(asked) })
+        });
+        assert_eq!(answer.await.unwrap(), 20);
+
+        let mut asked = 0;
+        let answer = patiently(|| {
+            asked += 1;
+            std::future::ready(io::Result::<()>::Err(io::ErrorKind::NotFound.into()))
+        });
+        let error = answer.await.unwrap_err();
+        assert_eq!((error.kind(), asked), (io::ErrorKind::NotFound, 1));
+
+        let never = patiently(|| std::future::ready(busy::<()>()));
+        let error = never.await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
-use crate::fleet::{Event, Run};
+use crate::fleet::{Event, Run, Why};
 use crate::log_file::LINE;
 use crate::programs::Installed;
 
@@ -111,7 +111,12 @@ async fn read_frames(
             .and_then(|m| m.frame);
         let event = match message {
             Some(child_frame::Frame::Notify(lines)) => Event::Notified(run.clone(), lines),
-            Some(child_frame::Frame::EdgeLost(server)) => Event::EdgeLost(run.clone(), server),
+            Some(child_frame::Frame::EdgeLost(server)) => {
+                Event::EdgeEnded(run.clone(), server, Why::Lost)
+            }
+            Some(child_frame::Frame::EdgeGivenUp(server)) => {
+                Event::EdgeEnded(run.clone(), server, Why::GivenUp)
+            }
             Some(child_frame::Frame::Keyring(true)) => Event::KeyringWanted(run.clone()),
             Some(child_frame::Frame::Config(true)) => Event::ConfigWanted(run.clone()),
             Some(child_frame::Frame::Keyring(false) | child_frame::Frame::Config(false)) | None => {

@@ -28,16 +28,22 @@ use crate::sockets::RunDirectory;
 use crate::ui::Ui;
 use crate::wiring::{Wire, wires};
 
+use edges::Edges;
 use pace::Pace;
+use share::Share;
 use wanted::Wanted;
 
 mod config;
+mod edges;
 mod keyring;
 mod news;
 mod pace;
 mod plan;
+mod share;
 mod shown;
 mod wanted;
+
+pub(crate) use edges::Why;
 
 /// A process that gives no sign of life for this long is killed and started again.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -47,8 +53,6 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 const GONE: Duration = Duration::from_secs(2);
 /// A loop that wakes this much too late was not running: its children were not silent.
 const LATE: Duration = Duration::from_secs(5);
-/// Edges of one process that are mended before it is taken for broken.
-const MENDED: u32 = 64;
 /// Exit status when a process refuses to run.
 const REFUSED: u8 = 78;
 
@@ -66,11 +70,13 @@ pub(crate) enum Event {
     /// A line on the error stream.
     Logged(Run, u32, Vec<u8>),
     /// The connection of a process to this server ended while both live.
-    EdgeLost(Run, String),
+    EdgeEnded(Run, String, Why),
     /// A process needs the vault's key from the keyring.
     KeyringWanted(Run),
     /// A process needs the configuration file.
     ConfigWanted(Run),
+    /// The configuration file as it was found for a process that needs it.
+    ConfigOpened(Run, io::Result<OwnedFd>),
     /// Some child ended.
     ChildEnded,
     /// Policy has a new plan.
@@ -105,6 +111,9 @@ pub(crate) struct Fleet {
     helper: Option<Helper>,
     helpers: Pace,
     configs: Pace,
+    /// A thread is opening the configuration file.
+    opening: bool,
+    edges: Edges,
     listeners: Listeners,
     wanted: Wanted,
     generation: u64,
@@ -127,6 +136,8 @@ struct Member {
     outdated: Option<Instant>,
     confinement: String,
     status: String,
+    /// What it may add to the log.
+    log: Share,
 }
 
 struct Running {
@@ -134,8 +145,6 @@ struct Running {
     generation: u64,
     since: Instant,
     heard: Instant,
-    /// Edges of it that were mended.
-    mended: u32,
     /// How far it may reach since its start.
     reach: String,
 }
@@ -149,6 +158,8 @@ impl Fleet {
             helper: None,
             helpers: Pace::new(keyring::STARTS),
             configs: Pace::new(config::OPENED),
+            opening: false,
+            edges: Edges::default(),
             listeners: Listeners::default(),
             wanted: Wanted::default(),
             generation: 0,
@@ -191,6 +202,7 @@ impl Fleet {
                 self.logged(&run, pid, &bytes);
             }
         }
+        self.tell_dropped(Instant::now(), true);
         if let Some(refusal) = &self.refusal {
             self.parts.ui.refused(refusal);
         }
@@ -202,9 +214,13 @@ impl Fleet {
         match event {
             Event::Notified(run, lines) => self.notified(&run, &lines),
             Event::Logged(run, pid, bytes) => self.logged(&run, pid, &bytes),
-            Event::EdgeLost(run, server) => self.mend(&run, &server),
+            Event::EdgeEnded(run, server, why) => self.edge_ended(&run, &server, why),
             Event::KeyringWanted(run) => self.start_helper(&run),
             Event::ConfigWanted(run) => self.open_config(&run),
+            Event::ConfigOpened(run, opened) => {
+                self.opening = false;
+                self.config_opened(&run, opened);
+            }
             Event::ChildEnded => self.reap(),
             Event::Planned(plan) => self.follow(&plan),
             Event::Asked(answer) => {
@@ -253,6 +269,7 @@ impl Fleet {
         let member = self.members.entry(role.clone()).or_default();
         member.due = None;
         member.outdated = None;
+        self.edges.starts(role);
         match started {
             Ok(started) => {
                 self.parts
@@ -264,7 +281,6 @@ impl Fleet {
                     generation,
                     since: now,
                     heard: now,
-                    mended: 0,
                     reach: self.wanted.reach(role).to_owned(),
                 });
             }
@@ -331,54 +347,6 @@ impl Fleet {
         Ok(())
     }
 
-    /// Makes a new connection in the place of one that ended while both processes live. A process whose
-    /// connections keep ending is started anew.
-    fn mend(&mut self, run: &Run, server: &str) {
-        let Ok(server) = Role::parse(server) else {
-            return;
-        };
-        // The connection may have ended because its server did, a moment ago.
-        self.reap();
-        if self.stopping.is_some() {
-            return;
-        }
-        let ready = |member: &Member| member.running.is_some() && member.life.ready.is_some();
-        if !self.members.get(&server).is_some_and(ready) {
-            // Its next start brings new connections.
-            return;
-        }
-        let Some(running) = self.running(run).and_then(|member| member.running.as_mut()) else {
-            return;
-        };
-        running.mended += 1;
-        if running.mended > MENDED {
-            let _gone = running.started.child.kill(Signal::KILL);
-            return;
-        }
-        let role = &run.role;
-        let wire = wires(role, [&server].into_iter())
-            .into_iter()
-            .find(|wire| wire.client == *role);
-        let mended =
-            wire.map(
-                |wire| match self.members.get(role).and_then(|m| m.running.as_ref()) {
-                    Some(client) => self.connect(role, &client.started, &wire),
-                    None => Ok(()),
-                },
-            );
-        match mended {
-            Some(Ok(())) => self.note(
-                "warn",
-                &format!("{role} lost its connection to {server} and has a new one"),
-            ),
-            Some(Err(error)) => self.note(
-                "error",
-                &format!("{role} has no connection to {server}: {error}"),
-            ),
-            None => {}
-        }
-    }
-
     /// The files of a process, by the name it knows them under.
     fn files(&self, role: &Role) -> io::Result<Vec<(&'static str, OwnedFd)>> {
         let mut files = Vec::new();
@@ -392,7 +360,7 @@ impl Fleet {
             files.push(("run", self.parts.run_dir.descriptor()?));
             files.push(("lock", self.parts.lock.try_clone()?));
             // One that cannot be opened is asked for and explained later.
-            files.extend(self.config().ok().map(|file| (config::CONFIG, file)));
+            files.extend(self.config().map(|file| (config::CONFIG, file)));
         }
         Ok(files)
     }
@@ -506,7 +474,10 @@ impl Fleet {
             Some((since + FAREWELL).max(soon))
         });
         let helper = self.helper.as_ref().map(Helper::until);
-        members.chain(leaving).chain(farewell).chain(helper).min()
+        let edges = self.edges.next().filter(|_| self.stopping.is_none());
+        let told = self.members.values().filter_map(|m| m.log.due());
+        let all = members.chain(leaving).chain(farewell).chain(helper);
+        all.chain(edges).chain(told).min()
     }
 
     /// Whether all have ended, or were killed and do not go.
@@ -524,6 +495,7 @@ impl Fleet {
     }
 
     fn keep_time(&mut self, now: Instant) {
+        self.tell_dropped(now, false);
         if let Some(helper) = self.helper.take_if(|helper| now >= helper.until()) {
             helper.end();
             self.note(
@@ -535,6 +507,7 @@ impl Fleet {
             self.kill_all();
             return;
         }
+        self.mend(now);
         let mut due = Vec::new();
         let mut silent = Vec::new();
         for (role, member) in &mut self.members {

@@ -14,8 +14,10 @@ const REFUSED: i32 = 78;
 /// What has happened to a child so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Life {
-    /// When it became ready, if it did.
+    /// When it became ready, if it did. What it says of its confinement counts until then.
     pub(crate) ready: Option<Instant>,
+    /// It was ready at least once, so that it can run here.
+    proven: bool,
     /// Starts in a row that failed.
     failures: u32,
     /// Times it was started again.
@@ -27,19 +29,28 @@ pub(crate) struct Life {
 pub(crate) enum Next {
     /// Start again after this pause.
     Restart(Duration),
-    /// It refuses to run; another try would end the same way.
+    /// It refuses to run and never did; another try would end the same way.
     GiveUp,
 }
 
 impl Life {
+    /// The process says that it is ready. `false` when it has said so before.
+    pub(crate) fn became_ready(&mut self, now: Instant) -> bool {
+        self.proven = true;
+        let first = self.ready.is_none();
+        self.ready.get_or_insert(now);
+        first
+    }
+
     /// The process ended. Restart is the recovery: at once, with a growing pause only if it did not
-    /// settle.
+    /// settle. Whoever took over a process that ran may end it with any status, so that a refusal counts
+    /// before the first READY only.
     pub(crate) fn ended(&mut self, exit: Exit, now: Instant) -> Next {
         let settled = self
             .ready
             .is_some_and(|ready| now.saturating_duration_since(ready) >= SETTLED);
         self.ready = None;
-        if exit == Exit::Code(REFUSED) {
+        if exit == Exit::Code(REFUSED) && !self.proven {
             return Next::GiveUp;
         }
         self.restarts += 1;
@@ -97,6 +108,21 @@ mod tests {
             Next::Restart(PAUSE.0),
             "a settled life wipes the count"
         );
+    }
+
+    #[test]
+    fn a_process_that_ran_cannot_end_everything_with_a_refusal() {
+        let now = Instant::now();
+        let mut life = Life::default();
+        assert!(life.became_ready(now) && !life.became_ready(now + SETTLED));
+        let refused = Exit::Code(REFUSED);
+        assert_eq!(
+            life.ended(refused, now + SETTLED),
+            Next::Restart(Duration::ZERO)
+        );
+        // Nor with what it left in its state: its successor is a start that fails.
+        assert_eq!(life.ended(refused, now), Next::Restart(PAUSE.0));
+        assert_eq!(life.ended(refused, now), Next::Restart(PAUSE.0 * 2));
     }
 
     #[test]

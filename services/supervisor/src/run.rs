@@ -114,9 +114,12 @@ fn prepare(options: &Options, started: Instant) -> Result<Prepared, Refusal> {
     let home_dir = home_dir
         .filter(|_| !as_root)
         .unwrap_or_else(|| OsString::from(home::work_dir(&options.state_dir)));
+    // A link is followed once, here: the database follows none.
+    let state_dir = std::fs::canonicalize(&options.state_dir)
+        .map_err(|e| Refusal::io(&options.state_dir.display().to_string(), &e, ""))?;
     let setup = Setup {
         role: String::new(),
-        state_dir: text(&options.state_dir)?,
+        state_dir: text(&state_dir)?,
         config_path: text(&options.config)?,
         home_dir: text(Path::new(&home_dir))?,
         port: u32::from(options.port),

@@ -229,6 +229,9 @@ impl Report {
 
     /// Every process measured that it is confined in full.
     pub fn check_levels(&mut self, found: &Found) {
+        if found.levels.is_empty() {
+            self.surprises.push("no process has said its level".into());
+        }
         let less = found.levels.iter().filter(|(_, level)| *level != "full");
         let less = less.map(|(column, level)| format!("{} is confined {level}", column.key));
         self.surprises.extend(less);

@@ -188,6 +188,17 @@ impl Scene {
         }
     }
 
+    /// The configuration: in system mode it has a folder of its own.
+    pub fn config(&self, column: Option<&Column>) -> PathBuf {
+        let folder = match column {
+            Some(column) if column.place == Place::System => {
+                self.folder.join("etc").join(column.key)
+            }
+            _ => self.state(column),
+        };
+        folder.join("clawdbot.json")
+    }
+
     /// The folder that everything lies in.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -199,7 +210,7 @@ impl Scene {
         let state = self.state(column);
         let text = |path: &Path| path.to_string_lossy().into_owned();
         facts.insert("state".into(), text(&state));
-        facts.insert("config".into(), text(&state.join("clawdbot.json")));
+        facts.insert("config".into(), text(&self.config(column)));
         let operators = match column.map(|column| column.place) {
             Some(Place::System) => self.folder.join("operators"),
             _ => state.join("run"),

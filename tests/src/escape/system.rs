@@ -54,15 +54,19 @@ pub fn furnish_all(scene: &Scene) {
         let state = scene.state(Some(&column));
         std::fs::create_dir_all(&state).unwrap();
         furnish(&state, &scene.canary());
-        std::fs::write(state.join("clawdbot.json"), "{}").unwrap();
+        let config = scene.config(Some(&column));
+        std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+        std::fs::write(&config, "{}").unwrap();
         let owner = format!("{0}:{0}", user(column.role));
         let given = Command::new("chown")
             .args(["-R", "-h", &owner])
-            .arg(&state)
+            .args([&state, config.parent().unwrap()])
             .status();
         assert!(given.unwrap().success());
     }
-    open_to(&folder.join("system"), 0o755);
+    for name in ["system", "etc"] {
+        open_to(&folder.join(name), 0o755);
+    }
     for edge in EDGES {
         let (server, client) = edge.split_once('/').unwrap();
         let path = folder.join("runtime").join(format!("{edge}.sock"));
@@ -152,7 +156,7 @@ pub fn start(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) ->
         .env("LISTEN_FDS", names.len().to_string())
         .env("LISTEN_FDNAMES", names.join(":"))
         .env("CLAWDBOT_STATE_DIR", &state)
-        .env("CLAWDBOT_CONFIG_PATH", state.join("clawdbot.json"))
+        .env("CLAWDBOT_CONFIG_PATH", scene.config(Some(column)))
         .env("CLAWDBOT_WORK_DIR", scene.home())
         .env("CLAWDBOT_RUNTIME_DIR", scene.folder().join("runtime"))
         .uid(user)

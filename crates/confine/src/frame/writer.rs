@@ -1,4 +1,4 @@
-//! The writing half: a queue for non-blocking sockets and a blocking `send`. Descriptors go with
+//! The writing half: a queue that never waits and a `send` that does. Descriptors go with
 //! the first byte of their frame and are closed here once the kernel has taken them.
 
 use std::collections::VecDeque;
@@ -34,7 +34,8 @@ pub fn send(socket: impl AsFd, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Re
     let mut sent = 0;
     while sent < bytes.len() {
         let with = if sent == 0 { fds } else { &[] };
-        match transmit(socket, bytes.get(sent..).unwrap_or_default(), with) {
+        let rest = bytes.get(sent..).unwrap_or_default();
+        match transmit(socket, rest, with, SendFlags::empty()) {
             Ok(count) => sent += count,
             Err(Errno::AGAIN) => wait_writable(socket)?,
             Err(error) => return Err(error.into()),
@@ -56,11 +57,14 @@ fn wait_writable(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// One `sendmsg` without SIGPIPE; may take only a part of the bytes, but all descriptors.
-fn transmit(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
+fn transmit(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> Result<usize, Errno> {
     #[cfg(target_os = "linux")]
-    let flags = SendFlags::NOSIGNAL;
-    #[cfg(not(target_os = "linux"))]
-    let flags = SendFlags::empty();
+    let flags = flags | SendFlags::NOSIGNAL;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     loop {
         let result = if fds.is_empty() {
@@ -87,7 +91,7 @@ struct Pending {
     fds: Vec<OwnedFd>,
 }
 
-/// Frames that wait for a non-blocking socket to take them. Its length is the caller's to bound.
+/// Frames that wait for a socket to take them. Its length is the caller's to bound.
 #[derive(Debug, Default)]
 pub struct FrameWriter {
     queue: VecDeque<Pending>,
@@ -113,7 +117,7 @@ impl FrameWriter {
         Ok(())
     }
 
-    /// Sends as much as the socket takes. `Ok` means that the queue is empty.
+    /// Sends as much as the socket takes without waiting, even if it is a blocking one. `Ok` means that the queue is empty.
     ///
     /// # Errors
     /// `WouldBlock` when the socket is full: call again when it is writable (fit for tokio's
@@ -123,7 +127,7 @@ impl FrameWriter {
         while let Some(front) = self.queue.front_mut() {
             let fds: Vec<BorrowedFd<'_>> = front.fds.iter().map(AsFd::as_fd).collect();
             let rest = front.bytes.get(front.sent..).unwrap_or_default();
-            front.sent += transmit(socket, rest, &fds)?;
+            front.sent += transmit(socket, rest, &fds, SendFlags::DONTWAIT)?;
             front.fds.clear();
             if front.sent >= front.bytes.len() {
                 self.queue.pop_front();

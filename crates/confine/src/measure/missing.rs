@@ -105,8 +105,8 @@ pub const MISSING: &[Missing] = &[
     },
     Missing {
         what: "landlock-net",
-        floor: false,
-        meaning: "an inherited TCP socket could be pointed elsewhere unless it is locked (needs landlock ABI 4)",
+        floor: true,
+        meaning: "a TCP socket that was accepted or handed over could be pointed elsewhere (needs landlock ABI 4)",
         remedy: "run Linux 6.7 or newer",
     },
     Missing {

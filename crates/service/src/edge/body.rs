@@ -1,5 +1,5 @@
-//! The body of a call or of its answer as it comes in over HTTP/2. Room is given back as it is read, so that a peer can send
-//! no more than somebody here takes.
+//! The body of an answer as it comes in over HTTP/2. Room is given back as it is read, so that a server can send no more than
+//! somebody here takes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

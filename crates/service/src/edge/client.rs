@@ -17,10 +17,11 @@ use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::notify::Why;
 use crate::source::{Slot, Source};
 
 use super::body::Incoming;
@@ -28,20 +29,24 @@ use super::gather::Gather;
 
 /// What a server may send ahead of its readers, bytes: in one answer and in all of them.
 const WINDOW: (u32, u32) = (2 << 20, 5 << 20);
+/// Bytes of the headers of one answer, as a server takes of a call; without a limit of ours it would be 16 MiB.
+const MAX_HEAD: u32 = 16 << 10;
 /// Calls that may be under way before the server has said how many it takes; it takes more.
 const FIRST_STREAMS: usize = 100;
 
-/// How long a call waits for its peer before it is UNAVAILABLE.
+/// How long a call waits for its peer before it is UNAVAILABLE, and then until the peer takes one more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an answer that is no stream may take once the call was sent.
+/// How long an answer may take, of a stream its head: a server begins it at once, whatever comes on it later.
 const REPLY: Duration = Duration::from_secs(60);
 /// The same where a person may have to be waited for, who has an hour at most (`approvals.exec.timeoutSeconds`).
 const WORD: Duration = Duration::from_secs(3600 + 60);
 /// Longest answer that is no stream, bytes: what tonic's clients take.
 const LONGEST: usize = (4 << 20) + 5;
 /// Servers in a row that a call is tried at.
-const TRIES: usize = 8;
+const TRIES: u32 = 8;
+/// Pause before the second of them; it doubles with each.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// One edge from this process to a server. Cheap to clone; all clones share the connection.
 #[derive(Clone)]
@@ -76,8 +81,8 @@ struct Current {
 
 /// Why one try of a call did not bring an answer.
 enum Lost {
-    /// The request never left.
-    Unsent,
+    /// The request never left over the connection of this number.
+    Unsent(u64),
     /// The request may have been seen.
     Cut,
     /// No peer to talk to, or no answer that can be used.
@@ -124,7 +129,7 @@ impl Edge {
     /// in its buffers on both sides until then, and wiped with them.
     pub async fn hang_up(&self) {
         if self.0.current.lock().await.take().is_some() {
-            self.0.source.ended();
+            self.0.source.ended(Why::GivenUp);
         }
     }
 
@@ -137,14 +142,14 @@ impl Edge {
 
 impl Inner {
     /// The connection to the present peer, made if need be.
-    async fn connection(self: &Arc<Self>) -> Result<SendRequest<Bytes>, Status> {
+    async fn connection(self: &Arc<Self>) -> Result<(u64, SendRequest<Bytes>), Status> {
         let mut current = self.current.lock().await;
         let stream = match self.source.newer() {
             Some(stream) => stream,
             None => {
                 let open = current.as_ref();
                 if let Some(open) = open.filter(|open| !open.over.load(Ordering::Relaxed)) {
-                    return Ok(open.sender.clone());
+                    return Ok((open.number, open.sender.clone()));
                 }
                 self.source.next().await
             }
@@ -159,7 +164,17 @@ impl Inner {
             sender,
             over,
         });
-        Ok(used)
+        Ok((number, used))
+    }
+
+    /// Leaves a connection that takes no more calls although it has not ended: its server has said goodbye.
+    async fn leave(&self, number: u64) {
+        let mut current = self.current.lock().await;
+        // One that is over is replaced where its end is noticed.
+        let left = |open: &mut Current| open.number == number && !open.over.load(Ordering::Relaxed);
+        if current.take_if(left).is_some() {
+            self.source.ended(Why::Lost);
+        }
     }
 
     async fn handshake(
@@ -174,6 +189,7 @@ impl Inner {
             .initial_window_size(WINDOW.0)
             .initial_connection_window_size(WINDOW.1)
             .initial_max_send_streams(FIRST_STREAMS)
+            .max_header_list_size(MAX_HEAD)
             .enable_push(false)
             .handshake(stream)
             .await
@@ -190,7 +206,7 @@ impl Inner {
                 .as_ref()
                 .is_some_and(|current| current.number == number)
             {
-                inner.source.ended();
+                inner.source.ended(Why::Lost);
             }
         });
         Ok(sender)
@@ -202,31 +218,34 @@ impl Inner {
         request: Request<()>,
         body: Bytes,
     ) -> Result<Response<Body>, Lost> {
-        let sender = timeout(self.patience, self.connection())
+        let (number, mut sender) = timeout(self.patience, self.connection())
             .await
             .map_err(|_| Lost::Hopeless(self.unavailable("nobody is at the other end")))?
             .map_err(Lost::Hopeless)?;
         let sent = async {
-            let mut sender = sender.ready().await.map_err(|_| Lost::Unsent)?;
             let begun = sender.send_request(request, body.is_empty());
-            let (answer, mut rest) = begun.map_err(|_| Lost::Unsent)?;
+            let (answer, mut rest) = begun.map_err(|_| Lost::Unsent(number))?;
             // Head and body leave together.
             if !body.is_empty() {
                 rest.send_data(body, true).map_err(|_| Lost::Cut)?;
             }
+            // The peer takes only so many calls at a time. Whether the connection ended meanwhile shows in the answer.
+            let _left = timeout(self.patience, sender.ready())
+                .await
+                .map_err(|_| Lost::Hopeless(self.unavailable("it takes no more calls for now")))?;
             let answer = answer.await.map_err(|_| Lost::Cut)?;
             Ok(answer.map(Incoming::new))
         };
-        if method.streams {
+        let answer = async {
             let (head, body) = sent.await?.into_parts();
-            return Ok(Response::from_parts(head, self.live(body)));
-        }
-        let whole = async {
-            let (head, body) = sent.await?.into_parts();
-            Ok(Response::from_parts(head, self.whole(body).await?))
+            let body = match method.streams {
+                true => self.live(body),
+                false => self.whole(body).await?,
+            };
+            Ok(Response::from_parts(head, body))
         };
         let patience = if method.waits { WORD } else { REPLY };
-        timeout(patience, whole).await.unwrap_or_else(|_| {
+        timeout(patience, answer).await.unwrap_or_else(|_| {
             let late = format!(
                 "{} did not answer within {} s",
                 self.server,
@@ -282,12 +301,15 @@ impl Inner {
             )));
         };
         let body = body.collect().await?.to_bytes();
-        for _ in 0..TRIES {
+        for number in 0..TRIES {
+            if let Some(doublings) = number.checked_sub(1) {
+                sleep(PAUSE * (1 << doublings)).await;
+            }
             let request = self.request(method.path, &head.headers)?;
             match self.attempt(method, request, body.clone()).await {
                 Ok(response) => return Ok(response),
                 Err(Lost::Hopeless(status)) => return Err(status),
-                Err(Lost::Unsent) => {}
+                Err(Lost::Unsent(number)) => self.leave(number).await,
                 Err(Lost::Cut) if method.retry != Retry::No => {}
                 Err(Lost::Cut) => break,
             }

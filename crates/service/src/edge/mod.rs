@@ -5,6 +5,8 @@ mod body;
 mod client;
 mod gather;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Edge, Handover};
 pub use server::{Caller, Router, caller, serve_stream};

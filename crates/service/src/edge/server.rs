@@ -1,37 +1,44 @@
 //! The answering side of an edge. A call passes only if the table has a row for the role of its stream
-//! and its method, within the row's size and rate; everything else is refused before any service sees it.
+//! and its method, within the row's size and rate; everything else, and a request that does not come to its
+//! end, is refused before any service sees it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use clawdbot_identity::Role;
-use clawdbot_proto::edges::{self, Edge, Method};
+use clawdbot_proto::edges::Method;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::Full;
 use tokio::net::UnixStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tracing::warn;
 
-use crate::rate::Rates;
+use crate::gate::{Gate, Gates};
 
-use super::body::Incoming;
 use super::gather::Gather;
 
 /// Calls that one connection may have open at the same time.
 const MAX_STREAMS: u32 = 256;
-/// What a client may send ahead of its readers, bytes: in one call and in all of them.
-const WINDOW: u32 = 1 << 20;
+/// Calls that one client may have open at the same time: for a moment it may have an old connection besides its new one.
+const CALLS: usize = 2 * MAX_STREAMS as usize;
+/// Bytes of a request that every call may bring, whatever the others do.
+const SMALL: u32 = 32 << 10;
+/// How long a request may take from its head to its end.
+const BODY: Duration = Duration::from_secs(10);
+/// How long a connection may take to begin.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Bytes of the headers of one call; without a limit of ours it would be 16 MiB.
 const MAX_HEAD: u32 = 16 << 10;
 /// gRPC's length prefix.
@@ -82,9 +89,21 @@ where
     }
 }
 
-/// The gRPC services of a process.
-#[derive(Clone, Default)]
-pub struct Router(Arc<BTreeMap<&'static str, Arc<dyn Dispatch>>>);
+/// The gRPC services of a process, with what each client has left of its limits.
+#[derive(Clone)]
+pub struct Router {
+    services: Arc<BTreeMap<&'static str, Arc<dyn Dispatch>>>,
+    gates: Gates,
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self {
+            services: Arc::default(),
+            gates: Gates::new(CALLS),
+        }
+    }
+}
 
 impl Router {
     /// No service yet.
@@ -106,85 +125,71 @@ impl Router {
             + 'static,
         S::Future: Send + 'static,
     {
-        let mut services = (*self.0).clone();
+        let mut services = (*self.services).clone();
         services.insert(S::NAME, Arc::new(Service(service)));
-        Self(Arc::new(services))
+        Self {
+            services: Arc::new(services),
+            ..self
+        }
     }
 
     fn find(&self, path: &str) -> Option<&Arc<dyn Dispatch>> {
         let service = path.strip_prefix('/')?.split_once('/')?.0;
-        self.0.get(service)
+        self.services.get(service)
     }
 }
 
-/// What one connection may do, and how much of its rate it has left.
-struct Gate {
-    client: Role,
-    server: Role,
-    edge: Option<&'static Edge>,
-    rates: Mutex<Rates>,
-}
-
-impl Gate {
-    fn new(client: Role, server: Role) -> Self {
-        let edge = edges::edge(client.as_str(), server.as_str());
-        Self {
-            client,
-            server,
-            edge,
-            rates: Mutex::default(),
+fn admit(gate: &Gate, path: &str) -> Result<&'static Method, Status> {
+    let is_news = || gate.is_news(Instant::now());
+    let Some(row) = gate.row(path) else {
+        if is_news() {
+            warn!(client = %gate.client, path, "refused a call that the edge table does not permit");
         }
-    }
-
-    fn admit(&self, path: &str, now: Instant) -> Result<&'static Method, Status> {
-        let row = self
-            .edge
-            .and_then(|edge| edge.methods.iter().find(|m| m.path == path));
-        let Some(row) = row else {
-            warn!(client = %self.client, path, "refused a call that the edge table does not permit");
-            return Err(Status::permission_denied(format!(
-                "{} may not call this at {}",
-                self.client, self.server
-            )));
-        };
-        if self
-            .rates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .spend(row, now)
-        {
-            Ok(row)
-        } else {
-            warn!(client = %self.client, path, "refused a call above the edge's rate");
-            Err(Status::resource_exhausted(format!(
-                "more than {} calls a second",
-                row.rate
-            )))
+        return Err(Status::permission_denied(format!(
+            "{} may not call this at {}",
+            gate.client, gate.server
+        )));
+    };
+    if gate.spend(row) {
+        Ok(row)
+    } else {
+        if is_news() {
+            warn!(client = %gate.client, path, "refused a call above the edge's rate");
         }
+        Err(Status::resource_exhausted(format!(
+            "more than {} calls a second",
+            row.rate
+        )))
     }
 }
 
-/// Serves one connection of the given role until the peer ends it.
+/// Serves one connection of the given role until the peer ends it. Everything that this router serves to one role shares
+/// its limits.
 pub async fn serve_stream(stream: UnixStream, client: Role, server: Role, router: Router) {
-    let gate = Arc::new(Gate::new(client, server));
+    let gate = router.gates.of(&client, &server);
+    let Some(_place) = gate.connect() else {
+        if gate.is_news(Instant::now()) {
+            warn!(%client, "refused a connection of a client that has too many");
+        }
+        return;
+    };
     let stream = match Gather::new(stream) {
         Ok(stream) => stream,
         Err(error) => {
-            warn!(client = %gate.client, %error, "an edge cannot be served");
+            warn!(%client, %error, "an edge cannot be served");
             return;
         }
     };
     let connection = h2::server::Builder::new()
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_window_size(SMALL)
+        .initial_connection_window_size(SMALL * MAX_STREAMS)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD)
         // A peer that gives calls up is no attacker: its own client may have hung up on it.
         .max_pending_accept_reset_streams(2 * MAX_STREAMS as usize)
-        .handshake::<_, Bytes>(stream)
-        .await;
+        .handshake::<_, Bytes>(stream);
     // How it ends does not matter: the peer is another process that may die at any time.
-    let Ok(mut connection) = connection else {
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, connection).await else {
         return;
     };
     while let Some(Ok((request, respond))) = connection.accept().await {
@@ -205,7 +210,12 @@ async fn serve_call(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
-    let mut answer = pin!(answer(&gate, &router, request.map(Incoming::new)));
+    let Ok(_place) = gate.calls.try_acquire() else {
+        let refused = Status::resource_exhausted("too many calls at the same time");
+        let _ended = send(respond, refused.into_http()).await;
+        return;
+    };
+    let mut answer = pin!(answer(&gate, &router, request));
     let answered = poll_fn(|cx| match respond.poll_reset(cx) {
         Poll::Ready(_given_up) => Poll::Ready(None),
         Poll::Pending => answer.as_mut().poll(cx).map(Some),
@@ -261,23 +271,60 @@ async fn send(mut respond: SendResponse<Bytes>, answer: Response<Body>) -> Resul
     }
 }
 
-async fn answer(gate: &Gate, router: &Router, request: Request<Incoming>) -> Response<Body> {
-    let row = match gate.admit(request.uri().path(), Instant::now()) {
+async fn answer(gate: &Gate, router: &Router, request: Request<RecvStream>) -> Response<Body> {
+    let row = match admit(gate, request.uri().path()) {
         Ok(row) => row,
         Err(status) => return status.into_http(),
     };
     let Some(service) = router.find(row.path) else {
         return Status::unimplemented("this process does not serve the method").into_http();
     };
-    let too_long = row.max;
     let (mut head, body) = request.into_parts();
     head.extensions.insert(Caller(gate.client.clone()));
-    let limited = Limited::new(body, row.max as usize + PREFIX).map_err(move |_| {
-        Status::resource_exhausted(format!(
-            "the request is cut, or longer than {too_long} bytes"
-        ))
+    let message = timeout(BODY, gather(gate, row, body)).await;
+    let message = message.unwrap_or_else(|_| {
+        let late = format!("the request did not arrive within {} s", BODY.as_secs());
+        Err(Status::deadline_exceeded(late))
     });
-    service
-        .call(Request::from_parts(head, Body::new(limited)))
-        .await
+    match message {
+        Ok(message) => {
+            let body = Body::new(Full::new(message));
+            service.call(Request::from_parts(head, body)).await
+        }
+        Err(refused) => refused.into_http(),
+    }
+}
+
+/// The whole request, so that no half of one is anywhere but here. The room for its beginning is given back at its end; to
+/// bring more it needs a share of what the client's requests may hold together.
+async fn gather(gate: &Gate, row: &Method, mut body: RecvStream) -> Result<Bytes, Status> {
+    let longest = row.max as usize + PREFIX;
+    let mut whole = BytesMut::new();
+    let mut held = 0;
+    let mut share = None;
+    while let Some(data) = body.data().await {
+        let data = data.map_err(|_| Status::cancelled("the request is cut"))?;
+        held += data.len();
+        if whole.len() + data.len() > longest {
+            let long = format!("the request is longer than {} bytes", row.max);
+            return Err(Status::resource_exhausted(long));
+        }
+        if whole.is_empty() && body.is_end_stream() {
+            // Nearly all come in one piece.
+            let _over = body.flow_control().release_capacity(held);
+            return Ok(data);
+        }
+        whole.extend_from_slice(&data);
+        if share.is_none() && held >= SMALL as usize / 2 && !body.is_end_stream() {
+            // Closed never.
+            share = gate.bytes.acquire_many(row.max).await.ok();
+        }
+        if share.is_some() {
+            let _over = body
+                .flow_control()
+                .release_capacity(std::mem::take(&mut held));
+        }
+    }
+    let _over = body.flow_control().release_capacity(held);
+    Ok(whole.freeze())
 }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{FrameConnection, FrameMessage};
+use crate::notify::Why;
 use crate::source::Source;
 
 /// How long a call waits for a connection.
@@ -225,6 +226,6 @@ async fn read_replies<Rep: FrameMessage>(live: Live<Rep>, inner: Arc<Inner<Rep>>
     let current = inner.live.lock().await;
     let is_current = |current: &Live<Rep>| Arc::ptr_eq(&current.waiting, &live.waiting);
     if current.as_ref().is_some_and(is_current) {
-        inner.source.ended();
+        inner.source.ended(Why::Lost);
     }
 }

@@ -6,7 +6,7 @@ mod server;
 
 pub use client::{FrameClient, FrameError};
 pub use connection::FrameConnection;
-pub(crate) use server::{FrameHandler, serve_frames};
+pub(crate) use server::{CONCURRENT, FrameHandler, serve_frames};
 
 use clawdbot_proto::v1::{DialerReply, DialerRequest, dialer_request};
 

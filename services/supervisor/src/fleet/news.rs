@@ -26,25 +26,10 @@ impl Fleet {
         let Some(member) = self.running(run) else {
             return;
         };
-        let mut became_ready = false;
         if let Some(running) = &mut member.running {
             running.heard = now;
         }
-        for line in lines.lines() {
-            if line == "READY=1" {
-                member.life.ready = Some(now);
-                became_ready = true;
-            } else if let Some(status) = line.strip_prefix("STATUS=") {
-                match status.split_once(" | ") {
-                    Some((confinement, status)) => {
-                        member.confinement = confinement.into();
-                        member.status = status.into();
-                    }
-                    None => member.status = status.into(),
-                }
-            }
-        }
-        if became_ready {
+        if member.hears(lines, now) {
             let (pid, confinement) = (member.pid(), member.confinement.clone());
             self.parts
                 .ui
@@ -101,6 +86,11 @@ impl Fleet {
     }
 
     pub(super) fn logged(&mut self, run: &Run, pid: u32, bytes: &[u8]) {
+        // The supervisor's own lines and those of who is no member any more have no share.
+        let member = self.members.get_mut(&run.role);
+        if member.is_some_and(|member| !member.log.keeps(bytes.len(), Instant::now())) {
+            return;
+        }
         let line = Line::from_process(run.role.as_str(), pid, bytes, SystemTime::now());
         self.parts.ui.log(run.role.as_str(), &line);
         match self.parts.log.write(&line) {
@@ -116,6 +106,23 @@ impl Fleet {
         }
     }
 
+    /// Says how many lines were dropped of whom.
+    pub(super) fn tell_dropped(&mut self, now: Instant, at_once: bool) {
+        let dropped = |(role, member): (&Role, &mut Member)| {
+            let dropped = member.log.dropped(now, at_once)?;
+            Some((role.clone(), dropped))
+        };
+        let told: Vec<_> = self.members.iter_mut().filter_map(dropped).collect();
+        for (role, dropped) in told {
+            self.note(
+                "warn",
+                &format!(
+                    "{role} wrote more than its share of this log; {dropped} of its lines were dropped"
+                ),
+            );
+        }
+    }
+
     /// A line of the supervisor's own.
     pub(super) fn note(&mut self, level: &str, message: &str) {
         let bytes = serde_json::json!({ "level": level, "message": message }).to_string();
@@ -124,5 +131,57 @@ impl Fleet {
             generation: 0,
         };
         self.logged(&run, std::process::id(), bytes.as_bytes());
+    }
+}
+
+impl Member {
+    /// Takes what the process says of itself; whether it has become ready with that. What it measured of its confinement stays
+    /// as it was then: a process that is taken over later would say whatever helps it.
+    fn hears(&mut self, lines: &str, now: Instant) -> bool {
+        let measures = self.life.ready.is_none();
+        let mut became_ready = false;
+        for line in lines.lines() {
+            if line == "READY=1" {
+                became_ready |= self.life.became_ready(now);
+            } else if let Some(status) = line.strip_prefix("STATUS=") {
+                let (confinement, status) = match status.split_once(" | ") {
+                    Some((confinement, status)) => (Some(confinement), status),
+                    None => (None, status),
+                };
+                self.status = status.into();
+                if let Some(confinement) = confinement.filter(|_| measures) {
+                    self.confinement = confinement.into();
+                }
+            }
+        }
+        became_ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdbot_confine::spawn::Exit;
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_measured_stays_as_it_was_when_it_became_ready() {
+        let (mut member, now) = (Member::default(), Instant::now());
+        assert!(!member.hears("STATUS=level=limits | starting", now));
+        assert!(member.hears("READY=1\nSTATUS=level=full | ready", now));
+        assert_eq!(member.confinement, "level=full");
+        for forged in [
+            "STATUS=level=none | working",
+            "READY=1\nSTATUS=level=none | working",
+            "STATUS=level=none | more\nREADY=1\nSTATUS=working",
+        ] {
+            assert!(!member.hears(forged, now), "{forged}");
+            assert_eq!(member.confinement, "level=full", "{forged}");
+            assert_eq!(member.status, "working", "{forged}");
+        }
+        // Its successor measures for itself.
+        member.life.ended(Exit::Code(1), now);
+        assert!(member.hears("READY=1\nSTATUS=level=limits | ready", now));
+        assert_eq!(member.confinement, "level=limits");
     }
 }
