@@ -351,7 +351,7 @@ fn insert<'a>(
     let style = &doc.style;
     let changes = match (&node.value, &path[depth]) {
         (Value::Object(object), Segment::Key(key)) => {
-            let last = object.0.last().map(|member| splice::item(member));
+            let last = object.0.last().map(splice::item);
             let text = |indent: &str| style.at(&doc.text, node).member(key, &new, indent);
             splice::append(&doc.text, node, last, depth == 0, style, &text)
         }

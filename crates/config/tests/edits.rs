@@ -213,7 +213,7 @@ fn comments(text: &str) -> BTreeMap<u32, String> {
 fn a_change_keeps_everything_else_every_comment_and_the_line_ends() {
     let settings = settings();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for case in 0..3000 {
+    for case in 0..2000 {
         let mut tree = json!({});
         for (path, values) in &settings {
             if random.one_in(3) {
@@ -260,7 +260,7 @@ fn a_change_keeps_everything_else_every_comment_and_the_line_ends() {
         }
         let left = comments(&after);
         for (number, stood_in) in comments(&before) {
-            let own = stood_in == *path || stood_in.starts_with(&format!("{path}"));
+            let own = stood_in == *path || stood_in.starts_with(path);
             assert!(own || left.contains_key(&number), "#{number} {}", shown());
         }
         let lone = after.replace("\r\n", "").contains(['\n', '\r']);

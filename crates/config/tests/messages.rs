@@ -357,3 +357,28 @@ fn help_for_what_people_write() {
         assert_eq!(error.mistakes().len(), 1, "{text}: {}", error.render(false));
     }
 }
+
+#[test]
+fn a_finding_names_the_place_of_its_setting_or_of_what_lies_around_it() {
+    let text =
+        "{\n  logging: { redactSensitive: 'off' },\n  channels: {\n    telegram: {},\n  },\n}";
+    let loaded = parse("c.json", text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let place = |id: &str| {
+        let found = loaded.findings.iter().find(|finding| finding.id == id);
+        let place = found
+            .unwrap_or_else(|| panic!("{:?}", loaded.findings))
+            .place;
+        place.map(|place| (place.line, place.column))
+    };
+    assert_eq!(place("logging.redact_off"), Some((2, 31)));
+    assert_eq!(
+        place("channels.telegram.dm.allowFrom.missing"),
+        Some((4, 15))
+    );
+    assert!(
+        loaded
+            .findings
+            .iter()
+            .all(|finding| !finding.why.is_empty())
+    );
+}

@@ -112,6 +112,7 @@ impl Agent {
                     standing: &job.session.standing,
                     class: self.peers.class().as_str(),
                     thread: turnable.thread().map_err(|e| unreadable(&e))?,
+                    means: &job.session.means,
                 };
                 let reply = view.answer(command, argument, &done);
                 return self.record_command(job, turnable, reply).await;

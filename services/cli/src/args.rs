@@ -96,6 +96,9 @@ pub enum Command {
     /// Look at what was decided, and whether the record of it is as it was written
     #[command(subcommand, arg_required_else_help = true)]
     Audit(Audit),
+    /// See which tools a conversation may use, and which setting says so
+    #[command(subcommand, arg_required_else_help = true)]
+    Sandbox(Sandbox),
     /// List the conversations
     Sessions,
     /// Read the log
@@ -318,6 +321,23 @@ impl PairingRequest {
     }
 }
 
+/// `clawdbot sandbox …`.
+#[derive(Debug, Subcommand)]
+pub enum Sandbox {
+    /// Print the sandbox of a session and each tool with the list that allows or forbids it
+    Explain {
+        /// Session key as `clawdbot sessions` shows it; the agent's main session when left out
+        #[arg(long, value_name = "KEY", value_parser = session_key)]
+        session: Option<String>,
+        /// Agent whose main session it is about; the default agent when left out
+        #[arg(long, value_name = "ID", conflicts_with = "session", value_parser = agent_id)]
+        agent: Option<String>,
+        /// For messages of this sender, by the channel's id
+        #[arg(long, value_name = "ID")]
+        sender: Option<String>,
+    },
+}
+
 /// `clawdbot approvals …`.
 #[derive(Debug, Subcommand)]
 pub enum Approvals {
@@ -412,6 +432,16 @@ pub enum Level {
     Trace,
 }
 
+fn session_key(text: &str) -> Result<String, String> {
+    SessionKey::parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn agent_id(text: &str) -> Result<String, String> {
+    AgentId::parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
 fn session_name(text: &str) -> Result<String, String> {
     SessionKey::operator(&AgentId::main(), text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
@@ -464,6 +494,7 @@ mod tests {
             "pairing list",
             "pairing list telegram --approved",
             "pairing approve ABCD2345 --channel telegram --notify",
+            "sandbox explain",
             "approvals list",
             "approvals approve ABCD2345",
             "approvals deny ABCD2345",
@@ -534,6 +565,10 @@ mod tests {
             "pairing approve telegram ABCD2345 more",
             "pairing",
             "approvals",
+            "sandbox",
+            "sandbox explain --session main",
+            "sandbox explain --agent Main",
+            "sandbox explain --agent main --session agent:main:main",
             "approvals approve",
         ] {
             assert!(parse(&format!("clawdbot {wrong}")).is_err(), "{wrong}");

@@ -19,6 +19,7 @@ mod pairing;
 mod place;
 mod reach;
 mod run;
+mod sandbox;
 mod sessions;
 mod status;
 mod topology;

@@ -14,8 +14,8 @@ use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, compact};
 use crate::place::Place;
 use crate::{
-    access, approvals, audit, check, config, credentials, doctor, login, logs, pairing, sessions,
-    status, topology, up,
+    access, approvals, audit, check, config, credentials, doctor, login, logs, pairing, sandbox,
+    sessions, status, topology, up,
 };
 
 /// The whole program.
@@ -107,6 +107,7 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         Command::Login(wanted) => block_on(until_ended(login::login(wanted, &sockets, out))),
         Command::Logout(wanted) => block_on(login::logout(wanted, &sockets, out)),
         Command::Credentials(Credentials::List) => block_on(credentials::list(&sockets, out)),
+        Command::Sandbox(wanted) => block_on(sandbox::run(wanted, &sockets, out)),
         Command::Approvals(wanted) => block_on(approvals::run(wanted, &sockets, out)),
         Command::Pairing(wanted) => block_on(pairing::run(wanted, &sockets, out)),
         Command::Audit(wanted) => block_on(audit::run(wanted, &place, &sockets, out)),

@@ -9,8 +9,8 @@ use clawdbot_proto::v1::chat_client::ChatClient;
 use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
 use clawdbot_proto::v1::supervisor_operator_client::SupervisorOperatorClient;
 use clawdbot_proto::v1::{
-    GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Problem, Process,
-    ProcessesReply, ProcessesRequest,
+    BudgetRow, GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Problem,
+    Process, ProcessesReply, ProcessesRequest,
 };
 use clawdbot_service::{Edge, confinement_json, gaps};
 use serde_json::{Value, json};
@@ -186,6 +186,7 @@ impl Report {
                 "authMode": policy.auth_mode,
                 "model": policy.model,
                 "problems": policy.problems.iter().map(problem_json).collect::<Vec<_>>(),
+                "budgets": policy.budgets.iter().map(budget_json).collect::<Vec<_>>(),
             })),
             "problems": self.problems,
         })
@@ -238,6 +239,10 @@ impl Report {
         }
         if let Some(answers) = self.gateway.as_ref().and_then(answers) {
             fact("answers", answers);
+        }
+        let rows = self.policy.iter().flat_map(|policy| &policy.budgets);
+        for row in rows {
+            fact("budget", budget(row));
         }
         if !self.processes().is_empty() {
             text.push('\n');
@@ -339,6 +344,46 @@ fn answers(gateway: &GatewayStatus) -> Option<String> {
     .map(|(count, what)| format!("{count} {what}"))
     .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// How much of a budget is used: `main: 600 of 1000 tokens today`.
+fn budget(row: &BudgetRow) -> String {
+    let money = |microusd: u64| {
+        // Rounded up, so that nothing that was paid for is shown as free.
+        let cents = microusd.div_ceil(10_000);
+        format!("${}.{:02}", cents / 100, cents % 100)
+    };
+    let (used, most) = match row.what.as_str() {
+        "microusd" => (money(row.used), money(row.limit)),
+        what => (row.used.to_string(), format!("{} {what}", row.limit)),
+    };
+    let whose = match row.sender.as_str() {
+        "" => row.agent.clone(),
+        sender => format!("{}, {sender}", row.agent),
+    };
+    let when = if row.of == "month" {
+        "this month"
+    } else {
+        "today"
+    };
+    let end = if row.used >= row.limit {
+        " (used up)"
+    } else {
+        ""
+    };
+    format!("{whose}: {used} of {most} {when}{end}")
+}
+
+fn budget_json(row: &BudgetRow) -> Value {
+    json!({
+        "agent": row.agent,
+        "sender": (!row.sender.is_empty()).then_some(&row.sender),
+        "of": row.of,
+        "what": row.what,
+        "used": row.used,
+        "limit": row.limit,
+        "resetsMs": row.resets_ms,
+    })
 }
 
 fn problem_json(problem: &Problem) -> Value {
@@ -583,6 +628,39 @@ mod tests {
         let json = report.json();
         assert_eq!(json["policy"]["problems"][1]["code"], "model.auth");
         assert_eq!(json["well"], false);
+    }
+
+    #[test]
+    fn budgets_are_shown_with_what_is_used() {
+        let row = |of: &str, what: &str, sender: &str, used, limit| BudgetRow {
+            of: of.into(),
+            what: what.into(),
+            sender: sender.into(),
+            agent: "main".into(),
+            used,
+            limit,
+            resets_ms: 5,
+        };
+        let mut report = report();
+        report.policy.as_mut().unwrap().budgets = vec![
+            row("day", "tokens", "", 600, 1000),
+            row("month", "microusd", "", 10_001, 5_000_000),
+            row("sender", "tokens", "telegram:7\u{1b}", 9, 9),
+        ];
+        let text = report.text(Style::PLAIN, false);
+        for line in [
+            "budget    main: 600 of 1000 tokens today\n",
+            "budget    main: $0.02 of $5.00 this month\n",
+            "budget    main, telegram:7\\u{1b}: 9 of 9 tokens today (used up)\n",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        let rows = &report.json()["policy"]["budgets"];
+        assert_eq!(
+            (&rows[0]["used"], &rows[0]["sender"]),
+            (&json!(600), &Value::Null)
+        );
+        assert_eq!(rows[1]["of"], "month");
     }
 
     #[test]

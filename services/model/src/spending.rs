@@ -31,7 +31,7 @@ pub struct Spending {
 /// What policy said.
 pub enum Ruling {
     /// With what has to be told afterwards, if anything.
-    Allowed(Option<Meter>),
+    Allowed(Option<Box<Meter>>),
     Refused(ModelError),
 }
 
@@ -106,7 +106,7 @@ async fn decided(
                 trace = session.trace,
                 "a request may be made"
             );
-            let meter = reply.settle.then(|| Meter::new(ledger, asked));
+            let meter = reply.settle.then(|| Box::new(Meter::new(ledger, asked)));
             Ok(Ruling::Allowed(meter))
         }
         Some(Outcome::Refusal(refusal)) if refusal.rule == NOT_DECIDED => {

@@ -139,8 +139,8 @@ fn write(path: &Path, text: &str, like: Option<&fs::Metadata>) -> Result<(), Sav
         if user.is_some() || group.is_some() {
             fchown(&file, user, group).map_err(|_| {
                 SaveError(format!(
-                    "{} could not keep its owner; nothing is changed, do it as that user or as root",
-                    path.with_extension("").display()
+                    "{} cannot be given the owner of the old file, so nothing is changed; do it as that user or as root",
+                    path.display()
                 ))
             })?;
         }
@@ -230,6 +230,25 @@ mod tests {
         );
         assert_eq!(save(&file, "one+++", "one+++").unwrap(), None);
         assert_eq!(names(folder.path()).len(), 4, "no change, no backup");
+    }
+
+    #[test]
+    fn the_owner_stays_or_nothing_changes() {
+        use std::os::unix::fs::chown;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.json");
+        fs::write(&file, "old").unwrap();
+        let own = fs::metadata(&file).unwrap();
+        // Only root can give a file away; for everybody else the owner is the own one.
+        let (user, group) = match chown(&file, Some(12_345), Some(12_346)) {
+            Ok(()) => (12_345, 12_346),
+            Err(_) => (own.uid(), own.gid()),
+        };
+        let backup = save(&file, "old", "new").unwrap().unwrap();
+        for path in [&file, &backup] {
+            let meta = fs::metadata(path).unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (user, group));
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ fn answer_in(thread: &Thread, text: &str) -> Reply {
         standing: "owner",
         class: "main",
         thread,
+        means: &[],
     };
     let (command, argument) = parse(text, "owner", &slice).unwrap();
     view.answer(command, argument, "done")
@@ -235,4 +236,45 @@ fn status_whoami_and_help_say_what_they_promise() {
             assert_eq!(help.contains(row.what), may, "{} {standing}", row.form);
         }
     }
+}
+
+#[test]
+fn the_status_says_what_is_left_of_the_budgets() {
+    let (slice, key, thread) = (
+        slice(),
+        SessionKey::parse("agent:main:main").unwrap(),
+        thread(),
+    );
+    let row = |of: &str, what: &str, used, limit| v1::BudgetRow {
+        of: of.into(),
+        what: what.into(),
+        used,
+        limit,
+        ..Default::default()
+    };
+    let means = [
+        row("run", "calls", 0, 20),
+        row("day", "tokens", 600, 1000),
+        row("month", "microusd", 1_230_000, 5_000_000),
+        row("sender", "tokens", 7, 9),
+    ];
+    let status = |means: &[v1::BudgetRow]| {
+        let view = View {
+            slice: &slice,
+            profile: &slice.agents[0],
+            key: &key,
+            standing: "owner",
+            class: "main",
+            thread: &thread,
+            means,
+        };
+        view.answer(Command::Status, "", "").text
+    };
+    let line = "Budget: 20 calls for one message; 600 of 1000 tokens today; $1.2300 of $5.0000 this month; 7 of your 9 tokens today";
+    assert!(
+        status(&means).lines().any(|own| own == line),
+        "{}",
+        status(&means)
+    );
+    assert!(!status(&[]).contains("Budget"));
 }

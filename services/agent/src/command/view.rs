@@ -16,6 +16,8 @@ pub struct View<'a> {
     pub standing: &'a str,
     pub class: &'a str,
     pub thread: &'a Thread,
+    /// What is left of the budgets.
+    pub means: &'a [v1::BudgetRow],
 }
 
 /// The answer, and what changes for the rest of the session.
@@ -117,9 +119,16 @@ impl View<'_> {
         if thread.totals.compactions > 0 {
             context.push_str(&format!(", summarised {} times", thread.totals.compactions));
         }
+        let budget = match self.means {
+            [] => String::new(),
+            rows => format!(
+                "\nBudget: {}",
+                rows.iter().map(budget).collect::<Vec<_>>().join("; ")
+            ),
+        };
         format!(
             "Clawdbot {}\nAgent: {}\nModel: {model}\nSession: {} (class {})\nSession id: {}\nMessages: {}\n\
-             Tokens: {used}\nContext: {context}\nThinking: {}\nTool calls shown: {}",
+             Tokens: {used}{budget}\nContext: {context}\nThinking: {}\nTool calls shown: {}",
             env!("CARGO_PKG_VERSION"),
             self.name(),
             self.key,
@@ -236,6 +245,21 @@ impl View<'_> {
             .chain(providers)
             .collect();
         format!("Choose with /model and one of: {}.", all.join(", "))
+    }
+}
+
+/// How much of a budget is used.
+fn budget(row: &v1::BudgetRow) -> String {
+    let (used, most) = match row.what.as_str() {
+        "microusd" => (tokens::dollars(row.used), tokens::dollars(row.limit)),
+        what => (row.used.to_string(), format!("{} {what}", row.limit)),
+    };
+    match row.of.as_str() {
+        "day" => format!("{used} of {most} today"),
+        "month" => format!("{used} of {most} this month"),
+        "sender" => format!("{used} of your {most} today"),
+        // The command itself is the message that is counted now.
+        _ => format!("{most} for one message"),
     }
 }
 

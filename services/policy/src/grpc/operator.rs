@@ -55,7 +55,6 @@ impl PolicyOperator for Services {
                 .unwrap_or_default(),
             audit: self.0.audit_trouble().unwrap_or_else(|| "ok".to_owned()),
             questions: u32::try_from(self.0.questions.list(unix_ms()).len()).unwrap_or(u32::MAX),
-            ..v1::PolicyStatus::default()
         }))
     }
 
