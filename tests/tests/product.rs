@@ -131,6 +131,40 @@ fn status_names_all_processes_and_is_quick_to_say_that_nothing_runs() {
 }
 
 #[test]
+fn doctor_has_nothing_against_what_the_product_itself_made_and_sees_what_somebody_opened_up() {
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    scratch.clawdbot(&["chat", "--message", "hello"]).ok();
+    let files = || {
+        let report = scratch.clawdbot(&["doctor", "--json"]).json();
+        let findings = report["findings"].as_array().unwrap();
+        let ids = findings
+            .iter()
+            .map(|found| found["id"].as_str().unwrap().to_owned());
+        let is_file = |id: &String| id.starts_with("fs.") || id.starts_with("pairing.");
+        ids.filter(is_file).collect::<Vec<_>>()
+    };
+    assert_eq!(files(), [""; 0]);
+    let pairing = scratch.state().join("pairing");
+    let mode = |wanted| {
+        std::fs::set_permissions(&pairing, std::fs::Permissions::from_mode(wanted)).unwrap()
+    };
+    mode(0o777);
+    assert_eq!(
+        files(),
+        [
+            "fs.private_dir.perms_writable",
+            "fs.private_dir.perms_readable"
+        ]
+    );
+    scratch.clawdbot(&["doctor", "--fix", "--yes"]).ok();
+    assert_eq!(files(), [""; 0]);
+    let now = std::fs::metadata(&pairing).unwrap().permissions().mode();
+    assert_eq!(now & 0o7777, 0o700);
+    assert_eq!(product.stop(), Some(0));
+}
+
+#[test]
 fn stopping_takes_less_than_two_seconds_and_leaves_no_process_and_no_socket() {
     for signal in [Signal::TERM, Signal::INT] {
         let scratch = Scratch::new();

@@ -40,6 +40,7 @@ const FILES: [(&str, &[&str]); 2] = [
         &[
             "anon_inode:inotify",
             "audit/decisions.jsonl",
+            "audit/head",
             "run",
             "run/lock",
         ],

@@ -60,7 +60,7 @@ impl Key {
     pub fn next(&self) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(b"clawdbot audit: the next key");
-        hasher.update(&*self.0);
+        hasher.update(*self.0);
         Self::new(hasher.finalize().into())
     }
 

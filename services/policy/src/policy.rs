@@ -225,7 +225,7 @@ impl Policy {
         if !log.has_full() {
             return;
         }
-        let (files, _) = log.to_sync();
+        let (files, _) = log.take_unsynced();
         tokio::task::spawn_blocking(move || {
             for file in &files {
                 if let Err(error) = file.sync_data() {
@@ -247,7 +247,7 @@ impl Policy {
         if *synced >= wanted {
             return Ok(());
         }
-        let (files, upto) = lock(&self.audit).to_sync();
+        let (files, upto) = lock(&self.audit).take_unsynced();
         let files_too = files.clone();
         let done = tokio::task::spawn_blocking(move || {
             files_too.iter().try_for_each(|file| file.sync_data())

@@ -116,17 +116,16 @@ fn one(text: &mut String, found: &Found, style: Style) {
         let _ = writeln!(text, "{}", excerpt.trim_end());
     }
     // A note is no reason to lecture.
-    if found.severity == Severity::Info {
-        return;
-    }
-    for (head, line) in [
-        ("why:", &found.why),
-        ("help:", &found.help),
-        ("run:", &found.command),
-    ] {
-        if !line.is_empty() {
-            let _ = writeln!(text, "  {} {}", style.bold(head), sanitize_line(line));
-        }
+    let lines: &[(&str, &String)] = match found.severity {
+        Severity::Info => &[("help:", &found.help)],
+        _ => &[
+            ("why:", &found.why),
+            ("help:", &found.help),
+            ("run:", &found.command),
+        ],
+    };
+    for (head, line) in lines.iter().filter(|(_, line)| !line.is_empty()) {
+        let _ = writeln!(text, "  {} {}", style.bold(head), sanitize_line(line));
     }
     if found.repair.is_some() {
         let _ = writeln!(

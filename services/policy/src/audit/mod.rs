@@ -2,7 +2,7 @@
 //!
 //! A line is in the file before its decision is answered, and a permission whose line cannot be written is withdrawn. So
 //! the write is a plain one on this thread (some microseconds into the page cache), not a queue that a crash would lose.
-//! It survives the death of the process; whoever must survive a power cut waits for [`Log::to_sync`] as well.
+//! It survives the death of the process; whoever must survive a power cut waits for [`Log::take_unsynced`] as well.
 
 mod open;
 #[cfg(test)]
@@ -263,11 +263,11 @@ impl Log {
             let result = self.pay().and_then(|()| self.checkpoint(time_ms));
             self.tell(&result);
         }
-        self.to_sync()
+        self.take_unsynced()
     }
 
     /// Files whose sync makes all records safe against a power cut, and the number of the last of them.
-    pub(crate) fn to_sync(&mut self) -> (Vec<Arc<File>>, u64) {
+    pub(crate) fn take_unsynced(&mut self) -> (Vec<Arc<File>>, u64) {
         let mut files = std::mem::take(&mut self.full);
         files.push(Arc::clone(&self.file));
         (files, self.head.chain.n)

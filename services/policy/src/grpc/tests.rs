@@ -252,6 +252,9 @@ async fn what_cannot_be_written_down_is_not_permitted() {
         "auth.token_mismatch"
     );
     assert!(bench.policy.audit_trouble().is_some());
+    let unsafe_yet = bench.policy.synced().await.unwrap_err();
+    assert_eq!(unsafe_yet.rule, "audit.unavailable");
     lock(&bench.policy.audit).exchange(file);
+    bench.policy.synced().await.unwrap();
     assert!(admit(&bench, SOCKET, "main").await.is_ok());
 }
