@@ -55,6 +55,8 @@ pub struct Chat {
 }
 
 type Terminal = Screen<Stdout, Stderr>;
+/// What was done, or why not.
+type Told = Result<String, Failure>;
 type Reading<'a> = Pin<Box<dyn Future<Output = io::Result<Given>> + 'a>>;
 
 /// The person at the keyboard.
@@ -183,8 +185,10 @@ impl Chat {
                 screen.say(HELP)?;
                 return Ok(Some(true));
             }
-            Typed::Stop => return self.stop(screen).await.map(Some),
-            Typed::Word(id, allow) => return self.word(&id, allow, screen).await.map(Some),
+            Typed::Stop => return self.tell(self.stop().await?, screen).map(Some),
+            Typed::Word(id, allow) => {
+                return self.tell(self.word(&id, allow).await, screen).map(Some);
+            }
             Typed::Verbose(wanted, text) => {
                 let tools = wanted.unwrap_or(!screen.tools());
                 screen.set_tools(tools);
@@ -243,7 +247,9 @@ impl Chat {
             let row = select! {
                 end = &mut exchange => return end,
                 given = typing => {
-                    self.meanwhile(given?, &mut screen.borrow_mut()).await?;
+                    if let Some(told) = self.meanwhile(given?).await? {
+                        self.tell(told, &mut screen.borrow_mut())?;
+                    }
                     continue;
                 }
                 row = self.question(&asked) => row,
@@ -269,22 +275,23 @@ impl Chat {
         }
     }
 
-    /// What is typed while an answer is waited for, because a call waits for the person's word.
-    async fn meanwhile(&self, given: Given, screen: &mut Terminal) -> Result<(), Failure> {
-        match given {
-            Given::Line(line) => match typed(&line) {
-                Typed::Word(id, allow) => drop(self.word(&id, allow, screen).await?),
-                Typed::Stop => drop(self.stop(screen).await?),
-                Typed::Nothing => {}
-                _ => screen.remark(
-                    "an answer is on its way; now only /approve, /deny and /stop are understood",
-                )?,
-            },
+    /// What is typed while an answer is waited for, because a call waits for the person's word; what to say about it.
+    async fn meanwhile(&self, given: Given) -> Result<Option<Told>, Failure> {
+        let line = match given {
+            Given::Line(line) => line,
             // At the prompt the editor has Ctrl-C.
-            Given::Cleared => drop(self.stop(screen).await?),
-            Given::Refused(_) | Given::End => {}
-        }
-        Ok(())
+            Given::Cleared => return self.stop().await.map(Some),
+            Given::Refused(_) | Given::End => return Ok(None),
+        };
+        Ok(match typed(&line) {
+            Typed::Word(id, allow) => Some(self.word(&id, allow).await),
+            Typed::Stop => Some(self.stop().await?),
+            Typed::Nothing => None,
+            _ => Some(Ok(
+                "an answer is on its way; now only /approve, /deny and /stop are understood"
+                    .to_owned(),
+            )),
+        })
     }
 
     /// A call of this conversation that waits for the person's word and was not shown yet; waits for one.
@@ -301,39 +308,38 @@ impl Chat {
         }
     }
 
-    /// Gives the person's word on a call.
-    async fn word(&self, id: &str, allow: bool, screen: &mut Terminal) -> Result<bool, Failure> {
-        match approvals::answer(&self.sockets, id, allow).await {
-            Ok(row) => {
-                screen.remark(&approvals::sentence(&row, allow))?;
-                Ok(true)
-            }
-            Err(failure) => {
-                screen.say(&failure.text(self.out.err))?;
-                Ok(false)
-            }
-        }
-    }
-
-    async fn stop(&self, screen: &mut Terminal) -> Result<bool, Failure> {
+    /// Ends what runs and drops what waits; what to say about it.
+    async fn stop(&self) -> Result<Told, Failure> {
         let line = self.sockets.open(Server::Gateway).await?;
         let request = StopRequest {
             session: self.session.clone(),
         };
-        match ChatClient::new(line.edge.clone()).stop(request).await {
-            Ok(reply) => {
-                let said = match reply.into_inner().stopped {
-                    0 => "nothing was running".to_owned(),
-                    n => format!("stopped {n}"),
-                };
-                screen.remark(&said)?;
-                Ok(true)
-            }
-            Err(status) => {
-                screen.say(&Failure::call("the gateway", &status).text(self.out.err))?;
-                Ok(false)
+        let reply = ChatClient::new(line.edge.clone()).stop(request).await;
+        Ok(match reply {
+            Ok(reply) => Ok(match reply.into_inner().stopped {
+                0 => "nothing was running".to_owned(),
+                n => format!("stopped {n}"),
+            }),
+            Err(status) => Err(Failure::call("the gateway", &status)),
+        })
+    }
+
+    /// Gives the person's word on a call; what to say about it.
+    async fn word(&self, id: &str, allow: bool) -> Told {
+        let done = approvals::answer(&self.sockets, id, allow).await;
+        done.map(|row| approvals::sentence(&row, allow))
+    }
+
+    /// Says what was done, or why not; whether it was.
+    fn tell(&self, told: Told, screen: &mut Terminal) -> Result<bool, Failure> {
+        match told {
+            Ok(text) => screen.remark(&text)?,
+            Err(failure) => {
+                screen.say(&failure.text(self.out.err))?;
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     fn screen(&self, form: Form) -> Terminal {
