@@ -61,7 +61,7 @@ section! {
         "pairing" pairing: Pairing;
         /// Approval of commands.
         "approvals" approvals: Approvals;
-        /// Which agent answers whom; the first match counts.
+        /// Which agent answers whom. What says more counts: somebody or a group, then a server, then an account; else the first.
         "bindings" bindings: Vec<Binding>;
         /// Log-in profiles of the model providers; no secrets.
         "auth" auth: Auth;

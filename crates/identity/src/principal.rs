@@ -118,7 +118,6 @@ const SERVICES: &[Service] = &[
             digits(bare, 1..=19).then(|| text.to_owned())
         },
         thread: |text| digits(text, 1..=19),
-        ..NONE
     },
     Service {
         name: "discord",
@@ -153,7 +152,7 @@ const NONE: Service = Service {
     name: "",
     prefixes: &[],
     kinds: &[],
-    id: 1..=0,
+    id: 1..=1,
     user: |_| false,
     wire: |_| None,
     group: |_| None,

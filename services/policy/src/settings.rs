@@ -50,7 +50,7 @@ pub struct Settings {
     pub(crate) unsettled: Vec<(&'static str, String)>,
     /// `commands.ownerAllowFrom`.
     pub(crate) owners: Vec<Identity>,
-    /// The first that fits counts.
+    /// The first that fits counts; those that say more stand before the others.
     pub(crate) routes: Vec<Route>,
     /// Which direct conversations are one.
     pub(crate) dm_scope: DmScope,

@@ -411,6 +411,17 @@ async fn ids_of_another_form_are_invalid_arguments() {
 }
 
 #[tokio::test]
+async fn the_owner_meets_himself_in_the_main_session_whatever_it_is_called() {
+    let bench =
+        Bench::new("{session: {mainKey: 'home'}, channels: {telegram: {allowFrom: [1]}}}").await;
+    assert_eq!(named(&bench, inbound("1")).await, "agent:main:home");
+    for (name, key) in [("main", "agent:main:home"), ("notes", "agent:main:notes")] {
+        let admission = admit(&bench, SOCKET, name).await.unwrap();
+        assert_eq!(admission.session_key, key);
+    }
+}
+
+#[tokio::test]
 async fn a_channel_that_marks_no_mentions_and_knows_people_by_two_ids_is_judged_like_any_other() {
     let bench = Bench::new(
         "{channels: {signal: {allowFrom: ['+1 555 555 0101', '+15555550102'], groups: {'group:AbCdEfGh12345678': {}}}},
