@@ -278,7 +278,7 @@ impl World {
         let Some(group) = said.group else {
             let owner = match (file.owners.as_slice(), file.allow.as_slice()) {
                 ([], [only]) => *only != "*" && mine(only),
-                (owners, _) => owners.iter().any(|own| mine(own)),
+                (owners, _) => owners.iter().any(mine),
             };
             let who = match file.dm {
                 "disabled" => return None,
