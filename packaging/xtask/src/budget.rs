@@ -14,8 +14,8 @@ const LIMITS: &[(&str, Amount)] = &[
     (
         "clawdbot-policy",
         Amount {
-            packages: 65,
-            lines: 21_000,
+            packages: 68,
+            lines: 33_000,
         },
     ),
     (
