@@ -4,8 +4,8 @@ use super::agents::sandboxes;
 use super::{CRITICAL, Cure, Facts, Grade, Hits, Rule, WARN, at};
 use crate::path::ConfigPath;
 use crate::schema::{
-    ExecAsk, ExecHost, ExecSecurity, GroupPolicy, GroupView, Profile, SandboxMode, ToolPattern,
-    ToolPolicy,
+    AgentTools, ExecAsk, ExecHost, ExecSecurity, GroupPolicy, GroupView, Profile, SandboxMode,
+    ToolPattern, ToolPolicy, Tools,
 };
 use crate::senders::Sender;
 
@@ -268,22 +268,31 @@ fn open_groups(facts: &Facts) -> bool {
         .any(|(_, _, view)| view.group_policy == GroupPolicy::Open)
 }
 
-/// Whether the global lists let groups run commands or change files; narrower lists can only take away.
+/// Whether the lists of some agent let groups run commands or change files. An agent's profile stands in place of the
+/// common one; all other lists can only take away.
 fn groups_may_exec(facts: &Facts) -> bool {
     let tools = &facts.settings.tools;
+    let agents = facts.settings.agents.list.iter();
+    let own = agents.map(|agent| Some(&agent.tools)).chain([None]);
+    own.into_iter().any(|own| guests_may_exec(tools, own))
+}
+
+fn guests_may_exec(tools: &Tools, own: Option<&AgentTools>) -> bool {
     let lists = |list: &[ToolPattern], tool: &str| list.iter().any(|pattern| pattern.matches(tool));
+    let open = |allow: &[ToolPattern], tool: &str| allow.is_empty() || lists(allow, tool);
+    // Without a profile groups begin with `messaging`.
+    let profile = own.and_then(|own| own.profile).or(tools.profile);
+    let begins = matches!(profile, Some(Profile::Coding | Profile::Full));
+    let also = own
+        .map(|own| &own.also_allow)
+        .filter(|also| !also.is_empty());
+    let also = also.unwrap_or(&tools.also_allow);
     ["exec", "process", "write", "edit", "apply_patch"]
         .iter()
         .any(|tool| {
-            let begins = match tools.profile {
-                // Without a profile groups begin with `messaging`.
-                None | Some(Profile::Minimal | Profile::Messaging) => false,
-                Some(Profile::Coding | Profile::Full) => true,
-            };
-            let allowed = match tools.allow.is_empty() {
-                true => begins || lists(&tools.also_allow, tool),
-                false => lists(&tools.allow, tool),
-            };
-            allowed && !lists(&tools.deny, tool)
+            (begins || lists(also, tool))
+                && open(&tools.allow, tool)
+                && !lists(&tools.deny, tool)
+                && own.is_none_or(|own| open(&own.allow, tool) && !lists(&own.deny, tool))
         })
 }

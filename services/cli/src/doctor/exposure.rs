@@ -3,8 +3,8 @@
 
 use clawdbot_config::Severity::{Critical, Warn};
 use clawdbot_config::{
-    DmPolicy, ExecSecurity, GroupPolicy, Loaded, Profile, Sandbox, SandboxMode, SandboxScope,
-    TOOL_GROUPS, ToolPattern, Tools, WorkspaceAccess,
+    AgentTools, DmPolicy, ExecSecurity, GroupPolicy, Loaded, Profile, Sandbox, SandboxMode,
+    SandboxScope, TOOL_GROUPS, ToolPattern, Tools, WorkspaceAccess,
 };
 
 use super::check::{Check, Hit, Hits};
@@ -61,7 +61,7 @@ pub const CHECKS: &[Check] = &[
             let denied = |tool: &str| tools.deny.iter().any(|pattern| pattern.matches(tool));
             let files = ["write", "edit"].iter().all(|tool| denied(tool));
             let all = sandboxes(loaded).all(|sandbox| sandbox.mode == SandboxMode::All);
-            let commands = may(tools, "exec") && tools.exec.security != ExecSecurity::Deny;
+            let commands = may(loaded, "exec") && tools.exec.security != ExecSecurity::Deny;
             if files && commands && !all {
                 hits.add(Hit::setting(
                     "tools.deny",
@@ -93,23 +93,32 @@ pub const CHECKS: &[Check] = &[
     },
 ];
 
-/// Whether the global lists let the owner's assistant use a tool; narrower lists can only take away.
-pub fn may(tools: &Tools, tool: &str) -> bool {
-    allowed(tools, tool, tools.profile.unwrap_or(Profile::Coding))
+/// Whether the lists let the owner's talk with some agent use a tool; the lists of groups and senders can only take away.
+pub fn may(loaded: &Loaded, tool: &str) -> bool {
+    some_agent(loaded, tool, Profile::Coding)
 }
 
 /// The same for whoever is not the owner.
-fn guests_may(tools: &Tools, tool: &str) -> bool {
-    allowed(tools, tool, tools.profile.unwrap_or(Profile::Messaging))
+fn guests_may(loaded: &Loaded, tool: &str) -> bool {
+    some_agent(loaded, tool, Profile::Messaging)
 }
 
-fn allowed(tools: &Tools, tool: &str, profile: Profile) -> bool {
+fn some_agent(loaded: &Loaded, tool: &str, usual: Profile) -> bool {
+    let agents = loaded.config.agents.list.iter();
+    let mut own = agents.map(|agent| Some(&agent.tools)).chain([None]);
+    own.any(|own| allowed(&loaded.config.tools, own, tool, usual))
+}
+
+/// An agent's profile stands in place of the common one; all other lists take away from what is left.
+fn allowed(tools: &Tools, own: Option<&AgentTools>, tool: &str, usual: Profile) -> bool {
     let lists = |list: &[ToolPattern]| list.iter().any(|pattern| pattern.matches(tool));
+    let open = |allow: &[ToolPattern]| allow.is_empty() || lists(allow);
     let group = |name: &str| {
         let mut groups = TOOL_GROUPS.iter();
         groups.any(|(group, tools)| *group == name && tools.contains(&tool))
     };
-    let begins = match profile {
+    let profile = own.and_then(|own| own.profile).or(tools.profile);
+    let begins = match profile.unwrap_or(usual) {
         Profile::Full => true,
         Profile::Coding => {
             let groups = [
@@ -123,10 +132,13 @@ fn allowed(tools: &Tools, tool: &str, profile: Profile) -> bool {
         Profile::Messaging => ["group:messaging", "group:sessions"].into_iter().any(group),
         Profile::Minimal => tool == "session_status",
     };
-    // Each list takes away from what the one before has left.
-    (begins || lists(&tools.also_allow))
-        && (tools.allow.is_empty() || lists(&tools.allow))
+    let also = own
+        .map(|own| &own.also_allow)
+        .filter(|also| !also.is_empty());
+    (begins || lists(also.unwrap_or(&tools.also_allow)))
+        && open(&tools.allow)
         && !lists(&tools.deny)
+        && own.is_none_or(|own| open(&own.allow) && !lists(&own.deny))
 }
 
 fn sandboxes(loaded: &Loaded) -> impl Iterator<Item = &Sandbox> {
@@ -141,7 +153,7 @@ fn sandboxes(loaded: &Loaded) -> impl Iterator<Item = &Sandbox> {
 fn open_with_exec(facts: &Facts, hits: &mut Hits) {
     let Ok(loaded) = &facts.config else { return };
     let tools = &loaded.config.tools;
-    if tools.exec.security == ExecSecurity::Deny || !guests_may(tools, "exec") {
+    if tools.exec.security == ExecSecurity::Deny || !guests_may(loaded, "exec") {
         return;
     }
     for (channel, account, view) in loaded.config.channels.accounts() {

@@ -95,12 +95,12 @@ fn small_with_tools(facts: &Facts, hits: &mut Hits) {
 fn reach(loaded: &Loaded) -> Vec<&'static str> {
     let config = &loaded.config;
     let tools = &config.tools;
-    let web = tools.web.fetch.enabled && may(tools, "web_fetch")
-        || tools.web.search.enabled != Some(false) && may(tools, "web_search")
-        || may(tools, "browser");
+    let web = tools.web.fetch.enabled && may(loaded, "web_fetch")
+        || tools.web.search.enabled != Some(false) && may(loaded, "web_search")
+        || may(loaded, "browser");
     let hands = ["exec", "write", "edit", "apply_patch"]
         .iter()
-        .any(|tool| may(tools, tool));
+        .any(|tool| may(loaded, tool));
     let agents = config
         .agents
         .list

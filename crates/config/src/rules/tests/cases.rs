@@ -389,6 +389,16 @@ pub(super) const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "security.exposure.open_groups_with_runtime_or_fs",
+        "{agents:{list:[{id:'work',tools:{profile:'coding'}}]},channels:{signal:{groupPolicy:'open'}}}",
+        "{agents:{list:[{id:'work',tools:{profile:'coding',deny:['group:runtime','group:fs']}}]},channels:{signal:{groupPolicy:'open'}}}",
+    ),
+    (
+        "security.exposure.open_groups_with_runtime_or_fs",
+        "{tools:{profile:'full',allow:['exec']},channels:{signal:{groupPolicy:'open'}}}",
+        "{tools:{allow:['exec']},channels:{signal:{groupPolicy:'open'}}}",
+    ),
+    (
+        "security.exposure.open_groups_with_runtime_or_fs",
         "{tools:{alsoAllow:['bash']},channels:{defaults:{groupPolicy:'open'},signal:{}}}",
         "{channels:{defaults:{groupPolicy:'open'},signal:{}}}",
     ),
