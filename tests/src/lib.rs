@@ -3,6 +3,7 @@
 
 pub mod cell;
 mod command;
+pub mod dojo;
 #[cfg(target_os = "linux")]
 pub mod escape;
 pub mod hunt;

@@ -6,6 +6,7 @@ mod bench;
 mod budget;
 mod cargo;
 mod docs;
+mod dojo;
 mod escape;
 mod fuzz;
 mod marks;
@@ -32,6 +33,8 @@ usage: cargo xtask COMMAND
                            package registries), the examples in the documentation, the benchmark
                            --only: of one package, or one file of its tests/, without foreign programs
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
+  bench agentdojo [--write]  measures what passes policy when a model obeys every injected text (AgentDojo, installed from
+                           PyPI into the target folder) and checks the limits; --write puts the table into docs/agentdojo.md
   docs [--check]           writes the generated pages of docs/, or says which are out of date
   fuzz [TARGET…] [--seconds N] [--seed N] [--jobs N] [--keep]
                            looks for bytes that break a parser's promise, 60 s for each target, two at a time;
@@ -71,6 +74,8 @@ fn run(arguments: &[String]) -> Done {
             Some(options) => test::run(&options),
             None => usage(),
         },
+        ["bench", "agentdojo"] => dojo::run(false),
+        ["bench", "agentdojo", "--write"] => dojo::run(true),
         ["bench", rest @ ..] if only(rest, &["--quick", "--write"]) => {
             bench::run(rest.contains(&"--quick"), rest.contains(&"--write"))
         }

@@ -135,7 +135,8 @@ pub fn need(wanted: &[(&[&str], &'static str)]) -> Result<(), String> {
     run(&command, Path::new("/"))
 }
 
-fn works(probe: &[&str]) -> bool {
+/// Whether a command works here.
+pub fn works(probe: &[&str]) -> bool {
     let status = Command::new(probe[0])
         .args(&probe[1..])
         .stdin(Stdio::null())
@@ -145,7 +146,11 @@ fn works(probe: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-fn run(words: &[&str], folder: &Path) -> Result<(), String> {
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it fails; with what it wrote.
+pub fn run(words: &[&str], folder: &Path) -> Result<(), String> {
     let output = Command::new(words[0])
         .args(&words[1..])
         .current_dir(folder)

@@ -55,6 +55,8 @@ pub(crate) struct Said {
     pub(crate) context: Vec<String>,
     pub(crate) attachments: Vec<String>,
     pub(crate) words: String,
+    /// Somebody else's words are in it.
+    pub(crate) forwarded: bool,
 }
 
 impl Said {
@@ -154,6 +156,10 @@ pub(crate) fn read(update: &Update, me: &Me) -> Incoming {
         },
         attachments,
         words: bounded(&for_the_bot(words, me)),
+        forwarded: [Some(message), message.reply_to_message.as_deref()]
+            .into_iter()
+            .flatten()
+            .any(|message| message.forward_origin.is_some()),
     }))
 }
 

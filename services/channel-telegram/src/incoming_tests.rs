@@ -182,6 +182,16 @@ fn what_is_not_said_is_put_in_words() {
         "[photo]\nc"
     );
     assert_eq!(text(json!({ "forward_origin": {} })), "[forwarded]\nhi");
+    let old = json!({ "message_id": 1, "text": "x", "forward_origin": {} });
+    let own = json!({ "message_id": 1, "text": "x" });
+    for (more, forwarded) in [
+        (json!({}), false),
+        (json!({ "forward_origin": {} }), true),
+        (json!({ "reply_to_message": own }), false),
+        (json!({ "reply_to_message": old }), true),
+    ] {
+        assert_eq!(in_group(more).forwarded, forwarded);
+    }
     let replied =
         json!({ "message_id": 1, "from": { "id": 7, "first_name": "Bo\nb" }, "text": "x\ny" });
     assert_eq!(

@@ -159,7 +159,7 @@ impl Access for Services {
         }
         let outcome = outcome.and(trace).map(|trace| {
             let grant = Grant::operator(session.clone(), unix_seconds()).of(trace, "");
-            self.0.provenance.said(&grant, &text);
+            self.0.provenance.said(&grant, &text, self.has_commands());
             v1::Admission {
                 handle: grant.seal(&self.0.handles),
                 class: wire_class(grant.class).into(),

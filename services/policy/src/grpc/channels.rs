@@ -210,7 +210,13 @@ impl Services {
                 self.0.decide(decision, Ok(()))?;
                 let grant = Grant::channel(role.clone(), class, session, standing, unix_seconds())
                     .of(trace, &asked.id);
-                self.0.provenance.said(&grant, &asked.request.text);
+                match asked.request.forwarded {
+                    true => self.0.provenance.forwarded(&grant).await?,
+                    false => {
+                        let text = &asked.request.text;
+                        self.0.provenance.said(&grant, text, self.has_commands());
+                    }
+                }
                 Ok(Passed::Admission(v1::Admission {
                     handle: grant.seal(&self.0.handles),
                     class: wire_class(class).into(),

@@ -70,10 +70,22 @@ impl Services {
         rules::agent(&current.settings, &grant.session)?;
         Ok(grant)
     }
+
+    /// Whether a text can be a command.
+    fn has_commands(&self) -> bool {
+        self.0
+            .current()
+            .is_ok_and(|current| current.settings.commands)
+    }
 }
 
 /// Rules that refuse for want of a decision.
-const UNDECIDED: &[&str] = &["config.none", "channel.unsettled", "audit.unavailable"];
+const UNDECIDED: &[&str] = &[
+    "config.none",
+    "channel.unsettled",
+    "audit.unavailable",
+    "taint.unavailable",
+];
 
 /// Nobody has judged this: whoever holds an accepted message asks again.
 fn undecided(denied: Denied) -> Status {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod budgets;
+mod calls;
 mod channels;
 mod commands;
 mod door;

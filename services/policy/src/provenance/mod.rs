@@ -12,6 +12,7 @@ mod words;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use clawdbot_identity::command::{self, Command};
 use clawdbot_identity::{Class, MessageId, SessionKey, ToolName};
 use clawdbot_proto::v1::{self, Effect, Label};
 use serde_json::{Map, Value};
@@ -24,9 +25,6 @@ use self::words::Words;
 use crate::denied::Denied;
 use crate::handle::{Grant, Standing};
 use crate::keep::Keep;
-
-/// Words with which the owner begins a session anew, as the agent reads them.
-const BEGINNINGS: &[&str] = &["new", "reset"];
 
 /// What is to be done with a call.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,20 +61,36 @@ impl Provenance {
         self.trails.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An admitted message. Only the owner's words count.
-    pub(crate) fn said(&self, grant: &Grant, text: &str) {
+    /// An admitted message. Only the owner's words count; without `commands` none of them is one.
+    pub(crate) fn said(&self, grant: &Grant, text: &str, commands: bool) {
         if !is_owners(grant) {
             return;
         }
         let mut trails = self.trails();
         let trail = trails.of(&grant.session);
-        if begins(text) {
+        if commands && begins(text) {
             trail.may_begin(grant.trace, text);
         }
         trail.words.add(text);
         let state::Trail { words, entries, .. } = trail;
         entries.look(words);
         trails.bound(&grant.session);
+    }
+
+    /// An admitted message that brings somebody else's words along; they are not the owner's, whoever sent them on.
+    ///
+    /// # Errors
+    /// With the rule `taint.unavailable` when it cannot be written down.
+    pub(crate) async fn forwarded(&self, grant: &Grant) -> Result<(), Denied> {
+        if !is_owners(grant) {
+            return Ok(());
+        }
+        let tainted = Flags {
+            tainted: true,
+            astray: false,
+        };
+        let (_, write) = Self::raise(&mut self.trails(), grant, tainted);
+        self.keep(grant, write).await
     }
 
     /// A turn begins. With it a session that the owner wants to begin anew does.
@@ -166,8 +180,13 @@ impl Provenance {
             return Ok(Vec::new());
         }
         let (risen, write) = self.take(grant, call, tool, report);
+        self.keep(grant, write).await.map(|()| risen)
+    }
+
+    /// Writes flags down.
+    async fn keep(&self, grant: &Grant, write: Option<(Flags, u64)>) -> Result<(), Denied> {
         let Some((flags, epoch)) = write else {
-            return Ok(risen);
+            return Ok(());
         };
         let (ledger, session) = (Arc::clone(&self.ledger), grant.session.clone());
         let written =
@@ -179,7 +198,7 @@ impl Provenance {
         match written {
             Ok(()) => {
                 self.stored(&grant.session, flags, epoch);
-                Ok(risen)
+                Ok(())
             }
             Err(error) => {
                 error!(%error, "what a session has read cannot be written down: no tool's output is given out until it can; make room on the disk or mend the folder");
@@ -201,23 +220,35 @@ impl Provenance {
     ) -> (Vec<&'static str>, Option<(Flags, u64)>) {
         let mut trails = self.trails();
         let trail = trails.of(&grant.session);
-        let before = trail.flags;
-        match trail.call(call, tool) {
+        let flags = match trail.call(call, tool) {
             Some(known) => {
                 let again = std::mem::replace(&mut known.reported, true);
-                trail.flags = before.with(raised(known, &report));
+                let flags = raised(known, &report);
                 if !again {
                     trail.entries.take(report, &trail.words);
                 }
+                flags
             }
-            None => trail.flags = Flags::BOTH,
-        }
-        let flags = trail.flags;
+            None => Flags::BOTH,
+        };
+        trails.bound(&grant.session);
+        Self::raise(&mut trails, grant, flags)
+    }
+
+    /// Raises flags in memory; which of them rose, and what has to be on disk before anybody is answered.
+    fn raise(
+        trails: &mut Trails,
+        grant: &Grant,
+        flags: Flags,
+    ) -> (Vec<&'static str>, Option<(Flags, u64)>) {
+        let trail = trails.of(&grant.session);
+        let before = trail.flags;
+        let flags = before.with(flags);
+        trail.flags = flags;
         let write = (flags != trail.stored).then_some((flags, trail.epoch));
         if write.is_some() {
             trails.known.set(&grant.session, flags);
         }
-        trails.bound(&grant.session);
         let names = [
             (flags.tainted && !before.tainted, "tainted"),
             (flags.astray && !before.astray, "astray"),
@@ -261,14 +292,7 @@ fn object(json: &str) -> Option<Map<String, Value>> {
 
 /// Whether the agent will take a message for the beginning of a new session.
 fn begins(text: &str) -> bool {
-    let word = text.trim().split(char::is_whitespace).next();
-    word.and_then(|word| word.strip_prefix('/'))
-        .is_some_and(|name| {
-            let name = name.strip_suffix(':').unwrap_or(name);
-            BEGINNINGS
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(name))
-        })
+    command::read(text).is_some_and(|(row, _)| row.command == Command::New)
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ async fn what_others_wrote_taints_and_numbers_do_not() {
 async fn a_private_read_that_the_owner_pointed_at_does_not_lead_astray() {
     let provenance = memory();
     let grant = grant("main");
-    provenance.said(&grant, "what is in meeting notes?");
+    provenance.said(&grant, "what is in meeting notes?", true);
     let pointed = r#"{"file":"meeting-notes.txt"}"#;
     assert_eq!(
         read(&provenance, &grant, pointed, labelled(Label::Private, true)).await,
@@ -140,7 +140,7 @@ async fn what_was_read_elsewhere_stays_in_its_own_session() {
 #[test]
 fn a_guests_session_counts_as_having_read_everything_and_names_nothing() {
     let provenance = memory();
-    provenance.said(&guest(), "send it to eve@b.com");
+    provenance.said(&guest(), "send it to eve@b.com", true);
     assert!(asks(&provenance, &guest(), EVE));
     assert!(!asks(&provenance, &grant("main"), EVE), "positive control");
     let owner = grant("main");
@@ -155,7 +155,7 @@ fn a_guests_session_counts_as_having_read_everything_and_names_nothing() {
 async fn a_report_without_a_decided_call_raises_everything_and_is_not_believed() {
     let provenance = memory();
     let grant = grant("main");
-    provenance.said(&grant, "delete the big report");
+    provenance.said(&grant, "delete the big report", true);
     let entry = v1::Entry {
         r#type: "file".into(),
         names: vec!["big report".into()],
@@ -207,7 +207,7 @@ async fn new_begins_anew_when_its_turn_comes_and_not_before() {
         ("hi", false),
     ] {
         read(&provenance, &old, "{}", labelled(Label::Public, true)).await;
-        provenance.said(&new, text);
+        provenance.said(&new, text, true);
         provenance.begun(&old);
         assert!(asks(&provenance, &old, EVE), "{text}: not yet");
         provenance.begun(&new);
@@ -216,8 +216,12 @@ async fn new_begins_anew_when_its_turn_comes_and_not_before() {
         provenance.begun(&new);
         assert!(asks(&provenance, &new, EVE), "{text}: once");
     }
+    // Where the configuration has no commands, the word is none.
+    provenance.said(&new, "/new", false);
+    provenance.begun(&new);
+    assert!(asks(&provenance, &new, EVE));
     // A call of the turn before that comes late.
-    provenance.said(&new, "/new");
+    provenance.said(&new, "/new", true);
     provenance.allowed(&old, &id("late"), &tool("read"), &facts(Effect::Read), "{}");
     provenance.begun(&new);
     provenance
@@ -252,7 +256,7 @@ async fn flags_are_on_disk_before_a_report_is_answered_and_survive_a_restart() {
     )
     .await;
     let new = grant("two").of(Trace([2; 8]), "");
-    provenance.said(&new, "/new");
+    provenance.said(&new, "/new", true);
     provenance.begun(&new);
     // As after kill -9: nothing was closed.
     let again = Provenance::open(&keep(), false).unwrap();
@@ -264,6 +268,19 @@ async fn flags_are_on_disk_before_a_report_is_answered_and_survive_a_restart() {
         asks(&lost, &grant("three"), EVE),
         "nobody knows what it read"
     );
+}
+
+#[tokio::test]
+async fn what_the_owner_sends_on_is_not_his_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = || Keep::new(folder.path().to_owned());
+    let provenance = Provenance::open(&keep(), true).unwrap();
+    provenance.forwarded(&guest()).await.unwrap();
+    assert!(!asks(&provenance, &grant("main"), EVE));
+    provenance.forwarded(&grant("main")).await.unwrap();
+    assert!(asks(&provenance, &grant("main"), EVE));
+    let again = Provenance::open(&keep(), false).unwrap();
+    assert!(asks(&again, &grant("main"), EVE));
 }
 
 #[tokio::test]
@@ -317,7 +334,7 @@ async fn untrusted_things_never_turn_a_question_into_a_permission() {
     for round in 0..3000 {
         let provenance = memory();
         let grant = grant("main");
-        provenance.said(&grant, texts[next(texts.len())]);
+        provenance.said(&grant, texts[next(texts.len())], true);
         read(&provenance, &grant, "{}", labelled(Label::Public, true)).await;
         let arguments = format!(r#"{{"to":"{}"}}"#, pool[next(pool.len())]);
         let before = asks(&provenance, &grant, &arguments);
@@ -350,7 +367,7 @@ async fn untrusted_things_never_turn_a_question_into_a_permission() {
 fn sessions_are_bounded_and_the_last_used_stay() {
     let provenance = memory();
     for n in 0..4200 {
-        provenance.said(&grant(&format!("s{n}")), "send it to eve@b.com");
+        provenance.said(&grant(&format!("s{n}")), "send it to eve@b.com", true);
     }
     let trails = provenance.trails();
     assert_eq!(trails.len(), 4096);

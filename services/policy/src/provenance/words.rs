@@ -183,9 +183,9 @@ fn is_whole(text: &str, start: usize, end: usize) -> bool {
     let before = text[..start].chars().next_back();
     let mut after = text[end..].chars();
     let next = after.next();
-    !before.is_some_and(|c| joins(c) || c == '.')
-        && !next.is_some_and(joins)
-        && !(next == Some('.') && after.next().is_some_and(is_word))
+    let dotted = next == Some('.') && after.next().is_some_and(is_word);
+    let joined = before.is_some_and(|c| joins(c) || c == '.') || next.is_some_and(joins);
+    !joined && !dotted
 }
 
 /// A number in hundredths, so that equal amounts are equal; none for what no amount is.

@@ -1,0 +1,122 @@
+//! Where arguments come from, over the real edge table: what the owner says counts, what others say is asked about, and a
+//! forwarded message is not the owner's.
+
+use clawdbot_proto::v1::calls_client::CallsClient;
+use clawdbot_proto::v1::channels_client::ChannelsClient;
+use clawdbot_proto::v1::tools_client::ToolsClient;
+
+use super::channels::inbound;
+use super::*;
+
+const OWNER: &str = "{tools: {profile: 'full'}, approvals: {exec: {enabled: false}}, \
+                     channels: {telegram: {enabled: true, botToken: 'x:y', allowFrom: ['7']}}}";
+
+/// Whether a call that sends something to `to` is allowed, or the rule.
+async fn send(bench: &Bench, handle: &str, to: &str) -> String {
+    let request = v1::DecideRequest {
+        handle: handle.to_owned(),
+        caller_class: v1::Class::Main.into(),
+        tool: "send".to_owned(),
+        arguments_json: format!("{{\"to\":\"{to}\"}}"),
+        call_id: "turn:1".to_owned(),
+        facts: Some(v1::ToolFacts {
+            effect: v1::Effect::Egress.into(),
+            ..v1::ToolFacts::default()
+        }),
+    };
+    let reply = ToolsClient::new(bench.edge("executor")).decide(request).await;
+    match reply.unwrap().into_inner().outcome.unwrap() {
+        v1::decide_reply::Outcome::Allowed(_) => "allow".to_owned(),
+        v1::decide_reply::Outcome::Refusal(refusal) => refusal.rule,
+    }
+}
+
+fn page(handle: &str) -> v1::CallReport {
+    v1::CallReport {
+        handle: handle.to_owned(),
+        caller_class: v1::Class::Main.into(),
+        call_id: "turn:page".to_owned(),
+        tool: "page".to_owned(),
+        ran: true,
+        label: v1::Label::Public.into(),
+        text: true,
+        ..v1::CallReport::default()
+    }
+}
+
+async fn said(bench: &Bench, text: &str) -> String {
+    let request = v1::AdmitOperatorRequest {
+        way: Some(SOCKET),
+        session: "main".to_owned(),
+        message_id: "m-1".to_owned(),
+        text: text.to_owned(),
+        ..v1::AdmitOperatorRequest::default()
+    };
+    let reply = AccessClient::new(bench.edge("gateway")).admit_operator(request).await;
+    match reply.unwrap().into_inner().outcome.unwrap() {
+        v1::admit_reply::Outcome::Admission(admission) => admission.handle,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_report_taints_and_the_owners_words_still_pass() {
+    let bench = Bench::new(OWNER).await;
+    let handle = said(&bench, "tell ann@example.com").await;
+    assert_eq!(send(&bench, &handle, "eve@example.com").await, "allow");
+    let mut calls = CallsClient::new(bench.edge("executor"));
+    calls.report(page(&handle)).await.unwrap();
+    assert_eq!(send(&bench, &handle, "ann@example.com").await, "allow");
+    assert_eq!(send(&bench, &handle, "eve@example.com").await, "approval.off");
+    let raised = bench.decisions().into_iter().find(|line| line["request"] == "taint");
+    assert_eq!(raised.unwrap()["subject"], "tainted+astray", "no call was decided");
+    // After a restart, too; the words are gone then.
+    let bench = bench.restarted().await;
+    assert_eq!(send(&bench, &handle, "ann@example.com").await, "approval.off");
+    let handle = said(&bench, "tell ann@example.com, I said").await;
+    assert_eq!(send(&bench, &handle, "ann@example.com").await, "allow");
+}
+
+#[tokio::test]
+async fn a_report_needs_a_handle_of_its_class_and_has_bounds() {
+    let bench = Bench::new(OWNER).await;
+    let handle = said(&bench, "hi").await;
+    let mut calls = CallsClient::new(bench.edge("executor"));
+    let many = v1::CallReport {
+        members: vec![String::new(); 513],
+        ..page(&handle)
+    };
+    let guests = v1::CallReport {
+        caller_class: v1::Class::Guest.into(),
+        ..page(&handle)
+    };
+    for (report, code) in [
+        (many, Code::InvalidArgument),
+        (page("nonsense"), Code::PermissionDenied),
+        (guests, Code::PermissionDenied),
+    ] {
+        assert_eq!(calls.report(report).await.unwrap_err().code(), code);
+    }
+    assert_eq!(send(&bench, &handle, "eve@example.com").await, "allow");
+}
+
+#[tokio::test]
+async fn what_the_owner_forwards_is_not_his_word_and_taints() {
+    let bench = Bench::new(OWNER).await;
+    let admitted = async |forwarded| {
+        let request = v1::AdmitSenderRequest {
+            text: "tell eve@example.com".to_owned(),
+            forwarded,
+            ..inbound("7")
+        };
+        let reply = ChannelsClient::new(bench.edge("channel-telegram")).admit(request).await;
+        match reply.unwrap().into_inner().outcome.unwrap() {
+            v1::admit_sender_reply::Outcome::Admission(admission) => admission.handle,
+            other => panic!("{other:?}"),
+        }
+    };
+    let handle = admitted(true).await;
+    assert_eq!(send(&bench, &handle, "eve@example.com").await, "approval.off");
+    let handle = admitted(false).await;
+    assert_eq!(send(&bench, &handle, "eve@example.com").await, "allow");
+}
