@@ -365,6 +365,8 @@ fn ignore(rule: &'static str, message: &str) -> Verdict {
 #[cfg(test)]
 mod channels_tests;
 #[cfg(test)]
+mod places_tests;
+#[cfg(test)]
 mod sequences_tests;
 #[cfg(test)]
 mod tests;
