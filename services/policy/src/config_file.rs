@@ -84,7 +84,7 @@ impl ConfigFile {
             return Ok(file);
         }
         if let Some(supervisor) = self.supervisor.get() {
-            match patiently(async || supervisor.config_file().await).await {
+            match patiently(|| supervisor.config_file()).await {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
                 answer => return answer,
             }
@@ -95,7 +95,10 @@ impl ConfigFile {
 
 /// Asks until there is an answer. A supervisor that was asked too often, or has an earlier wish under way, says so: that is
 /// no word about the file.
-async fn patiently<T>(mut ask: impl AsyncFnMut() -> io::Result<T>) -> io::Result<T> {
+async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
     for _ in 0..TRIES {
         match ask().await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(PAUSE).await,
@@ -123,21 +126,21 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
         let mut asked = 0;
-        let answer = patiently(async || {
+        let answer = patiently(|| {
             asked += 1;
-            if asked < 20 { busy() } else { Ok(asked) }
+            std::future::ready(if asked < 20 { busy() } else { Ok(asked) })
         });
         assert_eq!(answer.await.unwrap(), 20);
 
         let mut asked = 0;
-        let answer = patiently(async || {
+        let answer = patiently(|| {
             asked += 1;
-            io::Result::<()>::Err(io::ErrorKind::NotFound.into())
+            std::future::ready(io::Result::<()>::Err(io::ErrorKind::NotFound.into()))
         });
         let error = answer.await.unwrap_err();
         assert_eq!((error.kind(), asked), (io::ErrorKind::NotFound, 1));
 
-        let never = patiently(async || busy::<()>());
+        let never = patiently(|| std::future::ready(busy::<()>()));
         let error = never.await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
