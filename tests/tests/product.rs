@@ -214,7 +214,11 @@ fn a_queue_that_cannot_be_written_is_said() {
     });
     rustix::fs::chmod(&queue, rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
     let said = product.said();
-    assert!(is_said && !said.contains("signal"), "{said}{}", product.log());
+    assert!(
+        is_said && !said.contains("signal"),
+        "{said}{}",
+        product.log()
+    );
 }
 
 fn healthz(port: u16) -> bool {
