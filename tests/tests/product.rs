@@ -239,9 +239,20 @@ fn a_queue_that_cannot_be_written_is_said() {
     }
     rustix::fs::chmod(&queue, rustix::fs::Mode::from_raw_mode(0o500)).unwrap();
     let mut product = Start::new().begin(&scratch);
-    let said = product.said();
+    product.event_where("process", |e| {
+        e["role"] == "gateway" && e["state"] == "ended"
+    });
+    let names_it = |line: &str| line.contains("\"level\":\"error\"") && line.contains("queue");
+    let is_said = kernel::eventually(Duration::from_secs(20), || {
+        product.log().lines().any(names_it)
+    });
     rustix::fs::chmod(&queue, rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
-    assert!(said.contains("queue") && !said.contains("signal"), "{said}");
+    let said = product.said();
+    assert!(
+        is_said && !said.contains("signal"),
+        "{said}{}",
+        product.log()
+    );
 }
 
 fn healthz(port: u16) -> bool {

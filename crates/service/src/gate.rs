@@ -86,10 +86,13 @@ impl Gate {
     }
 }
 
+/// By client and server.
+type Known = BTreeMap<(Role, Role), Arc<Gate>>;
+
 /// The gates of a process. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Gates {
-    known: Arc<Mutex<BTreeMap<(Role, Role), Arc<Gate>>>>,
+    known: Arc<Mutex<Known>>,
     calls: usize,
 }
 

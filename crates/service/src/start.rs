@@ -179,11 +179,9 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let start = start("agent-guest", scratch.path());
         start.make_directories().unwrap();
-        for leaf in ["sessions/guest", "agents/guest"] {
-            let path = start.state(leaf).unwrap();
-            assert_eq!(path, scratch.path().join(leaf));
-            assert!(path.is_dir());
-        }
+        let path = start.state("sessions/guest").unwrap();
+        assert_eq!(path, scratch.path().join("sessions/guest"));
+        assert!(path.is_dir());
         for foreign in ["sessions/main", "sessions", "credentials", "", ".."] {
             let error = start.state(foreign).unwrap_err();
             assert_eq!(error.code(), 78);
@@ -217,9 +215,9 @@ mod tests {
             "{rules:?}"
         );
         assert!(has(&rules, "\"/run/nowhere\"", "Connect"), "{rules:?}");
-        assert_eq!(rules.len(), 4);
+        assert_eq!(rules.len(), 3);
         agent.keep_workspaces(|_| false);
-        assert_eq!(shown(&agent).len(), 3);
+        assert_eq!(shown(&agent).len(), 2);
         // Nobody handed a descriptor of the run directory over.
         let policy = shown(&start("policy", scratch.path()));
         assert!(!policy.iter().any(|rule| rule.contains("RemoveFiles")));

@@ -199,6 +199,7 @@ async fn a_request_longer_than_its_row_is_refused_and_the_longest_passes() {
 }
 
 /// A call whose message comes in these parts, each after a pause, and then either its end or nothing more. Its status.
+#[allow(clippy::unwrap_used)]
 async fn slowly(policy: &FakePolicy, parts: &[&[u8]], pause: Duration, ends: bool) -> String {
     let (near, far) = tokio::net::UnixStream::pair().unwrap();
     let server = (Role::gateway(), Role::policy(), policy.router());

@@ -37,7 +37,8 @@ const CALLS: usize = 2 * MAX_STREAMS as usize;
 const SMALL: u32 = 32 << 10;
 /// How long a request may take from its head to its end.
 const BODY: Duration = Duration::from_secs(10);
-/// How long a connection may take to begin.
+/// How long a connection may take to begin, from its first byte. Before that it may be silent: clients are given theirs when
+/// they start, and begin when they have something to ask.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Bytes of the headers of one call; without a limit of ours it would be 16 MiB.
 const MAX_HEAD: u32 = 16 << 10;
@@ -173,7 +174,8 @@ pub async fn serve_stream(stream: UnixStream, client: Role, server: Role, router
         }
         return;
     };
-    let stream = match Gather::new(stream) {
+    let begun = stream.readable().await.and_then(|()| Gather::new(stream));
+    let stream = match begun {
         Ok(stream) => stream,
         Err(error) => {
             warn!(%client, %error, "an edge cannot be served");

@@ -201,11 +201,13 @@ async fn a_call_does_not_wait_for_ever_for_a_server_that_takes_one_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_does_not_begin_is_ended() {
+async fn a_connection_that_does_not_come_to_its_beginning_is_ended_and_a_silent_one_waits() {
     let (near, far) = StdStream::pair().unwrap();
     let serving = serve_stream(adopt(far), Role::gateway(), Role::policy(), Router::new());
     let serving = tokio::spawn(serving);
     let mut near = adopt(near);
+    tokio::time::sleep(LONG).await;
+    assert!(!serving.is_finished());
     near.write_all(b"PRI * HT").await.unwrap();
     let mut end = Vec::new();
     near.read_to_end(&mut end).await.unwrap();
@@ -220,7 +222,8 @@ async fn taken(router: &Router, client: &Role, wanted: usize) -> Vec<UnixStream>
         let (client, router) = (client.clone(), router.clone());
         tokio::spawn(serve_stream(adopt(far), client, Role::policy(), router));
         let mut near = adopt(near);
-        // A server speaks first: its settings, or its end.
+        // The answer to the beginning of a beginning: its settings, or its end.
+        let _ended = near.write_all(b"PRI").await;
         if near.read_u8().await.is_ok() {
             taken.push(near);
         }
