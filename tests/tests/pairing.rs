@@ -92,10 +92,10 @@ impl Town {
 
     /// Whether somebody waits, and whether he is approved.
     fn state(&self, who: i64) -> (bool, bool) {
-        let list = self.list();
+        let (list, who) = (self.list(), who.to_string());
         let holds = |name: &str| {
             let rows = list[name].as_array().unwrap();
-            rows.iter().any(|row| row["senderId"] == who.to_string())
+            rows.iter().any(|row| row["senderId"] == who)
         };
         (holds("pending"), holds("approved"))
     }

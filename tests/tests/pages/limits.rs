@@ -197,8 +197,11 @@ pub fn page() -> String {
     page
 }
 
+/// A number with its unit.
+type Unit = fn(u64) -> String;
+
 /// Words of a comment by which a bare number gets its unit; the unit then stands with the number.
-const UNITS: &[(&str, fn(u64) -> String)] = &[
+const UNITS: &[(&str, Unit)] = &[
     (", bytes of UTF-8", bytes),
     (", bytes", bytes),
     (" in bytes", bytes),

@@ -24,7 +24,9 @@ async fn send(bench: &Bench, handle: &str, to: &str) -> String {
             ..v1::ToolFacts::default()
         }),
     };
-    let reply = ToolsClient::new(bench.edge("executor")).decide(request).await;
+    let reply = ToolsClient::new(bench.edge("executor"))
+        .decide(request)
+        .await;
     match reply.unwrap().into_inner().outcome.unwrap() {
         v1::decide_reply::Outcome::Allowed(_) => "allow".to_owned(),
         v1::decide_reply::Outcome::Refusal(refusal) => refusal.rule,
@@ -52,7 +54,9 @@ async fn said(bench: &Bench, text: &str) -> String {
         text: text.to_owned(),
         ..v1::AdmitOperatorRequest::default()
     };
-    let reply = AccessClient::new(bench.edge("gateway")).admit_operator(request).await;
+    let reply = AccessClient::new(bench.edge("gateway"))
+        .admit_operator(request)
+        .await;
     match reply.unwrap().into_inner().outcome.unwrap() {
         v1::admit_reply::Outcome::Admission(admission) => admission.handle,
         other => panic!("{other:?}"),
@@ -67,12 +71,25 @@ async fn a_report_taints_and_the_owners_words_still_pass() {
     let mut calls = CallsClient::new(bench.edge("executor"));
     calls.report(page(&handle)).await.unwrap();
     assert_eq!(send(&bench, &handle, "ann@example.com").await, "allow");
-    assert_eq!(send(&bench, &handle, "eve@example.com").await, "approval.off");
-    let raised = bench.decisions().into_iter().find(|line| line["request"] == "taint");
-    assert_eq!(raised.unwrap()["subject"], "tainted+astray", "no call was decided");
+    assert_eq!(
+        send(&bench, &handle, "eve@example.com").await,
+        "approval.off"
+    );
+    let raised = bench
+        .decisions()
+        .into_iter()
+        .find(|line| line["request"] == "taint");
+    assert_eq!(
+        raised.unwrap()["subject"],
+        "tainted+astray",
+        "no call was decided"
+    );
     // After a restart, too; the words are gone then.
     let bench = bench.restarted().await;
-    assert_eq!(send(&bench, &handle, "ann@example.com").await, "approval.off");
+    assert_eq!(
+        send(&bench, &handle, "ann@example.com").await,
+        "approval.off"
+    );
     let handle = said(&bench, "tell ann@example.com, I said").await;
     assert_eq!(send(&bench, &handle, "ann@example.com").await, "allow");
 }
@@ -109,14 +126,19 @@ async fn what_the_owner_forwards_is_not_his_word_and_taints() {
             forwarded,
             ..inbound("7")
         };
-        let reply = ChannelsClient::new(bench.edge("channel-telegram")).admit(request).await;
+        let reply = ChannelsClient::new(bench.edge("channel-telegram"))
+            .admit(request)
+            .await;
         match reply.unwrap().into_inner().outcome.unwrap() {
             v1::admit_sender_reply::Outcome::Admission(admission) => admission.handle,
             other => panic!("{other:?}"),
         }
     };
     let handle = admitted(true).await;
-    assert_eq!(send(&bench, &handle, "eve@example.com").await, "approval.off");
+    assert_eq!(
+        send(&bench, &handle, "eve@example.com").await,
+        "approval.off"
+    );
     let handle = admitted(false).await;
     assert_eq!(send(&bench, &handle, "eve@example.com").await, "allow");
 }
