@@ -131,7 +131,7 @@ mod tests {
             .filter(|row| row["writable"] == true)
             .filter_map(|row| row["place"].as_str())
             .collect();
-        assert_eq!(own, ["STATE/sessions/guest", "STATE/agents/guest"]);
+        assert_eq!(own, ["STATE/sessions/guest"]);
         assert_eq!(guest["namespace"], "own");
         assert!(guest["calls"]["single"].as_u64().unwrap() > 20);
         let dialer = of("dialer");
