@@ -14,6 +14,7 @@ use crate::handle::Grant;
 use crate::provenance::Verdict;
 use crate::questions::Question;
 use crate::record::Decision;
+use crate::rules;
 use crate::tools::{self, Tool};
 
 #[tonic::async_trait]
@@ -114,14 +115,8 @@ impl Services {
     ) -> Result<(), Denied> {
         let none = v1::ToolFacts::default();
         let facts = request.facts.as_ref().unwrap_or(&none);
+        self.listed(grant, tool, facts)?;
         let current = self.0.current()?;
-        let called = Tool {
-            name: tool.as_str(),
-            groups: &facts.groups,
-        };
-        self.asking(&current.settings, grant, |asker| {
-            tools::judge(&current.settings.tools, asker, called)
-        })?;
         let limits = current.settings.budgets.of(grant.session.agent());
         let budgets = &self.0.budgets;
         budgets.take_call(limits, self.who(grant), call.as_str())?;
@@ -137,10 +132,24 @@ impl Services {
                     reasons,
                 };
                 self.0.questions.ask(&self.0, question).await?;
+                // The configuration may have become another one while the owner was waited for.
+                self.listed(grant, tool, facts)?;
             }
         }
         let provenance = &self.0.provenance;
         provenance.allowed(grant, call, tool, facts, arguments);
         Ok(())
+    }
+    /// Whether the configuration in force has the session's agent and permits it the tool.
+    fn listed(&self, grant: &Grant, tool: &ToolName, facts: &v1::ToolFacts) -> Result<(), Denied> {
+        let current = self.0.current()?;
+        rules::agent(&current.settings, &grant.session)?;
+        let called = Tool {
+            name: tool.as_str(),
+            groups: &facts.groups,
+        };
+        self.asking(&current.settings, grant, |asker| {
+            tools::judge(&current.settings.tools, asker, called)
+        })
     }
 }

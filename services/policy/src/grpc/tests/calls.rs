@@ -1,6 +1,7 @@
 //! Where arguments come from, over the real edge table: what the owner says counts, what others say is asked about, and a
 //! forwarded message is not the owner's.
 
+use clawdbot_proto::v1::approvals_operator_client::ApprovalsOperatorClient;
 use clawdbot_proto::v1::calls_client::CallsClient;
 use clawdbot_proto::v1::channels_client::ChannelsClient;
 use clawdbot_proto::v1::tools_client::ToolsClient;
@@ -141,4 +142,47 @@ async fn what_the_owner_forwards_is_not_his_word_and_taints() {
     );
     let handle = admitted(false).await;
     assert_eq!(send(&bench, &handle, "eve@example.com").await, "allow");
+}
+
+/// Allows the one call that waits, as soon as it does.
+async fn approve(bench: &Bench) {
+    let mut operator = ApprovalsOperatorClient::new(bench.edge("operator"));
+    let id = loop {
+        let waiting = operator.list(v1::ListQuestionsRequest {}).await.unwrap();
+        if let Some(question) = waiting.into_inner().questions.pop() {
+            break question.id;
+        }
+    };
+    let answer = v1::AnswerRequest { id, allow: true };
+    operator.answer(answer).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_owners_word_opens_nothing_that_was_forbidden_meanwhile() {
+    let asks = OWNER.replace("enabled: false", "enabled: true");
+    for (forbidden, expected) in [(false, "allow"), (true, "tool.denied")] {
+        let bench = Bench::new(&asks).await;
+        let handle = said(&bench, "hi").await;
+        let mut calls = CallsClient::new(bench.edge("executor"));
+        calls.report(page(&handle)).await.unwrap();
+        let word = async {
+            if forbidden {
+                let mut operator = ApprovalsOperatorClient::new(bench.edge("operator"));
+                let waits = v1::ListQuestionsRequest {};
+                while operator
+                    .list(waits)
+                    .await
+                    .unwrap()
+                    .into_inner()
+                    .questions
+                    .is_empty()
+                {}
+                bench.write(&asks.replace("profile: 'full'", "profile: 'full', deny: ['*']"));
+                bench.load().await;
+            }
+            approve(&bench).await;
+        };
+        let (outcome, ()) = tokio::join!(send(&bench, &handle, "eve@example.com"), word);
+        assert_eq!(outcome, expected);
+    }
 }
