@@ -41,6 +41,7 @@ const FILES: [(&str, &[&str]); 2] = [
             "anon_inode:inotify",
             "audit/decisions.jsonl",
             "audit/head",
+            "pairing/taint.jsonl",
             "run",
             "run/lock",
         ],
@@ -48,9 +49,9 @@ const FILES: [(&str, &[&str]); 2] = [
     ("gateway", &["queue/inbox.db", "queue/inbox.db-wal"]),
 ];
 
-/// Sockets that are no edges: the control descriptor and a copy to notify with; of the runtime, a pair for signals, one end
-/// twice.
-const OWN_SOCKETS: usize = 5;
+/// Sockets that are no edges: the control descriptor, a copy to notify with and one to wait for room; of the runtime, a pair
+/// for signals, one end twice.
+const OWN_SOCKETS: usize = 6;
 
 /// Exactly what a process should hold, beside these others.
 fn expected(role: &str, roles: &[String]) -> BTreeMap<String, usize> {

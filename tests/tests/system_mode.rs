@@ -20,6 +20,9 @@ struct Manager {
     leftovers: Vec<PipeReader>,
 }
 
+/// Where listeners stand until they get their numbers: beyond all that the tests have open.
+const ASIDE: usize = 500;
+
 impl Manager {
     fn new() -> Self {
         let scratch = Scratch::new();
@@ -55,14 +58,18 @@ impl Manager {
         for (index, listener) in listeners.iter().enumerate() {
             let flags = rustix::io::FdFlags::empty();
             rustix::io::fcntl_setfd(listener, flags).unwrap();
-            script.push_str(&format!("exec {}<&{}; ", 20 + index, listener.as_raw_fd()));
+            script.push_str(&format!(
+                "exec {}<&{}; ",
+                ASIDE + index,
+                listener.as_raw_fd()
+            ));
         }
         for (index, _) in listeners.iter().enumerate() {
             script.push_str(&format!(
                 "exec {}<&{} {}<&-; ",
                 3 + index,
-                20 + index,
-                20 + index
+                ASIDE + index,
+                ASIDE + index
             ));
         }
         let (family, instance) = role.split_once('-').unwrap_or((role, ""));

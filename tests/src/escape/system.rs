@@ -54,6 +54,10 @@ pub fn furnish_all(scene: &Scene) {
         let state = scene.state(Some(&column));
         std::fs::create_dir_all(&state).unwrap();
         furnish(&state, &scene.canary());
+        // Of several that start at once none has to begin it.
+        let taint = state.join("pairing/taint.jsonl");
+        std::fs::write(&taint, "{\"version\":1,\"whole\":true}").unwrap();
+        open_to(&taint, 0o600);
         let config = scene.config(Some(&column));
         std::fs::create_dir_all(config.parent().unwrap()).unwrap();
         std::fs::write(&config, "{}").unwrap();

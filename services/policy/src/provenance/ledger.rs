@@ -72,16 +72,16 @@ impl Ledger {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn open(keep: &Keep, fresh: bool) -> io::Result<(Self, Known)> {
-        let (known, order) = match keep.read_document(NAME) {
-            Ok(Some(text)) => read(&text),
-            Ok(None) => (
+        let before = keep.read_document(NAME).map_err(io::Error::other)?;
+        let (known, order) = match &before {
+            Some(text) => read(text),
+            None => (
                 Known {
                     flags: HashMap::new(),
                     whole: fresh,
                 },
                 Vec::new(),
             ),
-            Err(problem) => return Err(io::Error::other(problem)),
         };
         if !known.whole {
             warn!(
@@ -90,7 +90,9 @@ impl Ledger {
             );
         }
         let text = write(&known, &order);
-        keep.write_document(NAME, &text).map_err(io::Error::other)?;
+        if before.is_none_or(|before| *before != text) {
+            keep.write_document(NAME, &text).map_err(io::Error::other)?;
+        }
         let file = OpenOptions::new()
             .append(true)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
