@@ -44,10 +44,9 @@ impl Parser<'_> {
             return Err(self.malformed(start));
         }
         if hexadecimal {
-            let digits = text.chars().filter_map(|c| c.to_digit(16));
             let exact = i64::from_str_radix(text, 16).ok();
             return Ok(Value::Number {
-                float: sign * digits.fold(0.0, |sum, digit| sum * 16.0 + f64::from(digit)),
+                float: sign * nearest(text),
                 integer: exact.map(|value| if negative { -value } else { value }),
             });
         }
@@ -93,4 +92,20 @@ impl Parser<'_> {
     fn malformed(&self, start: usize) -> Problem {
         Problem::at(self.since(start), "this is not a number").help("text needs quotes")
     }
+}
+
+/// The nearest number to hexadecimal digits. Adding them up as floats would round at each step.
+fn nearest(digits: &str) -> f64 {
+    let digits = digits.chars().filter_map(|c| c.to_digit(16));
+    let (mut first, mut beyond) = (0_u128, 0_i32);
+    for digit in digits {
+        if first >> 120 == 0 {
+            first = first << 4 | u128::from(digit);
+        } else {
+            // Beyond more digits than count: all that matters is whether there was anything.
+            first |= u128::from(digit != 0);
+            beyond = beyond.saturating_add(4);
+        }
+    }
+    first as f64 * 2_f64.powi(beyond)
 }

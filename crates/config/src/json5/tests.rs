@@ -84,6 +84,8 @@ fn the_json5_crate_agrees_on_every_corner_of_the_grammar() {
         "0x1F",
         "0XfF",
         "-0x10",
+        "0xCCCCCCCCCCCC2484",
+        "0x20000000000001",
         "0xffffffffffffffffff",
         "9007199254740993",
         "1e400",
