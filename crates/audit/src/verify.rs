@@ -135,7 +135,7 @@ impl<'a> Check<'a> {
             (None, _) => check.wrong("is missing or damaged: where the log ended is not known"),
             (Some(head), Some(first)) => {
                 let steps = head.checkpoint.saturating_sub(1);
-                if steps < 1 << 32 && first.after(steps) != head.key {
+                if steps <= head.chain.n && first.after(steps) != head.key {
                     check.wrong("holds a key that does not follow from the first key: the seal was begun anew, or this is the key of another log");
                 }
             }
@@ -315,7 +315,11 @@ impl<'a> Check<'a> {
             }
             None => {
                 let steps = checkpoint.saturating_sub(1);
-                let known = self.proof.key.as_ref().filter(|_| steps < 1 << 32);
+                let known = self
+                    .proof
+                    .key
+                    .as_ref()
+                    .filter(|_| self.chain.is_some_and(|chain| steps <= chain.n));
                 known.map(|key| key.after(steps))
             }
         };
@@ -358,6 +362,7 @@ impl<'a> Check<'a> {
                 "the end is cut off: the records {from} to {upto} are missing"
             ));
         }
+        self.seals_to_head();
         let beyond: Vec<u64> = self.witnesses.range(last + 1..).map(|(n, _)| *n).collect();
         if let Some(n) = beyond.last() {
             self.wrong(format!(
@@ -374,6 +379,27 @@ impl<'a> Check<'a> {
             self.wrong(format!(
                 "the log begins with record {}, and no record says that what was before was dropped",
                 before.n + 1
+            ));
+        }
+    }
+}
+
+impl Check<'_> {
+    /// A log that was cut back to an older checkpoint lacks those that its head knows.
+    fn seals_to_head(&mut self) {
+        let from_the_start = self.before.is_none_or(|(_, chain)| chain.n == 0);
+        let next = match &self.seal {
+            Some((next, _)) => *next,
+            None if from_the_start && self.verdict.problems.is_empty() => {
+                self.verdict.checkpoints + 1
+            }
+            None => return,
+        };
+        let known = self.head.as_ref().map_or(0, |head| head.checkpoint);
+        if next < known {
+            let upto = known - 1;
+            self.wrong(format!(
+                "the end is cut off: the checkpoints {next} to {upto} are missing"
             ));
         }
     }

@@ -281,10 +281,11 @@ impl Copy {
             .output()
             .map_err(|error| format!("cargo cannot be started: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let failed = format!("FAILED {} in", row.test);
+        // With the modules that it is in.
+        let failed = |line: &str| line.starts_with("FAILED ") && line.contains(row.test);
         Ok(match text.lines().next_back().and_then(counts) {
             Some((1.., 0)) => Verdict::Passes,
-            Some(_) if text.contains(&failed) => Verdict::Fails,
+            Some(_) if text.lines().any(failed) => Verdict::Fails,
             _ => {
                 let said = String::from_utf8_lossy(&output.stderr);
                 eprintln!("{text}\n{said}");

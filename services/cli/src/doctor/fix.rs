@@ -253,35 +253,36 @@ impl Outcome {
             } = change;
             let _ = writeln!(text, "mode {from} -> {to}  {}", sanitize_line(target));
         }
-        for (id, reason) in &self.failed {
-            let _ = writeln!(
-                text,
-                "{} {id}: {}",
-                style.red("not fixed:"),
-                sanitize_line(reason)
-            );
-        }
-        text
+        text + &self.failures(style)
+    }
+
+    fn failures(&self, style: Style) -> String {
+        let failed = self.failed.iter().map(|(id, reason)| {
+            let reason = sanitize_line(reason);
+            format!("{} {id}: {reason}\n", style.red("not fixed:"))
+        });
+        failed.collect()
     }
 
     /// What is shown before the findings.
     pub fn text(&self, style: Style) -> String {
+        let all = self.failed.is_empty();
         let verdict = match (self.changes.is_empty(), self.applied) {
-            (true, _) => "nothing to fix".to_owned(),
-            (false, true) => match &self.backup {
-                Some(backup) => format!(
-                    "fixed; the file as it was: {}",
-                    sanitize_line(&backup.display().to_string())
-                ),
-                None => "fixed".to_owned(),
-            },
-            (false, false) => "nothing was changed yet: add --yes to do it".to_owned(),
+            (true, _) if all => "nothing to fix",
+            (true, _) => "nothing was fixed",
+            (false, true) if all => "fixed",
+            (false, true) => "not all of it was fixed",
+            (false, false) => "nothing was changed yet: add --yes to do it",
         };
-        let lines = if self.shown {
-            String::new()
-        } else {
-            self.lines(style)
+        let backup = self.backup.as_ref().map_or_else(String::new, |backup| {
+            let backup = sanitize_line(&backup.display().to_string()).into_owned();
+            format!("; the file as it was: {backup}")
+        });
+        // What failed came after the question.
+        let lines = match self.shown {
+            true => self.failures(style),
+            false => self.lines(style),
         };
-        format!("{lines}{}\n\n", style.bold(&verdict))
+        format!("{lines}{}\n\n", style.bold(&format!("{verdict}{backup}")))
     }
 }

@@ -302,6 +302,44 @@ fn a_past_that_is_made_anew_is_told_by_the_key_and_by_the_copies_and_by_nothing_
     assert!(by_copy[0].what.contains("is not the one"), "{by_copy:?}");
 }
 
+/// The head is written by hand to fit; its checkpoint and key cannot be made older without the first key.
+#[test]
+fn an_end_that_is_cut_back_to_a_checkpoint_is_told_by_the_head() {
+    let folder = written(
+        100,
+        Limits {
+            file: 1 << 20,
+            ..SMALL
+        },
+    );
+    let path = paths(folder.path()).remove(0);
+    let all = lines(&path);
+    let is_checkpoint = |line: &Vec<u8>| {
+        let line = Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
+        line.own()
+            .is_some_and(|own| own.get("checkpoint").is_some())
+    };
+    let second = { all.iter().enumerate() }
+        .filter(|(_, line)| is_checkpoint(line))
+        .nth(1);
+    for end in [0, second.unwrap().0] {
+        let kept = all[..=end].concat();
+        let last = Line::parse(all[end].strip_suffix(b"\n").unwrap()).unwrap();
+        let mut head = Head::parse(&fs::read_to_string(folder.path().join(HEAD)).unwrap()).unwrap();
+        (head.chain, head.offset) = (last.chain(), kept.len() as u64);
+        let found = with(&path, &kept, || {
+            with(&folder.path().join(HEAD), head.text().as_bytes(), || {
+                verify(folder.path(), &keyed()).unwrap().problems
+            })
+        });
+        let [only] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert!(only.what.contains("checkpoints"), "{only:?}");
+    }
+    intact(folder.path());
+}
+
 #[test]
 fn an_end_that_is_cut_together_with_the_head_is_told_by_the_copies() {
     let folder = tempfile::tempdir().unwrap();

@@ -48,6 +48,38 @@ fn the_exit_status_tells_the_worst_finding() {
 }
 
 #[test]
+fn what_could_not_be_fixed_is_said_and_never_called_fixed() {
+    let change = || fix::Change {
+        id: "a".to_owned(),
+        target: "t".to_owned(),
+        from: String::new(),
+        to: "x".to_owned(),
+    };
+    for (changes, failed, expected) in [
+        (0, false, "nothing to fix"),
+        (0, true, "nothing was fixed"),
+        (1, false, "fixed"),
+        (1, true, "not all of it was fixed"),
+    ] {
+        for shown in [false, true] {
+            let outcome = fix::Outcome {
+                applied: true,
+                shown,
+                changes: (0..changes).map(|_| change()).collect(),
+                failed: failed
+                    .then(|| ("config".to_owned(), "the disk is full".to_owned()))
+                    .into_iter()
+                    .collect(),
+                ..fix::Outcome::default()
+            };
+            let text = outcome.text(Style::PLAIN);
+            assert_eq!(text.trim_end().lines().next_back(), Some(expected));
+            assert_eq!(text.contains("not fixed: config: the disk is full"), failed);
+        }
+    }
+}
+
+#[test]
 fn a_person_reads_what_where_why_and_the_command() {
     let rig = Rig::new();
     rig.config("{ channels: { signal: { groupPolicy: 'open', allowFrom: ['+15555550100'] } } }");
