@@ -24,8 +24,10 @@ use crate::runtime;
 
 /// Makes of this program the worker; the number of calls follows.
 pub const WORKER: &str = "--decisions";
-/// Calls on one connection, so that the edge's rate does not become the figure.
-const PER_CONNECTION: usize = 400;
+/// Between two calls, so that the edge's rate does not become the figure.
+const PACE: Duration = Duration::from_millis(3);
+/// Calls whose processor time is one figure.
+const GROUP: usize = 100;
 const PAIRINGS: usize = 10_000;
 const RULES: usize = 200;
 
@@ -122,8 +124,7 @@ pub fn work(calls: usize) {
         handle = admission.handle;
         took
     };
-    let connect = |policy: &Solo| messages.give(policy.serves("channel-telegram"));
-    let (took, own) = series(&runtime, &policy, calls, connect, message);
+    let (took, own) = series(&runtime, &policy, calls, message);
     print("message", &took);
     print("message-own", &own);
 
@@ -140,33 +141,31 @@ pub fn work(calls: usize) {
         );
         took
     };
-    let connect = |policy: &Solo| tools.give(policy.serves("executor"));
-    let (took, own) = series(&runtime, &policy, calls, connect, call);
+    let (took, own) = series(&runtime, &policy, calls, call);
     print("call", &took);
     print("call-own", &own);
 }
 
-/// So many calls over several connections: what each took, and what of policy's processor time one took on each connection.
+/// So many calls, no faster than a client may: what each took, and what of policy's processor time one took in each group.
 fn series(
     runtime: &tokio::runtime::Runtime,
     policy: &Solo,
     calls: usize,
-    connect: impl Fn(&Solo),
     mut call: impl AsyncFnMut() -> Duration,
 ) -> (Vec<Duration>, Vec<Duration>) {
     let (mut took, mut own) = (Vec::with_capacity(calls), Vec::new());
     runtime.block_on(async {
+        // Opens the connection.
+        call().await;
         while took.len() < calls {
-            // Opens the connection.
-            call().await;
-            let count = PER_CONNECTION.min(calls - took.len());
+            let count = GROUP.min(calls - took.len());
             let before = processor_time(policy.pid());
             for _ in 0..count {
+                tokio::time::sleep(PACE).await;
                 took.push(call().await);
             }
             let spent = processor_time(policy.pid()).saturating_sub(before);
             own.push(spent / u32::try_from(count).unwrap());
-            connect(policy);
         }
     });
     (took, own)

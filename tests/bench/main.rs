@@ -97,7 +97,7 @@ fn main() {
     starts(&mut table, amounts, user);
     commands(&mut table, amounts);
     edges(&mut table, amounts);
-    decisions::measure(&mut table, amounts.calls, user);
+    decisions::measure(&mut table, amounts.calls / 5, user);
     confined::measure(&mut table, &amounts.confined, user);
     let detail = running(&mut table, amounts, user);
     turns::measure(&mut table, &amounts.turns, user);
