@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::json5::is_line_end;
+use crate::json5::{self, Node, Value, is_line_end};
 use crate::nearest::{nearest, simple};
 use crate::problem::Span;
 use crate::schema;
@@ -40,18 +40,35 @@ pub(crate) fn secrets(text: &str) -> Vec<Span> {
         }
     };
     // A hostile file repeats a word a million times.
-    let mut judged: HashMap<&str, bool> = HashMap::new();
-    let mut is_secret = |name| *judged.entry(name).or_insert_with(|| judge(name));
+    let mut judged: HashMap<String, bool> = HashMap::new();
+    let mut is_secret = |name: &str| match judged.get(name) {
+        Some(secret) => *secret,
+        None => *judged.entry(name.into()).or_insert_with(|| judge(name)),
+    };
+    let mut tokens = Tokens::of(text);
+    let mut found = by_tokens(&mut tokens, &mut is_secret);
+    // What parses is known exactly; the tokens add what is misspelt.
+    if let Ok(parsed) = json5::parse(text) {
+        by_tree(&parsed.root, false, &mut is_secret, &mut found);
+    }
+    let mut all = with_repeats(text, found);
+    for comment in tokens.comments {
+        in_comment(text, comment, &mut all);
+    }
+    merged(text, all)
+}
+
+fn by_tokens(tokens: &mut Tokens<'_>, is_secret: &mut impl FnMut(&str) -> bool) -> Vec<Span> {
+    let text = tokens.text;
     let mut found = Vec::new();
     // For each open bracket: whether everything inside belongs to a secret key.
     let mut open = vec![false];
     let mut key: Option<&str> = None;
-    let mut tokens = Tokens { text, at: 0 };
     while let Some(token) = tokens.next() {
         let inside = open.last().copied().unwrap_or(false);
         match token {
             Token::Open => {
-                open.push(inside || key.take().is_some_and(&mut is_secret));
+                open.push(inside || key.take().is_some_and(&mut *is_secret));
             }
             Token::Close => {
                 open.pop();
@@ -63,9 +80,7 @@ pub(crate) fn secrets(text: &str) -> Vec<Span> {
                 match key {
                     None if tokens.before_colon() || is_secret(word) => key = Some(word),
                     Some(name) if !tokens.before_colon() => {
-                        // The parts of a reference name a secret; they are none.
-                        let names_it = inside && matches!(name, "source" | "id");
-                        if !names_it && (inside || is_secret(name)) {
+                        if !names_it(inside, name) && (inside || is_secret(name)) {
                             found.push(span);
                         }
                         key = None;
@@ -77,7 +92,61 @@ pub(crate) fn secrets(text: &str) -> Vec<Span> {
             }
         }
     }
-    with_repeats(text, found)
+    found
+}
+
+fn by_tree(
+    node: &Node,
+    secret: bool,
+    is_secret: &mut impl FnMut(&str) -> bool,
+    found: &mut Vec<Span>,
+) {
+    match &node.value {
+        Value::String(_) if secret => {
+            found.push(Span::new(node.span.start + 1, node.span.end - 1));
+        }
+        Value::Array(items) => {
+            for item in items {
+                by_tree(item, secret, is_secret, found);
+            }
+        }
+        Value::Object(object) => {
+            for member in &object.0 {
+                let secret = !names_it(secret, &member.key) && (secret || is_secret(&member.key));
+                by_tree(&member.node, secret, is_secret, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The parts of a reference name a secret; they are none.
+fn names_it(inside: bool, key: &str) -> bool {
+    inside && matches!(key, "source" | "id")
+}
+
+/// Whatever follows a telling word on a line of a comment: nobody knows how it is written.
+fn in_comment(text: &str, comment: Span, found: &mut Vec<Span>) {
+    let mut at = comment.start;
+    for line in text[comment.start..comment.end].split_inclusive(is_line_end) {
+        let words = line.split_inclusive(|c| !is_word(c));
+        let mut end = 0;
+        let told = words.into_iter().find_map(|word| {
+            end += word.len();
+            let name = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+            let known = schema::names().get(name).map(|name| name.secret);
+            known.unwrap_or_else(|| looks_secret(name)).then_some(end)
+        });
+        if let Some(from) = told {
+            let rest = &line[from..];
+            let (from, until) = (rest.len() - rest.trim_start().len(), rest.trim_end().len());
+            if from < until {
+                let start = at + line.len() - rest.len();
+                found.push(Span::new(start + from, start + until));
+            }
+        }
+        at += line.len();
+    }
 }
 
 /// Adds every other place where one of the found texts stands, for instance in a comment.
@@ -92,6 +161,11 @@ fn with_repeats(text: &str, found: Vec<Span>) -> Vec<Span> {
         let places = text.match_indices(literal);
         all.extend(places.map(|(at, part)| Span::new(at, at + part.len())));
     }
+    all
+}
+
+/// In order, not overlapping, without what may be read.
+fn merged(text: &str, mut all: Vec<Span>) -> Vec<Span> {
     all.sort_unstable();
     let mut merged: Vec<Span> = Vec::with_capacity(all.len());
     for span in all {
@@ -121,23 +195,37 @@ enum Token {
 struct Tokens<'a> {
     text: &'a str,
     at: usize,
+    /// Those that were passed.
+    comments: Vec<Span>,
 }
 
-impl Tokens<'_> {
+impl<'a> Tokens<'a> {
+    const fn of(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            comments: Vec::new(),
+        }
+    }
+
     fn skip_blank(&mut self) {
         loop {
             let rest = &self.text[self.at..];
-            let length = match rest {
-                _ if rest.starts_with("//") => rest.find(is_line_end).unwrap_or(rest.len()),
-                _ if rest.starts_with("/*") => {
-                    rest[2..].find("*/").map_or(rest.len(), |end| end + 4)
-                }
-                _ => match rest.chars().next() {
-                    Some(c) if c.is_whitespace() || c == '\u{feff}' => c.len_utf8(),
-                    _ => return,
-                },
+            let comment = if rest.starts_with("//") {
+                Some(rest.find(is_line_end).unwrap_or(rest.len()))
+            } else {
+                let inside = rest.strip_prefix("/*");
+                inside.map(|rest| rest.find("*/").map_or(rest.len() + 2, |end| end + 4))
             };
-            self.at += length;
+            if let Some(length) = comment {
+                self.comments.push(Span::new(self.at, self.at + length));
+                self.at += length;
+                continue;
+            }
+            match rest.chars().next() {
+                Some(c) if c.is_whitespace() || c == '\u{feff}' => self.at += c.len_utf8(),
+                _ => return,
+            }
         }
     }
 
@@ -172,11 +260,13 @@ impl Tokens<'_> {
     fn quoted(&mut self, quote: char) -> Span {
         let start = self.at;
         let rest = &self.text[start..];
-        let mut escaped = false;
+        let (mut escaped, mut before) = (false, ' ');
         let end = rest.find(|c| {
-            let ends = !escaped && (c == quote || c == '\n');
             // A line that is continued ends in one character or in two.
-            escaped = !escaped && c == '\\' || escaped && c == '\r';
+            let continued = before == '\r' && c == '\n';
+            let ends = !escaped && !continued && (c == quote || c == '\n');
+            before = if escaped { c } else { ' ' };
+            escaped = !escaped && c == '\\';
             ends
         });
         let end = start + end.unwrap_or(rest.len());
@@ -236,6 +326,22 @@ mod tests {
         }
         let continued = "{gateway:{auth:{token:'hunter2\\\r\nhunter2'}}}";
         assert_eq!(masked(continued), ["hunter2\\\r\nhunter2"]);
+        let twice = "{gateway:{auth:{token:'hunter2\\\r\\\r\nhunter2'}}}";
+        assert_eq!(masked(twice), ["hunter2\\\r\\\r\nhunter2"]);
+    }
+
+    #[test]
+    fn what_a_comment_says_after_a_telling_word_is_masked() {
+        for (text, hidden) in [
+            ("{} // token: 'hunter2hunter2'", "'hunter2hunter2'"),
+            ("{} // the old apiKey was hunter2", "was hunter2"),
+            ("{/* a\n * password = hunter2\n * b */}", "= hunter2"),
+            ("{ // botToken:hunter2\r port:1}", "hunter2"),
+        ] {
+            assert_eq!(masked(text), [hidden], "{text:?}");
+        }
+        assert_eq!(masked("{} // the port of the gateway: 18789"), [""; 0]);
+        assert_eq!(masked("{} // contextTokens: 9000"), [""; 0]);
     }
 
     #[test]
