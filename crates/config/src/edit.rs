@@ -1,6 +1,6 @@
 //! One change in the text of a configuration, which keeps every comment, the order and the way the file is written.
-//! Refuses a change whose result does not load, one that has to guess a place, and a secret as an argument: other
-//! programs see the arguments of a command.
+//! Refuses a change that adds a mistake, one that has to guess a place, and a secret as an argument: other programs see
+//! the arguments of a command.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -8,10 +8,11 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::json5::{self, Member, Node, Object, Value};
-use crate::load::parse_in;
+use crate::config::Loaded;
+use crate::load::{MAX_SIZE, mistakes, parse_in};
 use crate::nearest::nearest;
 use crate::path::{ConfigPath, Segment};
-use crate::problem::Span;
+use crate::problem::{Problem, Span};
 use crate::report::LoadError;
 use crate::schema::{self, Settings};
 use crate::section::same;
@@ -19,6 +20,7 @@ use crate::shape::{Cx, Kind, Shape, Step};
 use crate::spelling;
 
 mod diff;
+mod list;
 mod print;
 mod save;
 mod splice;
@@ -26,12 +28,15 @@ mod splice;
 mod tests;
 
 pub use diff::diff;
+pub(crate) use list::with_a_name;
+pub use list::with_entries;
+pub(crate) use print::in_quotes;
 pub use save::{SaveError, read, save};
 
 /// Why a setting was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The file would not load, or is not even JSON5 as it stands.
+    /// The change adds a mistake, or the file is not even JSON5 as it stands.
     #[error("{0}")]
     Refused(LoadError),
     /// The new value is not JSON5.
@@ -85,9 +90,10 @@ impl<'a> Doc<'a> {
 /// `name` is the path of the file, for messages and for rules about where it lies; an empty text is a new file.
 ///
 /// # Errors
-/// When there is no such setting, the value is no JSON5 or holds a secret, or the result does not load.
+/// When there is no such setting, the value is no JSON5 or holds a secret, or the result has a mistake that the text
+/// has not.
 pub fn set(name: &str, text: &str, path: &ConfigPath, value: &str) -> Result<String, EditError> {
-    checked(name, text, set_unchecked(name, text, path, value)?)
+    checked(name, text, set_unchecked(name, text, path, value)?, false)
 }
 
 fn set_unchecked(
@@ -133,10 +139,14 @@ fn set_unchecked(
 /// The text without the setting at `path`, in whatever spelling. The same text when it does not set it.
 ///
 /// # Errors
-/// When the result does not load.
+/// When the result has a mistake that the text has not.
 pub fn unset(name: &str, text: &str, path: &ConfigPath) -> Result<String, EditError> {
     match unset_unchecked(name, text, path)? {
-        Some(after) => checked(name, text, after),
+        // What comes later in a list moves up.
+        Some(after) => {
+            let moves = matches!(path.segments().last(), Some(Segment::Index(_)));
+            checked(name, text, after, moves)
+        }
         None if schema::knows(&spelling::canonical(path)) && !path.is_empty() => {
             Ok(text.to_owned())
         }
@@ -180,13 +190,22 @@ pub fn typed<'a>(path: &ConfigPath, text: &'a str, string: bool) -> Cow<'a, str>
     let takes_text = info.is_some_and(|info| info.kinds.contains(&Kind::String));
     let opens = text.trim_start().starts_with(['{', '[', '"', '\'']);
     match string || (takes_text && !opens && json5::parse(text).is_err()) {
-        true => Cow::Owned(print::quote(text, '"')),
+        true => Cow::Owned(in_quotes(text)),
         false => Cow::Borrowed(text),
     }
 }
 
-/// Lets the result through when it loads and holds no secret that was not there before.
-fn checked(name: &str, before: &str, after: String) -> Result<String, EditError> {
+/// What a text means in the place of the file.
+///
+/// # Errors
+/// Every mistake of it.
+pub fn judge(name: &str, text: &str) -> Result<Loaded, LoadError> {
+    parse_in(name, text.as_bytes(), Path::new(name).parent())
+}
+
+/// Lets the result through when it holds no secret and no mistake that was not there before. So of several mistakes one
+/// after the other can be corrected, in any order. With `moves` entries of lists may have got other numbers.
+fn checked(name: &str, before: &str, after: String, moves: bool) -> Result<String, EditError> {
     let known = literals(before);
     let new = literals(&after)
         .into_iter()
@@ -194,10 +213,49 @@ fn checked(name: &str, before: &str, after: String) -> Result<String, EditError>
     if let Some((path, _)) = new {
         return Err(EditError::Secret(path));
     }
-    match parse_in(name, after.as_bytes(), Path::new(name).parent()) {
-        Ok(_) => Ok(after),
-        Err(error) => Err(EditError::Refused(error)),
+    let error = match judge(name, &after) {
+        Ok(_) => return Ok(after),
+        Err(error) => error,
+    };
+    let read = |text| mistakes(text, Path::new(name).parent());
+    let (Some((old, old_more)), Some((new, more)), true) =
+        (read(before), read(&after), after.len() <= MAX_SIZE)
+    else {
+        return Err(EditError::Refused(error));
+    };
+    // Among so many that some are only counted it is the number that decides.
+    if old_more + more > 0 && new.len() + more >= old.len() + old_more {
+        return Err(EditError::Refused(error));
     }
+    let added = match old_more + more {
+        0 => added(&old, new, moves),
+        _ => Vec::new(),
+    };
+    match added.is_empty() {
+        true => Ok(after),
+        false => Err(EditError::Refused(LoadError::new(name, &after, added, 0))),
+    }
+}
+
+/// The mistakes of `new` that are not among those of `old`.
+fn added(old: &[Problem], new: Vec<Problem>, moves: bool) -> Vec<Problem> {
+    let same = |problem: &Problem| {
+        let rule = problem.rule.as_ref().map(|rule| rule.0.to_owned());
+        let steps = problem.path.segments().iter().map(|step| match step {
+            Segment::Index(_) if moves => Segment::Index(0),
+            step => step.clone(),
+        });
+        let what = rule.unwrap_or_else(|| problem.message.clone());
+        (what, steps.collect::<Vec<_>>())
+    };
+    let mut known: Vec<_> = old.iter().map(same).collect();
+    new.into_iter()
+        .filter(|problem| {
+            let same = same(problem);
+            let place = known.iter().position(|known| *known == same);
+            place.map(|place| known.swap_remove(place)).is_none()
+        })
+        .collect()
 }
 
 fn literals(text: &str) -> Vec<(ConfigPath, Zeroizing<Vec<u8>>)> {

@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Loaded};
 use crate::excerpt::Lines;
-use crate::json5;
+use crate::json5::{self, Parsed};
 use crate::path::ConfigPath;
 use crate::problem::{Problem, Span};
 use crate::report::{LoadError, Place};
-use crate::rules::{self, Facts};
+use crate::rules::{self, Facts, Finding};
 use crate::schema::Settings;
 use crate::shape::{Cx, Shape};
 
@@ -90,12 +90,12 @@ pub(crate) fn parse_in(
         Ok(parsed) => parsed,
         Err(problem) => return Err(LoadError::new(name, text, vec![problem], 0)),
     };
-    let mut cx = Cx::default();
-    for problem in parsed.duplicates {
-        cx.report(problem);
-    }
-    let settings = Settings::decode(parsed.root, &mut cx).unwrap_or_default();
-    let (refused, findings) = rules::check(&Facts::new(&settings, &cx, text, directory));
+    let Judged {
+        settings,
+        mut cx,
+        refused,
+        findings,
+    } = Judged::of(text, parsed, directory);
     // A section with a mistake of its own holds defaults in its place, about which a rule has nothing to say.
     let wrong: Vec<_> = cx
         .problems
@@ -119,6 +119,41 @@ pub(crate) fn parse_in(
         )),
         false => Err(LoadError::new(name, text, cx.problems, cx.more)),
     }
+}
+
+/// What was made of a text, and what is wrong with it.
+struct Judged {
+    settings: Settings,
+    cx: Cx,
+    /// What rules refuse.
+    refused: Vec<Problem>,
+    findings: Vec<Finding>,
+}
+
+impl Judged {
+    fn of(text: &str, parsed: Parsed, directory: Option<&Path>) -> Self {
+        let mut cx = Cx::default();
+        for problem in parsed.duplicates {
+            cx.report(problem);
+        }
+        let settings = Settings::decode(parsed.root, &mut cx).unwrap_or_default();
+        let (refused, findings) = rules::check(&Facts::new(&settings, &cx, text, directory));
+        Self {
+            settings,
+            cx,
+            refused,
+            findings,
+        }
+    }
+}
+
+/// Every mistake of a text, also those that are not told before others are corrected, and how many there are beyond
+/// these; nothing when it is not JSON5.
+pub(crate) fn mistakes(text: &str, directory: Option<&Path>) -> Option<(Vec<Problem>, usize)> {
+    let judged = Judged::of(text, json5::parse(text).ok()?, directory);
+    let (mut problems, more) = (judged.cx.problems, judged.cx.more);
+    problems.extend(judged.refused);
+    Some((problems, more))
 }
 
 /// Where the text sets each of these settings, or else what lies around it; nothing where it has neither.

@@ -1,6 +1,7 @@
 //! A mistake in the file while it is being looked at: a place, a message that never holds a secret, and the remedy.
 
 use crate::path::ConfigPath;
+use crate::rules::Cure;
 
 /// A range of bytes of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,8 +26,8 @@ pub(crate) struct Problem {
     pub help: Option<String>,
     /// Boxed, since few have one and parsing hands problems up by value.
     pub note: Option<Box<(Span, &'static str)>>,
-    /// The danger rule that refused the file.
-    pub rule: Option<&'static str>,
+    /// The danger rule that refused the file, and what ends it.
+    pub rule: Option<(&'static str, Cure)>,
 }
 
 impl Problem {

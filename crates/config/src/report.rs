@@ -8,6 +8,7 @@ use clawdbot_identity::text::sanitize_line;
 use crate::excerpt::{Excerpt, Lines};
 use crate::mask;
 use crate::problem::Problem;
+use crate::rules::Cure;
 
 /// More mistakes than these are only counted.
 const MAX_SHOWN: usize = 50;
@@ -35,6 +36,8 @@ pub struct Mistake {
     pub path: String,
     /// The danger rule that refused the file.
     pub rule: Option<&'static str>,
+    /// What ends the danger that the rule is about.
+    pub cure: Option<Cure>,
     excerpt: Option<Excerpt>,
     note: Option<(Place, &'static str)>,
 }
@@ -79,6 +82,7 @@ impl LoadError {
             place: None,
             path: String::new(),
             rule: None,
+            cure: None,
             excerpt: None,
             note: None,
         };
@@ -104,7 +108,8 @@ impl LoadError {
             help: problem.help.clone(),
             place: Some(lines.place(problem.span.start)),
             path: problem.path.to_string(),
-            rule: problem.rule,
+            rule: problem.rule.as_ref().map(|rule| rule.0),
+            cure: problem.rule.as_ref().map(|rule| rule.1.clone()),
             excerpt: Some(lines.excerpt(problem.span, &masks)),
             note: problem
                 .note

@@ -137,13 +137,29 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Where a rule was broken and how; the detail continues the path: "gateway.bind is …".
+/// Where a rule was broken.
 #[derive(Default)]
-pub(crate) struct Hits(Vec<(ConfigPath, String, Option<Grade>)>);
+pub(crate) struct Hits(Vec<Hit>);
+
+/// One place where it was.
+#[derive(Default)]
+struct Hit {
+    path: ConfigPath,
+    /// Continues the path: "gateway.bind is …".
+    detail: String,
+    /// Where it is not that of the rule.
+    grade: Option<Grade>,
+    /// Where it is not that of the rule.
+    cure: Option<Cure>,
+}
 
 impl Hits {
     fn add(&mut self, path: impl Into<ConfigPath>, detail: impl Into<String>) {
-        self.0.push((path.into(), detail.into(), None));
+        self.0.push(Hit {
+            path: path.into(),
+            detail: detail.into(),
+            ..Hit::default()
+        });
     }
 
     fn add_if(&mut self, broken: bool, path: impl Into<ConfigPath>, detail: impl Into<String>) {
@@ -154,7 +170,22 @@ impl Hits {
 
     /// A hit that is graded unlike the others of its rule.
     fn add_as(&mut self, grade: Grade, path: impl Into<ConfigPath>, detail: impl Into<String>) {
-        self.0.push((path.into(), detail.into(), Some(grade)));
+        self.0.push(Hit {
+            path: path.into(),
+            detail: detail.into(),
+            grade: Some(grade),
+            cure: None,
+        });
+    }
+
+    /// A hit that ends by something else than the others of its rule.
+    fn add_with(&mut self, cure: Cure, path: impl Into<ConfigPath>, detail: impl Into<String>) {
+        self.0.push(Hit {
+            path: path.into(),
+            detail: detail.into(),
+            grade: None,
+            cure: Some(cure),
+        });
     }
 }
 
@@ -198,7 +229,14 @@ pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
         let mut hits = Hits::default();
         (rule.check)(facts, &mut hits);
         let mut seen = BTreeSet::new();
-        for (path, detail, grade) in hits.0 {
+        for hit in hits.0 {
+            let Hit {
+                path,
+                detail,
+                grade,
+                cure,
+            } = hit;
+            let cure = cure.unwrap_or_else(|| rule.cure.clone());
             // What accounts inherit stands in the file once and is reported once.
             let span = facts.set.find(&path);
             if !seen.insert((span, detail.clone())) {
@@ -227,7 +265,7 @@ pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
                         _ => rule.remedy.to_owned(),
                     };
                     let mut problem = Problem::at(span, detail).path(path).help(help);
-                    problem.rule = Some(rule.id);
+                    problem.rule = Some((rule.id, cure));
                     problems.push(problem);
                     continue;
                 }
@@ -241,7 +279,7 @@ pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
                 title: rule.title,
                 why: rule.why,
                 remedy: rule.remedy,
-                cure: rule.cure,
+                cure,
             });
         }
     }

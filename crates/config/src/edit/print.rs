@@ -116,6 +116,11 @@ impl Style {
     }
 }
 
+/// A text as JSON5, with everything escaped that could be taken for something else.
+pub(crate) fn in_quotes(text: &str) -> String {
+    quote(text, '"')
+}
+
 /// A text in quotes, with everything escaped that could be taken for something else.
 pub(super) fn quote(text: &str, quote: char) -> String {
     let mut out = String::from(quote);

@@ -3,6 +3,7 @@
 use clawdbot_identity::AgentId;
 
 use super::{CRITICAL, Cure, Facts, Grade, Hits, Rule, WARN, at};
+use crate::edit;
 use crate::mask::looks_secret;
 use crate::path::ConfigPath;
 use crate::schema::{
@@ -193,7 +194,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Container settings without a sandbox",
         why: "The file promises a container and there is none.",
         remedy: "write mode: \"non-main\" or \"all\"",
-        cure: Cure::Run("clawdbot config set agents.defaults.sandbox.mode '\"non-main\"'"),
+        cure: Cure::Beside("mode", "\"non-main\""),
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let set = facts.set.contains(&path.join("docker"));
@@ -427,11 +428,12 @@ pub(super) const RULES: &[Rule] = &[
         cure: Cure::Set("\"/HOST:/INSIDE:ro\""),
         check: |facts, hits| {
             mounts(facts, |path, mount| {
-                hits.add_if(
-                    mount.writable(),
-                    path,
-                    "lets commands change files of this machine",
-                );
+                if mount.writable() {
+                    let same = format!("{}:{}:ro", mount.host(), mount.inside());
+                    let same = edit::in_quotes(&same);
+                    let cure = Cure::set(&path.to_string(), &same);
+                    hits.add_with(cure, path, "lets commands change files of this machine");
+                }
             })
         },
     },

@@ -45,7 +45,7 @@ macro_rules! every_channel {
                 title: "Everybody in an allow list",
                 why: "It lets in everybody or nobody, depending on who reads it.",
                 remedy: "name the people; for everybody dmPolicy has to be \"open\" too",
-                cure: Cure::Set("[\"ID\"]"),
+                cure: Cure::Name("\"ID\""),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let wildcard = view.dm_policy != DmPolicy::Open && any(&view.allow_from);
                     hits.add_if(wildcard, path.join("allowFrom"), "contains \"*\" and dmPolicy is not \"open\"");
@@ -128,7 +128,7 @@ macro_rules! every_channel {
                 title: "Everybody in groups",
                 why: "Every member, and whoever joins later, talks to the assistant.",
                 remedy: "name the people in groupAllowFrom",
-                cure: Cure::Set("[\"ID\"]"),
+                cure: Cure::Name("\"ID\""),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     hits.add_if(any(&view.group_allow_from), path.join("groupAllowFrom"), "contains \"*\": every member of a group talks to the assistant");
                     for group in &view.groups {
@@ -148,7 +148,7 @@ macro_rules! every_channel {
                 title: "Mute in groups",
                 why: "A silent bot looks broken, and what people open then is often too much.",
                 remedy: "name people in groupAllowFrom or allowFrom",
-                cure: Cure::Run(concat!("clawdbot config set channels.", $channel, ".groupAllowFrom '[\"ID\"]'")),
+                cure: Cure::Beside("groupAllowFrom", "[\"ID\"]"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
                     let nobody = view.group_allow_from.is_empty() && view.allow_from.is_empty();
                     let listed = |group: &GroupView| !group.allow_from.is_empty() || group.inside.iter().any(|inner| !inner.allow_from.is_empty());
@@ -283,9 +283,7 @@ const OWN: &[Rule] = &[
         title: "Web hook without a secret",
         why: "Whoever finds the address could write in the owner's name.",
         remedy: "set webhookSecret, so that only Telegram can call it",
-        cure: Cure::Run(
-            "clawdbot config set channels.telegram.webhookSecret '\"${TELEGRAM_WEBHOOK_SECRET}\"'",
-        ),
+        cure: Cure::Beside("webhookSecret", "\"${TELEGRAM_WEBHOOK_SECRET}\""),
         check: |facts, hits| {
             for (path, account) in each("telegram", &facts.settings.channels.telegram) {
                 let open = account.webhook_url.is_some() && account.webhook_secret.is_none();
@@ -346,7 +344,7 @@ const OWN: &[Rule] = &[
         title: "A server in two places",
         why: "Which of the two rules counts would be a guess.",
         remedy: "keep the server under guilds",
-        cure: Cure::Unset,
+        cure: Cure::Run(BY_HAND),
         check: |facts, hits| {
             for (path, account) in each("discord", &facts.settings.channels.discord) {
                 for id in account
@@ -370,8 +368,9 @@ const OWN: &[Rule] = &[
         title: "Groups that can never be answered",
         why: "A silent bot looks broken, and what people open then is often too much.",
         remedy: "give the agent a name (agents.list[].identity.name) or write messages.groupChat.mentionPatterns",
-        cure: Cure::Run(
-            "clawdbot config set messages.groupChat.mentionPatterns '[\"\\\\bNAME\\\\b\"]'",
+        cure: Cure::Add(
+            "messages.groupChat.mentionPatterns",
+            &["\"\\\\bNAME\\\\b\""],
         ),
         check: |facts, hits| {
             let shared = &facts.settings.messages.group_chat;

@@ -2,30 +2,51 @@
 //! that its owner may want, and never one that decides who gets in, where a door stands or whether there is a sandbox.
 
 use super::{Grade, Rule, Severity, all};
+use crate::edit;
+use crate::path::ConfigPath;
 
 /// The file opened in the owner's editor, for what no single change ends.
 pub(crate) const BY_HAND: &str = "\"${EDITOR:-vi}\" \"$(clawdbot config path)\"";
 
-/// What ends a danger, at the path of its finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What ends a danger, at the path of its finding. It loses nothing that the owner wrote but what is wrong: a list keeps
+/// its other entries, and what no single value ends is changed by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cure {
     /// This value, in JSON5, which `doctor --fix` may write.
     Fix(&'static str),
     /// This value, in JSON5, which is for the owner to choose. What is written in capitals is for him to fill in.
     Set(&'static str),
+    /// This value, in JSON5, for the setting of this name beside it, which is for the owner to choose.
+    Beside(&'static str, &'static str),
+    /// These entries, in JSON5, in the list at this path, together with those that it has.
+    Add(&'static str, &'static [&'static str]),
+    /// This entry, in JSON5, in place of `"*"` in the list.
+    Name(&'static str),
     /// The default: the file says nothing about it.
     Unset,
     /// A command; `PATH` in it stands for the path.
     Run(&'static str),
+    /// A command for this one place.
+    Own(String),
 }
 
 impl Cure {
-    /// The command for the setting at `path`.
-    pub fn command(&self, path: &str) -> String {
+    /// This value at this one place.
+    pub(super) fn set(path: &str, value: &str) -> Self {
+        Self::Own(set(path, value))
+    }
+
+    /// The command for the setting at `path` of a file with this text.
+    pub fn command(&self, path: &str, text: &str) -> String {
         match self {
-            Self::Fix(value) | Self::Set(value) => {
-                format!("clawdbot config set {} {}", quoted(path), quoted(value))
+            Self::Fix(value) | Self::Set(value) => set(path, value),
+            Self::Beside(name, value) => {
+                let parent = path.parse::<ConfigPath>().ok();
+                let parent = parent.and_then(|path| path.parent()).unwrap_or_default();
+                set(&parent.join(name).to_string(), value)
             }
+            Self::Add(list, entries) => set(list, &edit::with_entries(text, list, entries)),
+            Self::Name(entry) => set(path, &edit::with_a_name(text, path, entry)),
             Self::Unset => format!("clawdbot config unset {}", quoted(path)),
             Self::Run(command) => match command.split_once("PATH") {
                 // What follows the path belongs to it.
@@ -36,8 +57,14 @@ impl Cure {
                 }
                 None => (*command).to_owned(),
             },
+            Self::Own(command) => command.clone(),
         }
     }
+}
+
+/// The command that gives a setting a value.
+fn set(path: &str, value: &str) -> String {
+    format!("clawdbot config set {} {}", quoted(path), quoted(value))
 }
 
 /// As one word of a shell.
@@ -50,7 +77,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// What there is to know about a rule, for the documentation and for whoever fixes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct AboutRule {
     /// Its id.
     pub id: &'static str,
@@ -80,9 +107,10 @@ pub fn about_rules() -> impl Iterator<Item = AboutRule> {
             title,
             why,
             remedy,
-            cure,
+            ref cure,
             ..
         } = rule;
+        let cure = cure.clone();
         let (severity, effect) = match grade {
             Grade::Error => (Severity::Critical, "refuses the file"),
             Grade::Accept => (Severity::Critical, "refuses the file, can be accepted"),
@@ -127,8 +155,13 @@ mod tests {
                 "clawdbot config set 'agents.list[0].sandbox.network.mode' '\"none\"'",
             ),
             (Cure::Run("clawdbot up"), "a", "clawdbot up"),
+            (
+                Cure::Beside("mode", "\"all\""),
+                "agents.list[0].sandbox.docker",
+                "clawdbot config set 'agents.list[0].sandbox.mode' '\"all\"'",
+            ),
         ] {
-            assert_eq!(cure.command(path), command);
+            assert_eq!(cure.command(path, ""), command);
         }
     }
 
@@ -163,7 +196,7 @@ mod tests {
                 rule.id,
                 rule.why
             );
-            assert!(!rule.cure.command(rule.key).is_empty());
+            assert!(!rule.cure.command(rule.key, "").is_empty());
         }
     }
 }

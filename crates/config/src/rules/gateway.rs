@@ -5,6 +5,26 @@ use crate::path::ConfigPath;
 use crate::schema::{AuthMode, Bind, TailscaleMode, is_plain_and_remote};
 use crate::secret::SecretField;
 
+/// A log-in with a password needs one.
+const PASSWORD: Cure = Cure::Run(
+    "clawdbot config set gateway.auth.password '\"${CLAWDBOT_GATEWAY_PASSWORD}\"' && clawdbot config set gateway.auth.mode '\"password\"'",
+);
+
+/// Without Tailscale nobody can be let in by it.
+const NO_TAILSCALE: Cure = Cure::Run(
+    "clawdbot config set gateway.auth.allowTailscale false && clawdbot config set gateway.tailscale.mode '\"off\"'",
+);
+
+/// Closes the door to other machines; an address that is named for it would have no effect any more.
+fn loopback(facts: &Facts) -> Cure {
+    match facts.settings.gateway.custom_bind_host {
+        Some(_) => Cure::Run(
+            "clawdbot config set gateway.bind '\"loopback\"' && clawdbot config unset gateway.customBindHost",
+        ),
+        None => Cure::Run("clawdbot config set gateway.bind '\"loopback\"'"),
+    }
+}
+
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "gateway.port_privileged",
@@ -43,7 +63,9 @@ pub(super) const RULES: &[Rule] = &[
             let detail = format!(
                 "is \"{bind}\", which other machines can reach, and the file sets no token or password"
             );
-            hits.add_if(gateway.off_loopback() && !named, "gateway.bind", detail);
+            if gateway.off_loopback() && !named {
+                hits.add_with(loopback(facts), "gateway.bind", detail);
+            }
         },
     },
     Rule {
@@ -81,7 +103,9 @@ pub(super) const RULES: &[Rule] = &[
                 "is \"{}\", so other machines can try to log in",
                 gateway.bind.as_str()
             );
-            hits.add_if(gateway.off_loopback(), "gateway.bind", detail);
+            if gateway.off_loopback() {
+                hits.add_with(loopback(facts), "gateway.bind", detail);
+            }
         },
     },
     Rule {
@@ -278,8 +302,8 @@ pub(super) const RULES: &[Rule] = &[
         key: "gateway.trustedProxies",
         title: "Everybody is a proxy",
         why: "An attacker would choose the address that limits and logs see.",
-        remedy: "name the addresses of your proxies",
-        cure: Cure::Run("clawdbot config set gateway.trustedProxies '[\"ADDRESS\"]'"),
+        remedy: "name the addresses of your proxies, and nothing that means everybody",
+        cure: Cure::Unset,
         check: |facts, hits| {
             for (index, network) in facts.settings.gateway.trusted_proxies.iter().enumerate() {
                 let any = network.parts().is_some_and(|(_, bits)| bits == 0);
@@ -298,7 +322,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Any web page may connect",
         why: "A page in your browser could use the session that you are signed in with.",
         remedy: "name the origins, for instance \"https://chat.example.org\"",
-        cure: Cure::Run("clawdbot config set gateway.allowedOrigins '[\"https://NAME\"]'"),
+        cure: Cure::Unset,
         check: |facts, hits| {
             for (index, origin) in facts.settings.gateway.allowed_origins.iter().enumerate() {
                 let any = origin.as_str() == "*";
@@ -325,11 +349,9 @@ pub(super) const RULES: &[Rule] = &[
                 "is \"{}\", which needs gateway.bind \"loopback\"",
                 mode.as_str()
             );
-            hits.add_if(
-                mode != TailscaleMode::Off && gateway.off_loopback(),
-                "gateway.tailscale.mode",
-                detail,
-            );
+            if mode != TailscaleMode::Off && gateway.off_loopback() {
+                hits.add_with(loopback(facts), "gateway.tailscale.mode", detail);
+            }
         },
     },
     Rule {
@@ -344,11 +366,12 @@ pub(super) const RULES: &[Rule] = &[
             let gateway = &facts.settings.gateway;
             let open = gateway.tailscale.mode == TailscaleMode::Funnel
                 && gateway.auth.mode != AuthMode::Password;
-            hits.add_if(
-                open,
-                "gateway.tailscale.mode",
-                "is \"funnel\", which needs auth.mode \"password\"",
-            );
+            let detail = "is \"funnel\", which needs auth.mode \"password\"";
+            match gateway.auth.password.is_some() {
+                true => hits.add_if(open, "gateway.tailscale.mode", detail),
+                false if open => hits.add_with(PASSWORD, "gateway.tailscale.mode", detail),
+                false => {}
+            }
         },
     },
     Rule {
@@ -377,12 +400,12 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "nothing, if that is what you want",
         cure: Cure::Set("\"off\""),
         check: |facts, hits| {
-            let serve = facts.settings.gateway.tailscale.mode == TailscaleMode::Serve;
-            hits.add_if(
-                serve,
-                "gateway.tailscale.mode",
-                "publishes the gateway to the tailnet",
-            );
+            let gateway = &facts.settings.gateway;
+            let (path, detail) = ("gateway.tailscale.mode", "publishes the gateway to the tailnet");
+            match gateway.tailscale.mode == TailscaleMode::Serve {
+                true if gateway.auth.allow_tailscale => hits.add_with(NO_TAILSCALE, path, detail),
+                serve => hits.add_if(serve, path, detail),
+            }
         },
     },
     Rule {
@@ -415,11 +438,10 @@ pub(super) const RULES: &[Rule] = &[
             let gateway = &facts.settings.gateway;
             let plain =
                 gateway.off_loopback() && !gateway.tls.enabled && gateway.bind != Bind::Tailnet;
-            hits.add_if(
-                plain,
-                "gateway.bind",
-                "is reachable from other machines in clear text",
-            );
+            if plain {
+                let detail = "is reachable from other machines in clear text";
+                hits.add_with(loopback(facts), "gateway.bind", detail);
+            }
         },
     },
     Rule {

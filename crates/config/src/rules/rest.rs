@@ -95,7 +95,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Somebody else becomes the owner",
         why: "Whoever holds the other account would be the owner.",
         remedy: "add every identity of the person to commands.ownerAllowFrom, or take the owner's out of the link",
-        cure: Cure::Unset,
+        cure: Cure::Run(BY_HAND),
         check: |facts, hits| {
             let owners = &facts.settings.commands.owner_allow_from;
             for (person, identities) in &facts.settings.session.identity_links {

@@ -5,6 +5,7 @@ use crate::{Loaded, parse};
 use cases::CASES;
 
 mod cases;
+mod remedies;
 
 /// What a channel's lists can name: somebody, somebody else, and a group.
 const PEOPLE: &[(&str, &str, &str, &str)] = &[

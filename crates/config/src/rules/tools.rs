@@ -1,7 +1,7 @@
 //! Rules about what the assistant may do, and who says yes to it.
 
 use super::agents::sandboxes;
-use super::{CRITICAL, Cure, Facts, Grade, Hits, Rule, WARN, at};
+use super::{BY_HAND, CRITICAL, Cure, Facts, Grade, Hits, Rule, WARN, at};
 use crate::path::ConfigPath;
 use crate::schema::{
     AgentTools, ExecAsk, ExecHost, ExecSecurity, GroupPolicy, GroupView, Profile, SandboxMode,
@@ -19,7 +19,7 @@ macro_rules! elevated {
                 title: "Everybody outside the sandbox",
                 why: "Anybody could have commands run on this machine itself.",
                 remedy: "name the people",
-                cure: Cure::Set("[\"ID\"]"),
+                cure: Cure::Name("\"ID\""),
                 check: |facts, hits| {
                     let list = &facts.settings.tools.elevated.allow_from.$field;
                     let any = list.iter().any(|entry| *entry.sender() == Sender::Any);
@@ -33,7 +33,7 @@ macro_rules! elevated {
                 title: "Many people outside the sandbox",
                 why: "Every entry is an account that can be stolen.",
                 remedy: "name only those who need it",
-                cure: Cure::Set("[\"ID\"]"),
+                cure: Cure::Run(BY_HAND),
                 check: |facts, hits| {
                     let count = facts.settings.tools.elevated.allow_from.$field.len();
                     hits.add_if(count > 25, concat!("tools.elevated.allowFrom.", $channel), format!("has {count} entries"));
@@ -51,7 +51,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Two allow lists",
         why: "Whoever reads the file believes that both count.",
         remedy: "put everything into allow, or use only alsoAllow",
-        cure: Cure::Unset,
+        cure: Cure::Run(BY_HAND),
         check: |facts, hits| {
             let tools = &facts.settings.tools;
             both(&tools.allow, &tools.also_allow, &at("tools"), hits);
@@ -89,8 +89,8 @@ pub(super) const RULES: &[Rule] = &[
         key: "tools.profile",
         title: "Open groups and commands",
         why: "A stranger needs no more than a group to run commands and change files.",
-        remedy: "write groupPolicy: \"allowlist\", or deny \"group:runtime\"",
-        cure: Cure::Run("clawdbot config set tools.deny '[\"group:runtime\", \"group:fs\"]'"),
+        remedy: "write groupPolicy: \"allowlist\", or deny \"group:runtime\" and \"group:fs\"",
+        cure: Cure::Add("tools.deny", &["\"group:runtime\"", "\"group:fs\""]),
         check: |facts, hits| {
             let dangerous = groups_may_exec(facts) && open_groups(facts);
             hits.add_if(
@@ -149,11 +149,10 @@ pub(super) const RULES: &[Rule] = &[
             sandboxes(facts, |path, sandbox| {
                 let detail =
                     format!("is \"sandbox\" and {path}.mode is \"off\", so commands are refused");
-                hits.add_if(
-                    host && sandbox.mode == SandboxMode::Off,
-                    "tools.exec.host",
-                    detail,
-                );
+                if host && sandbox.mode == SandboxMode::Off {
+                    let mode = Cure::set(&path.join("mode").to_string(), "\"non-main\"");
+                    hits.add_with(mode, "tools.exec.host", detail);
+                }
             });
         },
     },
