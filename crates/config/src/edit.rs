@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::json5::{self, Member, Node, Object, Value};
 use crate::config::Loaded;
 use crate::load::{MAX_SIZE, mistakes, parse_in};
+use crate::mask;
 use crate::nearest::nearest;
 use crate::path::{ConfigPath, Segment};
 use crate::problem::{Problem, Span};
@@ -256,6 +257,13 @@ fn added(old: &[Problem], new: Vec<Problem>, moves: bool) -> Vec<Problem> {
             place.map(|place| known.swap_remove(place)).is_none()
         })
         .collect()
+}
+
+/// Whether a text holds a secret in clear text that the other does not.
+pub fn tells_secret(text: &str, other: &str) -> bool {
+    let told = |text| mask::secrets(text).into_iter();
+    let kept: Vec<_> = told(other).map(|span| &other[span.start..span.end]).collect();
+    told(text).any(|span| !kept.contains(&&text[span.start..span.end]))
 }
 
 fn literals(text: &str) -> Vec<(ConfigPath, Zeroizing<Vec<u8>>)> {

@@ -158,6 +158,7 @@ mod tests {
         let place = Place {
             state: directory.path().to_owned(),
             config,
+            ..Place::default()
         };
         (directory, place)
     }

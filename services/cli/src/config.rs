@@ -1,15 +1,15 @@
 //! `clawdbot config`: whether the file loads, what is in force, where the file is, and changes of it. Secrets are never
-//! shown. A change that would make the file invalid is refused, and so is a secret on the command line.
+//! shown. A change that would add a mistake to the file is refused, and so is a secret on the command line.
 
 use clawdbot_config::edit::{self, EditError};
-use clawdbot_config::{ConfigPath, Finding};
+use clawdbot_config::{ConfigPath, Finding, LoadError};
 use clawdbot_identity::text::sanitize_line;
 use serde_json::json;
 
 use crate::check::{load, read};
 use crate::failure::{EXIT_CONFIG, EXIT_USAGE, Failure};
 use crate::out::{Out, count, pretty};
-use crate::place::Place;
+use crate::place::{Place, word};
 
 /// Exit status 0 when the file loads.
 ///
@@ -131,29 +131,41 @@ fn change(
         false => None,
     };
     let backup = backup.map(|path| path.display().to_string());
+    let telling = backup.is_some() && edit::tells_secret(&before, &after);
     let diff = edit::diff(&name, &before, &after);
     let new = raised(&name, &before, &after);
+    let left = edit::judge(&name, &after).err();
     if out.json {
         let new: Vec<_> = new
             .iter()
             .map(|found| {
                 json!({ "id": found.id, "severity": found.severity.as_str(), "path": found.path,
-                        "detail": found.detail, "remedy": found.remedy })
+                        "detail": found.detail, "remedy": place.aim(found.remedy) })
             })
             .collect();
         out.value(
             &json!({ "changed": changed, "file": name, "path": path.to_string(), "backup": backup,
-                           "diff": diff, "findings": new }),
+                           "diff": diff, "findings": new,
+                           "backupHoldsSecret": telling, "mistakes": left.as_ref().map(LoadError::to_json) }),
         )?;
         return Ok(0);
     }
     if !changed {
-        out.text(&format!("nothing to change: {path} is like that already"))?;
+        let left = left.map_or_else(String::new, |left| format!("\n{}", remaining(&left, place)));
+        out.text(&format!(
+            "nothing to change: {path} is like that already{left}"
+        ))?;
         return Ok(0);
     }
     let mut text = diff;
     if let Some(backup) = backup {
         text.push_str(&format!("the old file is {}\n", sanitize_line(&backup)));
+        if telling {
+            text.push_str(&format!(
+                "note: it still holds the secret that the file no longer does; when you need it no longer: rm {}\n",
+                sanitize_line(&word(&backup))
+            ));
+        }
     }
     for found in new {
         text.push_str(&format!(
@@ -161,11 +173,13 @@ fn change(
             found.severity.as_str(),
             sanitize_line(&found.detail),
             found.id,
-            sanitize_line(found.remedy)
+            sanitize_line(&place.aim(found.remedy))
         ));
     }
     // What the file names and nobody set keeps the assistant from taking it.
-    if let Err(unset) = load(place, out)
+    if let Some(left) = left {
+        text.push_str(&remaining(&left, place));
+    } else if let Err(unset) = load(place, out)
         && let Some(evidence) = unset.evidence
     {
         text.push_str(&format!("note: {}", evidence.text));
@@ -174,10 +188,18 @@ fn change(
     Ok(0)
 }
 
+/// What is still wrong with the file after a change.
+fn remaining(left: &LoadError, place: &Place) -> String {
+    let number = count(left.mistakes().len() + left.more(), "mistake");
+    let first = sanitize_line(&left.first()).into_owned();
+    let all = place.aim("`clawdbot doctor` shows what ends them");
+    format!("note: the file is still not valid, {number} left: {first}\n{all}\n")
+}
+
 /// The findings that the change brought.
 fn raised(name: &str, before: &str, after: &str) -> Vec<Finding> {
     let of = |text: &str| {
-        let loaded = clawdbot_config::parse(name, text.as_bytes());
+        let loaded = edit::judge(name, text);
         loaded.map_or_else(|_| Vec::new(), |loaded| loaded.findings)
     };
     let old = of(before);
@@ -191,7 +213,7 @@ fn refused(error: EditError, out: Out) -> Failure {
     match error {
         EditError::Refused(error) => Failure::new(
             "config.invalid",
-            "nothing is changed: the file would not be valid",
+            "nothing is changed: the file would have a mistake that it has not now",
         )
         .exit(EXIT_CONFIG)
         .evidence(error.render(out.err.color()), error.to_json())

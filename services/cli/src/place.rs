@@ -9,12 +9,14 @@ use crate::args::Global;
 use crate::failure::{EXIT_USAGE, Failure};
 
 /// The two places that everything else follows from. Absolute.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
     /// Directory of sessions, queues, log and sockets.
     pub state: PathBuf,
     /// Configuration file, whether it exists or not.
     pub config: PathBuf,
+    /// The flags that lead here, as a shell takes them, each with a blank before it.
+    pub flags: String,
 }
 
 impl Place {
@@ -48,10 +50,56 @@ impl Place {
         let nowhere = |error: clawdbot_config::paths::NoHome| {
             Failure::new("place", error.to_string()).exit(EXIT_USAGE)
         };
+        let state = absolute(&state_dir(&around).map_err(nowhere)?)?;
+        let config = absolute(&config_path(&around, &Path::exists).map_err(nowhere)?)?;
+        let mut flags = String::new();
+        for (given, flag, path) in [
+            (global.config.is_some(), "--config", &config),
+            (global.state_dir.is_some(), "--state-dir", &state),
+        ] {
+            if given {
+                flags.push_str(&format!(" {flag} {}", word(&path.display().to_string())));
+            }
+        }
         Ok(Self {
-            state: absolute(&state_dir(&around).map_err(nowhere)?)?,
-            config: absolute(&config_path(&around, &Path::exists).map_err(nowhere)?)?,
+            state,
+            config,
+            flags,
         })
+    }
+
+    /// A command, or a sentence with commands in it, that looks where this one does: each call of `clawdbot` outside of
+    /// quotes gets the flags that this call was given.
+    pub fn aim(&self, text: &str) -> String {
+        const NAME: &str = "clawdbot ";
+        if self.flags.is_empty() {
+            return text.to_owned();
+        }
+        let (mut out, mut quoted, mut before) = (String::new(), false, ' ');
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            quoted ^= c == '\'';
+            if !quoted && rest.starts_with(NAME) && matches!(before, ' ' | '(' | '`') {
+                out.push_str(NAME.trim_end());
+                out.push_str(&self.flags);
+                rest = &rest[NAME.len() - 1..];
+                before = 't';
+                continue;
+            }
+            out.push(c);
+            before = c;
+            rest = &rest[c.len_utf8()..];
+        }
+        out
+    }
+}
+
+/// As one word of a shell.
+pub fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:=+,@".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -86,6 +134,29 @@ mod tests {
         assert_eq!(place.state, here.join("some/state"));
         assert_eq!(place.config, here.join("some/state/clawdbot.json"));
         assert!(Place::among(&global(Some(""), None), &|_| None, 1000).is_err());
+    }
+
+    #[test]
+    fn a_printed_command_looks_where_this_one_does() {
+        let place = |state: Option<&str>, config: Option<&str>| {
+            Place::among(&global(state, config), &|_| Some("/home/u".into()), 1000).unwrap()
+        };
+        let both = place(Some("/it's here"), Some("/c.json"));
+        let flags = " --config /c.json --state-dir '/it'\\''s here'";
+        assert_eq!(both.flags, flags);
+        for (command, aimed) in [
+            ("clawdbot config set a '\"b\"'", "clawdbot@ config set a '\"b\"'"),
+            ("a && clawdbot b && clawdbot c", "a && clawdbot@ b && clawdbot@ c"),
+            ("\"${EDITOR:-vi}\" \"$(clawdbot config path)\"", "\"${EDITOR:-vi}\" \"$(clawdbot@ config path)\""),
+            ("run `clawdbot doctor` again", "run `clawdbot@ doctor` again"),
+            ("clawdbot config set a '\"my clawdbot is\"'", "clawdbot@ config set a '\"my clawdbot is\"'"),
+            ("chmod 700 /home/clawdbot x", "chmod 700 /home/clawdbot x"),
+            ("sudo apt-get install clawdbot", "sudo apt-get install clawdbot"),
+        ] {
+            assert_eq!(both.aim(command), aimed.replace('@', flags));
+            assert_eq!(place(None, None).aim(command), command);
+        }
+        assert_eq!(place(Some("/s"), None).aim("clawdbot up"), "clawdbot --state-dir /s up");
     }
 
     #[test]

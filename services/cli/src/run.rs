@@ -47,7 +47,12 @@ pub fn run() -> ExitCode {
     let out = Out::new(cli.global.json, cli.global.verbose > 0, cli.global.no_color);
     match dispatch(&cli, command, out) {
         Ok(exit) => ExitCode::from(exit),
-        Err(failure) => report(&failure, out),
+        Err(mut failure) => {
+            if let (Some(remedy), Ok(place)) = (&failure.remedy, Place::find(&cli.global)) {
+                failure.remedy = Some(place.aim(remedy));
+            }
+            report(&failure, out)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Puts a changed text in the place of a configuration file: whole or not at all, with its mode and owner, the old text
-//! kept under a number. Refuses a file that somebody else changed meanwhile and a link that leads out of its directory,
-//! where the owner of the link need not be the owner of the file.
+//! kept under a number for its owner alone. Refuses a file that somebody else changed meanwhile and a link that leads out
+//! of its directory, where the owner of the link need not be the owner of the file. Every new file gets a name that nobody
+//! has, so that nothing of somebody else's is replaced and no link is followed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,6 +12,12 @@ use crate::load;
 
 /// Old texts that are kept.
 const BACKUPS: usize = 5;
+/// Backups have smaller numbers; what looks like a date is somebody else's.
+const NUMBERS: u64 = 1_000_000;
+/// Names that are tried for a new file.
+const TRIES: u64 = 1000;
+/// For nobody but the owner.
+const PRIVATE: u32 = 0o600;
 
 /// Why a file was not read or replaced, with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +59,7 @@ pub fn read(file: &Path) -> Result<String, SaveError> {
 }
 
 /// Replaces the text `before` of the file by `after`, whole or not at all, with its mode and owner; keeps the old one as
-/// `NAME.bak.N` and gives that path, or nothing when there was no file.
+/// `NAME.bak.N`, which nobody but the owner reads, and gives that path, or nothing when there was no file.
 ///
 /// # Errors
 /// When it has changed meanwhile, leads elsewhere by a link, or cannot be written.
@@ -88,9 +95,12 @@ pub fn save(file: &Path, before: &str, after: &str) -> Result<Option<PathBuf>, S
         Some(old) => Some(keep(file, before, old)?),
         None => None,
     };
-    let fresh = beside(file, ".new");
-    write(&fresh, after, old.as_ref()).inspect_err(|_| drop(fs::remove_file(&fresh)))?;
-    fs::rename(&fresh, file).map_err(failed("replace", file))?;
+    let mode = old.as_ref().map_or(PRIVATE, |old| old.mode() & 0o777);
+    let names = (1..TRIES).map(|number| beside(file, &format!(".new.{number}")));
+    let fresh = write(names, after, old.as_ref(), mode)?;
+    fs::rename(&fresh, file)
+        .map_err(failed("replace", file))
+        .inspect_err(|_| drop(fs::remove_file(&fresh)))?;
     lock.sync_all().map_err(failed("sync", folder))?;
     Ok(backup)
 }
@@ -118,71 +128,96 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     file.with_file_name(name)
 }
 
-/// Writes a new file with the mode and owner of the old one, and has it on the disk.
-fn write(path: &Path, text: &str, like: Option<&fs::Metadata>) -> Result<(), SaveError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("replace", path)(error));
+/// Writes a new file under the first of these names that nobody has, with this mode and the owner of the old one, and has
+/// it on the disk.
+fn write(
+    names: impl Iterator<Item = PathBuf>,
+    text: &str,
+    like: Option<&fs::Metadata>,
+    mode: u32,
+) -> Result<PathBuf, SaveError> {
+    let (path, file) = create(names)?;
+    fill(&path, &file, text, like, mode).inspect_err(|_| drop(fs::remove_file(&path)))?;
+    Ok(path)
+}
+
+fn create(names: impl Iterator<Item = PathBuf>) -> Result<(PathBuf, File), SaveError> {
+    for path in names {
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(PRIVATE);
+        match opened.open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("write", &path)(error)),
         }
-        _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed("write", path))?;
+    Err(SaveError(
+        "every name for a new file beside it is taken; move the old ones away".to_owned(),
+    ))
+}
+
+fn fill(
+    path: &Path,
+    mut file: &File,
+    text: &str,
+    like: Option<&fs::Metadata>,
+    mode: u32,
+) -> Result<(), SaveError> {
+    let new = file.metadata().map_err(failed("write", path))?;
     if let Some(old) = like {
-        let new = file.metadata().map_err(failed("write", path))?;
         let differs = |old: u32, new: u32| (old != new).then_some(old);
         let (user, group) = (differs(old.uid(), new.uid()), differs(old.gid(), new.gid()));
         if user.is_some() || group.is_some() {
-            fchown(&file, user, group).map_err(|_| {
+            fchown(file, user, group).map_err(|_| {
                 SaveError(format!(
                     "{} cannot be given the owner of the old file, so nothing is changed; do it as that user or as root",
                     path.display()
                 ))
             })?;
         }
-        let mode = fs::Permissions::from_mode(old.mode() & 0o777);
-        file.set_permissions(mode).map_err(failed("write", path))?;
     }
-    file.write_all(text.as_bytes())
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .and_then(|()| file.write_all(text.as_bytes()))
         .and_then(|()| file.sync_all())
         .map_err(failed("write", path))
 }
 
 /// Keeps the old text under the next number and drops what is too old.
 fn keep(file: &Path, text: &str, old: &fs::Metadata) -> Result<PathBuf, SaveError> {
-    let mut numbers = numbers(file).map_err(failed("list the backups of", file))?;
-    let next = numbers.last().map_or(1, |last| last.saturating_add(1));
-    let path = beside(file, &format!(".bak.{next}"));
-    write(&path, text, Some(old)).inspect_err(|_| drop(fs::remove_file(&path)))?;
-    numbers.push(next);
-    let surplus = numbers.len().saturating_sub(BACKUPS);
-    for number in &numbers[..surplus] {
+    let found = numbers(file).map_err(failed("list the backups of", file))?;
+    // After the last that has a free number after it.
+    let next = |number: u64| (number + 1 < NUMBERS).then(|| number + 1);
+    let names = found.iter().rev().map(|(number, _)| *number).chain([0]);
+    let names = names.filter_map(next);
+    let names = names.map(|number| beside(file, &format!(".bak.{number}")));
+    let path = write(names, text, Some(old), PRIVATE)?;
+    let own: Vec<u64> = { found.iter().filter(|(_, file)| *file) }
+        .map(|(number, _)| *number)
+        .collect();
+    let surplus = (own.len() + 1).saturating_sub(BACKUPS);
+    for number in &own[..surplus] {
         let path = beside(file, &format!(".bak.{number}"));
         fs::remove_file(&path).map_err(failed("remove the old backup", &path))?;
     }
     Ok(path)
 }
 
-/// The numbers of the backups, in order.
-fn numbers(file: &Path) -> io::Result<Vec<u64>> {
+/// The numbers of the backups, in order, and whether it is a file that has the name.
+fn numbers(file: &Path) -> io::Result<Vec<(u64, bool)>> {
     let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
     let prefix = beside(file, ".bak.");
     let prefix = prefix.file_name().unwrap_or_default().to_string_lossy();
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(&*prefix));
-        // Only names that are written here: no sign, no leading zero.
+        // Only names that are written here: no sign, no leading zero, not too large.
         let number = number.and_then(|text| Some((text, text.parse::<u64>().ok()?)));
-        numbers.extend(
-            number
-                .filter(|(text, n)| n.to_string() == *text)
-                .map(|(_, n)| n),
-        );
+        let number = number.filter(|(text, n)| n.to_string() == *text && *n < NUMBERS);
+        if let Some((_, number)) = number {
+            numbers.push((number, entry.file_type()?.is_file()));
+        }
     }
     numbers.sort_unstable();
     Ok(numbers)
@@ -205,16 +240,16 @@ mod tests {
     }
 
     #[test]
-    fn a_change_keeps_the_mode_and_the_old_text_and_leaves_nothing_else_behind() {
+    fn a_change_keeps_the_mode_and_for_the_owner_alone_the_old_text_and_leaves_nothing_else_behind() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clawdbot.json");
         fs::write(&file, "one").unwrap();
-        for mode in [0o600, 0o640, 0o400] {
+        for mode in [0o600, 0o644, 0o400] {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
             let text = read(&file).unwrap();
             let backup = save(&file, &text, &format!("{text}+")).unwrap().unwrap();
             assert_eq!(fs::read_to_string(&backup).unwrap(), text);
-            for path in [&file, &backup] {
+            for (path, mode) in [(&file, mode), (&backup, 0o600)] {
                 assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, mode);
             }
         }
@@ -272,6 +307,50 @@ mod tests {
         assert_eq!(
             fs::read_to_string(folder.path().join("c.json.bak.8")).unwrap(),
             "7"
+        );
+    }
+
+    #[test]
+    fn nothing_of_somebody_elses_is_replaced_followed_or_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.json");
+        let theirs = folder.path().join("theirs");
+        // Among them dates, the largest number there is, a folder, and links with and without an end.
+        let names_of_others = [
+            "c.json.new",
+            "c.json.new.1",
+            "c.json.bak.20240101",
+            "c.json.bak.18446744073709551615",
+            "c.json.bak.1000000",
+            "theirs",
+        ];
+        for name in names_of_others {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        fs::create_dir(folder.path().join("c.json.bak.3")).unwrap();
+        symlink(&theirs, folder.path().join("c.json.bak.4")).unwrap();
+        symlink("nowhere", folder.path().join("c.json.bak.5")).unwrap();
+        symlink(&theirs, folder.path().join("c.json.new.2")).unwrap();
+        fs::write(&file, "0").unwrap();
+        for number in 1..10 {
+            let text = read(&file).unwrap();
+            let backup = save(&file, &text, &number.to_string()).unwrap().unwrap();
+            assert_eq!(fs::read_to_string(&backup).unwrap(), text);
+            assert_eq!(backup, beside(&file, &format!(".bak.{}", number + 5)));
+        }
+        for name in names_of_others {
+            assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), name);
+        }
+        assert!(!folder.path().join("nowhere").exists());
+        // The file, five backups, and what was there before.
+        assert_eq!(names(folder.path()).len(), 1 + 5 + names_of_others.len() + 4);
+        // Where the last number is taken, the next free one below is.
+        fs::write(folder.path().join("c.json.bak.999999"), "theirs").unwrap();
+        let backup = save(&file, "9", "10").unwrap().unwrap();
+        assert_eq!(backup, beside(&file, ".bak.15"));
+        assert_eq!(
+            fs::read_to_string(folder.path().join("c.json.bak.999999")).unwrap(),
+            "theirs"
         );
     }
 

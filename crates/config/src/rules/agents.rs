@@ -217,11 +217,16 @@ pub(super) const RULES: &[Rule] = &[
         check: |facts, hits| {
             sandboxes(facts, |path, sandbox| {
                 let shared = sandbox.scope == SandboxScope::Shared;
-                hits.add_if(
-                    shared,
-                    path.join("scope"),
-                    "is \"shared\": what one conversation writes, all others read",
-                );
+                let detail = "is \"shared\": what one conversation writes, all others read";
+                let (scope, old) = (path.join("scope"), path.join("perSession"));
+                match shared {
+                    // Two words for one thing may not differ.
+                    true if facts.set.contains(&old) => {
+                        let cure = Cure::set_instead(&old, &scope, "\"session\"");
+                        hits.add_with(cure, scope, detail);
+                    }
+                    shared => hits.add_if(shared, scope, detail),
+                }
             })
         },
     },

@@ -36,6 +36,12 @@ impl Cure {
         Self::Own(set(path, value))
     }
 
+    /// This value, and the old word for the setting goes.
+    pub(super) fn set_instead(old: &ConfigPath, path: &ConfigPath, value: &str) -> Self {
+        let unset = Self::Unset.command(&old.to_string(), "");
+        Self::Own(format!("{unset} && {}", set(&path.to_string(), value)))
+    }
+
     /// The command for the setting at `path` of a file with this text.
     pub fn command(&self, path: &str, text: &str) -> String {
         match self {

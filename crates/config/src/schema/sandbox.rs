@@ -324,6 +324,7 @@ fn per_session_means_scope(sandbox: &mut Object, cx: &mut Cx) {
     let Some(old) = sandbox.remove("perSession") else {
         return;
     };
+    cx.set.add(cx.path.join("perSession"), old.node.span);
     let scope = match old.node.value {
         Value::Bool(true) => SandboxScope::Session,
         Value::Bool(false) => SandboxScope::Shared,

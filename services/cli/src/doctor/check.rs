@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clawdbot_config::{ConfigPath, Severity};
 
 use super::facts::Facts;
-use super::{environment, exposure, files, live, models, people, summary, version};
+use super::{backups, environment, exposure, files, live, models, people, summary, version};
+use crate::place::word;
 
 /// One row.
 pub struct Check {
@@ -34,6 +35,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     [
         FILE,
         files::CHECKS,
+        backups::CHECKS,
         environment::CHECKS,
         people::CHECKS,
         models::CHECKS,
@@ -197,14 +199,5 @@ impl Check {
             repair: hit.repair,
             excerpt: None,
         }
-    }
-}
-
-/// As one word of a shell.
-pub fn word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:=+,@".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }

@@ -16,7 +16,7 @@ pub const CHECKS: &[Check] = &[
         severity: Warn,
         title: "A danger was accepted",
         why: "What was worth it when it was written may not be any more.",
-        help: "take the entry out; the file then says what is wrong, if it still is",
+        help: "end what it accepts and take the entry out, which is refused as long as it is needed",
         command: "clawdbot config unset PATH",
         fixes: false,
         look: |facts, hits| {

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clawdbot_config::{LoadError, Loaded};
+use clawdbot_config::{LoadError, Loaded, edit};
 use zeroize::Zeroizing;
 
 use super::files::{FileFact, Kind, SYSTEM, What};
@@ -16,8 +16,8 @@ use super::version::{self, Version};
 use crate::check::unset;
 use crate::place::Place;
 
-/// Entries of a folder that are looked at.
-const MAX_ENTRIES: usize = 256;
+/// Entries of a folder that are looked at; the rest is counted.
+const MAX_ENTRIES: usize = 4096;
 
 /// All that is known without asking a process.
 pub struct Facts {
@@ -32,6 +32,10 @@ pub struct Facts {
     pub files: Vec<FileFact>,
     /// Folders that this user cannot look into.
     pub unseen: Vec<PathBuf>,
+    /// Folders with more entries than are looked at, and how many more.
+    pub unchecked: Vec<(PathBuf, usize)>,
+    /// Old copies of the configuration that hold a secret in clear text.
+    pub telling: Vec<PathBuf>,
     /// Names of variables that hold secrets of the assistant.
     pub variables: Vec<String>,
     pub people: People,
@@ -76,6 +80,8 @@ impl Facts {
             unset,
             files: look.files,
             unseen: look.unseen,
+            unchecked: look.unchecked,
+            telling: look.telling,
             variables: variables.collect(),
             people,
             version,
@@ -87,6 +93,8 @@ impl Facts {
 struct Look {
     files: Vec<FileFact>,
     unseen: Vec<PathBuf>,
+    unchecked: Vec<(PathBuf, usize)>,
+    telling: Vec<PathBuf>,
 }
 
 /// Folders of the state directory, what they are, and what lies in them. What is written only by its own process and read
@@ -110,6 +118,7 @@ impl Look {
             self.parents(&place.config);
         }
         self.at(What::Config, &place.config, Path::new(""));
+        self.backups(&place.config);
         self.at(
             What::Environment,
             &system.join("environment"),
@@ -128,12 +137,29 @@ impl Look {
         for (name, folder, inside) in FOLDERS {
             self.folder(*folder, *inside, state, Path::new(name), 2);
         }
-        for name in self.names(state) {
-            if name
-                .to_str()
-                .is_some_and(|name| name.starts_with("gateway.log"))
-            {
-                self.at(What::Log, state, &name);
+        for name in self.names(state, "gateway.log") {
+            self.at(What::Log, state, &name);
+        }
+    }
+
+    /// Old copies of the configuration, whoever made them, and what an interrupted change left behind.
+    fn backups(&mut self, config: &Path) {
+        let (Some(folder), Some(name)) = (config.parent(), config.file_name()) else {
+            return;
+        };
+        let name = name.to_string_lossy();
+        for ending in [".bak", ".new"] {
+            for copy in self.names(folder, &format!("{name}{ending}")) {
+                let kind = self.at(What::Backup, folder, &copy);
+                let path = folder.join(copy);
+                let text = match kind {
+                    Some(Kind::File) => read_small(&path, clawdbot_config::MAX_SIZE as u64),
+                    _ => continue,
+                };
+                // What cannot be read tells others nothing that its mode does not say.
+                if text.is_ok_and(|text| edit::tells_secret(&Zeroizing::new(text), "")) {
+                    self.telling.push(path);
+                }
             }
         }
     }
@@ -161,7 +187,7 @@ impl Look {
         if self.at(what, base, below) != Some(Kind::Folder) {
             return;
         }
-        for name in self.names(&base.join(below)) {
+        for name in self.names(&base.join(below), "") {
             let below = below.join(name);
             let path = base.join(&below);
             let is_folder = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
@@ -174,15 +200,21 @@ impl Look {
         }
     }
 
-    /// Names in a folder, in order.
-    fn names(&mut self, folder: &Path) -> Vec<PathBuf> {
+    /// Names in a folder that begin like this, in order.
+    fn names(&mut self, folder: &Path, head: &str) -> Vec<PathBuf> {
         match fs::read_dir(folder) {
             Ok(entries) => {
-                let entries = entries.take(MAX_ENTRIES).flatten();
-                let mut names: Vec<PathBuf> =
-                    entries.map(|entry| entry.file_name().into()).collect();
-                names.sort_unstable();
-                names
+                let names = entries.flatten().map(|entry| entry.file_name());
+                let mut names =
+                    names.filter(|name| name.as_encoded_bytes().starts_with(head.as_bytes()));
+                let mut first: Vec<PathBuf> =
+                    names.by_ref().take(MAX_ENTRIES).map(PathBuf::from).collect();
+                let more = names.count();
+                if more > 0 {
+                    self.unchecked.push((folder.to_owned(), more));
+                }
+                first.sort_unstable();
+                first
             }
             Err(error) => {
                 if error.kind() == ErrorKind::PermissionDenied {

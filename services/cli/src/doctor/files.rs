@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clawdbot_config::Severity::{self, Critical, Info, Warn};
 
-use super::check::{Check, Hit, Hits, Repair, word};
+use super::check::{Check, Hit, Hits, Repair};
 use super::facts::Facts;
+use crate::place::word;
 
 /// What a file is to the assistant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum What {
     State,
     /// The configuration file.
     Config,
+    /// An old copy of the configuration file.
+    Backup,
     /// The start environment of the service, which holds secrets.
     Environment,
     /// A folder of credentials.
@@ -143,6 +146,14 @@ pub const CHECKS: &[Check] = rows! {{
         "A group can read the configuration file" "It can hold tokens and passwords, and says whom the assistant obeys.";
     "fs.config.owner" Critical Config OWNER
         "The configuration file is somebody else's" "Its owner decides who is the owner of the assistant.";
+    "fs.config_backup.symlink" Warn Backup SYMLINK
+        "An old copy of the configuration is a symbolic link" "Whoever owns the place where it leads decides what you go back to.";
+    "fs.config_backup.perms_writable" Critical Backup WRITE
+        "Others can write to an old copy of the configuration" "Whoever writes it decides what you go back to.";
+    "fs.config_backup.perms_readable" Critical Backup READ
+        "Others can read an old copy of the configuration" "It can hold tokens and passwords that are still good, and those that you took out of the file.";
+    "fs.config_backup.owner" Critical Backup OWNER
+        "An old copy of the configuration is somebody else's" "Its owner reads it and decides what you go back to.";
     "fs.environment.symlink" Warn Environment SYMLINK
         "The file of start variables is a symbolic link" "Whoever owns the place where it leads decides which keys are used.";
     "fs.environment.perms_writable" Critical Environment WRITE
@@ -215,6 +226,20 @@ pub const CHECKS: &[Check] = rows! {{
         look: |facts, hits| {
             for path in &facts.unseen {
                 hits.add(Hit::file(path, "cannot be looked into"));
+            }
+        },
+    },
+    Check {
+        id: "fs.unchecked",
+        severity: Info,
+        title: "More files than are looked at",
+        why: "Whose these are and who reads them was not checked.",
+        help: "move away what is old, and look again",
+        command: "ls -lA PATH",
+        fixes: false,
+        look: |facts, hits| {
+            for (path, more) in &facts.unchecked {
+                hits.add(Hit::file(path, format!("holds {more} more, which were not looked at")));
             }
         },
     },

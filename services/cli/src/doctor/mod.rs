@@ -2,6 +2,7 @@
 //! it. Looks without a network, without a running process, and at a file that does not load. It changes nothing unless it is
 //! told to, and then shows first what.
 
+mod backups;
 mod check;
 mod environment;
 mod exposure;
@@ -65,6 +66,10 @@ pub async fn run(
     }
     let (live, running) = live::look(gather(sockets).await, facts.config.is_err());
     findings.extend(live);
+    for found in &mut findings {
+        found.command = place.aim(&found.command);
+        found.help = place.aim(&found.help);
+    }
     findings.sort_by_key(|found| Reverse(found.severity));
     diagnosis.findings = findings;
     diagnosis.running = running;
@@ -73,7 +78,7 @@ pub async fn run(
     }
     match out.json {
         true => out.value(&diagnosis.json(place))?,
-        false => out.text(&diagnosis.text(out.style))?,
+        false => out.text(&diagnosis.text(place, out.style))?,
     }
     Ok(diagnosis.exit(wanted.strict))
 }
@@ -127,7 +132,8 @@ fn of_rule(finding: &Finding, facts: &Facts) -> Found {
             .parse()
             .ok()
             .map(|path| Repair::Set { path, value }),
-        Cure::Set(_) | Cure::Unset | Cure::Run(_) => None,
+        // The others are for the owner to choose.
+        _ => None,
     };
     Found {
         id: finding.id.to_owned(),
@@ -141,7 +147,7 @@ fn of_rule(finding: &Finding, facts: &Facts) -> Found {
         detail: finding.detail.clone(),
         why: finding.why.to_owned(),
         help: finding.remedy.to_owned(),
-        command: finding.cure.command(&finding.path),
+        command: finding.cure.command(&finding.path, &facts.text),
         repair,
         excerpt: None,
     }
@@ -171,7 +177,8 @@ fn of_mistakes(error: &LoadError, facts: &Facts, style: Style) -> Vec<Found> {
             Some(rule) => Found {
                 id: rule.id.to_owned(),
                 why: rule.why.to_owned(),
-                command: rule.cure.command(&mistake.path),
+                command: { mistake.cure.as_ref().unwrap_or(&rule.cure) }
+                    .command(&mistake.path, &facts.text),
                 ..found
             },
         }

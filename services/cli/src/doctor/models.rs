@@ -2,13 +2,14 @@
 //! Goes by names alone, so it knows what a name says and nothing else.
 
 use clawdbot_config::Severity::{Critical, Info, Warn};
-use clawdbot_config::{Loaded, ModelChoice, SandboxMode};
+use clawdbot_config::{Loaded, ModelChoice, SandboxMode, edit};
 use clawdbot_identity::ModelRef;
 
 use super::check::{Check, Hit, Hits};
 use super::exposure::may;
 use super::facts::Facts;
 use super::summary::is_near;
+use crate::place::word;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -84,8 +85,13 @@ fn small_with_tools(facts: &Facts, hits: &mut Hits) {
             true => format!("{what}; it is kept in the sandbox and off the web"),
             false => format!("{what}, and {}", reach.join(" and ")),
         };
+        let deny = edit::with_entries(&facts.text, "tools.deny", &["\"group:web\"", "\"browser\""]);
         hits.add(Hit {
             severity: Some(severity),
+            command: Some(format!(
+                "clawdbot config set agents.defaults.sandbox.mode '\"all\"' && clawdbot config set tools.deny {}",
+                word(&deny)
+            )),
             ..Hit::setting(path, detail)
         });
     });

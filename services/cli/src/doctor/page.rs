@@ -125,7 +125,7 @@ pub fn markdown() -> String {
         } else {
             "no"
         };
-        let command = rule.cure.command("PATH");
+        let command = rule.cure.command("PATH", "");
         let _ = writeln!(
             page,
             "| `{}` | {} | `{}` | {row} | `{}` | {fixes} |",

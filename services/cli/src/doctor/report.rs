@@ -62,13 +62,13 @@ impl Diagnosis {
         report
     }
 
-    pub fn text(&self, style: Style) -> String {
+    pub fn text(&self, place: &Place, style: Style) -> String {
         let mut text = String::new();
         if let Some(fix) = &self.fix {
-            text.push_str(&fix.text(style));
+            text.push_str(&place.aim(&fix.text(style)));
         }
         for found in &self.findings {
-            one(&mut text, found, style);
+            one(&mut text, found, place, style);
         }
         // Writing to a String cannot fail.
         if !self.inactive.is_empty() {
@@ -92,7 +92,7 @@ impl Diagnosis {
     }
 }
 
-fn one(text: &mut String, found: &Found, style: Style) {
+fn one(text: &mut String, found: &Found, place: &Place, style: Style) {
     let severity = match found.severity {
         Severity::Critical => style.red("critical"),
         Severity::Warn => style.yellow("warning"),
@@ -130,8 +130,9 @@ fn one(text: &mut String, found: &Found, style: Style) {
     if found.repair.is_some() {
         let _ = writeln!(
             text,
-            "  {} clawdbot doctor --fix {}",
+            "  {} {} {}",
             style.bold("or:"),
+            sanitize_line(&place.aim("clawdbot doctor --fix")),
             found.id
         );
     }

@@ -94,6 +94,7 @@ impl Rig {
         Place {
             state: self.path("state"),
             config: self.path("state/clawdbot.json"),
+            ..Place::default()
         }
     }
 

@@ -144,6 +144,7 @@ mod tests {
         let place = Place {
             state: "/s".into(),
             config: "/c.json".into(),
+            ..Place::default()
         };
         let out = Out {
             json: false,

@@ -83,7 +83,7 @@ fn what_could_not_be_fixed_is_said_and_never_called_fixed() {
 fn a_person_reads_what_where_why_and_the_command() {
     let rig = Rig::new();
     rig.config("{ channels: { signal: { groupPolicy: 'open', allowFrom: ['+15555550100'] } } }");
-    let text = diagnosis(&rig, None).text(Style::PLAIN);
+    let text = diagnosis(&rig, None).text(&rig.place(), Style::PLAIN);
     for line in [
         "critical  Any group [channels.signal.groups.open]\n",
         "clawdbot.json:1:38\n",
@@ -96,7 +96,7 @@ fn a_person_reads_what_where_why_and_the_command() {
     }
     assert!(
         diagnosis(&Rig::new(), None)
-            .text(Style::PLAIN)
+            .text(&rig.place(), Style::PLAIN)
             .ends_with("\nnothing to worry about\n")
     );
 }
@@ -280,7 +280,7 @@ fn no_secret_of_the_file_or_the_environment_is_shown() {
     rig.config(&format!("{{ gateway: {{ auth: {{ token: '{canary}' }} }}, channels: {{ signal: {{ groupPolicy: 'open' }} }} }}"));
     let diagnosis = diagnosis(&rig, Some(rig.fix(None, false)));
     let json = diagnosis.json(&rig.place()).to_string();
-    let text = diagnosis.text(Style::PLAIN);
+    let text = diagnosis.text(&rig.place(), Style::PLAIN);
     assert!(
         text.contains("config.secrets.gateway_token_in_config") && text.contains("groupPolicy")
     );
