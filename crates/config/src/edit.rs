@@ -7,8 +7,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::json5::{self, Member, Node, Object, Value};
 use crate::config::Loaded;
+use crate::json5::{self, Member, Node, Object, Value};
 use crate::load::{MAX_SIZE, mistakes, parse_in};
 use crate::mask;
 use crate::nearest::nearest;
@@ -262,7 +262,9 @@ fn added(old: &[Problem], new: Vec<Problem>, moves: bool) -> Vec<Problem> {
 /// Whether a text holds a secret in clear text that the other does not.
 pub fn tells_secret(text: &str, other: &str) -> bool {
     let told = |text| mask::secrets(text).into_iter();
-    let kept: Vec<_> = told(other).map(|span| &other[span.start..span.end]).collect();
+    let kept: Vec<_> = told(other)
+        .map(|span| &other[span.start..span.end])
+        .collect();
     told(text).any(|span| !kept.contains(&&text[span.start..span.end]))
 }
 

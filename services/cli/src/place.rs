@@ -145,18 +145,39 @@ mod tests {
         let flags = " --config /c.json --state-dir '/it'\\''s here'";
         assert_eq!(both.flags, flags);
         for (command, aimed) in [
-            ("clawdbot config set a '\"b\"'", "clawdbot@ config set a '\"b\"'"),
-            ("a && clawdbot b && clawdbot c", "a && clawdbot@ b && clawdbot@ c"),
-            ("\"${EDITOR:-vi}\" \"$(clawdbot config path)\"", "\"${EDITOR:-vi}\" \"$(clawdbot@ config path)\""),
-            ("run `clawdbot doctor` again", "run `clawdbot@ doctor` again"),
-            ("clawdbot config set a '\"my clawdbot is\"'", "clawdbot@ config set a '\"my clawdbot is\"'"),
+            (
+                "clawdbot config set a '\"b\"'",
+                "clawdbot@ config set a '\"b\"'",
+            ),
+            (
+                "a && clawdbot b && clawdbot c",
+                "a && clawdbot@ b && clawdbot@ c",
+            ),
+            (
+                "\"${EDITOR:-vi}\" \"$(clawdbot config path)\"",
+                "\"${EDITOR:-vi}\" \"$(clawdbot@ config path)\"",
+            ),
+            (
+                "run `clawdbot doctor` again",
+                "run `clawdbot@ doctor` again",
+            ),
+            (
+                "clawdbot config set a '\"my clawdbot is\"'",
+                "clawdbot@ config set a '\"my clawdbot is\"'",
+            ),
             ("chmod 700 /home/clawdbot x", "chmod 700 /home/clawdbot x"),
-            ("sudo apt-get install clawdbot", "sudo apt-get install clawdbot"),
+            (
+                "sudo apt-get install clawdbot",
+                "sudo apt-get install clawdbot",
+            ),
         ] {
             assert_eq!(both.aim(command), aimed.replace('@', flags));
             assert_eq!(place(None, None).aim(command), command);
         }
-        assert_eq!(place(Some("/s"), None).aim("clawdbot up"), "clawdbot --state-dir /s up");
+        assert_eq!(
+            place(Some("/s"), None).aim("clawdbot up"),
+            "clawdbot --state-dir /s up"
+        );
     }
 
     #[test]

@@ -240,7 +240,8 @@ mod tests {
     }
 
     #[test]
-    fn a_change_keeps_the_mode_and_for_the_owner_alone_the_old_text_and_leaves_nothing_else_behind() {
+    fn a_change_keeps_the_mode_and_for_the_owner_alone_the_old_text_and_leaves_nothing_else_behind()
+    {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clawdbot.json");
         fs::write(&file, "one").unwrap();
@@ -343,7 +344,10 @@ mod tests {
         }
         assert!(!folder.path().join("nowhere").exists());
         // The file, five backups, and what was there before.
-        assert_eq!(names(folder.path()).len(), 1 + 5 + names_of_others.len() + 4);
+        assert_eq!(
+            names(folder.path()).len(),
+            1 + 5 + names_of_others.len() + 4
+        );
         // Where the last number is taken, the next free one below is.
         fs::write(folder.path().join("c.json.bak.999999"), "theirs").unwrap();
         let backup = save(&file, "9", "10").unwrap().unwrap();

@@ -401,7 +401,10 @@ pub(super) const RULES: &[Rule] = &[
         cure: Cure::Set("\"off\""),
         check: |facts, hits| {
             let gateway = &facts.settings.gateway;
-            let (path, detail) = ("gateway.tailscale.mode", "publishes the gateway to the tailnet");
+            let (path, detail) = (
+                "gateway.tailscale.mode",
+                "publishes the gateway to the tailnet",
+            );
             match gateway.tailscale.mode == TailscaleMode::Serve {
                 true if gateway.auth.allow_tailscale => hits.add_with(NO_TAILSCALE, path, detail),
                 serve => hits.add_if(serve, path, detail),

@@ -207,8 +207,11 @@ impl Look {
                 let names = entries.flatten().map(|entry| entry.file_name());
                 let mut names =
                     names.filter(|name| name.as_encoded_bytes().starts_with(head.as_bytes()));
-                let mut first: Vec<PathBuf> =
-                    names.by_ref().take(MAX_ENTRIES).map(PathBuf::from).collect();
+                let mut first: Vec<PathBuf> = names
+                    .by_ref()
+                    .take(MAX_ENTRIES)
+                    .map(PathBuf::from)
+                    .collect();
                 let more = names.count();
                 if more > 0 {
                     self.unchecked.push((folder.to_owned(), more));

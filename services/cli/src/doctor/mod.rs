@@ -66,16 +66,13 @@ pub async fn run(
     }
     let (live, running) = live::look(gather(sockets).await, facts.config.is_err());
     findings.extend(live);
-    for found in &mut findings {
-        found.command = place.aim(&found.command);
-        found.help = place.aim(&found.help);
-    }
     findings.sort_by_key(|found| Reverse(found.severity));
     diagnosis.findings = findings;
     diagnosis.running = running;
     if let Ok(loaded) = &facts.config {
         diagnosis.inactive = loaded.inactive().to_vec();
     }
+    diagnosis.aim(place);
     match out.json {
         true => out.value(&diagnosis.json(place))?,
         false => out.text(&diagnosis.text(place, out.style))?,

@@ -28,6 +28,14 @@ impl Diagnosis {
         findings.filter(|found| found.severity == severity).count()
     }
 
+    /// Has every command look where this one did.
+    pub fn aim(&mut self, place: &Place) {
+        for found in &mut self.findings {
+            found.command = place.aim(&found.command);
+            found.help = place.aim(&found.help);
+        }
+    }
+
     /// 2 when something is critical, 1 for warnings with `strict` and for a fix that did not succeed, else 0.
     pub fn exit(&self, strict: bool) -> u8 {
         let failed = self.fix.as_ref().is_some_and(|fix| !fix.failed.is_empty());

@@ -165,6 +165,24 @@ const CASES: &[Case] = &[
     ("fs.config.perms_group_readable", Warn, |rig| {
         rig.mode("state/clawdbot.json", 0o640)
     }),
+    ("fs.config_backup.symlink", Warn, |rig| {
+        rig.write("state/clawdbot.json.bak.1", CLEAN);
+        link(rig, "state/clawdbot.json.bak.1")
+    }),
+    ("fs.config_backup.perms_writable", Critical, |rig| {
+        rig.write("state/clawdbot.json.bak", CLEAN);
+        rig.mode("state/clawdbot.json.bak", 0o620)
+    }),
+    ("fs.config_backup.perms_readable", Critical, |rig| {
+        rig.write("state/clawdbot.json.new.1", CLEAN);
+        rig.mode("state/clawdbot.json.new.1", 0o604)
+    }),
+    ("config.secrets.backup", Warn, |rig| {
+        rig.write(
+            "state/clawdbot.json.bak.7",
+            "{ gateway: { auth: { token: '9f8a7b6c5d4e3f2a1b0c9d8e' } } }",
+        )
+    }),
     ("fs.environment.symlink", Warn, |rig| {
         link(rig, "system/environment")
     }),
@@ -278,6 +296,7 @@ const CASES: &[Case] = &[
 const APART: &[&str] = &[
     "fs.synced_dir",
     "fs.unseen",
+    "fs.unchecked",
     "summary.attack_surface",
     "summary.local_only",
 ];

@@ -125,7 +125,10 @@ fn leaves(text: &str) -> Vec<String> {
 fn with_own(file: &str) -> String {
     let own = [
         ("deny:[", "deny:['web_fetch',"),
-        ("allowedOrigins:[", "allowedOrigins:['https://mine.example',"),
+        (
+            "allowedOrigins:[",
+            "allowedOrigins:['https://mine.example',",
+        ),
         ("trustedProxies:[", "trustedProxies:['10.9.9.9',"),
         ("binds:[", "binds:['/mine:/own:ro',"),
         ("tools:{profile", "tools:{deny:['web_fetch'],profile"),
@@ -153,11 +156,31 @@ fn with_own(file: &str) -> String {
 
 /// What shows, by its nature, when something else is ended, and why.
 const FOLLOWS: &[(&str, &str, &str)] = &[
-    ("gateway.bind_no_auth", "gateway.loopback_no_auth", "a password is for the owner to choose"),
-    ("dm.disabled", "dm.allowFrom.missing", "who may write is for the owner to say"),
-    ("groups.open", "groups.allowFrom.missing", "who may write is for the owner to say"),
-    ("groups.no_mention_gate", "channels.mention_impossible", "the name is for the owner to say"),
-    ("security.exposure.open_groups_with_runtime_or_fs", "groups.open", "it is reported when the file loads"),
+    (
+        "gateway.bind_no_auth",
+        "gateway.loopback_no_auth",
+        "a password is for the owner to choose",
+    ),
+    (
+        "dm.disabled",
+        "dm.allowFrom.missing",
+        "who may write is for the owner to say",
+    ),
+    (
+        "groups.open",
+        "groups.allowFrom.missing",
+        "who may write is for the owner to say",
+    ),
+    (
+        "groups.no_mention_gate",
+        "channels.mention_impossible",
+        "the name is for the owner to say",
+    ),
+    (
+        "security.exposure.open_groups_with_runtime_or_fs",
+        "groups.open",
+        "it is reported when the file loads",
+    ),
 ];
 
 #[test]
@@ -195,7 +218,10 @@ fn every_printed_command_ends_its_finding_and_loses_nothing_else() {
             if left.iter().any(|other| same(one, other)) {
                 wrong.push(format!("it stays: {}", told()));
             }
-            for new in left.iter().filter(|new| !before.iter().any(|old| same(old, new))) {
+            for new in left
+                .iter()
+                .filter(|new| !before.iter().any(|old| same(old, new)))
+            {
                 let follows = FOLLOWS
                     .iter()
                     .any(|(of, what, _)| id.ends_with(of) && new.id.ends_with(what));
@@ -225,7 +251,11 @@ fn every_printed_command_ends_its_finding_and_loses_nothing_else() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(tried.len() > 100 && with_entries > 100, "{} {with_entries}", tried.len());
+    assert!(
+        tried.len() > 100 && with_entries > 100,
+        "{} {with_entries}",
+        tried.len()
+    );
 }
 
 #[test]
@@ -290,5 +320,12 @@ fn an_edit_never_adds_a_mistake_to_those_that_are_there() {
     assert!(edit::set("test", file, &path("bindings[0].agentId"), "'main'").is_ok());
     // Nor does a file that was good become bad.
     assert!(edit::set("test", "{}", &path("gateway.bind"), "'lan'").is_err());
-    assert!(edit::unset("test", "{gateway: {bind: 'lan', auth: {token: '${T}'}}}", &path("gateway.auth.token")).is_err());
+    assert!(
+        edit::unset(
+            "test",
+            "{gateway: {bind: 'lan', auth: {token: '${T}'}}}",
+            &path("gateway.auth.token")
+        )
+        .is_err()
+    );
 }

@@ -1,6 +1,7 @@
 //! Whose the files are, and who gets to them.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use clawdbot_config::Severity::{Critical, Info, Warn};
 
@@ -12,6 +13,7 @@ use crate::out::Style;
 /// Looking is pure, so that other users can be made up.
 fn owners(me: u32, change: impl Fn(&mut Facts)) -> Vec<String> {
     let rig = Rig::new();
+    rig.write("state/clawdbot.json.bak.1", "{}");
     let mut facts = rig.facts();
     facts.me = me;
     for file in &mut facts.files {
@@ -35,6 +37,7 @@ fn whose_the_files_are_is_looked_at() {
     for (what, id) in [
         (What::State, "fs.state_dir.owner"),
         (What::Config, "fs.config.owner"),
+        (What::Backup, "fs.config_backup.owner"),
         (What::Environment, "fs.environment.owner"),
         (What::Credentials, "fs.credentials_dir.owner"),
         (What::Secret, "fs.auth_profiles.owner"),
@@ -153,4 +156,51 @@ fn a_folder_that_is_copied_elsewhere_and_one_that_cannot_be_seen_are_told() {
         (one("fs.synced_dir").severity, one("fs.unseen").severity),
         (Warn, Info)
     );
+}
+
+#[test]
+fn what_was_not_looked_at_is_counted() {
+    let rig = Rig::new();
+    let fill = |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            rig.write(&format!("state/credentials/{number}"), "");
+        }
+    };
+    fill(0..1000);
+    rig.mode("state/credentials/999", 0o644);
+    assert!(rig.find("fs.unchecked").is_none());
+    assert!(rig.find("fs.auth_profiles.perms_readable").is_some());
+    fill(1000..4200);
+    let found = rig.find("fs.unchecked").unwrap();
+    // With the vault there are 4201.
+    assert_eq!(
+        (found.detail.as_str(), found.severity),
+        ("holds 105 more, which were not looked at", Info)
+    );
+    assert_eq!(found.spot.unwrap().file, rig.path("state/credentials"));
+}
+
+#[test]
+fn an_old_copy_tells_its_secret_and_a_reference_is_none() {
+    let rig = Rig::new();
+    rig.write(
+        "state/clawdbot.json.bak.1",
+        "{ gateway: { auth: { token: '${T}' } } }",
+    );
+    rig.write("state/clawdbot.json.bak.2", "\u{fffd}{{{ nothing");
+    rig.write(
+        "state/other.json.bak.1",
+        "{ hooks: { token: 'abcdefghijkl' } }",
+    );
+    fs::create_dir(rig.path("state/clawdbot.json.bak.3")).unwrap();
+    assert!(rig.find("config.secrets.backup").is_none());
+    // Also where it stands in a file that never was whole.
+    rig.write(
+        "state/clawdbot.json.bak.4",
+        "{ hooks: { token: 'abcdefghijkl'",
+    );
+    let found = rig.find("config.secrets.backup").unwrap();
+    let copy = rig.path("state/clawdbot.json.bak.4");
+    assert_eq!(found.command, format!("rm {}", copy.display()));
+    assert!(!found.detail.contains("abcdef"));
 }

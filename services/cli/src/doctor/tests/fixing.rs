@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use super::super::*;
-use super::{CASES, Rig};
+use super::{CASES, Rig, Severity};
 use crate::out::Style;
 
 #[test]
@@ -251,4 +251,203 @@ const OUT: Out = Out {
 #[test]
 fn where_nobody_can_be_asked_nobody_agreed() {
     assert!(!agreed(&mut fix::Plan::default(), OUT).unwrap());
+}
+
+/// Settings that can be combined at will, each with something that a rule finds and something that none does.
+const ANY: &[(&str, [&str; 3])] = &[
+    ("logging.redactSensitive", ["'off'", "'all'", "'tools'"]),
+    ("discovery.mdns.mode", ["'full'", "'minimal'", "'off'"]),
+    (
+        "gateway.auth.rateLimit",
+        ["false", "{ maxAttempts: 3 }", "{ maxAttempts: 0 }"],
+    ),
+    ("gateway.bind", ["'lan'", "'loopback'", "7"]),
+    (
+        "gateway.auth.token",
+        [
+            "'short'",
+            "'${NOT_SET_ANYWHERE}'",
+            "'9f8a7b6c5d4e3f2a1b0c9d8e'",
+        ],
+    ),
+    (
+        "agents.defaults.verboseDefault",
+        ["'full'", "'on'", "'off'"],
+    ),
+    (
+        "agents.defaults.sandbox",
+        [
+            "{ mode: 'off', docker: { readOnlyRoot: false } }",
+            "{ docker: { readOnlyRoot: false, user: 'root' } }",
+            "{ perSession: false }",
+        ],
+    ),
+    (
+        "agents.list",
+        [
+            "[{ id: 'a', sandbox: { docker: { readOnlyRoot: false } } }]",
+            "[{ id: 'a' }, { id: 'a' }]",
+            "[]",
+        ],
+    ),
+    (
+        "channels.defaults",
+        [
+            "{ groupPolicy: 'open' }",
+            "{}",
+            "{ groupPolicy: 'disabled' }",
+        ],
+    ),
+    (
+        "channels.signal",
+        [
+            "{ groupPolicy: 'open', configWrites: true, groups: { 'group:abcdefghijklmnop': {} } }",
+            "{ accounts: { a: { groupPolicy: 'open' }, b: {} } }",
+            "{ dm: { policy: 'open', allowFrom: ['*'] } }",
+        ],
+    ),
+    (
+        "channels.telegram",
+        [
+            "{ groupPolicy: 'open', groups: { '*': { requireMention: false } } }",
+            "{ allowFrom: [1, '*'], configWrites: true }",
+            "{ accounts: { a: { configWrites: true } } }",
+        ],
+    ),
+    (
+        "channels.discord",
+        [
+            "{ guilds: { '1': {}, name: {} }, groupPolicy: 'open' }",
+            "{ allowBots: true }",
+            "{}",
+        ],
+    ),
+    (
+        "tools",
+        [
+            "{ profile: 'coding', deny: ['web_fetch'] }",
+            "{ exec: { security: 'full', ask: 'off' } }",
+            "{ elevated: { enabled: true } }",
+        ],
+    ),
+    (
+        "dangerous.accept",
+        [
+            "['security.exposure.open_groups_with_runtime_or_fs']",
+            "['sandbox.docker_user_root']",
+            "[]",
+        ],
+    ),
+    ("hooks", ["{ token: 'short' }", "{ path: '/' }", "{}"]),
+    ("nonsense", ["1", "{}", "[]"]),
+];
+
+/// The file with these settings, nested.
+fn file(settings: &[(&str, &str)]) -> String {
+    let mut text = String::from("{\n");
+    let mut tops: Vec<&str> = settings
+        .iter()
+        .map(|(path, _)| path.split('.').next().unwrap())
+        .collect();
+    tops.dedup();
+    for top in tops {
+        let own = settings
+            .iter()
+            .filter(|(path, _)| path.split('.').next() == Some(top));
+        let whole = own.clone().find(|(path, _)| *path == top);
+        match whole {
+            Some((_, value)) => text.push_str(&format!("  {top}: {value}, // mine\n")),
+            None => {
+                let inner: Vec<_> = own
+                    .map(|(path, value)| (&path[top.len() + 1..], *value))
+                    .collect();
+                text.push_str(&format!("  {top}: {},\n", file(&inner).trim_end()));
+            }
+        }
+    }
+    text + "}\n"
+}
+
+#[test]
+fn whatever_the_files_fix_has_nothing_to_do_twice_adds_no_finding_and_opens_nothing() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let (mut fixed, mut refused) = (0, 0);
+    for case in 0..300 {
+        let rig = Rig::new();
+        let settings: Vec<(&str, &str)> = ANY
+            .iter()
+            .filter_map(|(path, values)| {
+                let wanted = random(if *path == "nonsense" || *path == "hooks" {
+                    12
+                } else {
+                    3
+                }) == 0;
+                wanted.then(|| (*path, values[random(3) as usize]))
+            })
+            .collect();
+        rig.config(&file(&settings));
+        let places = [
+            "state",
+            "state/clawdbot.json",
+            "state/credentials",
+            "state/credentials/vault",
+            "state/gateway.log",
+            "state/clawdbot.json.bak.1",
+        ];
+        rig.write("state/clawdbot.json.bak.1", "{}");
+        for place in places {
+            if random(3) == 0 {
+                rig.mode(
+                    place,
+                    0o600
+                        | (random(0o100) as u32)
+                        | if place.ends_with("state") || place.ends_with("credentials") {
+                            0o100
+                        } else {
+                            0
+                        },
+                );
+            }
+        }
+        let modes = places.map(|place| rig.mode_of(place));
+        let before = rig.look();
+        let told = || format!("{case}: {}", file(&settings));
+        let done = rig.fix(None, true);
+        let after = rig.look();
+        assert!(done.failed.is_empty(), "{:?} {}", done.failed, told());
+        assert!(after.len() <= before.len(), "{} {:#?}", told(), after);
+        let critical = |found: &[Found]| {
+            let found = found
+                .iter()
+                .filter(|found| found.severity == Severity::Critical);
+            found
+                .map(|found| (found.id.clone(), found.path.clone()))
+                .collect::<BTreeSet<_>>()
+        };
+        assert!(
+            critical(&after).is_subset(&critical(&before)),
+            "{} {:#?}",
+            told(),
+            after
+        );
+        for (place, mode) in places.into_iter().zip(modes) {
+            assert_eq!(rig.mode_of(place) & !mode, 0, "{place} {}", told());
+        }
+        let again = rig.fix(None, true);
+        assert!(
+            again.changes.is_empty() && again.failed.is_empty() && again.backup.is_none(),
+            "{:?} {}",
+            again.changes,
+            told()
+        );
+        fixed += usize::from(!done.changes.is_empty());
+        refused += usize::from(rig.facts().config.is_err());
+    }
+    assert!(fixed > 100 && refused > 20, "{fixed} {refused}");
 }

@@ -80,6 +80,28 @@ fn what_could_not_be_fixed_is_said_and_never_called_fixed() {
 }
 
 #[test]
+fn every_command_looks_where_this_one_did() {
+    let rig = Rig::new();
+    rig.config("{ channels: { signal: { groupPolicy: 'open' } } }");
+    let mut place = rig.place();
+    place.flags = " --state-dir '/my state'".to_owned();
+    let mut diagnosis = diagnosis(&rig, None);
+    diagnosis.aim(&place);
+    let text = diagnosis.text(&place, Style::PLAIN);
+    for line in [
+        "  run: clawdbot --state-dir '/my state' config set channels.signal.groupPolicy '\"allowlist\"'\n",
+        "  or: clawdbot --state-dir '/my state' doctor --fix channels.signal.groups.open\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert_eq!(
+        text.matches("clawdbot ").count(),
+        text.matches("clawdbot --state-dir '/my state' ").count(),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_person_reads_what_where_why_and_the_command() {
     let rig = Rig::new();
     rig.config("{ channels: { signal: { groupPolicy: 'open', allowFrom: ['+15555550100'] } } }");
