@@ -192,9 +192,11 @@ fn too_big() -> (String, &'static str) {
     )
 }
 
-type Unreadable = (String, &'static str);
+/// What is wrong, and what to do.
+pub(crate) type Unreadable = (String, &'static str);
 
-fn read(opened: io::Result<File>) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
+/// The bytes of the file that somebody opened; nothing when there is none.
+pub(crate) fn read(opened: io::Result<File>) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
     let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -228,6 +230,9 @@ fn cannot_read(error: &io::Error) -> Unreadable {
     let help = match error.kind() {
         ErrorKind::PermissionDenied => {
             "give the user who runs clawdbot the right to read it: mode 600, owned by that user"
+        }
+        _ if error.raw_os_error() == Some(libc::ELOOP) => {
+            "the link leads back to itself: put the file in its place"
         }
         ErrorKind::NotADirectory => "a part of the path is a file, not a directory",
         _ => "check the path and the file system",

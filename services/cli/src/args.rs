@@ -147,7 +147,7 @@ pub enum Config {
     },
     /// Change one setting in the file, keeping its comments, order and style
     ///
-    /// Nothing is written unless the whole file is valid afterwards. The old file stays beside it as NAME.bak.N.
+    /// Nothing is written that adds a mistake to the file. The old file stays beside it as NAME.bak.N.
     Set {
         /// For example gateway.port, agents.list[0].id or models.providers["x.y"].api
         path: String,

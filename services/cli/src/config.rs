@@ -122,7 +122,8 @@ fn change(
     edit: impl Fn(&str, &str) -> Result<String, EditError>,
 ) -> Result<u8, Failure> {
     let name = place.config.display().to_string();
-    let unsaved = |error: edit::SaveError| Failure::new("config.file", error.to_string());
+    let unsaved =
+        |error: edit::SaveError| Failure::new("config.file", error.to_string()).remedy(error.help);
     let before = edit::read(&place.config).map_err(unsaved)?;
     let after = edit(&name, &before).map_err(|error| refused(error, out))?;
     let changed = after != before;
@@ -134,7 +135,9 @@ fn change(
     let telling = backup.is_some() && edit::tells_secret(&before, &after);
     let diff = edit::diff(&name, &before, &after);
     let new = raised(&name, &before, &after);
+    // An empty text is no file yet.
     let left = edit::judge(&name, &after).err();
+    let left = left.filter(|_| !after.is_empty());
     if out.json {
         let new: Vec<_> = new
             .iter()

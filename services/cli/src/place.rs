@@ -47,8 +47,10 @@ impl Place {
             home: home.as_deref(),
             euid,
         };
-        let nowhere = |error: clawdbot_config::paths::NoHome| {
-            Failure::new("place", error.to_string()).exit(EXIT_USAGE)
+        let nowhere = |_: clawdbot_config::paths::NoHome| {
+            Failure::new("place", "there is no home directory to keep the state in")
+                .exit(EXIT_USAGE)
+                .remedy("set HOME or CLAWDBOT_STATE_DIR, or say where with --state-dir DIR")
         };
         let state = absolute(&state_dir(&around).map_err(nowhere)?)?;
         let config = absolute(&config_path(&around, &Path::exists).map_err(nowhere)?)?;
@@ -78,7 +80,18 @@ impl Place {
         let (mut out, mut quoted, mut before) = (String::new(), false, ' ');
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
-            quoted ^= c == '\'';
+            match c {
+                '\\' if !quoted => {
+                    let escaped: String = rest.chars().take(2).collect();
+                    out.push_str(&escaped);
+                    before = escaped.chars().last().unwrap_or(c);
+                    rest = &rest[escaped.len()..];
+                    continue;
+                }
+                // An apostrophe inside of a word opens nothing.
+                '\'' => quoted = !quoted && !before.is_alphanumeric(),
+                _ => {}
+            }
             if !quoted && rest.starts_with(NAME) && matches!(before, ' ' | '(' | '`') {
                 out.push_str(NAME.trim_end());
                 out.push_str(&self.flags);
@@ -166,6 +179,14 @@ mod tests {
                 "clawdbot@ config set a '\"my clawdbot is\"'",
             ),
             ("chmod 700 /home/clawdbot x", "chmod 700 /home/clawdbot x"),
+            (
+                "a 'it'\\''s clawdbot b' && clawdbot c",
+                "a 'it'\\''s clawdbot b' && clawdbot@ c",
+            ),
+            (
+                "the owner's: `clawdbot open`",
+                "the owner's: `clawdbot@ open`",
+            ),
             (
                 "sudo apt-get install clawdbot",
                 "sudo apt-get install clawdbot",

@@ -140,14 +140,16 @@ fn what_needs_the_assistant_ends_with_69_and_says_how_to_start_it() {
         let (exit, out, err) = run(state.path(), arguments);
         assert_eq!((exit, out.as_str()), (69, ""), "{arguments:?}");
         assert!(
-            err.contains("nothing is running") && err.contains("clawdbot up"),
+            err.contains("nothing is running") && err.contains(" up`"),
             "{err}"
         );
 
         let (exit, out, err) = run(state.path(), &[arguments, &["--json"]].concat());
         assert_eq!((exit, err.as_str()), (69, ""), "{arguments:?}");
         assert_eq!(json(&out)["error"]["code"], "not_running");
-        assert_eq!(json(&out)["error"]["remedy"], "start it with `clawdbot up`");
+        let place = state.path().display();
+        let remedy = format!("start it with `clawdbot --state-dir {place} up`");
+        assert_eq!(json(&out)["error"]["remedy"], remedy);
     }
 }
 
@@ -443,7 +445,7 @@ fn logs_are_filtered_and_sanitised() {
     let state = state();
     let (exit, _, err) = run(state.path(), &["logs"]);
     assert!(
-        exit == 1 && err.contains("gateway.log") && err.contains("clawdbot up"),
+        exit == 1 && err.contains("gateway.log") && err.contains(" up` has run"),
         "{err}"
     );
     let line = |role: &str, level: &str, message: &str| {
@@ -562,7 +564,7 @@ fn a_change_that_is_wrong_or_holds_a_secret_is_refused_and_nothing_is_written() 
                 "0123456789abcdef0123456789abcdef",
             ],
             2,
-            "clawdbot login",
+            " login`",
         ),
     ] {
         let arguments = [&["config"], arguments.as_slice()].concat();

@@ -4,7 +4,7 @@
 //! has, so that nothing of somebody else's is replaced and no link is followed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -19,14 +19,37 @@ const TRIES: u64 = 1000;
 /// For nobody but the owner.
 const PRIVATE: u32 = 0o600;
 
-/// Why a file was not read or replaced, with what to do.
+/// Why a file was not read or replaced.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SaveError(String);
+#[error("{message}")]
+pub struct SaveError {
+    message: String,
+    /// What to do.
+    pub help: &'static str,
+}
+
+impl SaveError {
+    fn new(message: String, help: &'static str) -> Self {
+        Self { message, help }
+    }
+}
 
 fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> SaveError {
     let what = format!("cannot {doing} {}", path.display());
-    move |error| SaveError(format!("{what}: {error}"))
+    move |error| {
+        let help = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "do it as the user to whom the folder belongs, or give that right to this one"
+            }
+            io::ErrorKind::ReadOnlyFilesystem => "the file system is mounted for reading only",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "make room on the disk and try again"
+            }
+            io::ErrorKind::NotFound => "make what is missing, or remove the link that leads to it",
+            _ => "check the path and the file system",
+        };
+        SaveError::new(format!("{what}: {error}"), help)
+    }
 }
 
 /// The text of the file that is to be changed; empty when there is none.
@@ -34,28 +57,15 @@ fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> SaveError {
 /// # Errors
 /// When it is no file, not text, too big or cannot be read.
 pub fn read(file: &Path) -> Result<String, SaveError> {
-    let opened = match load::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        opened => opened.map_err(failed("read", file))?,
-    };
-    let kind = opened.metadata().map_err(failed("read", file))?;
-    if !kind.is_file() {
-        return Err(SaveError(format!("{} is not a file", file.display())));
-    }
-    let mut text = String::new();
-    let limit = load::MAX_SIZE as u64 + 1;
-    opened
-        .take(limit)
-        .read_to_string(&mut text)
-        .map_err(failed("read", file))?;
-    match text.len() as u64 == limit {
-        true => Err(SaveError(format!(
-            "{} is larger than {} bytes; this is probably another file",
-            file.display(),
-            load::MAX_SIZE
-        ))),
-        false => Ok(text),
-    }
+    let told = |message| format!("{}: {message}", file.display());
+    let bytes = load::read(load::open(file))
+        .map_err(|(message, help)| SaveError::new(told(message), help))?;
+    let bytes = bytes.unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let message = format!("invalid UTF-8 at byte {}", error.valid_up_to());
+        SaveError::new(told(message), "save the file in the encoding UTF-8")
+    })?;
+    Ok(text.to_owned())
 }
 
 /// Replaces the text `before` of the file by `after`, whole or not at all, with its mode and owner; keeps the old one as
@@ -78,10 +88,13 @@ pub fn save(file: &Path, before: &str, after: &str) -> Result<Option<PathBuf>, S
     lock.lock().map_err(failed("lock", folder))?;
     let file = &target(file, folder)?;
     if read(file)? != before {
-        return Err(SaveError(format!(
-            "{} was changed at the same time by somebody else; nothing is written, try again",
-            file.display()
-        )));
+        return Err(SaveError::new(
+            format!(
+                "{} was changed at the same time by somebody else; nothing is written",
+                file.display()
+            ),
+            "try again",
+        ));
     }
     if before == after {
         return Ok(None);
@@ -114,11 +127,14 @@ fn target(file: &Path, folder: &Path) -> Result<PathBuf, SaveError> {
     let home = folder.canonicalize().map_err(failed("follow", folder))?;
     match real.parent() == Some(&home) {
         true => Ok(real),
-        false => Err(SaveError(format!(
-            "{} is a link to {}, in another directory; name that file with --config, or put a file in the place of the link",
-            file.display(),
-            real.display()
-        ))),
+        false => Err(SaveError::new(
+            format!(
+                "{} is a link to {}, in another directory",
+                file.display(),
+                real.display()
+            ),
+            "name that file with --config, or put a file in the place of the link",
+        )),
     }
 }
 
@@ -151,8 +167,9 @@ fn create(names: impl Iterator<Item = PathBuf>) -> Result<(PathBuf, File), SaveE
             Err(error) => return Err(failed("write", &path)(error)),
         }
     }
-    Err(SaveError(
-        "every name for a new file beside it is taken; move the old ones away".to_owned(),
+    Err(SaveError::new(
+        "every name for a new file beside the configuration is taken".to_owned(),
+        "move away what is old there",
     ))
 }
 
@@ -167,13 +184,16 @@ fn fill(
     if let Some(old) = like {
         let differs = |old: u32, new: u32| (old != new).then_some(old);
         let (user, group) = (differs(old.uid(), new.uid()), differs(old.gid(), new.gid()));
-        if user.is_some() || group.is_some() {
-            fchown(file, user, group).map_err(|_| {
-                SaveError(format!(
-                    "{} cannot be given the owner of the old file, so nothing is changed; do it as that user or as root",
+        let given = fchown(file, user, group);
+        // A group without rights may be another one.
+        if given.is_err() && (user.is_some() || mode & 0o070 != 0) {
+            return Err(SaveError::new(
+                format!(
+                    "{} cannot be given the owner of the old file, so nothing is changed",
                     path.display()
-                ))
-            })?;
+                ),
+                "do it as that user or as root",
+            ));
         }
     }
     file.set_permissions(fs::Permissions::from_mode(mode))
@@ -376,7 +396,7 @@ mod tests {
         let file = folder.path().join("c.json");
         fs::write(&file, "theirs").unwrap();
         let error = save(&file, "before", "mine").unwrap_err().to_string();
-        assert!(error.contains("try again"), "{error}");
+        assert!(error.contains("at the same time"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
         assert_eq!(names(folder.path()), ["c.json"]);
     }
@@ -430,6 +450,10 @@ mod tests {
         fs::write(&file, b"\xff").unwrap();
         assert!(read(&file).is_err());
         fs::write(&file, " ".repeat(load::MAX_SIZE + 1)).unwrap();
+        let error = read(&file).unwrap_err();
+        assert!(error.to_string().contains("larger") && error.help.contains("another file"));
+        // What is large is that, whatever is in it.
+        fs::write(&file, [0xff; load::MAX_SIZE + 1]).unwrap();
         assert!(read(&file).unwrap_err().to_string().contains("larger"));
         fs::write(&file, "{}").unwrap();
         assert_eq!(read(&file).unwrap(), "{}");

@@ -58,7 +58,7 @@ pub const INVALID: Check = Check {
     title: "the configuration is not valid",
     why: "Nothing works until the file loads.",
     help: "correct the file",
-    command: "clawdbot config validate",
+    command: "\"${EDITOR:-vi}\" \"$(clawdbot config path)\"",
     fixes: false,
     look: elsewhere,
 };

@@ -1,6 +1,7 @@
 //! What the checks look at, gathered once: the configuration, files as they lie there, names in the environment, who was
 //! approved, how old the program is. Reads nothing without a bound, follows no link, and needs no running process.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -18,6 +19,9 @@ use crate::place::Place;
 
 /// Entries of a folder that are looked at; the rest is counted.
 const MAX_ENTRIES: usize = 4096;
+
+/// So much of old copies of the configuration is looked at, bytes.
+const MAX_COPIES: u64 = 8 << 20;
 
 /// All that is known without asking a process.
 pub struct Facts {
@@ -144,23 +148,43 @@ impl Look {
 
     /// Old copies of the configuration, whoever made them, and what an interrupted change left behind.
     fn backups(&mut self, config: &Path) {
-        let (Some(folder), Some(name)) = (config.parent(), config.file_name()) else {
+        let Some(folder) = config.parent() else {
             return;
         };
-        let name = name.to_string_lossy();
-        for ending in [".bak", ".new"] {
-            for copy in self.names(folder, &format!("{name}{ending}")) {
-                let kind = self.at(What::Backup, folder, &copy);
+        // A link in its own folder has the copies of the file that it means.
+        let real = fs::canonicalize(config).ok();
+        let real = real.filter(|real| real.parent() == fs::canonicalize(folder).ok().as_deref());
+        let names: BTreeSet<_> = [Some(config), real.as_deref()]
+            .into_iter()
+            .filter_map(|path| Some(path?.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        let heads = names
+            .iter()
+            .flat_map(|name| [".bak", ".new"].map(|ending| format!("{name}{ending}")));
+        let (mut left, mut unread) = (MAX_COPIES, 0);
+        for head in heads {
+            for copy in self.names(folder, &head) {
+                if self.at(What::Backup, folder, &copy) != Some(Kind::File) {
+                    continue;
+                }
                 let path = folder.join(copy);
-                let text = match kind {
-                    Some(Kind::File) => read_small(&path, clawdbot_config::MAX_SIZE as u64),
-                    _ => continue,
-                };
-                // What cannot be read tells others nothing that its mode does not say.
-                if text.is_ok_and(|text| edit::tells_secret(&Zeroizing::new(text), "")) {
+                // What this user cannot read tells him no secret.
+                let text = read_small(&path, clawdbot_config::MAX_SIZE as u64);
+                let text = Zeroizing::new(text.unwrap_or_default());
+                match left.checked_sub(text.len() as u64) {
+                    Some(rest) => left = rest,
+                    None => {
+                        unread += 1;
+                        continue;
+                    }
+                }
+                if edit::tells_secret(&text, "") {
                     self.telling.push(path);
                 }
             }
+        }
+        if unread > 0 {
+            self.unchecked.push((folder.to_owned(), unread));
         }
     }
 

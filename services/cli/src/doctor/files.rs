@@ -338,7 +338,8 @@ fn too_open(file: &FileFact, forbid: u32) -> Hit {
     let detail = format!("has the mode {:04o}; {wanted:04o} is enough", file.mode);
     let command = format!("chmod {wanted:04o} {}", word(&path.display().to_string()));
     // What lies above is not the assistant's.
-    let repair = (file.what != What::Parent).then(|| Repair::Chmod {
+    let ours = file.what != What::Parent && matches!(file.kind, Kind::File | Kind::Folder);
+    let repair = ours.then(|| Repair::Chmod {
         base: file.base.clone(),
         below: file.below.clone(),
         forbid,

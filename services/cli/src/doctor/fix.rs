@@ -128,11 +128,10 @@ impl Plan {
         {
             return;
         }
-        let path = base.join(below);
+        let target = shown(base, below);
         match opened(base, below).and_then(|file| modes(&file, forbid)) {
             Ok((from, to)) if from == to => {}
             Ok((from, to)) => {
-                let target = path.components().collect::<PathBuf>().display().to_string();
                 self.change(found, target, format!("{from:04o}"), format!("{to:04o}"));
                 self.modes.push(Chmod {
                     id: found.id.clone(),
@@ -142,7 +141,7 @@ impl Plan {
                 });
             }
             Err(error) => {
-                let reason = format!("{}: {error}", path.display());
+                let reason = format!("{target}: {error}");
                 self.outcome.failed.push((found.id.clone(), reason));
             }
         }
@@ -157,20 +156,23 @@ impl Plan {
             mut outcome,
         } = self;
         outcome.applied = true;
-        // Modes first: a backup has that of the file.
+        // Modes first: the new file has that of the old one.
         for mode in modes {
             if let Err(error) = mode.apply() {
-                let path = mode.base.join(&mode.below);
-                let reason = format!("{}: {error}", path.display());
-                outcome.failed.push((mode.id, reason));
+                let target = shown(&mode.base, &mode.below);
+                outcome.changes.retain(|change| change.target != target);
+                outcome.failed.push((mode.id, format!("{target}: {error}")));
             }
         }
         if before != after {
             match edit::save(config, &before, &after) {
                 Ok(backup) => outcome.backup = backup,
-                Err(error) => outcome
-                    .failed
-                    .push(("config".to_owned(), error.to_string())),
+                Err(error) => {
+                    outcome.changes.retain(|change| !change.from.is_empty());
+                    outcome.diff.clear();
+                    let reason = format!("{error}; {}", error.help);
+                    outcome.failed.push(("config".to_owned(), reason));
+                }
             }
         }
         outcome
@@ -186,6 +188,12 @@ impl Chmod {
             false => Ok(fchmod(&file, Mode::from_raw_mode(to as _))?),
         }
     }
+}
+
+/// The path as it is shown, without a slash at its end.
+fn shown(base: &Path, below: &Path) -> String {
+    let path: PathBuf = base.join(below).components().collect();
+    path.display().to_string()
 }
 
 /// The file itself, by a way on which nothing below `base`, and not its last part either, is a symbolic link.

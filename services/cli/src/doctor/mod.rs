@@ -31,7 +31,7 @@ use crate::args::Doctor;
 use crate::dial::Sockets;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, Style};
-use crate::place::Place;
+use crate::place::{Place, word};
 use crate::status::gather;
 
 pub use page::markdown;
@@ -170,6 +170,11 @@ fn of_mistakes(error: &LoadError, facts: &Facts, style: Style) -> Vec<Found> {
             ..found
         };
         match rule {
+            // What cannot be read cannot be corrected in an editor either.
+            None if mistake.place.is_none() => Found {
+                command: format!("ls -ld {}", word(&facts.place.config.display().to_string())),
+                ..found
+            },
             None => found,
             Some(rule) => Found {
                 id: rule.id.to_owned(),

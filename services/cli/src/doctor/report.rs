@@ -73,7 +73,7 @@ impl Diagnosis {
     pub fn text(&self, place: &Place, style: Style) -> String {
         let mut text = String::new();
         if let Some(fix) = &self.fix {
-            text.push_str(&place.aim(&fix.text(style)));
+            text.push_str(&fix.text(style));
         }
         for found in &self.findings {
             one(&mut text, found, place, style);

@@ -203,4 +203,15 @@ fn an_old_copy_tells_its_secret_and_a_reference_is_none() {
     let copy = rig.path("state/clawdbot.json.bak.4");
     assert_eq!(found.command, format!("rm {}", copy.display()));
     assert!(!found.detail.contains("abcdef"));
+    // The copies are those of the file that a link beside it means.
+    let rig = Rig::new();
+    fs::rename(rig.path("state/clawdbot.json"), rig.path("state/real.json")).unwrap();
+    std::os::unix::fs::symlink("real.json", rig.path("state/clawdbot.json")).unwrap();
+    rig.write(
+        "state/real.json.bak.1",
+        "{ hooks: { token: 'abcdefghijkl' } }",
+    );
+    rig.mode("state/real.json.bak.1", 0o640);
+    assert!(rig.find("config.secrets.backup").is_some());
+    assert!(rig.find("fs.config_backup.perms_readable").is_some());
 }
