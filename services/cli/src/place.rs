@@ -206,11 +206,8 @@ mod tests {
         let env = |name: &str| (name == "HOME").then(|| "/home/u".into());
         let place = Place::among(&global(None, None), &env, 1000).unwrap();
         assert_eq!(place.state, Path::new("/home/u/.clawdbot"));
-        assert_eq!(
-            Place::among(&global(None, None), &|_| None, 1000)
-                .unwrap_err()
-                .exit,
-            2
-        );
+        let nowhere = Place::among(&global(None, None), &|_| None, 1000).unwrap_err();
+        assert_eq!(nowhere.exit, 2);
+        assert!(nowhere.remedy.unwrap().contains("--state-dir"));
     }
 }
