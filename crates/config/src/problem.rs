@@ -26,8 +26,8 @@ pub(crate) struct Problem {
     pub help: Option<String>,
     /// Boxed, since few have one and parsing hands problems up by value.
     pub note: Option<Box<(Span, &'static str)>>,
-    /// The danger rule that refused the file, and what ends it.
-    pub rule: Option<(&'static str, Cure)>,
+    /// The danger rule that refused the file, and what ends it. Boxed like the note.
+    pub rule: Option<Box<(&'static str, Cure)>>,
 }
 
 impl Problem {

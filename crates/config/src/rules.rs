@@ -265,7 +265,7 @@ pub(crate) fn check(facts: &Facts) -> (Vec<Problem>, Vec<Finding>) {
                         _ => rule.remedy.to_owned(),
                     };
                     let mut problem = Problem::at(span, detail).path(path).help(help);
-                    problem.rule = Some((rule.id, cure));
+                    problem.rule = Some(Box::new((rule.id, cure)));
                     problems.push(problem);
                     continue;
                 }

@@ -96,6 +96,10 @@ pub fn markdown() -> String {
          A check that `--fix` can end says so: it writes one value, with all comments kept and a numbered backup, or takes \
          rights on a file away; it never deletes a setting, never opens anything up and follows no symbolic link. Without \
          `--yes` it shows what it would do and asks, or does nothing where nobody can be asked.\n\n\
+         A printed command keeps everything else: a list keeps its other entries, and what no single value ends is left to \
+         your editor. Of several mistakes each can be corrected by itself, in any order. Words in capitals are to be filled \
+         in. What a change takes out of the file is still in the backup, which only its owner can read: a secret is out of \
+         reach when the backup is removed, too.\n\n\
          Exit status: 0, 1 for warnings with `--strict` or a fix that did not succeed, 2 for something critical. \
          `--json` prints what [doctor.schema.json](doctor.schema.json) describes.\n\n\
          ## Files, environment, people, models, version, what runs\n\n\

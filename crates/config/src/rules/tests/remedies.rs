@@ -24,7 +24,7 @@ fn seen(text: &str) -> Vec<Seen> {
     assert!(cx.problems.is_empty(), "{:?} {text}", cx.problems);
     let (refused, findings) = check(&Facts::new(&settings, &cx, text, None));
     let refused = refused.into_iter().map(|problem| {
-        let (id, cure) = problem.rule.unwrap();
+        let (id, cure) = *problem.rule.unwrap();
         let path = problem.path.to_string();
         Seen {
             id,
