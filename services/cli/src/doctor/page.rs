@@ -129,7 +129,12 @@ pub fn markdown() -> String {
         } else {
             "no"
         };
-        let command = rule.cure.command("PATH", "");
+        let path = match rule.cure {
+            // What stands beside it has no name without it.
+            Cure::Beside(..) => rule.key,
+            _ => "PATH",
+        };
+        let command = rule.cure.command(path, "");
         let _ = writeln!(
             page,
             "| `{}` | {} | `{}` | {row} | `{}` | {fixes} |",
