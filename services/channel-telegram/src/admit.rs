@@ -38,6 +38,7 @@ pub(crate) async fn admit(policy: &Edge, account: &str, said: &Said, backlog: bo
         text: said.words[..said.words.floor_char_boundary(TEXT_BYTES)].to_owned(),
         marks_mentions: true,
         forwarded: said.forwarded,
+        quoted: said.quoted,
     };
     let mut channels = ChannelsClient::new(policy.clone());
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));

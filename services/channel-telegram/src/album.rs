@@ -43,6 +43,7 @@ fn belongs(before: &Said, said: &Said) -> bool {
 fn add(whole: &mut Said, said: Said) {
     whole.parts.push(said.event_id);
     whole.forwarded |= said.forwarded;
+    whole.quoted |= said.quoted;
     whole.attachments.extend(said.attachments);
     whole.mentioned |= said.mentioned;
     whole.replies_to_bot |= said.replies_to_bot;

@@ -42,6 +42,16 @@ const ROWS: &[(&str, &str, &[&str])] = &[
 /// Longest value that is repeated, characters.
 const LONGEST: usize = 100;
 
+/// Whether what is told of an attachment has words in it, which may be anybody's: names, titles, a poll's question.
+pub(crate) fn has_words(rest: &Map<String, Value>) -> bool {
+    let row = ROWS.iter().find(|row| rest.contains_key(row.0));
+    row.is_some_and(|(field, _, details)| {
+        let is_text = |detail: &&str| rest[*field].get(detail).is_some_and(Value::is_string);
+        // The server itself sees to it that an emoji is one.
+        { details.iter() }.any(|detail| *detail != "emoji" && is_text(detail))
+    })
+}
+
 /// `[photo 1280x720]`, `[voice message 12 s]`; nothing without an attachment.
 pub(crate) fn attachment(rest: &Map<String, Value>) -> Option<String> {
     let (field, word, details) = ROWS.iter().find(|row| rest.contains_key(row.0))?;
@@ -121,9 +131,30 @@ mod tests {
             assert_eq!(attachment(&rest).as_deref(), Some(wanted));
         }
         assert_eq!(attachment(&Map::new()), None);
+        assert!(!has_words(&Map::new()));
         for (field, word, _) in ROWS {
             let rest = Map::from_iter([((*field).to_owned(), json!({}))]);
             assert_eq!(attachment(&rest), Some(format!("[{word}]")));
+        }
+    }
+
+    #[test]
+    fn words_that_anybody_may_have_chosen_are_known_for_such() {
+        for (message, words) in [
+            (json!({"photo": [{"width": 90, "height": 51}]}), false),
+            (json!({"voice": {"duration": 12}}), false),
+            (json!({"sticker": {"emoji": "👍"}}), false),
+            (json!({"sticker": {"emoji": "👍", "set_name": "s"}}), true),
+            (json!({"location": {"latitude": 1.5}}), false),
+            (json!({"document": {"file_size": 7}}), false),
+            (json!({"document": {"file_name": "do this.pdf"}}), true),
+            (json!({"poll": {"question": "q"}}), true),
+            (json!({"contact": {"first_name": "A"}}), true),
+        ] {
+            let Value::Object(rest) = message else {
+                panic!()
+            };
+            assert_eq!(has_words(&rest), words, "{rest:?}");
         }
     }
 }

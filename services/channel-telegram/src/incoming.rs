@@ -5,7 +5,7 @@ use clawdbot_channel::utf16_to_byte;
 use clawdbot_proto::v1::{Conversation, ConversationKind, Sender};
 
 use crate::address::{Address, event_id};
-use crate::describe::attachment;
+use crate::describe::{attachment, has_words};
 use crate::types::{Chat, Message, Update};
 
 /// Accounts under which Telegram itself writes for groups and channels.
@@ -55,8 +55,10 @@ pub(crate) struct Said {
     pub(crate) context: Vec<String>,
     pub(crate) attachments: Vec<String>,
     pub(crate) words: String,
-    /// Somebody else's words are in it.
+    /// Its words are somebody else's.
     pub(crate) forwarded: bool,
+    /// Somebody else's words stand beside its own.
+    pub(crate) quoted: bool,
 }
 
 impl Said {
@@ -116,6 +118,12 @@ pub(crate) fn read(update: &Update, me: &Me) -> Incoming {
     if (words.trim().is_empty() && attachments.is_empty()) || (edited && words.is_empty()) {
         return Incoming::Nothing;
     }
+    let forwarded = message.is_foreign();
+    // A command is one only where it stands first, and only of who sends it.
+    let (context, of_others) = match words.starts_with('/') && !forwarded {
+        true => (Vec::new(), false),
+        false => context(message, me),
+    };
     let topic = topic(message);
     let is_group = message.chat.kind != "private";
     let address = Address {
@@ -149,17 +157,11 @@ pub(crate) fn read(update: &Update, me: &Me) -> Incoming {
         edited,
         album: message.media_group_id.clone().filter(|_| !edited),
         parts: Vec::new(),
-        // A command is one only where it stands first.
-        context: match words.starts_with('/') {
-            true => Vec::new(),
-            false => context(message, me),
-        },
+        context,
         attachments,
         words: bounded(&for_the_bot(words, me)),
-        forwarded: [Some(message), message.reply_to_message.as_deref()]
-            .into_iter()
-            .flatten()
-            .any(|message| message.forward_origin.is_some()),
+        forwarded,
+        quoted: of_others || has_words(&message.rest),
     }))
 }
 
@@ -252,10 +254,15 @@ fn for_the_bot(words: &str, me: &Me) -> String {
     }
 }
 
-fn context(message: &Message, me: &Me) -> Vec<String> {
+/// What stands before the words, and whether words of others are in that. What the bot itself said counts as theirs: it may
+/// have been said after something was read.
+fn context(message: &Message, me: &Me) -> (Vec<String>, bool) {
     let mut lines = Vec::new();
-    if message.forward_origin.is_some() {
-        lines.push("[forwarded]".to_owned());
+    let mut of_others = false;
+    match &message.via_bot {
+        Some(bot) => lines.push(format!("[written by the bot {}]", line(&bot.username))),
+        None if message.is_foreign() => lines.push("[forwarded]".to_owned()),
+        None => {}
     }
     let replied = message.reply_to_message.as_deref();
     let quote = message.quote.as_ref().map(|quote| quote.text.as_str());
@@ -274,8 +281,23 @@ fn context(message: &Message, me: &Me) -> Vec<String> {
             _ => format!("\"{}\"", line(words)),
         };
         lines.push(format!("[in reply to {who}: {said}]"));
+        of_others = !is_own(replied, message);
+    } else if let (None, Some(quote)) = (replied, quote) {
+        // What it answers is in another chat.
+        lines.push(format!("[in reply to \"{}\"]", line(quote)));
+        of_others = true;
     }
-    lines
+    (lines, of_others)
+}
+
+/// Whether a message that is answered is of the same person, in his own words.
+fn is_own(replied: &Message, message: &Message) -> bool {
+    let id = |of: &Message| of.from.as_ref().map(|user| user.id);
+    id(replied).is_some()
+        && id(replied) == id(message)
+        && replied.sender_chat.is_none()
+        && !replied.is_foreign()
+        && !has_words(&replied.rest)
 }
 
 fn line(text: &str) -> String {

@@ -182,16 +182,6 @@ fn what_is_not_said_is_put_in_words() {
         "[photo]\nc"
     );
     assert_eq!(text(json!({ "forward_origin": {} })), "[forwarded]\nhi");
-    let old = json!({ "message_id": 1, "text": "x", "forward_origin": {} });
-    let own = json!({ "message_id": 1, "text": "x" });
-    for (more, forwarded) in [
-        (json!({}), false),
-        (json!({ "forward_origin": {} }), true),
-        (json!({ "reply_to_message": own }), false),
-        (json!({ "reply_to_message": old }), true),
-    ] {
-        assert_eq!(in_group(more).forwarded, forwarded);
-    }
     let replied =
         json!({ "message_id": 1, "from": { "id": 7, "first_name": "Bo\nb" }, "text": "x\ny" });
     assert_eq!(
@@ -208,6 +198,81 @@ fn what_is_not_said_is_put_in_words() {
         "/status@other now"
     );
     assert_eq!(in_group(json!({})).sender_name(), "Ann B");
+}
+
+#[test]
+fn words_of_others_are_known_for_such_and_own_ones_beside_them_stay_own() {
+    let replied = |more: Value| {
+        let mut replied = json!({ "message_id": 1, "from": { "id": 42 }, "text": "x" });
+        let fields = replied.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        json!({ "reply_to_message": replied })
+    };
+    let bot = json!({ "id": 9, "username": "gif" });
+    let file = json!({ "file_name": "a.pdf" });
+    let caption = |more: Value| {
+        let mut message = json!({ "text": null, "caption": "c", "photo": [{}] });
+        let fields = message.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        message
+    };
+    for (more, forwarded, quoted) in [
+        (json!({}), false, false),
+        (json!({ "forward_origin": {} }), true, false),
+        (json!({ "forward_date": 7 }), true, false),
+        (json!({ "via_bot": bot }), true, false),
+        (caption(json!({})), false, false),
+        (caption(json!({ "forward_origin": {} })), true, false),
+        (caption(json!({ "via_bot": bot })), true, false),
+        (json!({ "document": file }), false, true),
+        (
+            json!({ "quote": { "text": "q" }, "external_reply": {} }),
+            false,
+            true,
+        ),
+        (json!({ "external_reply": {} }), false, false),
+        (replied(json!({})), false, false),
+        (replied(json!({ "from": { "id": 7 } })), false, true),
+        (replied(json!({ "from": { "id": 4242 } })), false, true),
+        (replied(json!({ "from": null })), false, true),
+        (replied(json!({ "forward_origin": {} })), false, true),
+        (replied(json!({ "via_bot": bot })), false, true),
+        (replied(json!({ "document": file })), false, true),
+        (
+            replied(json!({ "sender_chat": { "id": -100 } })),
+            false,
+            true,
+        ),
+    ] {
+        let said = in_group(more.clone());
+        assert_eq!((said.forwarded, said.quoted), (forwarded, quoted), "{more}");
+    }
+    let elsewhere = in_group(json!({ "quote": { "text": "q\nr" }, "external_reply": {} }));
+    assert_eq!(elsewhere.text(), "[in reply to \"q r\"]\nhi");
+    assert_eq!(elsewhere.words, "hi");
+}
+
+#[test]
+fn a_command_that_somebody_else_wrote_does_not_stand_first() {
+    for (more, text, quoted) in [
+        (json!({}), "/stop", false),
+        (json!({ "forward_origin": {} }), "[forwarded]\n/stop", false),
+        (
+            json!({ "via_bot": { "id": 9, "username": "gif" } }),
+            "[written by the bot gif]\n/stop",
+            false,
+        ),
+        (
+            json!({ "reply_to_message": { "from": { "id": 7 }, "text": "x" } }),
+            "/stop",
+            false,
+        ),
+    ] {
+        let mut message = more;
+        message["text"] = "/stop".into();
+        let said = in_group(message);
+        assert_eq!((said.text().as_str(), said.quoted), (text, quoted));
+    }
 }
 
 #[test]

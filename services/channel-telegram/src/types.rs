@@ -23,6 +23,8 @@ pub(crate) struct Message {
     pub(crate) edit_date: Option<i64>,
     pub(crate) chat: Chat,
     pub(crate) forward_origin: Option<Value>,
+    /// The bot that wrote it for its sender.
+    pub(crate) via_bot: Option<User>,
     pub(crate) reply_to_message: Option<Box<Message>>,
     pub(crate) quote: Option<Quote>,
     pub(crate) media_group_id: Option<String>,
@@ -85,6 +87,13 @@ impl User {
 }
 
 impl Message {
+    /// Whether its words are not those of who sent it. Servers from before `forward_origin` say when it was forwarded.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.forward_origin.is_some()
+            || self.via_bot.is_some()
+            || self.rest.contains_key("forward_date")
+    }
+
     /// Text or caption, and the marks in it.
     pub(crate) fn words(&self) -> (&str, &[Entity]) {
         match &self.text {

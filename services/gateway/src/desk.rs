@@ -101,6 +101,8 @@ pub struct Session {
     pub handle: Handle,
     /// Shown with everything that comes of the message.
     pub trace: String,
+    /// Policy's mark of the sender, for channels.
+    pub mark: String,
 }
 
 /// What became of a message.
@@ -383,6 +385,7 @@ pub fn admitted(admission: &v1::Admission) -> Result<Session, Status> {
         handle: Handle::parse(&admission.handle).map_err(|e| odd(&e.to_string()))?,
         class,
         trace: admission.trace.clone(),
+        mark: admission.mark.clone(),
     })
 }
 

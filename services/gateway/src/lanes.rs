@@ -1,6 +1,6 @@
 //! Who may run now: one turn at a time in each session, in the order of acceptance, and so many over all sessions.
-//! Messages of one chat may wait for quiet, share a turn, or be left out, as their rule says. No I/O and no clock: the
-//! time is passed in. A session that waits is served before one that was served after it.
+//! Messages of one person in one chat may wait for quiet, share a turn, or be left out, as their rule says. No I/O and no
+//! clock: the time is passed in. A session that waits is served before one that was served after it.
 
 mod lane;
 
@@ -91,7 +91,8 @@ impl Lanes {
             .running
             .as_ref()
             .filter(|running| {
-                entry.chat().is_some() && running.conversation.as_ref() == entry.chat()
+                let whose = entry.shares_with();
+                whose.is_some() && running.speaker.as_ref() == whose
             })
             .map(|running| running.row);
         let rule = entry.rule;

@@ -187,7 +187,8 @@ impl Access for PolicyService {
         }))
     }
 
-    /// `handle-owner` is the owner's, `handle-NAME` a guest's; everything else is refused.
+    /// `handle-owner` is the owner's, `handle-NAME` a guest's, `handle-ROOM_NAME` that of one of several in a group; everything
+    /// else is refused. Who has an empty name there has no mark.
     async fn present(
         &self,
         request: Request<v1::PresentRequest>,
@@ -199,14 +200,20 @@ impl Access for PolicyService {
         }
         let (class, rest) = match request.handle.strip_prefix("handle-") {
             Some("owner") => (v1::Class::Main, Some("main".to_owned())),
-            Some(name) => (v1::Class::Guest, Some(format!("telegram:dm:{name}"))),
+            Some(name) => {
+                let room = name.split_once('_').map_or(name, |(room, _)| room);
+                (v1::Class::Guest, Some(format!("telegram:dm:{room}")))
+            }
             None => (v1::Class::Guest, None),
         };
+        let mark = request.handle.rsplit(['-', '_']).next();
+        let mark = mark.unwrap_or_default().to_owned();
         let outcome = match rest.filter(|_| request.channel == "channel-telegram") {
             Some(rest) => v1::admit_reply::Outcome::Admission(v1::Admission {
                 handle: request.handle,
                 class: class.into(),
                 session_key: format!("agent:main:{rest}"),
+                mark,
                 ..v1::Admission::default()
             }),
             None => v1::admit_reply::Outcome::Refusal(refusal("handle.unknown", 0)),
@@ -253,6 +260,10 @@ pub struct FakeAgent {
     pub worked: Mutex<Vec<String>>,
     /// What was asked last.
     pub last: Mutex<Option<v1::RunRequest>>,
+    /// All that was asked.
+    pub runs: Mutex<Vec<v1::RunRequest>>,
+    /// All that was put into running turns.
+    pub steers: Mutex<Vec<v1::SteerRequest>>,
     /// Message ids that were put into running turns, with their texts.
     pub steered: watch::Sender<Vec<(String, String)>>,
     pub released: watch::Sender<bool>,
@@ -267,6 +278,8 @@ impl FakeAgent {
             asked: watch::Sender::default(),
             worked: Mutex::default(),
             last: Mutex::default(),
+            runs: Mutex::default(),
+            steers: Mutex::default(),
             steered: watch::Sender::default(),
             released: watch::Sender::default(),
             cancelled: watch::Sender::default(),
@@ -326,6 +339,7 @@ impl Agent for AgentService {
     ) -> Result<Response<Self::RunStream>, Status> {
         let request = request.into_inner();
         *self.0.last.lock().unwrap() = Some(request.clone());
+        self.0.runs.lock().unwrap().push(request.clone());
         let v1::RunRequest {
             turn_id,
             handle,
@@ -426,9 +440,11 @@ impl Agent for AgentService {
         &self,
         request: Request<v1::SteerRequest>,
     ) -> Result<Response<v1::SteerReply>, Status> {
+        let request = request.into_inner();
+        self.0.steers.lock().unwrap().push(request.clone());
         let v1::SteerRequest {
             message_id, text, ..
-        } = request.into_inner();
+        } = request;
         self.0.steered.send_modify(|all| {
             if all.iter().all(|(id, _)| *id != message_id) {
                 all.push((message_id, text));

@@ -271,6 +271,7 @@ pub mod tests {
                 address: b"a".to_vec(),
                 lane: "a".into(),
                 sender: String::new(),
+                mark: "m".into(),
             }),
             ..log().turn
         })

@@ -99,6 +99,8 @@ fn checked(source: &Source, inbound: v1::Inbound) -> Result<Unadmitted, String> 
             address: inbound.address,
             lane: inbound.lane,
             sender: wording::name(&inbound.sender_name),
+            // Policy tells with its word on the handle.
+            mark: String::new(),
         },
     })
 }
@@ -123,7 +125,10 @@ impl Unadmitted {
                 class: session.class,
                 handle: self.handle,
                 question: Question::from(self.text),
-                place: Some(self.place),
+                place: Some(Place {
+                    mark: session.mark.clone(),
+                    ..self.place
+                }),
             })),
             None => Delivery::Refused {
                 source: self.source,

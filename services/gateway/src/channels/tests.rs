@@ -1,6 +1,7 @@
 //! A chat's way through the gateway: a worker that delivers, attaches and reports, agents that answer, and gateways that
 //! end at any moment. A crash is a copy of the queue's files as they lie.
 
+mod group;
 mod kill;
 
 use std::path::Path;

@@ -18,10 +18,9 @@ pub struct Entry {
     pub rule: Rule,
     /// When it came, milliseconds since 1970.
     pub arrived_ms: u64,
-    /// The chat that it came from; `None` where nothing is ever left out or put together.
-    pub conversation: Option<Arc<str>>,
-    /// Who in that chat.
-    pub sender: Arc<str>,
+    /// Who spoke in which chat: what another one said never shares a turn with it, since a turn has the rights of one.
+    /// `None` where nothing is ever left out or put together.
+    pub speaker: Option<Arc<str>>,
     /// It has a turn for itself, such as a command.
     pub alone: bool,
 }
@@ -33,8 +32,7 @@ impl Entry {
             row,
             rule: Rule::FOLLOWUP,
             arrived_ms: 0,
-            conversation: None,
-            sender: Arc::default(),
+            speaker: None,
             alone: true,
         }
     }
@@ -55,8 +53,8 @@ pub struct Lane {
 pub struct Running {
     /// Its lead.
     pub row: RowId,
-    /// The chat that it belongs to.
-    pub conversation: Option<Arc<str>>,
+    /// Whose it is.
+    pub speaker: Option<Arc<str>>,
 }
 
 /// A row that waits.
@@ -119,22 +117,20 @@ impl Lane {
     /// Messages from `head` on that could share its turn.
     fn company(&self, head: usize) -> impl Iterator<Item = &Waiting> {
         let first = self.waiting.get(head);
-        let chat = first.and_then(|w| w.entry.chat());
+        let whose = first.and_then(|w| w.entry.shares_with());
         let rest = self.waiting.iter().skip(head);
-        rest.take_while(move |w| chat.is_some() && w.entry.chat() == chat)
+        rest.take_while(move |w| whose.is_some() && w.entry.shares_with() == whose)
     }
 
-    /// How many of them one sender wrote in one breath.
+    /// How many of them were written in one breath.
     fn breath(&self, head: usize) -> usize {
         let mut last: Option<&Entry> = None;
         self.company(head)
             .take_while(|w| {
                 let next = &w.entry;
                 let gap = next.rule.inbound_debounce_ms;
-                last.replace(next).is_none_or(|last| {
-                    last.sender == next.sender
-                        && next.arrived_ms.saturating_sub(last.arrived_ms) < gap
-                })
+                last.replace(next)
+                    .is_none_or(|last| next.arrived_ms.saturating_sub(last.arrived_ms) < gap)
             })
             .count()
     }
@@ -172,16 +168,17 @@ impl Lane {
     pub fn take(&mut self) -> Option<Taken> {
         let at = self.head();
         let head = &self.waiting.get(at)?.entry;
-        let (lead, chat) = (head.row, head.conversation.clone());
+        let (lead, speaker) = (head.row, head.speaker.clone());
+        let whose = head.shares_with();
         let breath = self.breath(at);
-        let count = match (head.chat().is_some(), head.rule.mode.joins()) {
+        let count = match (whose.is_some(), head.rule.mode.joins()) {
             (false, _) => 1,
             (true, true) => self.company(at).count(),
             (true, false) => breath,
         };
         let shorts = |i: &usize| {
             let short = self.waiting.get(*i);
-            head.chat().is_some() && short.is_some_and(|w| w.entry.chat() == head.chat())
+            whose.is_some() && short.is_some_and(|w| w.entry.shares_with() == whose)
         };
         let picked: Vec<usize> = (0..at).filter(shorts).chain(at..at + count).collect();
         let join = match picked.len() == breath {
@@ -199,10 +196,7 @@ impl Lane {
             .collect();
         parts.reverse();
         Some(Taken {
-            running: Running {
-                row: lead,
-                conversation: chat,
-            },
+            running: Running { row: lead, speaker },
             parts,
             join,
         })
@@ -210,14 +204,14 @@ impl Lane {
 
     /// Leaves out what is too much; a short one counts no more, but of them, too, there are only so many.
     pub fn trim(&mut self, pushed: RowId, rule: Rule) -> Option<RowId> {
-        let counts = |w: &&Waiting| !w.short && w.entry.conversation.is_some();
+        let counts = |w: &&Waiting| !w.short && w.entry.speaker.is_some();
         if self.waiting.iter().filter(counts).count() <= rule.cap {
             return None;
         }
         let oldest = self
             .waiting
             .iter_mut()
-            .find(|w| !w.short && w.entry.chat().is_some());
+            .find(|w| !w.short && w.entry.shares_with().is_some());
         let victim = match (rule.drop, oldest) {
             (Overflow::New, _) | (_, None) => pushed,
             (Overflow::Old, Some(oldest)) => oldest.entry.row,
@@ -237,8 +231,8 @@ impl Lane {
 }
 
 impl Entry {
-    /// The conversation, if it may share a turn there.
-    pub fn chat(&self) -> Option<&Arc<str>> {
-        self.conversation.as_ref().filter(|_| !self.alone)
+    /// Whose messages may be in one turn with it.
+    pub fn shares_with(&self) -> Option<&Arc<str>> {
+        self.speaker.as_ref().filter(|_| !self.alone)
     }
 }

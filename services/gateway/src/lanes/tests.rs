@@ -1,5 +1,7 @@
 //! The promises of the lanes, one by one and on random walks.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::rule::{Overflow, Rule};
 
@@ -30,9 +32,15 @@ fn from_chat(row: i64, at: u64, rule: Rule) -> Entry {
         row: RowId(row),
         rule,
         arrived_ms: at,
-        conversation: Some("chat".into()),
-        sender: "ann".into(),
+        speaker: Some("ann in the chat".into()),
         alone: false,
+    }
+}
+
+fn of_another(row: i64, at: u64, rule: Rule) -> Entry {
+    Entry {
+        speaker: Some("bob in the chat".into()),
+        ..from_chat(row, at, rule)
     }
 }
 
@@ -189,11 +197,7 @@ fn followup_takes_one_after_another_and_one_breath_together() {
     lanes.push(&a, from_chat(1, 100, rule));
     assert!(rows(lanes.start_next(149)).is_empty());
     lanes.push(&a, from_chat(2, 149, rule));
-    let other = Entry {
-        sender: "bob".into(),
-        ..from_chat(3, 160, rule)
-    };
-    lanes.push(&a, other);
+    lanes.push(&a, of_another(3, 160, rule));
     assert_eq!(lanes.wake_at(), Some(199));
     let turn = lanes.start_next(199).unwrap();
     assert_eq!(turn.join, Join::Lines);
@@ -203,7 +207,7 @@ fn followup_takes_one_after_another_and_one_breath_together() {
 }
 
 #[test]
-fn what_came_from_elsewhere_or_stands_alone_shares_no_turn() {
+fn what_came_from_somebody_else_or_stands_alone_shares_no_turn() {
     let mut lanes = Lanes::new(4);
     let a = key("a");
     push(&mut lanes, &a, 1);
@@ -214,11 +218,7 @@ fn what_came_from_elsewhere_or_stands_alone_shares_no_turn() {
         ..CHAT
     };
     lanes.push(&a, from_chat(2, 0, rule));
-    let elsewhere = Entry {
-        conversation: Some("other".into()),
-        ..from_chat(3, 0, rule)
-    };
-    lanes.push(&a, elsewhere);
+    lanes.push(&a, of_another(3, 0, rule));
     push(&mut lanes, &a, 4);
     lanes.push(&a, from_chat(5, 0, rule));
     lanes.push(&a, from_chat(6, 0, rule));
@@ -265,7 +265,7 @@ fn too_many_are_left_out_as_the_rule_says() {
 }
 
 #[test]
-fn a_message_is_steered_into_a_turn_of_its_own_chat_only_and_runs_if_that_did_not_take_it() {
+fn a_message_is_steered_into_a_turn_of_its_own_sender_only_and_runs_if_that_did_not_take_it() {
     let steer = Rule {
         mode: Mode::Steer,
         debounce_ms: 0,
@@ -281,11 +281,7 @@ fn a_message_is_steered_into_a_turn_of_its_own_chat_only_and_runs_if_that_did_no
             Some(RowId(1))
         );
     }
-    let elsewhere = Entry {
-        conversation: Some("other".into()),
-        ..from_chat(4, 0, steer)
-    };
-    assert_eq!(lanes.push(&a, elsewhere).steer, None);
+    assert_eq!(lanes.push(&a, of_another(4, 0, steer)).steer, None);
     lanes.finish(&a, RowId(1), &[RowId(2)]);
     assert_eq!(rows(lanes.start_next(0)), [3]);
     assert_eq!(lanes.waiting(), 1);
@@ -307,8 +303,34 @@ fn interrupt_names_the_turn_to_end_and_takes_what_waits_at_once() {
             Some(RowId(1))
         );
     }
+    let other = lanes.push(&a, of_another(4, 5, rule));
+    assert_eq!(other.interrupt, None, "nobody ends what another one asked");
     lanes.finish(&a, RowId(1), &[]);
     assert_eq!(rows(lanes.start_next(5)), [2, 3]);
+}
+
+#[test]
+fn what_is_left_of_too_many_goes_with_its_own_senders_next_message_only() {
+    let rule = Rule {
+        debounce_ms: 0,
+        cap: 2,
+        ..CHAT
+    };
+    let mut lanes = Lanes::new(1);
+    let a = key("a");
+    lanes.push(&a, from_chat(0, 0, rule));
+    lanes.start_next(0);
+    lanes.push(&a, of_another(1, 0, rule));
+    for row in 2..5 {
+        lanes.push(&a, from_chat(row, 0, rule));
+    }
+    let mut before = 0;
+    for expected in [&[-2, 3, 4][..], &[-1]] {
+        lanes.finish(&a, RowId(before), &[]);
+        let turn = rows(lanes.start_next(0));
+        assert_eq!(turn, expected);
+        before = 3;
+    }
 }
 
 /// xorshift: the same walks every time.
@@ -353,6 +375,7 @@ fn no_order_of_events_breaks_the_promises() {
         let mut running: Vec<(SessionKey, RowId)> = Vec::new();
         let mut waiting: HashMap<SessionKey, BTreeSet<RowId>> = HashMap::new();
         let mut last: HashMap<SessionKey, RowId> = HashMap::new();
+        let mut speakers: Vec<Option<Arc<str>>> = Vec::new();
         let (mut pushed, mut ended, mut now) = (0_i64, 0_usize, 0_u64);
         for step in 0..400 {
             let of = random.below(5);
@@ -363,13 +386,13 @@ fn no_order_of_events_breaks_the_promises() {
                     let entry = match random.below(4) {
                         0 => Entry::plain(row),
                         n => Entry {
-                            conversation: Some(["x", "y"][random.below(2)].into()),
-                            sender: ["ann", "bob"][random.below(2)].into(),
+                            speaker: Some(["ann", "bob", "cyd"][random.below(3)].into()),
                             alone: n == 1 && random.below(3) == 0,
                             ..from_chat(row.0, now, rules[of])
                         },
                     };
-                    let plain = entry.conversation.is_none();
+                    let plain = entry.speaker.is_none();
+                    speakers.push(entry.speaker.clone());
                     let change = lanes.push(&keys[of], entry);
                     let here = waiting.entry(keys[of].clone()).or_default();
                     here.insert(row);
@@ -380,6 +403,8 @@ fn no_order_of_events_breaks_the_promises() {
                     }
                     assert!(!plain || change.dropped.is_empty(), "walk {walk}");
                     for turn in [change.steer, change.interrupt].into_iter().flatten() {
+                        let whose = |row: RowId| &speakers[row.0 as usize];
+                        assert_eq!(whose(turn), whose(row), "walk {walk}");
                         assert!(running.contains(&(keys[of].clone(), turn)), "walk {walk}");
                     }
                 }
@@ -417,6 +442,8 @@ fn no_order_of_events_breaks_the_promises() {
                 );
                 let here = waiting.entry(turn.key.clone()).or_default();
                 for part in &turn.parts {
+                    let whose = |row: RowId| &speakers[row.0 as usize];
+                    assert_eq!(whose(part.row), whose(turn.lead), "walk {walk}");
                     assert!(here.remove(&part.row), "walk {walk}");
                     ended += 1;
                 }

@@ -19,7 +19,7 @@ use crate::wording::{self, Said};
 /// What [`waiting`] reads.
 macro_rules! waiting_columns {
     () => {
-        "id, message_id, turn_id, session_key, class, source, account, address, lane, sender, \
+        "id, message_id, turn_id, session_key, class, source, account, address, lane, sender, mark, \
          substr(text, 1, 80), EXISTS (SELECT 1 FROM inbox AS member WHERE member.lead = inbox.id)"
     };
 }
@@ -73,8 +73,8 @@ fn insert(db: &Connection, message: Message, now_ms: u64) -> Result<Waiting, Que
     let of_place = |part: fn(&Place) -> &str| place.map_or("", part);
     db.prepare_cached(
         "INSERT INTO inbox (source, account, message_id, turn_id, session, session_key, class, handle, text, \
-         extra_system, parameters, digest, address, lane, sender, reply_to, state, created_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?3, 'queued', ?16)",
+         extra_system, parameters, digest, address, lane, sender, mark, reply_to, state, created_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?3, 'queued', ?17)",
     )?
     .execute(params![
         message.source.word(),
@@ -92,6 +92,7 @@ fn insert(db: &Connection, message: Message, now_ms: u64) -> Result<Waiting, Que
         place.map_or(&[][..], |place| &place.address),
         of_place(|place| &place.lane),
         of_place(|place| &place.sender),
+        of_place(|place| &place.mark),
         millis(now_ms),
     ])?;
     Ok(Waiting {
@@ -123,7 +124,7 @@ fn known(db: &Connection, message: &Message) -> Result<Option<Acceptance>, Queue
                 message.session,
                 digest(&message.question),
             ],
-            |r| Ok((waiting(r)?, r.get::<_, bool>(12)?, r.get::<_, bool>(13)?)),
+            |r| Ok((waiting(r)?, r.get::<_, bool>(13)?, r.get::<_, bool>(14)?)),
         )
         .optional()?;
     Ok(match found {
@@ -326,12 +327,12 @@ pub fn settle(db: &Connection, row: RowId, end: &End, now_ms: u64) -> Result<Set
     };
     if let Source::Channel(_) = source {
         for turn_id in &end.absorbed {
-            // Only of the same chat, whatever an agent says.
+            // Only of the same chat and sender, whatever an agent says.
             let taken = db
                 .prepare_cached(
                     "UPDATE inbox SET lead = ?1 WHERE turn_id = ?2 AND id <> ?1 AND state = 'queued' AND \
-                     (source, account, lane, session_key) = \
-                     (SELECT source, account, lane, session_key FROM inbox WHERE id = ?1) RETURNING id",
+                     mark <> '' AND (source, account, lane, session_key, mark) = \
+                     (SELECT source, account, lane, session_key, mark FROM inbox WHERE id = ?1) RETURNING id",
                 )?
                 .query_row(params![row.0, turn_id], |r| r.get(0))
                 .optional()?;
@@ -408,6 +409,7 @@ fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
             address: row.get(7)?,
             lane: row.get(8)?,
             sender: row.get(9)?,
+            mark: row.get(10)?,
         }),
         _ => None,
     };
@@ -419,7 +421,7 @@ fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
         class: parsed(row, 4, Class::parse)?,
         source,
         place,
-        kind: Kind::of(row.get_ref(10)?.as_str()?),
-        joined: row.get(11)?,
+        kind: Kind::of(row.get_ref(11)?.as_str()?),
+        joined: row.get(12)?,
     })
 }

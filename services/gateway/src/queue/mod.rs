@@ -106,8 +106,10 @@ pub struct Place {
     pub address: Vec<u8>,
     /// The conversation as a word.
     pub lane: String,
-    /// Shown name of the sender; empty in direct conversations.
+    /// Shown name of the sender; empty in direct conversations. Anybody may choose any.
     pub sender: String,
+    /// Policy's mark of the sender. Only messages with the same one ever share a turn, and one without it has its own.
+    pub mark: String,
 }
 
 impl std::fmt::Debug for Place {

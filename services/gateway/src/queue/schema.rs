@@ -2,7 +2,7 @@
 //! the old format or the new one.
 
 /// The format that this version writes.
-pub const VERSION: i32 = 3;
+pub const VERSION: i32 = 4;
 
 /// The tables of an empty queue.
 ///
@@ -65,6 +65,9 @@ pub const FROM_2: &str = "
         words       TEXT NOT NULL
     ) STRICT;
 ";
+
+/// What leads from format 3 to format 4: who wrote, as policy tells it. What came before has no mark and is like nothing else.
+pub const FROM_3: &str = "ALTER TABLE inbox ADD COLUMN mark TEXT NOT NULL DEFAULT '';";
 
 /// What leads from format 1, which had no channels and kept every end in its outbox, to format 2. Foreign keys must be
 /// off, or dropping a table would delete what refers to it. The counters move along, so that no number comes twice.

@@ -9,7 +9,7 @@ use std::path::Path;
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
-use super::schema::{FROM_1, FROM_1_ROWS, FROM_2, TABLES, VERSION};
+use super::schema::{FROM_1, FROM_1_ROWS, FROM_2, FROM_3, TABLES, VERSION};
 use super::{OpenError, QueueError};
 
 /// "CLWQ", so that another program's database is not taken for ours.
@@ -94,7 +94,7 @@ impl Store {
             .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
             .map_err(sqlite)?;
         match (application, version) {
-            (APPLICATION, 1 | 2 | VERSION) => {
+            (APPLICATION, 1..=VERSION) => {
                 let verdict: String = db
                     .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
                     .map_err(sqlite)?;
@@ -105,12 +105,13 @@ impl Store {
                     });
                 }
                 if version < VERSION {
-                    let first = match version {
-                        1 => format!("{FROM_1} {TABLES} {FROM_1_ROWS}"),
+                    let before = match version {
+                        1 => format!("{FROM_1} {TABLES} {FROM_1_ROWS} {FROM_2}"),
+                        2 => FROM_2.to_owned(),
                         _ => String::new(),
                     };
                     db.execute_batch(&format!(
-                        "BEGIN IMMEDIATE; {first} {FROM_2} PRAGMA user_version = {VERSION}; COMMIT"
+                        "BEGIN IMMEDIATE; {before} {FROM_3} PRAGMA user_version = {VERSION}; COMMIT"
                     ))
                     .map_err(sqlite)?;
                     tracing::info!(path = %name, "the message queue was brought to the format of this version");
@@ -122,7 +123,7 @@ impl Store {
                 }
                 // Folded into the file at once: from now on a file without our mark is not ours, whatever its log says.
                 db.execute_batch(&format!(
-                    "BEGIN IMMEDIATE; {TABLES} {FROM_2} PRAGMA application_id = {APPLICATION}; \
+                    "BEGIN IMMEDIATE; {TABLES} {FROM_2} {FROM_3} PRAGMA application_id = {APPLICATION}; \
                      PRAGMA user_version = {VERSION}; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)"
                 ))
                 .map_err(sqlite)?;

@@ -289,7 +289,7 @@ async fn a_damaged_or_foreign_file_is_an_error_and_stays_as_it_is() {
     let mut torn = good.clone();
     torn[4096..12288].fill(0x5a);
     let mut newer = good.clone();
-    newer[60..64].copy_from_slice(&4_u32.to_be_bytes());
+    newer[60..64].copy_from_slice(&(schema::VERSION + 1).to_be_bytes());
     let mut other = good.clone();
     other[68..72].copy_from_slice(&7_u32.to_be_bytes());
     for (bytes, word) in [
@@ -396,8 +396,10 @@ async fn a_queue_of_the_format_before_is_taken_over_with_everything_in_it() {
     }
     // Format 2 had no wishes.
     let db = rusqlite::Connection::open(&path).unwrap();
-    db.execute_batch("DROP TABLE wishes; PRAGMA user_version = 2")
-        .unwrap();
+    db.execute_batch(
+        "DROP TABLE wishes; ALTER TABLE inbox DROP COLUMN mark; PRAGMA user_version = 2",
+    )
+    .unwrap();
     drop(db);
     let queue = open(dir.path());
     let key = SessionKey::parse("agent:main:main").unwrap();
@@ -417,10 +419,50 @@ fn from_chat(event: &str, lane: &str) -> Message {
             address: event.into(),
             lane: lane.into(),
             sender: String::new(),
+            mark: format!("of {lane}"),
         }),
         session: String::new(),
         ..message(event, "chat", "private words")
     }
+}
+
+/// A message of the chat `lane` with this mark of its sender.
+fn marked(event: &str, lane: &str, mark: &str) -> Message {
+    let message = from_chat(event, lane);
+    Message {
+        place: message.place.map(|place| Place {
+            mark: mark.into(),
+            ..place
+        }),
+        ..message
+    }
+}
+
+#[tokio::test]
+async fn who_wrote_is_known_after_a_crash_and_of_what_came_before_marks_nobody_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let ann = delivered(&queue, marked("e1", "a", "ann")).await;
+    let bob = delivered(&queue, marked("e2", "a", "bob")).await;
+    let copy = crash(dir.path());
+    assert_eq!(
+        open(copy.path()).pending().await.unwrap(),
+        [ann.clone(), bob]
+    );
+    // The format before.
+    let copy = crash(dir.path());
+    let db = rusqlite::Connection::open(copy.path().join("inbox.db")).unwrap();
+    db.execute_batch("ALTER TABLE inbox DROP COLUMN mark; PRAGMA user_version = 3")
+        .unwrap();
+    drop(db);
+    let queue = open(copy.path());
+    let places = queue.pending().await.unwrap().into_iter();
+    let marks: Vec<_> = places.map(|row| row.place.unwrap().mark).collect();
+    assert_eq!(marks, ["", ""]);
+    let new = delivered(&queue, marked("e3", "a", "ann")).await;
+    assert_eq!(new.place.unwrap().mark, "ann");
+    let (handle, _) = queue.question(ann.row).await.unwrap().unwrap();
+    assert_eq!(handle.as_str(), "handle");
 }
 
 async fn deliver(queue: &Queue, message: Message) -> Delivered {
@@ -487,14 +529,17 @@ async fn an_answer_that_is_on_its_way_is_never_forgotten_and_one_that_arrived_le
 }
 
 #[tokio::test]
-async fn a_turn_takes_in_messages_of_its_own_chat_only_whatever_the_agent_says() {
+async fn a_turn_takes_in_messages_of_its_own_chat_and_sender_only_whatever_the_agent_says() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(dir.path());
     let turn = delivered(&queue, from_chat("e1", "a")).await;
     let mine = delivered(&queue, from_chat("e2", "a")).await;
     let other = delivered(&queue, from_chat("e3", "b")).await;
+    let guests = delivered(&queue, marked("e4", "a", "of b")).await;
+    let nobodys = delivered(&queue, marked("e5", "a", "")).await;
     let operators = accept(&queue, message("m", "main", "x")).await;
-    let absorbed = [&turn, &mine, &other, &operators].map(|row| row.turn_id.to_string());
+    let absorbed =
+        [&turn, &mine, &other, &guests, &nobodys, &operators].map(|row| row.turn_id.to_string());
     let end = End {
         absorbed: absorbed.to_vec(),
         ..told("y")
@@ -510,7 +555,15 @@ async fn a_turn_takes_in_messages_of_its_own_chat_only_whatever_the_agent_says()
     let late = queue.settle(mine.row, stopped, NOW).await.unwrap();
     assert_eq!((late.outcome, late.send), (answer("y"), None));
     let left: Vec<_> = queue.pending().await.unwrap();
-    assert_eq!(left, [other, operators]);
+    assert_eq!(left, [other, guests, nobodys.clone(), operators]);
+    // Of whom nothing is known has nothing in common with another such one either.
+    let again = delivered(&queue, marked("e6", "a", "")).await;
+    let end = End {
+        absorbed: vec![again.turn_id.to_string()],
+        ..told("y")
+    };
+    let settled = queue.settle(nobodys.row, end, NOW).await.unwrap();
+    assert_eq!(settled.absorbed, []);
     assert_eq!(
         deliver(&queue, from_chat("e2", "a")).await,
         Delivered::Known

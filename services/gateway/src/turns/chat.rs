@@ -83,9 +83,11 @@ impl Turns {
             row: log.turn.row,
             rule: board.rule(&log.turn),
             arrived_ms: self.now(),
-            conversation: Some(conversation(&log.turn, place)),
-            sender: place.sender.as_str().into(),
-            alone: alone || log.turn.joined || (commands && log.turn.kind == Kind::Command),
+            speaker: Some(speaker(&log.turn, place)),
+            alone: alone
+                || log.turn.joined
+                || place.mark.is_empty()
+                || (commands && log.turn.kind == Kind::Command),
         };
         board.logs.insert(log.turn.row, Arc::clone(&log));
         let change = board.lanes.push(key, entry);
@@ -189,8 +191,13 @@ impl Turns {
     }
 }
 
-/// Account and conversation as one word. The parts hold no NUL.
-fn conversation(turn: &Waiting, place: &Place) -> Arc<str> {
-    let Place { account, lane, .. } = place;
-    format!("{}\0{account}\0{lane}", turn.source.name()).into()
+/// Account, conversation and sender as one word. The parts hold no NUL.
+fn speaker(turn: &Waiting, place: &Place) -> Arc<str> {
+    let Place {
+        account,
+        lane,
+        mark,
+        ..
+    } = place;
+    format!("{}\0{account}\0{lane}\0{mark}", turn.source.name()).into()
 }

@@ -165,6 +165,7 @@ impl Access for Services {
                 class: wire_class(grant.class).into(),
                 session_key: session.to_string(),
                 trace: trace.to_string(),
+                mark: String::new(),
             }
         });
         Ok(Response::new(admit_reply(outcome)))

@@ -126,6 +126,14 @@ impl<'a> Asking<'a> {
         })
     }
 
+    /// What the sender says himself: of words that are somebody else's nothing.
+    fn own(&self) -> &str {
+        match self.request.forwarded {
+            true => "",
+            false => &self.request.text,
+        }
+    }
+
     fn message(&self) -> Message<'_> {
         Message {
             account: self.account,
@@ -148,7 +156,7 @@ impl<'a> Asking<'a> {
             replies_to_bot: self.request.replies_to_bot,
             marks_mentions: self.request.marks_mentions,
             backlog: self.request.backlog,
-            text: &self.request.text,
+            text: self.own(),
         }
     }
 }
@@ -194,8 +202,7 @@ impl Services {
                     trace,
                     ..decision
                 };
-                let text = &asked.request.text;
-                match self.command(channel.as_str(), &asked.id, text, standing) {
+                match self.command(channel.as_str(), &asked.id, asked.own(), standing) {
                     Ok(None) => {}
                     Ok(Some(answer)) => {
                         let decision = Decision {
@@ -210,18 +217,18 @@ impl Services {
                 self.0.decide(decision, Ok(()))?;
                 let grant = Grant::channel(role.clone(), class, session, standing, unix_seconds())
                     .of(trace, &asked.id);
-                match asked.request.forwarded {
-                    true => self.0.provenance.forwarded(&grant).await?,
-                    false => {
-                        let text = &asked.request.text;
-                        self.0.provenance.said(&grant, text, self.has_commands());
-                    }
+                let provenance = &self.0.provenance;
+                if asked.request.forwarded || asked.request.quoted {
+                    provenance.forwarded(&grant).await?;
                 }
+                provenance.said(&grant, asked.own(), self.has_commands());
                 Ok(Passed::Admission(v1::Admission {
                     handle: grant.seal(&self.0.handles),
                     class: wire_class(class).into(),
                     session_key: key,
                     trace: trace.to_string(),
+                    // Who is who is the gateway's business alone.
+                    mark: String::new(),
                 }))
             }
             Ok(Verdict::Pair { name }) => match self.ask(channel, asked, name).await {
@@ -367,6 +374,7 @@ impl Services {
             class: wire_class(grant.class).into(),
             session_key: session,
             trace: grant.trace.to_string(),
+            mark: grant.mark(&self.0.handles),
         }))
     }
 }

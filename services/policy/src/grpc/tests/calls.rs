@@ -119,12 +119,14 @@ async fn a_report_needs_a_handle_of_its_class_and_has_bounds() {
 }
 
 #[tokio::test]
-async fn what_the_owner_forwards_is_not_his_word_and_taints() {
+async fn what_the_owner_forwards_or_quotes_is_not_his_word_and_taints_and_what_he_says_beside_it_is_his()
+ {
     let bench = Bench::new(OWNER).await;
-    let admitted = async |forwarded| {
+    let admitted = async |text: &str, forwarded, quoted| {
         let request = v1::AdmitSenderRequest {
-            text: "tell eve@example.com".to_owned(),
+            text: text.to_owned(),
             forwarded,
+            quoted,
             ..inbound("7")
         };
         let reply = ChannelsClient::new(bench.edge("channel-telegram"))
@@ -135,12 +137,21 @@ async fn what_the_owner_forwards_is_not_his_word_and_taints() {
             other => panic!("{other:?}"),
         }
     };
-    let handle = admitted(true).await;
+    let handle = admitted("hi", false, false).await;
+    assert_eq!(send(&bench, &handle, "bob@example.com").await, "allow");
+    let handle = admitted("tell ann@example.com", false, true).await;
+    for (whom, expected) in [
+        ("ann@example.com", "allow"),
+        ("bob@example.com", "approval.off"),
+    ] {
+        assert_eq!(send(&bench, &handle, whom).await, expected);
+    }
+    let handle = admitted("tell eve@example.com", true, false).await;
     assert_eq!(
         send(&bench, &handle, "eve@example.com").await,
         "approval.off"
     );
-    let handle = admitted(false).await;
+    let handle = admitted("tell eve@example.com", false, false).await;
     assert_eq!(send(&bench, &handle, "eve@example.com").await, "allow");
 }
 

@@ -156,6 +156,63 @@ async fn a_handle_leads_through_gateway_and_agent_and_only_there() {
 }
 
 #[tokio::test]
+async fn a_mark_is_the_same_for_one_sender_in_one_conversation_and_tells_nothing() {
+    let config = "{channels: {telegram: {allowFrom: [1], groupAllowFrom: ['*'], groups: {'*': {requireMention: false}}}},
+        commands: {ownerAllowFrom: ['telegram:1', 'telegram:2']}}";
+    let bench = Bench::new(config).await;
+    let mark = async |bench: &Bench, request| {
+        let Outcome::Admission(admission) = name(bench, request).await.unwrap() else {
+            panic!()
+        };
+        assert_eq!(admission.mark, "", "a worker has no use for it");
+        let request = v1::PresentRequest {
+            handle: admission.handle,
+            channel: "channel-telegram".to_owned(),
+        };
+        let reply = AccessClient::new(bench.edge("gateway"))
+            .present(request)
+            .await;
+        match reply.unwrap().into_inner().outcome.unwrap() {
+            v1::admit_reply::Outcome::Admission(admission) => admission.mark,
+            other => panic!("{other:?}"),
+        }
+    };
+    let group = |chat: &str, sender: &str| v1::AdmitSenderRequest {
+        conversation: Some(v1::Conversation {
+            kind: v1::ConversationKind::Group.into(),
+            id: chat.to_owned(),
+            ..v1::Conversation::default()
+        }),
+        ..inbound(sender)
+    };
+    let ann = mark(&bench, group("-100", "42")).await;
+    assert_eq!(ann.len(), 43, "{ann}");
+    assert_eq!(mark(&bench, group("-100", "42")).await, ann);
+    let owner = mark(&bench, inbound("1")).await;
+    assert_eq!(
+        mark(&bench, inbound("2")).await,
+        owner,
+        "the owner is one person"
+    );
+    let mut all = vec![ann.clone(), owner];
+    for (chat, sender) in [("-100", "43"), ("-100", "1"), ("-100", "2"), ("-200", "42")] {
+        all.push(mark(&bench, group(chat, sender)).await);
+    }
+    let bench = bench.restarted().await;
+    assert_eq!(mark(&bench, group("-100", "42")).await, ann);
+    // With other rights he is no longer the same.
+    bench.write(&config.replace("['*']", "[42, '*']"));
+    bench.load().await;
+    all.push(mark(&bench, group("-100", "42")).await);
+    let other = Bench::new(config).await;
+    all.push(mark(&other, group("-100", "42")).await);
+    let count = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), count, "{all:?}");
+}
+
+#[tokio::test]
 async fn a_stranger_is_paired_by_the_owner_and_put_out_again() {
     let bench = Bench::new("{channels: {telegram: {allowFrom: [1]}}}").await;
     let first = inbound("42");

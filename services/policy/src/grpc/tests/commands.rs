@@ -110,6 +110,57 @@ async fn only_the_owner_approves_and_only_in_a_conversation_of_his_own() {
     }
 }
 
+#[tokio::test]
+async fn words_of_somebody_else_are_never_a_command_whoever_sends_them_on() {
+    let bench = Bench::new(CONFIG).await;
+    let owners = grant("agent:main:main", Class::Main, Standing::Owner, "1");
+    let (id, waits) = asked(&bench, owners).await;
+    let forwarded = |text: &str| v1::AdmitSenderRequest {
+        forwarded: true,
+        ..says("1", text)
+    };
+    for text in [format!("/approve {id}"), format!("/deny {id}")] {
+        assert_eq!(named(&bench, forwarded(&text)).await, "agent:main:main");
+        assert!(!waits.is_finished());
+    }
+    // Not even one that is dropped where somebody else gives it.
+    let bench_of_guests = Bench::new(
+        "{channels: {telegram: {allowFrom: [1, 42]}}, commands: {ownerAllowFrom: ['telegram:1']}}",
+    )
+    .await;
+    for (forwarded, expected) in [
+        (false, "command.not_yours"),
+        (true, "agent:main:telegram:dm:42"),
+    ] {
+        let request = v1::AdmitSenderRequest {
+            forwarded,
+            ..says("42", "/model x")
+        };
+        assert_eq!(named(&bench_of_guests, request).await, expected);
+    }
+    // It calls nobody in a group either.
+    bench.write("{channels: {telegram: {allowFrom: [1], groupAllowFrom: [1], groups: {'*': {}}}}}");
+    bench.load().await;
+    for (forwarded, expected) in [
+        (false, "agent:main:telegram:group:-100"),
+        (true, "group.no_mention"),
+    ] {
+        let request = v1::AdmitSenderRequest {
+            forwarded,
+            marks_mentions: true,
+            ..in_group("1", "/status")
+        };
+        assert_eq!(named(&bench, request).await, expected);
+    }
+    // The words beside a quotation are the owner's own.
+    let request = v1::AdmitSenderRequest {
+        quoted: true,
+        ..says("1", &format!("/approve {id}"))
+    };
+    assert_eq!(answer(&bench, request).await, "Allowed, once: exec.");
+    assert!(waits.await.unwrap().is_ok());
+}
+
 /// What policy answers to a text at the gateway's edge.
 async fn admit_answer(bench: &Bench, text: &str) -> String {
     let request = v1::AdmitOperatorRequest {
