@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clawdbot_identity::Role;
 use clawdbot_proto::v1::InvokeReply;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 /// Calls that are remembered of each caller; there is one of each class.
 const CALLS: usize = 256;
@@ -21,26 +21,35 @@ pub struct Call {
     pub arguments: String,
 }
 
-type Slot = Arc<OnceCell<InvokeReply>>;
+/// What a call that runs will have given; `None` until then.
+pub type Given = watch::Receiver<Option<InvokeReply>>;
+/// Set from the moment on from which a call runs.
+pub type Slot = Arc<OnceCell<Given>>;
 
 /// The last calls of each caller, newest last.
 #[derive(Default)]
 pub struct Recent(Mutex<HashMap<Role, VecDeque<(Call, Slot)>>>);
 
 impl Recent {
-    /// Where the call's output is or will be.
-    pub fn slot(&self, caller: Role, call: Call) -> Slot {
+    /// Where it is known whether the call has begun, and what it gave. `None` when all that may be remembered is under way:
+    /// one that is forgotten before its end could run twice on one permission.
+    pub fn slot(&self, caller: Role, call: Call) -> Option<Slot> {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let calls = callers.entry(caller).or_default();
         if let Some((_, slot)) = calls.iter().rev().find(|(known, _)| *known == call) {
-            return Arc::clone(slot);
+            return Some(Arc::clone(slot));
         }
         if calls.len() == CALLS {
-            calls.pop_front();
+            let over = |slot: &Slot| {
+                let runs = slot.get().is_some_and(|given| given.borrow().is_none());
+                !runs && Arc::strong_count(slot) == 1
+            };
+            let oldest = calls.iter().position(|(_, slot)| over(slot))?;
+            calls.remove(oldest);
         }
         let slot = Slot::default();
         calls.push_back((call, Arc::clone(&slot)));
-        slot
+        Some(slot)
     }
 }
 
@@ -66,11 +75,9 @@ mod tests {
     #[test]
     fn a_call_is_the_same_only_in_every_part() {
         let recent = Recent::default();
-        let slot = recent.slot(agent(Class::Main), call(1));
-        assert!(Arc::ptr_eq(
-            &slot,
-            &recent.slot(agent(Class::Main), call(1))
-        ));
+        let slot = recent.slot(agent(Class::Main), call(1)).unwrap();
+        let again = recent.slot(agent(Class::Main), call(1)).unwrap();
+        assert!(Arc::ptr_eq(&slot, &again));
         for (class, other) in [
             (Class::Guest, call(1)),
             (
@@ -96,7 +103,8 @@ mod tests {
             ),
             (Class::Main, call(2)),
         ] {
-            assert!(!Arc::ptr_eq(&slot, &recent.slot(agent(class), other)));
+            let other = recent.slot(agent(class), other).unwrap();
+            assert!(!Arc::ptr_eq(&slot, &other));
         }
     }
 
@@ -104,18 +112,35 @@ mod tests {
     fn only_the_last_calls_are_remembered_and_of_each_caller_apart() {
         let recent = Recent::default();
         let main = |id| recent.slot(agent(Class::Main), call(id));
-        let first = main(0);
+        let first = Arc::downgrade(&main(0).unwrap());
         for id in 0..2 * CALLS {
             recent.slot(agent(Class::Guest), call(id));
         }
         for id in 1..CALLS {
             main(id);
         }
-        assert!(Arc::ptr_eq(&first, &main(0)));
+        assert!(first.upgrade().is_some());
         main(CALLS);
-        assert!(!Arc::ptr_eq(&first, &main(0)));
+        assert!(first.upgrade().is_none());
         let callers = recent.0.lock().unwrap();
         assert_eq!(callers.len(), 2);
         assert!(callers.values().all(|calls| calls.len() == CALLS));
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_forgotten_and_nothing_more_begins_where_all_is() {
+        let recent = Recent::default();
+        let main = |id| recent.slot(agent(Class::Main), call(id));
+        // Nobody waits for this one any more, but it runs.
+        let (give, given) = watch::channel(None);
+        main(0).unwrap().set(given).unwrap();
+        // These wait for a decision.
+        let waiting: Vec<_> = (1..CALLS).map(|id| main(id).unwrap()).collect();
+        assert!(main(CALLS).is_none());
+        assert!(Arc::ptr_eq(&main(1).unwrap(), &waiting[0]));
+        assert!(recent.slot(agent(Class::Guest), call(CALLS)).is_some());
+        give.send_replace(Some(InvokeReply::default()));
+        assert!(main(CALLS).is_some());
+        assert!(Arc::ptr_eq(&main(1).unwrap(), &waiting[0]));
     }
 }

@@ -18,20 +18,21 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 
 use crate::arguments::Arguments;
-use crate::recent::{Call, Recent};
+use crate::recent::{Call, Given, Recent};
 use crate::report::Output;
 use crate::tools::{self, Scene, Tool};
 
 /// Bytes of output that are given back.
 const OUTPUT_BYTES: usize = 64 << 10;
 
-/// The executor.
+/// The executor. Clones share what it remembers.
+#[derive(Clone)]
 pub struct Executor {
     policy: ToolsClient<Edge>,
     offers: OffersClient<Edge>,
     calls: CallsClient<Edge>,
     config: watch::Receiver<Option<Arc<Snapshot>>>,
-    recent: Recent,
+    recent: Arc<Recent>,
     started: Instant,
 }
 
@@ -54,25 +55,44 @@ impl Executor {
             calls: CallsClient::new(policy.clone()),
             policy: ToolsClient::new(policy),
             config,
-            recent: Recent::default(),
+            recent: Arc::default(),
             started: Instant::now(),
         }
     }
 
-    async fn call(
+    /// Asks policy, and has the call run if it may. The question ends with whoever asked; what runs goes on to its end in a
+    /// task of its own, so that somebody who hangs up and calls again finds it and does not make it run twice.
+    async fn begin(
         &self,
         class: Class,
         request: &v1::InvokeRequest,
+        tool: &'static Tool,
+        arguments: &Arguments,
+    ) -> Result<Given, NotRun> {
+        let session = self.decide(class, request, tool, arguments).await?;
+        let (give, given) = watch::channel(None);
+        let (this, request, arguments) = (self.clone(), request.clone(), arguments.clone());
+        tokio::spawn(async move {
+            let reply = this.run(class, &request, &session, tool, &arguments).await;
+            give.send_replace(Some(reply));
+        });
+        Ok(given)
+    }
+
+    async fn run(
+        &self,
+        class: Class,
+        request: &v1::InvokeRequest,
+        session: &v1::Session,
         tool: &Tool,
         arguments: &Arguments,
-    ) -> Result<InvokeReply, NotRun> {
-        let session = self.decide(class, request, tool, arguments).await?;
+    ) -> InvokeReply {
         let slice = self.slice();
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let scene = Scene {
-            session: &session,
+            session,
             facts: request.facts.as_ref().unwrap_or(&NO_FACTS),
             slice: slice.as_ref(),
             uptime: self.started.elapsed(),
@@ -82,7 +102,7 @@ impl Executor {
             Ok(output) => (true, output),
             Err(output) => (false, output),
         };
-        Ok(match self.report(class, request, &mut output, ran).await {
+        match self.report(class, request, &mut output, ran).await {
             Ok(()) if ran => InvokeReply {
                 output: bounded(output.text),
                 ..InvokeReply::default()
@@ -97,7 +117,7 @@ impl Executor {
                 );
                 mistake(UNREPORTED.to_owned())
             }
-        })
+        }
     }
 
     /// Tells policy what a call gave; only then may the agent have it.
@@ -232,15 +252,28 @@ impl Serve for Executor {
             tool: tool.name,
             arguments: arguments.canonical.clone(),
         };
-        let slot = self.recent.slot(caller, call);
+        let Some(slot) = self.recent.slot(caller, call) else {
+            return Ok(Response::new(mistake(
+                "too many calls are under way; call again when some of them have ended".to_owned(),
+            )));
+        };
         match slot
-            .get_or_try_init(|| self.call(class, &request, tool, &arguments))
+            .get_or_try_init(|| self.begin(class, &request, tool, &arguments))
             .await
         {
-            Ok(reply) => Ok(Response::new(reply.clone())),
+            Ok(given) => Ok(Response::new(outcome(given.clone()).await)),
             Err(NotRun::Refused(reply)) => Ok(Response::new(reply)),
             Err(NotRun::Failed(status)) => Err(status),
         }
+    }
+}
+
+/// What a call gave, once it has.
+async fn outcome(mut given: Given) -> InvokeReply {
+    match given.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(reply)) => reply.clone(),
+        // The task ended without a word.
+        _ => mistake(UNREPORTED.to_owned()),
     }
 }
 
@@ -334,7 +367,11 @@ mod tests {
 
     /// Reports, and whether they are taken.
     #[derive(Clone, Default)]
-    struct FakeCalls(Arc<Mutex<(bool, Vec<v1::CallReport>)>>);
+    struct FakeCalls(
+        Arc<Mutex<(bool, Vec<v1::CallReport>)>>,
+        /// Reports that came, and whether they are held.
+        watch::Sender<(usize, bool)>,
+    );
 
     #[tonic::async_trait]
     impl Calls for FakeCalls {
@@ -342,9 +379,12 @@ mod tests {
             &self,
             request: Request<v1::CallReport>,
         ) -> Result<Response<v1::Done>, Status> {
-            let mut state = self.0.lock().unwrap();
-            state.1.push(request.into_inner());
-            match state.0 {
+            self.0.lock().unwrap().1.push(request.into_inner());
+            self.1.send_modify(|(came, _)| *came += 1);
+            let mut held = self.1.subscribe();
+            held.wait_for(|(_, held)| !held).await.unwrap();
+            let refuses = self.0.lock().unwrap().0;
+            match refuses {
                 true => Err(Status::permission_denied("taint.unavailable: no")),
                 false => Ok(Response::new(v1::Done {})),
             }
@@ -482,6 +522,42 @@ mod tests {
             assert!(reply.is_error && reply.output == UNREPORTED, "{reply:?}");
         }
         assert_eq!(rig.calls.0.lock().unwrap().1.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_while_a_call_is_reported_and_calls_again_does_not_make_it_run_twice() {
+        for taken in [true, false] {
+            let rig = Rig::new();
+            let client = rig.client(Class::Main);
+            let request = call("t1:1", "session_status", "{}");
+            rig.calls.0.lock().unwrap().0 = !taken;
+            rig.calls.1.send_modify(|(_, held)| *held = true);
+            let mut news = rig.calls.1.subscribe();
+            let first = tokio::spawn({
+                let (mut client, request) = (client.clone(), request.clone());
+                async move { client.invoke(request).await }
+            });
+            news.wait_for(|(came, _)| *came == 1).await.unwrap();
+            first.abort();
+            assert!(first.await.unwrap_err().is_cancelled());
+            let second = tokio::spawn({
+                let (client, request) = (client.clone(), request.clone());
+                async move { invoke(&client, request).await }
+            });
+            // Something else on the same edge goes through meanwhile: the second call has come then, too.
+            client
+                .clone()
+                .list_tools(v1::ListToolsRequest { handle: "h".into() })
+                .await
+                .unwrap();
+            rig.calls.1.send_modify(|(_, held)| *held = false);
+            let reply = second.await.unwrap();
+            assert_eq!(reply.is_error, !taken, "{reply:?}");
+            assert_eq!(reply.output == UNREPORTED, !taken, "{reply:?}");
+            assert_eq!(invoke(&client, request).await, reply);
+            assert_eq!(rig.decisions().len(), 1);
+            assert_eq!(rig.calls.0.lock().unwrap().1.len(), 1, "it ran once");
+        }
     }
 
     #[tokio::test]
