@@ -88,14 +88,16 @@ fn beginning(text: &str) -> String {
     line
 }
 
-/// A name as it may stand before a message: one line, nothing invisible, at most 64 characters.
+/// A name as it may stand before a message: one line, nothing invisible, no command, at most 64 characters.
 pub fn name(shown: &str) -> String {
     let visible = shown
         .chars()
         .filter(|c| c.is_whitespace() || !text::is_deceptive(*c));
     let visible: String = visible.take(256).collect();
     let words: Vec<_> = visible.split_whitespace().collect();
-    words.join(" ").chars().take(64).collect()
+    let line = words.join(" ");
+    let named = line.trim_start_matches(['/', ' ']);
+    named.chars().take(64).collect()
 }
 
 /// Whether a message is meant for the agent or gateway itself rather than for the model.
@@ -211,6 +213,7 @@ mod tests {
     fn a_name_is_one_visible_line_and_a_command_stands_alone() {
         assert_eq!(name(" Ann\n\u{202e}B. "), "Ann B.");
         assert_eq!(name(&"x".repeat(300)).len(), 64);
+        assert_eq!(name(" / /new"), "new", "what he says is no command");
         assert_eq!(spoken("Ann", "hi"), "Ann: hi");
         assert_eq!(spoken("", "hi"), "hi");
         assert_eq!(spoken("Ann", "/status"), "/status");

@@ -12,7 +12,7 @@ use clawdbot_confine::frame::FrameReader;
 use clawdbot_identity::Role;
 use clawdbot_proto::edges::{self, Retry};
 use tokio::sync::{Mutex, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::{FrameConnection, FrameMessage};
@@ -23,7 +23,9 @@ use crate::source::Source;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Servers in a row that a call is tried at.
-const TRIES: usize = 8;
+const TRIES: u32 = 8;
+/// Pause before the second of them; it doubles with each, as on every other edge.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a call brought no reply.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +111,10 @@ impl<Req: FrameMessage, Rep: FrameMessage> FrameClient<Req, Rep> {
         let inner = &self.inner;
         let row = edges::method(inner.client.as_str(), inner.server.as_str(), request.row())
             .ok_or_else(|| FrameError::NotPermitted(inner.client.clone(), inner.server.clone()))?;
-        for _ in 0..TRIES {
+        for number in 0..TRIES {
+            if let Some(doublings) = number.checked_sub(1) {
+                sleep(PAUSE * (1 << doublings)).await;
+            }
             request.set_id(inner.next_id.fetch_add(1, Ordering::Relaxed));
             let live = timeout(PATIENCE, inner.connection())
                 .await

@@ -202,16 +202,31 @@ impl Lane {
         })
     }
 
-    /// Leaves out what is too much; a short one counts no more, but of them, too, there are only so many.
+    /// Who has the most whole messages here, of several the one whose oldest came first.
+    fn loudest(&self) -> Option<Arc<str>> {
+        let mut all: Vec<(&Arc<str>, usize)> = Vec::new();
+        let whole = self.waiting.iter().filter(|w| !w.short);
+        for whose in whole.filter_map(|w| w.entry.shares_with()) {
+            match all.iter_mut().find(|(known, _)| *known == whose) {
+                Some((_, count)) => *count += 1,
+                None => all.push((whose, 1)),
+            }
+        }
+        let most = all.into_iter().rev().max_by_key(|(_, count)| *count);
+        most.map(|(whose, _)| Arc::clone(whose))
+    }
+
+    /// Leaves out what is too much; a short one counts no more, but of them, too, there are only so many. What is old goes
+    /// from who has the most, so that nobody shortens what another one says by writing many.
     pub fn trim(&mut self, pushed: RowId, rule: Rule) -> Option<RowId> {
         let counts = |w: &&Waiting| !w.short && w.entry.speaker.is_some();
         if self.waiting.iter().filter(counts).count() <= rule.cap {
             return None;
         }
-        let oldest = self
-            .waiting
-            .iter_mut()
-            .find(|w| !w.short && w.entry.shares_with().is_some());
+        let whose = self.loudest();
+        let oldest = self.waiting.iter_mut().find(|w| {
+            !w.short && whose.is_some() && w.entry.shares_with() == whose.as_ref()
+        });
         let victim = match (rule.drop, oldest) {
             (Overflow::New, _) | (_, None) => pushed,
             (Overflow::Old, Some(oldest)) => oldest.entry.row,

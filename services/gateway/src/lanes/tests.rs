@@ -313,23 +313,46 @@ fn interrupt_names_the_turn_to_end_and_takes_what_waits_at_once() {
 fn what_is_left_of_too_many_goes_with_its_own_senders_next_message_only() {
     let rule = Rule {
         debounce_ms: 0,
-        cap: 2,
         ..CHAT
     };
     let mut lanes = Lanes::new(1);
     let a = key("a");
     lanes.push(&a, from_chat(0, 0, rule));
     lanes.start_next(0);
-    lanes.push(&a, of_another(1, 0, rule));
-    for row in 2..5 {
-        lanes.push(&a, from_chat(row, 0, rule));
+    let mut gone = Vec::new();
+    for row in 1..5 {
+        gone.extend(lanes.push(&a, of_another(row, 0, rule)).dropped);
     }
-    let mut before = 0;
-    for expected in [&[-2, 3, 4][..], &[-1]] {
+    for row in 5..8 {
+        gone.extend(lanes.push(&a, from_chat(row, 0, rule)).dropped);
+    }
+    assert_eq!(gone, [RowId(1)]);
+    for (before, expected) in [(0, [-2, -3, 4]), (4, [-5, 6, 7])] {
         lanes.finish(&a, RowId(before), &[]);
-        let turn = rows(lanes.start_next(0));
-        assert_eq!(turn, expected);
-        before = 3;
+        assert_eq!(rows(lanes.start_next(0)), expected);
+    }
+}
+
+#[test]
+fn nobody_shortens_what_another_one_says_by_writing_many() {
+    for drop in [Overflow::Summarize, Overflow::Old] {
+        let rule = Rule {
+            drop,
+            debounce_ms: 0,
+            ..CHAT
+        };
+        let mut lanes = Lanes::new(1);
+        let a = key("a");
+        lanes.push(&a, from_chat(0, 0, rule));
+        lanes.start_next(0);
+        lanes.push(&a, from_chat(1, 0, rule));
+        let mut gone = 0;
+        for row in 2..20 {
+            gone += lanes.push(&a, of_another(row, 0, rule)).dropped.len();
+        }
+        assert!(gone > 10);
+        lanes.finish(&a, RowId(0), &[]);
+        assert_eq!(rows(lanes.start_next(0)), [1]);
     }
 }
 

@@ -64,6 +64,8 @@ struct Shared {
     open: watch::Sender<u64>,
     /// Requests that were read.
     requests: watch::Sender<u64>,
+    /// Nobody is answered.
+    held: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -98,6 +100,7 @@ impl Provider {
             state: Mutex::default(),
             open: watch::Sender::new(0),
             requests: watch::Sender::new(0),
+            held: watch::Sender::new(false),
         });
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, Arc::clone(&shared)));
@@ -142,6 +145,11 @@ impl Provider {
     /// How fast it speaks from now on.
     pub fn pace(&self, pace: Pace) {
         self.state().pace = pace;
+    }
+
+    /// Lets everybody wait for an answer until this is taken back.
+    pub fn hold(&self, hold: bool) {
+        self.shared.held.send_replace(hold);
     }
 
     /// Keeps no requests, and answers those who told it nothing with so many words.
@@ -250,6 +258,8 @@ async fn answer(
         (step, state.pace, allowed)
     };
     shared.requests.send_modify(|requests| *requests += 1);
+    let mut held = shared.held.subscribe();
+    drop(held.wait_for(|held| !held).await);
     let format = Format::of_path(path);
     if !allowed {
         let format = format.unwrap_or(match head.headers.contains_key("anthropic-version") {
