@@ -224,9 +224,10 @@ impl Lane {
             return None;
         }
         let whose = self.loudest();
-        let oldest = self.waiting.iter_mut().find(|w| {
-            !w.short && whose.is_some() && w.entry.shares_with() == whose.as_ref()
-        });
+        let oldest = self
+            .waiting
+            .iter_mut()
+            .find(|w| !w.short && whose.is_some() && w.entry.shares_with() == whose.as_ref());
         let victim = match (rule.drop, oldest) {
             (Overflow::New, _) | (_, None) => pushed,
             (Overflow::Old, Some(oldest)) => oldest.entry.row,
