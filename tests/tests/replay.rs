@@ -119,7 +119,7 @@ fn code_named(code: &str) -> v1::PairingCode {
     v1::PairingCode {
         channel: "telegram".into(),
         code: code.into(),
-        notify: false,
+        ..v1::PairingCode::default()
     }
 }
 

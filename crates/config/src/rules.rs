@@ -15,6 +15,7 @@ use crate::problem::{Problem, Span};
 use crate::report::Place;
 use crate::schema::{Channels, NamedAccount, Settings};
 use crate::secret::SecretTable;
+use crate::senders::Identity;
 use crate::shape::{Cx, Info, Kind, Limits, Places, Shape};
 
 mod agents;
@@ -115,6 +116,12 @@ pub(crate) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// Whom the file names as owners.
+    pub fn owners(&self) -> &'a [Identity] {
+        let named = &self.settings.commands.owner_allow_from;
+        named.as_deref().unwrap_or_default()
+    }
+
     pub fn new(
         settings: &'a Settings,
         cx: &'a Cx,

@@ -99,8 +99,8 @@ names! {
     /// An opaque session handle that policy made. Whoever holds it may act in that session, so it is never shown:
     /// `Debug` prints `[handle]` and there is no `Display`.
     Handle: "session handle",
-        "must be 1 to 1024 characters of A-Z, a-z, 0-9, _ and -",
-        |text| within(text, 1024, |b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        "must be 1 to 3072 characters of A-Z, a-z, 0-9, _ and -",
+        |text| within(text, 3072, |b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
 }
 
 text_display!(ProviderId);
@@ -208,7 +208,7 @@ mod tests {
             "session handle",
             |t| Handle::parse(t).map(drop),
             &["aZ09_-"],
-            1024,
+            3072,
             &["a=", "a+b", "a.b"],
         ),
     ];

@@ -276,6 +276,9 @@ pub enum Pairing {
         /// Tell the sender
         #[arg(long)]
         notify: bool,
+        /// Let the sender in as the owner, where the configuration makes him that
+        #[arg(long)]
+        owner: bool,
     },
     /// Drop the request of the sender who got this code
     Reject {
@@ -579,7 +582,10 @@ mod tests {
     fn a_request_is_named_in_either_order() {
         let parts = |line: &str| {
             let cli = parse(&format!("clawdbot pairing approve {line}")).unwrap();
-            let Command::Pairing(Pairing::Approve { request, notify }) = cli.command else {
+            let Command::Pairing(Pairing::Approve {
+                request, notify, ..
+            }) = cli.command
+            else {
                 panic!("{line}")
             };
             let parts = request

@@ -32,12 +32,20 @@ pub async fn run(wanted: &Pairing, sockets: &Sockets, out: Out) -> Result<u8, Fa
             let all = reply.map_err(failed)?.into_inner();
             return list(&only(all, channel.as_deref(), *approved), out);
         }
-        Pairing::Approve { request, notify } => {
-            let request = code(request, *notify)?;
+        Pairing::Approve {
+            request,
+            notify,
+            owner,
+        } => {
+            let request = PairingCode {
+                notify: *notify,
+                owner: *owner,
+                ..code(request)?
+            };
             (Done::Approved, policy.approve_pairing(request).await)
         }
         Pairing::Reject { request } => {
-            let request = code(request, false)?;
+            let request = code(request)?;
             (Done::Rejected, policy.reject_pairing(request).await)
         }
         Pairing::Revoke {
@@ -61,13 +69,13 @@ pub async fn run(wanted: &Pairing, sockets: &Sockets, out: Out) -> Result<u8, Fa
     Ok(0)
 }
 
-fn code(request: &PairingRequest, notify: bool) -> Result<PairingCode, Failure> {
+fn code(request: &PairingRequest) -> Result<PairingCode, Failure> {
     let wrong = |why| Failure::new("usage", why).exit(EXIT_USAGE);
     let (channel, code) = request.parts().map_err(wrong)?;
     Ok(PairingCode {
         channel: channel.to_owned(),
         code: code.trim().to_owned(),
-        notify,
+        ..PairingCode::default()
     })
 }
 

@@ -12,7 +12,10 @@ use crate::distil::is_chat;
 use crate::handle::Standing;
 use crate::settings::{AccountRules, Channel, Group, Settings};
 
+mod again;
 mod session;
+
+pub(crate) use again::{Had, again};
 
 /// A message as its worker describes it; ids have the channel's form.
 #[derive(Debug, Clone, Copy)]
@@ -256,11 +259,12 @@ fn pair<T>(message: &Message<'_>, name: Option<&str>) -> Result<T, Verdict> {
 
 /// Whether the sender is the owner: named as such, else the single person that the channel's own list names.
 fn is_owner<P: People>(settings: &Settings, channel: &Channel, view: &View<'_, P>) -> bool {
-    match (settings.owners.as_slice(), channel.people.as_slice()) {
-        ([], [only]) => view.is(only),
-        (owners, _) => owners
+    match (&settings.owners, channel.people.as_slice()) {
+        (Some(owners), _) => owners
             .iter()
             .any(|owner| owner.channel() == channel.name && view.is(owner.sender())),
+        (None, [only]) => view.is(only),
+        (None, _) => false,
     }
 }
 
@@ -299,9 +303,7 @@ fn group<P: People>(
             "the group or topic is switched off (enabled)",
         ));
     }
-    let own = rows()
-        .map(|row| &row.allow_from)
-        .find(|list| !list.is_empty());
+    let own = rows().find_map(|row| row.allow_from.as_ref());
     let list = own.unwrap_or(&rules.group_allow_from);
     let listed = view.lists(list);
     // An open group asks nobody, unless it has a list of its own.

@@ -5,24 +5,24 @@ use std::fmt;
 
 use clawdbot_identity::{Class, Handle, Role, SessionKey};
 
+use crate::clock;
 use crate::denied::Denied;
 use crate::seal::Sealer;
 
 /// How long a handle is good, in seconds: as long as an accepted message may wait for its answer.
 pub const TTL: u64 = 7 * 24 * 60 * 60;
 
-/// Without a door: all of those were the operator's. None is made any more.
-const OPERATORS: u8 = 1;
-/// Without a trace and a sender. None is made any more.
-const WITHOUT_TRACE: u8 = 2;
-const VERSION: u8 = 3;
-/// Longest id of a sender, bytes.
-const MAX_SENDER: usize = 128;
+/// Earlier ones do not say enough for their author to be judged again.
+const VERSION: u8 = 4;
+/// Longest text in it, bytes.
+const MAX_TEXT: usize = 255;
+/// Room for all of it; with its seal it is a [`Handle`] of at most 3072 characters.
+const MAX_PAYLOAD: usize = 2272;
 /// Version, class, standing, time of issue, time of expiry.
 const HEAD: usize = 1 + 1 + 1 + 8 + 8;
 
-/// What policy knows of the person behind a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What policy knows of the person behind a session; who may do more stands before others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// The owner: the local operator, or an identity that the configuration names.
     Owner,
@@ -64,6 +64,23 @@ impl fmt::Display for Trace {
     }
 }
 
+/// How a message was written, beside who wrote it: as much as it takes to judge its author again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The channel's account.
+    pub account: String,
+    /// The name that the author bore, in lower case; may be empty.
+    pub username: String,
+    /// Whether it stood in a group.
+    pub group: bool,
+    /// Empty outside of topics.
+    pub thread: String,
+    /// All ids of the conversation.
+    pub chats: Vec<String>,
+    /// Other ids of the author.
+    pub also: Vec<String>,
+}
+
 /// What a handle stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -80,10 +97,14 @@ pub struct Grant {
     /// Which role's edge the message came in on; the operator's for the local operator. A handle of one channel means
     /// nothing in the hands of another.
     pub door: Role,
-    /// Zero for a handle from before there were traces.
+    /// What it has in common with all that comes of the same message.
     pub trace: Trace,
-    /// Whose message it was, in the channel's form; empty for the local operator. At most 128 bytes.
+    /// Whose message it was, in the channel's form; empty for the local operator. At most 255 bytes.
     pub sender: String,
+    /// Where and under which names; empty for the local operator.
+    pub written: Written,
+    /// For the operator at the front door: which credential opened it.
+    pub credential: Option<[u8; 8]>,
 }
 
 impl Grant {
@@ -98,6 +119,8 @@ impl Grant {
             door: Role::operator(),
             trace: Trace::default(),
             sender: String::new(),
+            written: Written::default(),
+            credential: None,
         }
     }
 
@@ -105,7 +128,7 @@ impl Grant {
     pub fn of(self, trace: Trace, sender: &str) -> Self {
         Self {
             trace,
-            sender: sender[..sender.floor_char_boundary(MAX_SENDER)].to_owned(),
+            sender: cut(sender).to_owned(),
             ..self
         }
     }
@@ -127,6 +150,8 @@ impl Grant {
             door,
             trace: Trace::default(),
             sender: String::new(),
+            written: Written::default(),
+            credential: None,
         }
     }
 
@@ -143,13 +168,34 @@ impl Grant {
         let mut payload = vec![VERSION, class, standing];
         payload.extend_from_slice(&self.issued.to_be_bytes());
         payload.extend_from_slice(&self.expires.to_be_bytes());
-        let door = self.door.as_str().as_bytes();
-        // Roles are shorter than 64 bytes.
-        payload.push(u8::try_from(door.len()).unwrap_or(0));
-        payload.extend_from_slice(door);
         payload.extend_from_slice(&self.trace.0);
-        payload.push(u8::try_from(self.sender.len()).unwrap_or(0));
-        payload.extend_from_slice(self.sender.as_bytes());
+        payload.extend_from_slice(&self.credential.unwrap_or_default());
+        let Written {
+            account,
+            username,
+            group,
+            thread,
+            chats,
+            also,
+        } = &self.written;
+        payload.push(u8::from(*group));
+        for one in [self.door.as_str(), &self.sender, account, username, thread] {
+            put(&mut payload, one);
+        }
+        // What has no room is left off: with fewer ids somebody can do less.
+        let mut room = MAX_PAYLOAD.saturating_sub(payload.len() + 2 + self.session.as_str().len());
+        for ids in [chats, also] {
+            let fits = ids.iter().take_while(|id| {
+                let left = room.checked_sub(1 + cut(id).len());
+                room = left.unwrap_or(0);
+                left.is_some()
+            });
+            let fits: Vec<_> = fits.take(MAX_TEXT).collect();
+            payload.push(u8::try_from(fits.len()).unwrap_or(0));
+            for id in fits {
+                put(&mut payload, id);
+            }
+        }
         payload.extend_from_slice(self.session.as_str().as_bytes());
         sealer.seal(&payload)
     }
@@ -178,7 +224,7 @@ impl Grant {
     /// What a handle stands for, if it is genuine, not expired at `now` (Unix seconds) and of the bearer's class.
     ///
     /// # Errors
-    /// With the rule `session.handle`, `session.expired` or `session.class`.
+    /// With the rule `session.handle`, `session.expired`, `session.clock` or `session.class`.
     pub fn open(sealer: &Sealer, handle: &Handle, bearer: Class, now: u64) -> Result<Self, Denied> {
         let grant = Self::genuine(sealer, handle, now)?;
         if grant.class != bearer {
@@ -193,7 +239,7 @@ impl Grant {
     /// What a handle stands for, if it is genuine, not expired at `now` (Unix seconds) and came in by the door.
     ///
     /// # Errors
-    /// With the rule `session.handle`, `session.expired` or `session.door`.
+    /// With the rule `session.handle`, `session.expired`, `session.clock` or `session.door`.
     pub fn open_at(
         sealer: &Sealer,
         handle: &Handle,
@@ -226,47 +272,81 @@ impl Grant {
                 "this session handle is older than seven days; send the message again",
             ));
         }
+        if clock::is_ahead(grant.issued, now) {
+            return Err(Denied::new(
+                "session.clock",
+                "this session handle was made while the clock ran ahead of what it shows now; send the message again",
+            ));
+        }
         Ok(grant)
     }
 
     fn decode(payload: &[u8]) -> Option<Self> {
-        let (head, rest) = payload.split_at_checked(HEAD)?;
-        let (mut trace, mut sender) = (Trace::default(), "");
-        let (door, session) = match head[0] {
-            OPERATORS => (Role::operator(), rest),
-            WITHOUT_TRACE => counted(rest).and_then(|(door, rest)| Some((door_of(door)?, rest)))?,
-            VERSION => {
-                let (door, rest) = counted(rest)?;
-                let (own, rest) = rest.split_first_chunk()?;
-                let (whose, session) = counted(rest)?;
-                (trace, sender) = (Trace(*own), std::str::from_utf8(whose).ok()?);
-                (door_of(door)?, session)
-            }
-            _ => return None,
-        };
+        let (head, mut rest) = payload.split_at_checked(HEAD)?;
+        if head[0] != VERSION {
+            return None;
+        }
         let class = CLASSES.iter().find(|row| row.1 == head[1])?.0;
         let standing = STANDINGS.iter().find(|row| row.1 == head[2])?.0;
+        let (trace, credential) = (take(&mut rest)?, take(&mut rest)?);
+        let [group @ (0 | 1)] = take(&mut rest)? else {
+            return None;
+        };
+        let [door, sender, account, username, thread] = {
+            let mut text = || get(&mut rest);
+            [text()?, text()?, text()?, text()?, text()?]
+        };
+        let mut ids = || {
+            let [count] = take(&mut rest)?;
+            (0..count).map(|_| get(&mut rest)).collect::<Option<_>>()
+        };
+        let (chats, also) = (ids()?, ids()?);
         Some(Self {
             class,
-            session: SessionKey::parse(std::str::from_utf8(session).ok()?).ok()?,
+            session: SessionKey::parse(std::str::from_utf8(rest).ok()?).ok()?,
             standing,
             issued: u64::from_be_bytes(head[3..11].try_into().ok()?),
             expires: u64::from_be_bytes(head[11..19].try_into().ok()?),
-            door,
-            trace,
-            sender: sender.to_owned(),
+            door: Role::parse(&door).ok()?,
+            trace: Trace(trace),
+            sender,
+            written: Written {
+                account,
+                username,
+                group: group == 1,
+                thread,
+                chats,
+                also,
+            },
+            credential: Some(credential).filter(|own| *own != [0; 8]),
         })
     }
 }
 
-/// Bytes after their number, and what follows.
-fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first()?;
-    rest.split_at_checked(usize::from(*length))
+/// As much of a text as there is room for. Nothing that counts is longer, so what was cut means nobody.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
-fn door_of(bytes: &[u8]) -> Option<Role> {
-    Role::parse(std::str::from_utf8(bytes).ok()?).ok()
+fn put(payload: &mut Vec<u8>, text: &str) {
+    let text = cut(text);
+    payload.push(u8::try_from(text.len()).unwrap_or(0));
+    payload.extend_from_slice(text.as_bytes());
+}
+
+/// The next bytes.
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (own, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*own)
+}
+
+/// A text after its length.
+fn get(rest: &mut &[u8]) -> Option<String> {
+    let [length] = take(rest)?;
+    let (text, after) = rest.split_at_checked(usize::from(length))?;
+    *rest = after;
+    std::str::from_utf8(text).ok().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -287,6 +367,17 @@ mod tests {
         }
     }
 
+    fn written() -> Written {
+        Written {
+            account: "work".to_owned(),
+            username: "anna".to_owned(),
+            group: true,
+            thread: "7".to_owned(),
+            chats: vec!["-1".to_owned(), "-2".to_owned()],
+            also: vec!["17".to_owned()],
+        }
+    }
+
     fn rule(result: Result<Grant, Denied>) -> &'static str {
         result.err().map_or("opened", |denied| denied.rule)
     }
@@ -299,7 +390,11 @@ mod tests {
     fn every_grant_comes_back_as_it_was() {
         for &(class, _) in CLASSES {
             for &(standing, ..) in STANDINGS {
-                let grant = grant(class, standing).of(Trace([1, 2, 3, 4, 5, 6, 7, 8]), "-100123");
+                let grant = Grant {
+                    written: written(),
+                    credential: (class == Class::Main).then_some([7; 8]),
+                    ..grant(class, standing).of(Trace([1, 2, 3, 4, 5, 6, 7, 8]), "-100123")
+                };
                 let opened = Grant::open(&sealer(), &handle(&grant.seal(&sealer())), class, 1_000);
                 assert_eq!(opened, Ok(grant));
             }
@@ -307,19 +402,35 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_session_key_fits_a_handle() {
+    fn the_longest_of_everything_fits_a_handle_and_ids_without_room_are_left_off() {
         let session = SessionKey::parse(&format!("agent:main:{}", "x".repeat(501))).unwrap();
+        let id = |number: usize| format!("{number}{}", "x".repeat(299));
         let grant = Grant {
             session,
             door: Role::parse(&format!("channel-{}", "x".repeat(32))).unwrap(),
+            written: Written {
+                account: "x".repeat(64),
+                username: id(0),
+                thread: id(1),
+                chats: (2..7).map(id).collect(),
+                also: (7..11).map(id).collect(),
+                group: true,
+            },
             ..grant(Class::Guest, Standing::Stranger)
         }
-        .of(Trace([0xff; 8]), &"x".repeat(200));
-        assert_eq!(grant.sender.len(), MAX_SENDER);
-        assert_eq!(
-            Grant::open(&sealer(), &handle(&grant.seal(&sealer())), Class::Guest, 0),
-            Ok(grant)
+        .of(Trace([0xff; 8]), &id(11));
+        let opened = Grant::open(
+            &sealer(),
+            &handle(&grant.seal(&sealer())),
+            Class::Guest,
+            1_000,
         );
+        let opened = opened.unwrap();
+        assert_eq!(opened.session, grant.session);
+        assert_eq!(opened.sender.len(), MAX_TEXT);
+        assert_eq!(opened.written.chats[0], cut(&id(2)));
+        let ids = opened.written.chats.len() + opened.written.also.len();
+        assert!((1..9).contains(&ids), "{ids}");
     }
 
     #[test]
@@ -370,28 +481,34 @@ mod tests {
                 &[VERSION, 1, 1][..],
                 &[0; 8],
                 &u64::MAX.to_be_bytes(),
-                &[8],
+                &[0; 16],
+                &[0, 8],
                 b"operator",
-                &[0; 8],
                 &[2],
                 b"17",
+                &[0, 0, 0],
+                &[1, 1, b'1', 0],
                 b"agent:main:main",
             ]
             .concat();
             change(&mut payload);
             payload
         };
+        const REST: usize = HEAD + 16;
         assert_eq!(open(&good(|_| ())), "opened");
         for payload in [
             vec![],
-            good(|p| p[0] = 4),
-            good(|p| p[HEAD + 17] = 3),
-            good(|p| p[HEAD + 17] = 200),
-            good(|p| p[HEAD + 18] = 0xff),
-            good(|p| p[HEAD] = 7),
-            good(|p| p[HEAD] = 200),
+            good(|p| p[0] = 3),
+            good(|p| p[0] = 5),
             good(|p| p[1] = 3),
             good(|p| p[2] = 0),
+            good(|p| p[REST] = 2),
+            good(|p| p[REST + 1] = 7),
+            good(|p| p[REST + 1] = 200),
+            good(|p| p[REST + 10] = 3),
+            good(|p| p[REST + 11] = 0xff),
+            good(|p| p[REST + 16] = 3),
+            good(|p| p[REST + 18] = 0xff),
             good(|p| p.truncate(HEAD)),
             good(|p| p.truncate(HEAD - 1)),
             good(|p| p.push(b' ')),
@@ -399,40 +516,6 @@ mod tests {
         ] {
             assert_eq!(open(&payload), "session.handle", "{payload:?}");
         }
-    }
-
-    #[test]
-    fn a_handle_from_before_there_were_channels_is_still_the_operators() {
-        let payload = [
-            &[OPERATORS, 1, 1][..],
-            &1_000_u64.to_be_bytes(),
-            &(1_000 + TTL).to_be_bytes(),
-            b"agent:main:main",
-        ]
-        .concat();
-        let old = handle(&sealer().seal(&payload));
-        assert_eq!(
-            Grant::open(&sealer(), &old, Class::Main, 1_000),
-            Ok(grant(Class::Main, Standing::Owner))
-        );
-        assert!(Grant::open_at(&sealer(), &old, &Role::operator(), 1_000).is_ok());
-    }
-
-    #[test]
-    fn a_handle_from_before_there_were_traces_still_opens() {
-        let payload = [
-            &[WITHOUT_TRACE, 1, 1][..],
-            &1_000_u64.to_be_bytes(),
-            &(1_000 + TTL).to_be_bytes(),
-            &[8],
-            b"operatoragent:main:main",
-        ]
-        .concat();
-        let old = handle(&sealer().seal(&payload));
-        assert_eq!(
-            Grant::open(&sealer(), &old, Class::Main, 1_000),
-            Ok(grant(Class::Main, Standing::Owner))
-        );
     }
 
     #[test]
@@ -461,6 +544,24 @@ mod tests {
         let open = |now| rule(Grant::open(&sealer(), &sealed, Class::Main, now));
         assert_eq!(open(1_000 + TTL - 1), "opened");
         assert_eq!(open(1_000 + TTL), "session.expired");
+    }
+
+    #[test]
+    fn a_handle_from_the_future_is_refused_until_its_time_has_come() {
+        let ahead = 1_000 + 30 * TTL;
+        let made = Grant::operator(SessionKey::main(&AgentId::main()), ahead);
+        let sealed = handle(&made.seal(&sealer()));
+        let open = |now| rule(Grant::open(&sealer(), &sealed, Class::Main, now));
+        let slack = clock::SLACK.as_secs();
+        for (now, expected) in [
+            (1_000, "session.clock"),
+            (ahead - slack - 1, "session.clock"),
+            (ahead - slack, "opened"),
+            (ahead, "opened"),
+            (ahead + TTL, "session.expired"),
+        ] {
+            assert_eq!(open(now), expected, "{now}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod audit;
 #[cfg(test)]
 mod bench;
 mod budget;
+mod clock;
 mod command;
 mod config_file;
 mod credential;

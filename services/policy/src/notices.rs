@@ -9,7 +9,7 @@ use clawdbot_proto::v1;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// Notices that wait at the same time; the oldest gives way.
+/// Notices that wait at the same time; the oldest gives way, one that others cause before one of the owner's own matters.
 const MAX_WAITING: usize = 256;
 /// Things that are remembered as told.
 const MAX_TOLD: usize = 1024;
@@ -38,6 +38,8 @@ pub(crate) struct Notice {
     pub(crate) text: String,
     /// Milliseconds since 1970; not told after that.
     pub(crate) expires_ms: u64,
+    /// Others than the owner cause such notices, as many as they like.
+    pub(crate) by_others: bool,
 }
 
 /// Whom to tell.
@@ -86,6 +88,9 @@ struct Waiting {
     to: Recipient,
     text: String,
     expires_ms: u64,
+    by_others: bool,
+    /// Whoever is written to was an owner then, and is told no more when that is over.
+    as_owner: bool,
 }
 
 impl Notices {
@@ -97,9 +102,13 @@ impl Notices {
         }
     }
 
-    /// Says who the owners are, and where each can be written to.
+    /// Says who the owners are, and where each can be written to. Who is none any more is told nothing more as one.
     pub(crate) fn set_owners(&self, owners: Vec<Recipient>) {
-        self.board().owners = owners;
+        let mut board = self.board();
+        board
+            .waiting
+            .retain(|waiting| !waiting.as_owner || is_among(&owners, &waiting.to));
+        board.owners = owners;
     }
 
     /// Tells something, unless it was told already. How many will be told.
@@ -109,6 +118,7 @@ impl Notices {
             to,
             text,
             expires_ms,
+            by_others,
         } = notice;
         let mut board = self.board();
         if board.told.contains(&about) {
@@ -128,12 +138,15 @@ impl Notices {
         let count = to.len();
         board.remember(about.clone());
         for to in to {
+            let as_owner = is_among(&board.owners, &to);
             board.put(Waiting {
                 number: 0,
                 about: about.clone(),
                 to,
                 text: text.clone(),
                 expires_ms,
+                by_others,
+                as_owner,
             });
         }
         drop(board);
@@ -249,7 +262,8 @@ impl Board {
         let number = self.last;
         self.waiting.push_back(Waiting { number, ..waiting });
         if self.waiting.len() > MAX_WAITING {
-            self.waiting.pop_front();
+            let others = self.waiting.iter().position(|waiting| waiting.by_others);
+            self.waiting.remove(others.unwrap_or(0));
         }
     }
 
@@ -259,6 +273,11 @@ impl Board {
             self.told.pop_front();
         }
     }
+}
+
+fn is_among(all: &[Recipient], one: &Recipient) -> bool {
+    all.iter()
+        .any(|own| own.channel == one.channel && own.person == one.person)
 }
 
 /// A worker's stream of notices.
@@ -289,6 +308,7 @@ mod tests {
             to: To::Owners,
             text: "text".to_owned(),
             expires_ms: 1_000,
+            by_others: false,
         }
     }
 
@@ -380,6 +400,50 @@ mod tests {
         assert!(notices.next(&mut stream, 999).unwrap().is_some());
         assert!(notices.next(&mut stream, 1_000).unwrap().is_none());
         assert_eq!(notices.board().waiting.len(), 0);
+    }
+
+    #[test]
+    fn what_others_cause_pushes_out_nothing_of_the_owners_own() {
+        let notices = board(vec![recipient("telegram", "1", &["default"])]);
+        let others = |number: usize| Notice {
+            by_others: true,
+            ..notice(About::Question(number.to_string()))
+        };
+        notices.tell(notice(About::Config));
+        for number in 0..2 * MAX_WAITING {
+            notices.tell(others(number));
+        }
+        notices.tell(notice(About::Budget("day".to_owned())));
+        let abouts = |notices: &Notices| -> Vec<About> {
+            let board = notices.board();
+            board.waiting.iter().map(|one| one.about.clone()).collect()
+        };
+        let kept = abouts(&notices);
+        assert_eq!(kept.len(), MAX_WAITING);
+        assert!(kept.contains(&About::Config) && kept.contains(&About::Budget("day".to_owned())));
+        for number in 0..2 * MAX_WAITING {
+            notices.tell(notice(About::Budget(number.to_string())));
+        }
+        notices.tell(others(9_999));
+        assert!(!abouts(&notices).contains(&About::Question("9999".to_owned())));
+    }
+
+    #[test]
+    fn who_is_no_owner_any_more_is_told_nothing_more_as_one() {
+        let (one, two) = (
+            recipient("telegram", "1", &["default"]),
+            recipient("telegram", "2", &["default"]),
+        );
+        let notices = board(vec![one.clone(), two.clone()]);
+        notices.tell(notice(About::Config));
+        notices.tell(Notice {
+            to: To::These(vec![two.clone(), recipient("telegram", "3", &["default"])]),
+            ..notice(About::Question("q".to_owned()))
+        });
+        notices.set_owners(vec![one]);
+        let mut stream = notices.attach("telegram");
+        let told = given(&notices, &mut stream, 0);
+        assert_eq!(told, [pair("default", "1"), pair("default", "3")]);
     }
 
     #[tokio::test]

@@ -10,8 +10,8 @@ use crate::settings::{Channel, Settings};
 
 /// The owners' own conversations.
 pub(crate) fn owners(settings: &Settings, book: &Book, now_ms: u64) -> Vec<Recipient> {
-    if !settings.owners.is_empty() {
-        return conversations(settings, book, now_ms, &settings.owners);
+    if let Some(owners) = &settings.owners {
+        return conversations(settings, book, now_ms, owners);
     }
     let mut all = Vec::new();
     for channel in &settings.channels {

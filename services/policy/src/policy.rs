@@ -34,6 +34,8 @@ use crate::slices::{self, Place};
 use crate::tools::{Catalogue, Providers};
 use crate::trouble::Trouble;
 
+/// In STATE/pairing: which configuration file was in force.
+const FILE_SEEN: &str = "config-seen";
 /// Password checks that may wait for their turn; each takes some tens of milliseconds.
 const WAITING: usize = 16;
 
@@ -41,8 +43,6 @@ const WAITING: usize = 16;
 pub(crate) struct InForce {
     /// Grows by one with each accepted configuration, from 1.
     pub(crate) revision: u64,
-    /// Whether it comes from a file; without one the defaults hold.
-    pub(crate) from_file: bool,
     pub(crate) settings: Settings,
     /// For the broker, which forgets them when it is restarted.
     pub(crate) secrets: Vec<HeldSecret>,
@@ -297,12 +297,9 @@ impl Policy {
             auth,
             secrets,
         } = reading;
-        // What the file forbade must not become permitted because it is not there for a moment.
-        if !from_file && current.as_ref().is_some_and(|current| current.from_file) {
-            return Err(Trouble::line(
-                "the file is gone; put it back, or start again to go on with the defaults"
-                    .to_owned(),
-            ));
+        // What the file forbade must not become permitted because it is not there any more.
+        if !from_file {
+            self.never_had_a_file()?;
         }
         let credential = self.finder().find(&auth).map_err(Trouble::line)?;
         self.door().set(credential, settings.limit);
@@ -318,6 +315,9 @@ impl Policy {
                 slices::GUIDE
             );
         }
+        if from_file {
+            self.remember_file()?;
+        }
         *lock(&self.trouble) = None;
         self.notices.over(&About::Config);
         lock(&self.health).keep(|role| slices::is_planned(&settings, role));
@@ -330,12 +330,41 @@ impl Policy {
         info!(revision, "the configuration is in force");
         self.in_force.send_replace(Some(Arc::new(InForce {
             revision,
-            from_file,
             settings,
             secrets,
         })));
         self.renew_problems();
         Ok(())
+    }
+
+    /// Without a file the defaults hold, but only where there never was one.
+    fn never_had_a_file(&self) -> Result<(), Trouble> {
+        match self.keep.read_document(FILE_SEEN) {
+            Ok(None) => Ok(()),
+            Ok(Some(before)) => Err(Trouble::line(format!(
+                "the file is gone, and with it every rule that it had ({} was in force before); put it back (earlier states stand beside it as NAME.bak.N), \
+                 or begin a new one, in which the defaults hold, with a first setting: `clawdbot config set gateway.bind loopback`",
+                before.as_str()
+            ))),
+            Err(error) => Err(Trouble::line(format!(
+                "whether there was a file before cannot be told: {error}"
+            ))),
+        }
+    }
+
+    /// Writes down that a file was in force, for the time after a restart.
+    fn remember_file(&self) -> Result<(), Trouble> {
+        let path = self.config.path().display().to_string();
+        let known = self.keep.read_document(FILE_SEEN);
+        if matches!(&known, Ok(Some(known)) if **known == path) {
+            return Ok(());
+        }
+        let written = self.keep.write_document(FILE_SEEN, &path);
+        written.map_err(|error| {
+            Trouble::line(format!(
+                "that this file is in force cannot be written down, without which a missing file would not be noticed: {error}"
+            ))
+        })
     }
 
     /// Takes what a worker says about itself. One that is about to end, since the configuration has no use for it any
@@ -382,9 +411,8 @@ impl Policy {
         let mut all: Vec<_> = lock(&self.health).problems().cloned().collect();
         let current = self.in_force.borrow().clone();
         let owner = |row: &pairing::Row<&pairing::Pending>| {
-            let name = row.what.name.as_deref();
-            name.zip(current.as_ref())
-                .is_some_and(|(name, current)| current.settings.makes_owner(&row.channel, name))
+            let current = current.as_ref();
+            current.and_then(|current| pairing::makes_owner(&current.settings, row))
         };
         let questions = self.questions.list(unix_ms());
         all.extend(questions.iter().map(|row| v1::Problem {
@@ -441,7 +469,7 @@ impl Policy {
         &self,
         book: &pairing::Book,
         now_ms: u64,
-        owner: impl Fn(&pairing::Row<&pairing::Pending>) -> bool,
+        owner: impl Fn(&pairing::Row<&pairing::Pending>) -> Option<&'static str>,
     ) {
         let waits = |code: &String| {
             let pending = book.pending(now_ms);
@@ -461,6 +489,7 @@ impl Policy {
                 to: To::Owners,
                 text: lines.join("\n\n"),
                 expires_ms: ends.max().unwrap_or(now_ms),
+                by_others: true,
             });
             if told > 0 {
                 herald.handed(&rows, now_ms);

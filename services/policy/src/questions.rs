@@ -16,14 +16,19 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::denied::Denied;
-use crate::handle::{Grant, Trace};
+use crate::handle::{Grant, Standing, Trace};
 use crate::notices::Recipient;
 use crate::pairing::code;
 
-/// Questions of one session that wait at the same time.
-const MAX_IN_SESSION: usize = 8;
-/// Of all sessions.
-const MAX: usize = 64;
+/// Questions of one session that wait at the same time, and of one person in all sessions.
+const MAX_OF_ONE: usize = 8;
+/// Questions that wait at the same time, of those who may do as little as this or less: nobody can take the last seats of
+/// those above him.
+const SEATS: [(Standing, usize); 3] = [
+    (Standing::Stranger, 16),
+    (Standing::Approved, 40),
+    (Standing::Owner, 64),
+];
 
 /// A call that the owner has to be asked about.
 pub(crate) struct Question<'a> {
@@ -110,6 +115,11 @@ struct Open {
     expires_ms: u64,
     /// Of the message that led to the call.
     trace: Trace,
+    /// What whoever wrote that is worth, and who it is.
+    standing: Standing,
+    person: (Role, String),
+    /// How many wait for the word.
+    seats: usize,
     word: watch::Sender<Option<bool>>,
 }
 
@@ -155,8 +165,10 @@ impl Questions {
         let session = &question.grant.session;
         let digest: [u8; 32] = Sha256::digest(question.arguments.as_bytes()).into();
         let mut open = self.open();
+        // Who still waits there gets no word any more.
+        open.retain(|one| now_ms < one.expires_ms);
         let known =
-            { open.iter() }.find(|one| one.session == *session && one.call == *question.call);
+            { open.iter_mut() }.find(|one| one.session == *session && one.call == *question.call);
         if let Some(known) = known {
             if known.tool != *question.tool || known.digest != digest {
                 return Err(Denied::new(
@@ -164,14 +176,29 @@ impl Questions {
                     "another call waits for the owner under this id already",
                 ));
             }
+            known.seats += 1;
             return Ok(Seat {
                 row: known.row(),
                 word: known.word.subscribe(),
                 fresh: false,
             });
         }
-        let here = open.iter().filter(|one| one.session == *session).count();
-        if here >= MAX_IN_SESSION || open.len() >= MAX {
+        let Grant {
+            standing,
+            door,
+            sender,
+            ..
+        } = question.grant;
+        let person = (door.clone(), sender.clone());
+        let count = |is: &dyn Fn(&Open) -> bool| open.iter().filter(|one| is(one)).count();
+        let of_one = count(&|one| one.session == *session).max(match standing {
+            Standing::Owner => 0,
+            _ => count(&|one| one.person == person),
+        });
+        let full = SEATS.iter().any(|(least, most)| {
+            standing >= least && count(&|one| one.standing >= *least) >= *most
+        });
+        if of_one >= MAX_OF_ONE || full {
             return Err(Denied::new(
                 "approval.too_many",
                 "as many calls as may are waiting for the owner already",
@@ -197,6 +224,9 @@ impl Questions {
             asked_ms: now_ms,
             expires_ms: now_ms.saturating_add(millis),
             trace: question.grant.trace,
+            standing: *standing,
+            person,
+            seats: 1,
             word,
         };
         let row = fresh.row();
@@ -208,37 +238,43 @@ impl Questions {
         })
     }
 
-    /// The question of this id.
+    /// Gives the word on a question, which ends with it, unless `record` says no. Nobody can leave the question between its
+    /// record and its word, so what is written down is what happened.
     ///
     /// # Errors
-    /// With the rule `approval.no_question`.
-    fn find(&self, id: &str, now_ms: u64) -> Result<(v1::QuestionRow, Trace), Denied> {
-        let open = self.open();
-        let mut waiting = open.iter().filter(|one| now_ms < one.expires_ms);
-        let found = waiting.find(|one| one.id.eq_ignore_ascii_case(id));
-        found
-            .map(|one| (one.row(), one.trace))
-            .ok_or_else(no_question)
-    }
-
-    /// Gives the word on a question, which ends with it.
-    ///
-    /// # Errors
-    /// With the rule `approval.no_question`.
-    fn settle(&self, id: &str, allow: bool, now_ms: u64) -> Result<v1::QuestionRow, Denied> {
+    /// With the rule `approval.no_question`, or those of `record`.
+    fn settle(
+        &self,
+        id: &str,
+        allow: bool,
+        now_ms: u64,
+        record: impl FnOnce(&v1::QuestionRow, Trace) -> Result<(), Denied>,
+    ) -> Result<v1::QuestionRow, Denied> {
         let mut open = self.open();
         let at = { open.iter() }
             .position(|one| one.id.eq_ignore_ascii_case(id) && now_ms < one.expires_ms);
-        let one = open.remove(at.ok_or_else(no_question)?);
-        one.word.send_replace(Some(allow));
-        Ok(one.row())
+        let at = at.ok_or_else(no_question)?;
+        let (row, trace) = (open[at].row(), open[at].trace);
+        record(&row, trace)?;
+        open.remove(at).word.send_replace(Some(allow));
+        Ok(row)
     }
 
-    /// Somebody leaves a question; whether that was the last one, so that it is gone.
-    fn leave(&self, id: &str) -> bool {
+    /// Somebody leaves a question, which is gone when nobody is left.
+    fn leave(&self, id: &str) {
         let mut open = self.open();
-        let at = { open.iter() }.position(|one| one.id == id && one.word.receiver_count() <= 1);
-        at.map(|at| open.remove(at)).is_some()
+        let Some(at) = open.iter().position(|one| one.id == id) else {
+            return;
+        };
+        open[at].seats -= 1;
+        if open[at].seats == 0 {
+            open.remove(at);
+        }
+    }
+
+    /// Whether the question is there, in time or not.
+    fn waits(&self, id: &str) -> bool {
+        self.open().iter().any(|one| one.id == id)
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<Open>> {

@@ -48,8 +48,8 @@ pub struct Settings {
     pub(crate) channels: Vec<Channel>,
     /// Channel and account of which nobody knows yet whether the environment has a token for them.
     pub(crate) unsettled: Vec<(&'static str, String)>,
-    /// `commands.ownerAllowFrom`.
-    pub(crate) owners: Vec<Identity>,
+    /// `commands.ownerAllowFrom`; a list without anybody makes nobody the owner.
+    pub(crate) owners: Option<Vec<Identity>>,
     /// The first that fits counts; those that say more stand before the others.
     pub(crate) routes: Vec<Route>,
     /// Which direct conversations are one.
@@ -88,14 +88,28 @@ impl Settings {
         unsettled.any(|(own, name)| *own == channel && name == account)
     }
 
-    /// Whether an entry of a channel's list is the only one and nothing else says who the owner is: whoever it means is
-    /// the owner.
-    pub(crate) fn makes_owner(&self, channel: &str, name: &str) -> bool {
-        let people = self.channel(channel).map(|channel| &channel.people);
-        let alone = people.is_some_and(
-            |people| matches!(people.as_slice(), [Sender::Name(only)] if only.as_str() == name),
-        );
-        self.owners.is_empty() && alone
+    /// Which list makes an owner of somebody who is approved of, under the listed name that he came by: the owners', or a
+    /// channel's own when nothing else says who the owner is and nobody else is in it.
+    pub(crate) fn makes_owner(
+        &self,
+        channel: &str,
+        sender: &str,
+        name: Option<&str>,
+    ) -> Option<&'static str> {
+        let is = |entry: &Sender| match entry {
+            Sender::Any => false,
+            Sender::Id(id) => id == sender,
+            Sender::Name(own) => name == Some(own.as_str()),
+        };
+        match &self.owners {
+            Some(owners) => { owners.iter() }
+                .any(|owner| owner.channel() == channel && is(owner.sender()))
+                .then_some("commands.ownerAllowFrom"),
+            None => match self.channel(channel)?.people.as_slice() {
+                [only] if is(only) => Some("allowFrom, where nobody else is"),
+                _ => None,
+            },
+        }
     }
 }
 
@@ -211,7 +225,7 @@ pub(crate) struct AccountRules {
     pub(crate) dm: DmPolicy,
     pub(crate) allow_from: Vec<Sender>,
     pub(crate) group: GroupPolicy,
-    /// `allowFrom` when the file names nobody for groups.
+    /// `allowFrom` when the file has no list for groups.
     pub(crate) group_allow_from: Vec<Sender>,
     pub(crate) groups: Vec<Group>,
     pub(crate) trust_names: bool,
@@ -224,8 +238,8 @@ pub(crate) struct Group {
     pub(crate) id: String,
     pub(crate) enabled: bool,
     pub(crate) require_mention: bool,
-    /// When empty: as in what is around it, then as in the account.
-    pub(crate) allow_from: Vec<Sender>,
+    /// Without one: as in what is around it, then as in the account.
+    pub(crate) allow_from: Option<Vec<Sender>>,
     /// Topics, or channels.
     pub(crate) inside: Vec<Group>,
     /// Whether everything inside is ignored that has no row.
@@ -300,7 +314,7 @@ pub(crate) mod tests {
             response_prefix: String::new(),
             channels: Vec::new(),
             unsettled: Vec::new(),
-            owners: Vec::new(),
+            owners: None,
             routes: Vec::new(),
             dm_scope: DmScope::PerChannelPeer,
             main_key: "main".to_owned(),

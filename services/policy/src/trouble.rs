@@ -33,6 +33,7 @@ impl Trouble {
                 self.first
             ),
             expires_ms: now_ms + ALARM_MS,
+            by_others: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::clock;
 use crate::denied::Denied;
 use crate::seal::Sealer;
 
@@ -31,7 +32,7 @@ impl Visits {
     /// How much of the visit is left at `now` (Unix seconds).
     ///
     /// # Errors
-    /// With the rule `visit.key` for a key that is not of this credential, or `visit.expired`.
+    /// With the rule `visit.key` for a key that is not of this credential, `visit.expired`, or `visit.clock`.
     pub fn check(&self, key: &str, now: u64) -> Result<Duration, Denied> {
         let expires = self
             .0
@@ -39,12 +40,18 @@ impl Visits {
             .filter(|payload| payload.len() == 1 + 8 + 16 && payload[0] == VERSION)
             .and_then(|payload| payload[1..9].try_into().ok().map(u64::from_be_bytes))
             .ok_or_else(|| Denied::new("visit.key", "this visit has ended; sign in again"))?;
+        if clock::is_ahead(expires.saturating_sub(TTL.as_secs()), now) {
+            return Err(Denied::new(
+                "visit.clock",
+                "this visit began while the clock ran ahead of what it shows now; sign in again",
+            ));
+        }
         match expires.checked_sub(now) {
             None | Some(0) => Err(Denied::new(
                 "visit.expired",
                 "this visit is over after twelve hours; sign in again",
             )),
-            // A clock that was set back does not make a visit longer than it was meant to be.
+            // A clock that differs a little does not make a visit longer than it was meant to be.
             Some(left) => Ok(Duration::from_secs(left).min(TTL)),
         }
     }
@@ -77,6 +84,22 @@ mod tests {
         );
         assert_eq!(rule(again.check(&key, u64::MAX)), "visit.expired");
         assert_eq!(again.check(&key, 0), Ok(TTL));
+    }
+
+    #[test]
+    fn a_visit_from_the_future_is_refused_until_its_time_has_come() {
+        let (visits, ahead) = (visits(0), 10 * TTL.as_secs());
+        let key = visits.open([0; 16], ahead);
+        let slack = clock::SLACK.as_secs();
+        for (now, expected) in [
+            (0, "visit.clock"),
+            (ahead - slack - 1, "visit.clock"),
+            (ahead - slack, "open"),
+            (ahead + 1, "open"),
+            (ahead + TTL.as_secs(), "visit.expired"),
+        ] {
+            assert_eq!(rule(visits.check(&key, now)), expected, "{now}");
+        }
     }
 
     #[test]

@@ -168,9 +168,10 @@ pub(super) const RULES: &[Rule] = &[
             sandboxes(facts, |path, sandbox| {
                 let off = sandbox.mode == SandboxMode::Off;
                 let groups = facts.accounts.iter().any(|(_, _, view)| {
-                    view.group_policy == GroupPolicy::Open
-                        || !view.groups.is_empty()
-                        || !view.group_allow_from.is_empty()
+                    view.group_policy == GroupPolicy::Open || !view.groups.is_empty() || {
+                        view.group_allow_from.as_ref()
+                    }
+                    .is_some_and(|list| !list.is_empty())
                 });
                 match off {
                     true if groups => hits.add_as(

@@ -130,13 +130,13 @@ macro_rules! every_channel {
                 remedy: "name the people in groupAllowFrom",
                 cure: Cure::Name("\"ID\""),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
-                    hits.add_if(any(&view.group_allow_from), path.join("groupAllowFrom"), "contains \"*\": every member of a group talks to the assistant");
+                    hits.add_if(view.group_allow_from.as_deref().is_some_and(any), path.join("groupAllowFrom"), "contains \"*\": every member of a group talks to the assistant");
                     for group in &view.groups {
                         let path = path.join(group.section).join(group.id);
                         let inner = group.inside.iter().map(|inner| (path.join(inner.section).join(inner.id), inner));
                         for (path, place) in inner.chain([(path.clone(), group)]) {
                             let key = if place.section == "groups" || place.section == "topics" { "allowFrom" } else { "users" };
-                            hits.add_if(any(&place.allow_from), path.join(key), "contains \"*\": every member talks to the assistant");
+                            hits.add_if(place.allow_from.as_deref().is_some_and(any), path.join(key), "contains \"*\": every member talks to the assistant");
                         }
                     }
                 }),
@@ -150,8 +150,9 @@ macro_rules! every_channel {
                 remedy: "name people in groupAllowFrom or allowFrom",
                 cure: Cure::Beside("groupAllowFrom", "[\"ID\"]"),
                 check: |facts, hits| accounts(facts, $channel, |path, view| {
-                    let nobody = view.group_allow_from.is_empty() && view.allow_from.is_empty();
-                    let listed = |group: &GroupView| !group.allow_from.is_empty() || group.inside.iter().any(|inner| !inner.allow_from.is_empty());
+                    let nobody = view.group_allow_from.as_ref().unwrap_or(&view.allow_from).is_empty();
+                    let names = |place: &GroupView| place.allow_from.as_ref().is_some_and(|list| !list.is_empty());
+                    let listed = |group: &GroupView| names(group) || group.inside.iter().any(names);
                     let mute = view.group_policy == GroupPolicy::Allowlist && nobody && !view.groups.iter().any(listed);
                     let section = view.groups.first().map(|group| group.section);
                     hits.add_if(mute && section.is_some(), path.join(section.unwrap_or_default()), "lists groups, but nobody is allowed to write there, so the bot stays silent");
@@ -478,7 +479,10 @@ fn named_default(facts: &Facts, channel: &str, hits: &mut Hits) {
 fn lists<'v>(view: &'v AccountView<'_>) -> [(&'static str, &'v [&'v Sender]); 2] {
     [
         ("allowFrom", &view.allow_from),
-        ("groupAllowFrom", &view.group_allow_from),
+        (
+            "groupAllowFrom",
+            view.group_allow_from.as_deref().unwrap_or_default(),
+        ),
     ]
 }
 
@@ -495,7 +499,7 @@ fn doubtful(facts: &Facts, channel: &str, hits: &mut Hits) {
             }
         }
     });
-    for (index, owner) in facts.settings.commands.owner_allow_from.iter().enumerate() {
+    for (index, owner) in facts.owners().iter().enumerate() {
         let mut path = at("commands.ownerAllowFrom");
         path.push_index(index);
         if let (true, Some(doubt)) = (owner.channel() == channel, doubt(owner.sender())) {

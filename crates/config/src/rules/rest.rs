@@ -97,7 +97,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "add every identity of the person to commands.ownerAllowFrom, or take the owner's out of the link",
         cure: Cure::Run(BY_HAND),
         check: |facts, hits| {
-            let owners = &facts.settings.commands.owner_allow_from;
+            let owners = facts.owners();
             for (person, identities) in &facts.settings.session.identity_links {
                 let owner = identities.iter().any(|identity| owners.contains(identity));
                 let other = identities

@@ -189,7 +189,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "add them to commands.ownerAllowFrom, or remove them here",
         cure: Cure::Unset,
         check: |facts, hits| {
-            let owners = &facts.settings.commands.owner_allow_from;
+            let owners = facts.owners();
             for (index, approver) in facts.settings.approvals.exec.approvers.iter().enumerate() {
                 let mut path = at("approvals.exec.approvers");
                 path.push_index(index);

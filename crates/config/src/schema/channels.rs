@@ -159,7 +159,7 @@ macro_rules! group {
                     id,
                     enabled: self.enabled,
                     require_mention: self.require_mention,
-                    allow_from: senders(&self.allow_from, <$sender>::sender),
+                    allow_from: self.allow_from.as_deref().map(|list| senders(list, <$sender>::sender)),
                     tools: self.tools.as_ref(),
                     tools_by_sender: self.tools_by_sender.iter().map(|(who, tools)| (who.sender(), tools)).collect(),
                     inside: Vec::from_iter(std::iter::empty()
@@ -181,8 +181,8 @@ macro_rules! group {
                 "tools" tools: Option<ToolPolicy>;
                 /// The same for single senders.
                 "toolsBySender" tools_by_sender: BTreeMap<$sender, ToolPolicy>;
-                /// Who is answered here; `groupAllowFrom` when empty.
-                "allowFrom" allow_from: Vec<$sender>;
+                /// Who is answered here; nobody when empty. When unset, as in what is around it: a group, then `groupAllowFrom`.
+                "allowFrom" allow_from: Option<Vec<$sender>>;
                 /// Added to the assistant's instructions here.
                 "systemPrompt" system_prompt: Option<String>, later "instructions for single groups";
                 $($more)*
@@ -218,8 +218,8 @@ macro_rules! channel {
                 "allowFrom" allow_from: Vec<$sender>;
                 /// Which groups are listened to; `channels.defaults.groupPolicy` when unset.
                 "groupPolicy" group_policy: GroupPolicy = GroupPolicy::Allowlist;
-                /// Who is answered in groups; `allowFrom` when empty.
-                "groupAllowFrom" group_allow_from: Vec<$sender>;
+                /// Who is answered in groups; `allowFrom` when unset, nobody when empty.
+                "groupAllowFrom" group_allow_from: Option<Vec<$sender>>;
                 /// The groups; when there is any, all others are ignored.
                 "groups" groups: $groups;
                 /// Longest message in characters, up to what the service takes.
@@ -253,7 +253,7 @@ macro_rules! channel {
                     dm_policy: self.dm_policy,
                     allow_from: senders(&self.allow_from, <$sender>::sender),
                     group_policy: self.group_policy,
-                    group_allow_from: senders(&self.group_allow_from, <$sender>::sender),
+                    group_allow_from: self.group_allow_from.as_deref().map(|list| senders(list, <$sender>::sender)),
                     groups: self.groups.iter().map(|(id, group)| group.view("groups", id.as_key())).collect(),
                     implied: Vec::new(),
                     trust_names: false,
@@ -281,8 +281,8 @@ pub struct AccountView<'a> {
     pub allow_from: Vec<&'a Sender>,
     /// Which groups are listened to.
     pub group_policy: GroupPolicy,
-    /// Who is answered in groups.
-    pub group_allow_from: Vec<&'a Sender>,
+    /// Who is answered in groups; unset: whoever may write direct messages.
+    pub group_allow_from: Option<Vec<&'a Sender>>,
     /// The groups; when there is any, all others are ignored.
     pub groups: Vec<GroupView<'a>>,
     /// Further ones that nobody has to list.
@@ -304,8 +304,8 @@ pub struct GroupView<'a> {
     pub enabled: bool,
     /// Answer only when the bot is mentioned.
     pub require_mention: bool,
-    /// Who is answered here.
-    pub allow_from: Vec<&'a Sender>,
+    /// Who is answered here; unset: as in what is around it.
+    pub allow_from: Option<Vec<&'a Sender>>,
     /// What the assistant may use.
     pub tools: Option<&'a ToolPolicy>,
     /// The same for single senders.

@@ -71,7 +71,7 @@ section! {
         "restart" restart: bool = false, later "restarts from a chat";
         /// Only those who may write may use commands; it cannot be switched off.
         "useAccessGroups" use_access_groups: bool = true;
-        /// The owner, as CHANNEL:IDENTITY. When unset: the only entry of a channel's `allowFrom`, if it is a stable id.
-        "ownerAllowFrom" owner_allow_from: Vec<Identity>;
+        /// The owner, as CHANNEL:IDENTITY; nobody when empty. When unset: the only entry of a channel's `allowFrom`, if it is a stable id.
+        "ownerAllowFrom" owner_allow_from: Option<Vec<Identity>>;
     }
 }

@@ -187,13 +187,11 @@ fn discord_view<'a>(own: &'a Discord, view: AccountView<'a>) -> AccountView<'a> 
         .map(|(id, guild)| guild.view(id.as_key()))
         .chain(view.groups)
         .collect();
-    let only = senders(&own.dm.group_channels, DiscordSender::sender);
-    let inside = only
-        .iter()
-        .map(|channel| plain("channels", channel.as_str()));
+    let only = users(&own.dm.group_channels);
+    let inside = { only.iter().flatten() }.map(|channel| plain("channels", channel.as_str()));
     let outside = GroupView {
         enabled: own.dm.group_enabled,
-        only_listed: !only.is_empty(),
+        only_listed: only.is_some(),
         inside: inside.collect(),
         ..plain("dm", "@me")
     };
@@ -210,6 +208,10 @@ fn discord_view<'a>(own: &'a Discord, view: AccountView<'a>) -> AccountView<'a> 
     }
 }
 
+fn users(list: &Option<Vec<DiscordSender>>) -> Option<Vec<&Sender>> {
+    { list.as_deref() }.map(|list| senders(list, DiscordSender::sender))
+}
+
 /// A place without rules of its own.
 fn plain<'a>(section: &'static str, id: &'a str) -> GroupView<'a> {
     GroupView {
@@ -217,7 +219,7 @@ fn plain<'a>(section: &'static str, id: &'a str) -> GroupView<'a> {
         id,
         enabled: true,
         require_mention: true,
-        allow_from: Vec::new(),
+        allow_from: None,
         tools: None,
         tools_by_sender: Vec::new(),
         inside: Vec::new(),
@@ -230,13 +232,13 @@ impl Guild {
         let channel = |(id, channel): (&'a DiscordPlace, &'a GuildChannel)| GroupView {
             enabled: channel.allow && channel.enabled,
             require_mention: channel.require_mention,
-            allow_from: senders(&channel.users, DiscordSender::sender),
+            allow_from: users(&channel.users),
             tools: channel.tools.as_ref(),
             ..plain("channels", id.as_key())
         };
         GroupView {
             require_mention: self.require_mention,
-            allow_from: senders(&self.users, DiscordSender::sender),
+            allow_from: users(&self.users),
             tools: self.tools.as_ref(),
             tools_by_sender: { self.tools_by_sender.iter() }
                 .map(|(who, tools)| (who.sender(), tools))
@@ -257,8 +259,8 @@ section! {
         "enabled" enabled: bool = true;
         /// Take messages of group conversations.
         "groupEnabled" group_enabled: bool = false;
-        /// The group conversations; all when empty.
-        "groupChannels" group_channels: Vec<DiscordSender>;
+        /// The group conversations; all when unset, none when empty.
+        "groupChannels" group_channels: Option<Vec<DiscordSender>>;
     }
 }
 
@@ -291,8 +293,8 @@ section! {
     Guild {
         /// Its short name.
         "slug" slug: Option<String>;
-        /// Who is answered; `groupAllowFrom` when empty.
-        "users" users: Vec<DiscordSender>;
+        /// Who is answered; `groupAllowFrom` when unset, nobody when empty.
+        "users" users: Option<Vec<DiscordSender>>;
         /// Answer only when the bot is mentioned.
         "requireMention" require_mention: bool = true;
         /// What the assistant may use here.
@@ -311,8 +313,8 @@ section! {
         "allow" allow: bool = true;
         /// Listen to it; the same as `allow`, both have to be true.
         "enabled" enabled: bool = true;
-        /// Who is answered here; those of the server when empty.
-        "users" users: Vec<DiscordSender>;
+        /// Who is answered here; those of the server when unset, nobody when empty.
+        "users" users: Option<Vec<DiscordSender>>;
         /// Answer only when the bot is mentioned; as in the server when unset.
         "requireMention" require_mention: bool = true;
         /// What the assistant may use here.

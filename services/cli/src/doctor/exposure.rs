@@ -184,7 +184,7 @@ fn several_people(facts: &Facts, hits: &mut Hits) {
             || view.dm_policy == DmPolicy::Open
             || view.group_policy == GroupPolicy::Open
             || !view.groups.is_empty()
-            || !view.group_allow_from.is_empty()
+            || { view.group_allow_from.as_ref() }.is_some_and(|list| !list.is_empty())
     });
     let sandbox = &loaded.config.agents.defaults.sandbox;
     let shared = [

@@ -106,7 +106,7 @@ struct Row {
     id: &'static str,
     enabled: bool,
     gate: Option<bool>,
-    list: List,
+    list: Option<List>,
 }
 
 struct File {
@@ -114,10 +114,10 @@ struct File {
     dm: &'static str,
     group: &'static str,
     allow: List,
-    group_allow: List,
+    group_allow: Option<List>,
     rows: Vec<Row>,
     trust: bool,
-    owners: List,
+    owners: Option<List>,
     ttl: Option<Duration>,
     patterns: bool,
 }
@@ -148,13 +148,14 @@ impl File {
         if dm == "open" {
             allow.push("*");
         }
-        let mut group_allow = if random.one_in(2) {
-            Vec::new()
-        } else {
-            list(random)
+        // A list may be left out, written without anybody in it, or name people.
+        let mut group_allow = match random.below(4) {
+            0 | 1 => None,
+            2 => Some(Vec::new()),
+            _ => Some(list(random)),
         };
-        if random.one_in(8) {
-            group_allow.push("*");
+        if let (Some(list), true) = (&mut group_allow, random.one_in(6)) {
+            list.push("*");
         }
         let ids = [scene.2[0].1, scene.2[1].1, "*"];
         let rows = random.some(&ids).into_iter().map(|id| Row {
@@ -162,9 +163,10 @@ impl File {
             enabled: !random.one_in(6),
             gate: random.pick(&[None, Some(true), Some(false)]),
             list: match random.below(4) {
-                0 => list(random),
-                1 if random.one_in(3) => vec!["*"],
-                _ => Vec::new(),
+                0 => Some(list(random)),
+                1 if random.one_in(3) => Some(vec!["*"]),
+                1 if random.one_in(3) => Some(Vec::new()),
+                _ => None,
             },
         });
         let rows = rows.collect();
@@ -175,10 +177,10 @@ impl File {
             rows,
             group: random.pick(&["allowlist", "allowlist", "open", "disabled"]),
             trust: scene.0 == "telegram" && random.one_in(4),
-            owners: if random.one_in(2) {
-                Vec::new()
-            } else {
-                random.some(&scene.1)
+            owners: match random.below(6) {
+                0..3 => None,
+                3 => Some(Vec::new()),
+                _ => Some(random.some(&scene.1)),
             },
             ttl: random.one_in(3).then_some(Duration::from_secs(7200)),
             patterns: random.one_in(2),
@@ -194,11 +196,16 @@ impl File {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let owners: Vec<_> = self
-            .owners
-            .iter()
-            .map(|one| format!("'{channel}:{one}'"))
-            .collect();
+        let written = |key: &str, list: &Option<List>| {
+            let list = list.as_ref();
+            list.map(|list| format!("{key}: [{}],", quoted(list)))
+                .unwrap_or_default()
+        };
+        let owners = self.owners.as_ref().map(|owners| {
+            let owners = owners.iter().map(|one| format!("'{channel}:{one}'"));
+            let owners = owners.collect::<Vec<_>>().join(", ");
+            format!("commands: {{ownerAllowFrom: [{owners}]}},")
+        });
         let row = |row: &Row| {
             let gate = row
                 .gate
@@ -210,11 +217,8 @@ impl File {
                 "guilds" => String::new(),
                 _ => format!("enabled: {},", row.enabled),
             };
-            format!(
-                "'{}': {{{gate} {enabled} {people}: [{}]}}",
-                row.id,
-                quoted(&row.list)
-            )
+            let list = written(people, &row.list);
+            format!("'{}': {{{gate} {enabled} {list}}}", row.id)
         };
         let rows: Vec<_> = self.rows.iter().map(row).collect();
         let trust = if self.trust { "trustNames: true," } else { "" };
@@ -223,12 +227,12 @@ impl File {
             _ => "",
         };
         format!(
-            "{{commands: {{ownerAllowFrom: [{}]}}, {} {} channels: {{{channel}: {{{token} {trust} dmPolicy: '{}', groupPolicy: '{}', allowFrom: [{}], groupAllowFrom: [{}],
+            "{{{} {} {} channels: {{{channel}: {{{token} {trust} dmPolicy: '{}', groupPolicy: '{}', allowFrom: [{}], {}
               {}: {{{}}}, accounts: {{work: {{}}}}}}}}}}",
-            owners.join(", "),
+            owners.unwrap_or_default(),
             self.ttl.map(|_| "pairing: {approvalTtl: '2h'},").unwrap_or_default(),
             if self.patterns { "messages: {groupChat: {mentionPatterns: ['clawd']}}," } else { "" },
-            self.dm, self.group, quoted(&self.allow), quoted(&self.group_allow), groups[0].0, rows.join(", "),
+            self.dm, self.group, quoted(&self.allow), written("groupAllowFrom", &self.group_allow), groups[0].0, rows.join(", "),
         )
     }
 }
@@ -276,9 +280,10 @@ impl World {
             return None;
         }
         let Some(group) = said.group else {
-            let owner = match (file.owners.as_slice(), file.allow.as_slice()) {
-                ([], [only]) => *only != "*" && mine(only),
-                (owners, _) => owners.iter().any(mine),
+            let owner = match (&file.owners, file.allow.as_slice()) {
+                (Some(owners), _) => owners.iter().any(mine),
+                (None, [only]) => *only != "*" && mine(only),
+                (None, _) => false,
             };
             let who = match file.dm {
                 "disabled" => return None,
@@ -302,12 +307,8 @@ impl World {
         {
             return None;
         }
-        let own = row.map(|row| &row.list).filter(|list| !list.is_empty());
-        let shared = if file.group_allow.is_empty() {
-            &file.allow
-        } else {
-            &file.group_allow
-        };
+        let own = row.and_then(|row| row.list.as_ref());
+        let shared = file.group_allow.as_ref().unwrap_or(&file.allow);
         let list = own.unwrap_or(shared);
         let listed = listed(list);
         if !(listed || list.contains(&"*") || (file.group == "open" && own.is_none())) {

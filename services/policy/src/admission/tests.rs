@@ -192,6 +192,74 @@ fn an_empty_list_lets_nobody_in_beyond_pairing() {
         };
         assert_eq!(judged(&settings, &Known::default(), &group), "group.sender");
     }
+    // A list that is written out is the list, also without anybody in it; the line before each is what holds without it.
+    let everywhere = "groups: {'-1': {topics: {'7': {}}}}, allowFrom: [1]";
+    let in_group = |thread| Message {
+        place: Place::Group { id: "-1", thread },
+        mentioned: true,
+        ..direct_from(ANN)
+    };
+    let guest = "agent:main:telegram:group:-1";
+    for (lists, in_the_group, in_the_topic) in [
+        (everywhere, true, true),
+        (
+            "groups: {'-1': {topics: {'7': {}}}}, allowFrom: [1], groupAllowFrom: []",
+            false,
+            false,
+        ),
+        (
+            "groups: {'-1': {allowFrom: [], topics: {'7': {}}}}, allowFrom: [1]",
+            false,
+            false,
+        ),
+        (
+            "groups: {'-1': {topics: {'7': {allowFrom: []}}}}, allowFrom: [1]",
+            true,
+            false,
+        ),
+        (
+            "groups: {'-1': {allowFrom: [], topics: {'7': {allowFrom: [1]}}}}, allowFrom: [1]",
+            false,
+            true,
+        ),
+        (
+            "groups: {'*': {allowFrom: []}}, allowFrom: [1]",
+            false,
+            false,
+        ),
+        (
+            "groupPolicy: 'open', groups: {'-1': {topics: {'7': {}}}}",
+            true,
+            true,
+        ),
+        (
+            "groupPolicy: 'open', groups: {'-1': {allowFrom: [], topics: {'7': {}}}}",
+            false,
+            false,
+        ),
+    ] {
+        let settings = telegram(lists);
+        for (thread, passes) in [("", in_the_group), ("7", in_the_topic)] {
+            let verdict = judged(&settings, &Known::default(), &in_group(thread));
+            match passes {
+                true => assert!(verdict.contains(guest), "{lists} {thread}: {verdict}"),
+                false => assert_eq!(verdict, "group.sender", "{lists} {thread}"),
+            }
+        }
+    }
+    for (owners, expected) in [
+        ("", Class::Main),
+        ("commands: {ownerAllowFrom: []},", Class::Guest),
+    ] {
+        let text =
+            format!("{{{owners} channels: {{telegram: {{botToken: '${{T}}', allowFrom: [1]}}}}}}");
+        let (settings, people) = (settings_of(&text), Known::default());
+        let channel = settings.channel("telegram").unwrap();
+        match judge(&settings, channel, &people, &direct_from(ANN)) {
+            Verdict::Admit { class, .. } => assert_eq!(class, expected, "{owners}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -535,16 +603,20 @@ fn no_configuration_lets_a_stranger_in_but_by_open_and_a_star() {
     for dm in ["pairing", "allowlist", "open", "disabled"] {
         for list in ["", "1", "'@anna'", "1, 2", "'*'", "'*', 1"] {
             for group in ["allowlist", "open", "disabled"] {
-                for group_list in ["", "3", "'*'"] {
+                for group_list in [None, Some(""), Some("3"), Some("'*'")] {
                     for groups in [
                         "",
                         "'*': {requireMention: false}",
                         "'-1': {allowFrom: [4]}",
+                        "'-1': {allowFrom: []}",
                         "'-1': {allowFrom: ['*']}",
                     ] {
                         for trust in [false, true] {
+                            let for_groups = group_list
+                                .map(|list| format!("groupAllowFrom: [{list}],"))
+                                .unwrap_or_default();
                             let text = format!(
-                                "{{channels: {{telegram: {{dmPolicy: '{dm}', allowFrom: [{list}], groupPolicy: '{group}', groupAllowFrom: [{group_list}],
+                                "{{channels: {{telegram: {{dmPolicy: '{dm}', allowFrom: [{list}], groupPolicy: '{group}', {for_groups}
                                    groups: {{{groups}}}, trustNames: {trust}}}}}}}"
                             );
                             // A star without "open" and the other way round is no valid file.
@@ -561,10 +633,8 @@ fn no_configuration_lets_a_stranger_in_but_by_open_and_a_star() {
                             assert!(!direct.starts_with("main"), "{text}");
                             let grouped = in_group(&settings, "-1", "", stranger, "mention");
                             let star = groups.contains("allowFrom: ['*']")
-                                || (!groups.contains("allowFrom") && group_list.contains('*'))
                                 || (!groups.contains("allowFrom")
-                                    && group_list.is_empty()
-                                    && list.contains('*'));
+                                    && group_list.unwrap_or(list).contains('*'));
                             let open = group == "open" && !groups.contains("allowFrom");
                             let expected = group != "disabled" && (star || open);
                             assert_eq!(grouped.starts_with("guest"), expected, "{text}: {grouped}");

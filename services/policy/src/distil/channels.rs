@@ -85,10 +85,7 @@ fn account(
         api_root_named = own.api_root != absent.api_root;
         wire = telegram(wire, own);
     }
-    let for_groups = match view.group_allow_from.is_empty() {
-        true => &view.allow_from,
-        false => &view.group_allow_from,
-    };
+    let for_groups = view.group_allow_from.as_ref().unwrap_or(&view.allow_from);
     Account {
         wire,
         certain,
@@ -127,7 +124,7 @@ fn group(view: &config::GroupView<'_>) -> Group {
         id: view.id.to_owned(),
         enabled: view.enabled,
         require_mention: view.require_mention,
-        allow_from: senders(&view.allow_from),
+        allow_from: view.allow_from.as_deref().map(senders),
         inside: view.inside.iter().map(group).collect(),
         only_listed: view.only_listed,
     }
@@ -344,7 +341,10 @@ mod tests {
             .find(|group| group.id == "-2")
             .unwrap()
             .inside[0];
-        assert_eq!(topic.allow_from, [Sender::Name("@bobby".to_owned())]);
+        assert_eq!(
+            topic.allow_from,
+            Some(vec![Sender::Name("@bobby".to_owned())])
+        );
         let work = &channel.accounts[1];
         assert_eq!(work.rules.group, config::GroupPolicy::Open);
         assert_eq!(

@@ -133,7 +133,7 @@ fn every_setting_that_policy_uses_arrives() {
         ),
         (true, false, "[bot]")
     );
-    assert_eq!(settings.owners[0].as_str(), "telegram:42");
+    assert_eq!(settings.owners.as_ref().unwrap()[0].as_str(), "telegram:42");
     assert_eq!(settings.approval_ttl, Some(Duration::from_secs(3600)));
     let route =
         |agent: &str, account: Option<&str>, peer: Option<(config::PeerKind, &str)>| Route {

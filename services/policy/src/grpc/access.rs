@@ -57,7 +57,7 @@ impl Access for Services {
     ) -> Result<Response<v1::VerifyReply>, Status> {
         let role = caller(&request)?;
         let key = request.into_inner().key;
-        let outcome = check_key(&self.0, &key).map(|left| v1::Visit {
+        let outcome = check_key(&self.0, &key).map(|(left, _)| v1::Visit {
             key,
             ttl_seconds: whole_seconds(left),
         });
@@ -122,12 +122,12 @@ impl Access for Services {
         };
         let session = SessionKey::operator(&agent, session).map_err(invalid)?;
         let outcome = current.and_then(|current| {
-            match &way {
-                Way::OperatorSocket(_) => {}
-                Way::Key(key) => drop(check_key(&self.0, key)?),
-            }
+            let opened = match &way {
+                Way::OperatorSocket(_) => None,
+                Way::Key(key) => Some(check_key(&self.0, key)?.1),
+            };
             match current.settings.agents.iter().any(|row| row.id == agent) {
-                true => Ok(()),
+                true => Ok(opened),
                 false => Err(Denied::new(
                     "agent.unknown",
                     "the configuration has no such agent; see agents.list",
@@ -146,7 +146,7 @@ impl Access for Services {
             trace: trace.as_ref().map(|trace| *trace).unwrap_or_default(),
             ..decision
         };
-        let outcome = outcome.and(trace.clone().map(drop));
+        let outcome = outcome.and_then(|opened| trace.clone().map(|_| opened));
         let outcome = self.0.decide(decision, outcome);
         if outcome.is_ok()
             && let Ok(Some(answer)) = self.command_at_gateway(&text)
@@ -157,8 +157,12 @@ impl Access for Services {
                 session_key: session.to_string(),
             }));
         }
-        let outcome = outcome.and(trace).map(|trace| {
-            let grant = Grant::operator(session.clone(), unix_seconds()).of(trace, "");
+        let outcome = outcome.and_then(|credential| Ok((credential, trace?)));
+        let outcome = outcome.map(|(credential, trace)| {
+            let grant = Grant {
+                credential,
+                ..Grant::operator(session.clone(), unix_seconds()).of(trace, "")
+            };
             self.0.provenance.said(&grant, &text, self.has_commands());
             v1::Admission {
                 handle: grant.seal(&self.0.handles),
@@ -230,10 +234,12 @@ fn no_randomness(error: std::io::Error) -> Denied {
     )
 }
 
-fn check_key(policy: &Policy, key: &str) -> Result<std::time::Duration, Denied> {
+/// How much of a visit is left, and what opened it.
+fn check_key(policy: &Policy, key: &str) -> Result<(std::time::Duration, [u8; 8]), Denied> {
     policy.current()?;
     let credential = policy.door().credential().ok_or_else(door::no_config)?;
-    credential.visits.check(key, unix_seconds())
+    let left = credential.visits.check(key, unix_seconds())?;
+    Ok((left, credential.tag()))
 }
 
 async fn judge(

@@ -132,8 +132,9 @@ impl Services {
                     reasons,
                 };
                 self.0.questions.ask(&self.0, question).await?;
-                // The configuration may have become another one while the owner was waited for.
-                self.listed(grant, tool, facts)?;
+                // The configuration may have become another one while the owner was waited for, and the author put out.
+                let grant = self.stands(grant.clone())?;
+                self.listed(&grant, tool, facts)?;
             }
         }
         let provenance = &self.0.provenance;

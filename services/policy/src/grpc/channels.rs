@@ -11,10 +11,11 @@ use clawdbot_proto::v1::channels_server::Channels;
 use clawdbot_service::caller;
 use tonic::{Request, Response, Status};
 
+use super::standing::channel_of;
 use super::{Services, UNDECIDED, invalid, undecided, wire_class};
 use crate::admission::{self, Message, Person, Place, Verdict};
 use crate::denied::Denied;
-use crate::handle::Grant;
+use crate::handle::{Grant, Written};
 use crate::pairing::{self, Asked, Book};
 use crate::policy::{InForce, random, unix_ms, unix_seconds};
 use crate::record::Decision;
@@ -134,6 +135,17 @@ impl<'a> Asking<'a> {
         }
     }
 
+    fn written(&self) -> Written {
+        Written {
+            account: self.account.to_owned(),
+            username: self.username.to_string(),
+            group: self.kind == v1::ConversationKind::Group,
+            thread: self.thread.to_owned(),
+            chats: self.chats.clone(),
+            also: self.also.clone(),
+        }
+    }
+
     fn message(&self) -> Message<'_> {
         Message {
             account: self.account,
@@ -217,6 +229,10 @@ impl Services {
                 self.0.decide(decision, Ok(()))?;
                 let grant = Grant::channel(role.clone(), class, session, standing, unix_seconds())
                     .of(trace, &asked.id);
+                let grant = Grant {
+                    written: asked.written(),
+                    ..grant
+                };
                 let provenance = &self.0.provenance;
                 if asked.request.forwarded || asked.request.quoted {
                     provenance.forwarded(&grant).await?;
@@ -262,15 +278,7 @@ impl Services {
         asked: &Asking<'_>,
     ) -> Result<Verdict, Denied> {
         let settings = &current.settings;
-        if settings.is_unsettled(channel.as_str(), asked.account) {
-            return Err(Denied::new(
-                "channel.unsettled",
-                "the broker, which knows whether there is a token for this account, does not answer yet",
-            ));
-        }
-        let channel = settings.channel(channel.as_str()).ok_or_else(|| {
-            Denied::new("channel.off", "the configuration does not run this channel")
-        })?;
+        let channel = channel_of(settings, channel.as_str(), asked.account)?;
         let message = asked.message();
         match self.0.people.book() {
             Ok(book) => {
@@ -349,11 +357,7 @@ impl Services {
                 "only channel workers bring handles",
             ));
         }
-        let grant = self.0.current().and_then(|current| {
-            let grant = Grant::open_at(&self.0.handles, &handle, &door, unix_seconds())?;
-            crate::rules::agent(&current.settings, &grant.session)?;
-            Ok(grant)
-        });
+        let grant = self.session_at(&handle, &door);
         let (session, trace) = (super::key_of(&grant), super::trace_of(&grant));
         let decision = Decision {
             request: "present",

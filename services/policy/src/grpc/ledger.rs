@@ -83,7 +83,7 @@ impl Ledger for Services {
         let class = class(request.caller_class)?;
         let model = ModelRef::parse(&request.model).map_err(invalid)?;
         let id = MessageId::parse(&request.request_id).map_err(invalid)?;
-        let found = self.session(&handle, class).and_then(|grant| {
+        let found = self.opened(&handle, class).and_then(|grant| {
             rules::model(&worker, &model)?;
             Ok((grant, self.0.current()?))
         });
@@ -154,6 +154,7 @@ impl Services {
             to: To::Owners,
             text: told.text.clone(),
             expires_ms: told.expires_ms,
+            by_others: true,
         });
         if reached > 0 {
             self.0.budgets.told(told);

@@ -15,18 +15,18 @@ mod offers;
 mod operator;
 mod pairing;
 mod sessions;
+mod standing;
 
 use std::sync::Arc;
 
-use clawdbot_identity::{Class, Handle, IdError};
+use clawdbot_identity::{Class, IdError};
 use clawdbot_proto::v1;
 use clawdbot_service::Router;
 use tonic::Status;
 
 use crate::denied::Denied;
 use crate::handle::{Grant, Trace};
-use crate::policy::{Policy, unix_seconds};
-use crate::rules;
+use crate::policy::Policy;
 
 /// All services over one state.
 #[derive(Clone)]
@@ -63,14 +63,6 @@ pub(crate) fn router(policy: Arc<Policy>) -> Router {
 }
 
 impl Services {
-    /// What a handle stands for, if its bearer may use it now.
-    fn session(&self, handle: &Handle, bearer: Class) -> Result<Grant, Denied> {
-        let current = self.0.current()?;
-        let grant = Grant::open(&self.0.handles, handle, bearer, unix_seconds())?;
-        rules::agent(&current.settings, &grant.session)?;
-        Ok(grant)
-    }
-
     /// Whether a text can be a command.
     fn has_commands(&self) -> bool {
         self.0

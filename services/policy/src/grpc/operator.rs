@@ -9,7 +9,7 @@ use super::Services;
 use crate::credential::Kind;
 use crate::denied::{Denied, whole_seconds};
 use crate::login;
-use crate::pairing::Book;
+use crate::pairing::{self, Book};
 use crate::policy::{random, unix_ms};
 use crate::record::Decision;
 use crate::slices;
@@ -134,9 +134,25 @@ impl PolicyOperator for Services {
             channel,
             code,
             notify,
+            owner,
         } = request.into_inner();
-        let ttl = { self.0.current().ok() }.and_then(|current| current.settings.approval_ttl);
-        let approve = move |book: &mut Book| book.approve(&channel, &code, unix_ms(), ttl);
+        let current = self.0.current().ok();
+        let approve = move |book: &mut Book| {
+            let (now, settings) = (unix_ms(), current.as_ref().map(|current| &current.settings));
+            let pending = book.pending(now);
+            let asked = { pending.iter() }
+                .find(|row| row.channel == channel && row.what.code.eq_ignore_ascii_case(&code));
+            if let (Some(row), Some(settings), false) = (asked, settings, owner)
+                && let Some(list) = pairing::makes_owner(settings, row)
+            {
+                return Err(Denied::new(
+                    "pairing.makes_owner",
+                    pairing::owner_first(row, list),
+                ));
+            }
+            let ttl = settings.and_then(|settings| settings.approval_ttl);
+            book.approve(&channel, &code, now, ttl)
+        };
         let reply = self
             .change_pairing("pairing-approve", &role, approve)
             .await?;

@@ -66,6 +66,7 @@ impl Services {
             }]),
             text: pairing::WELCOME.to_owned(),
             expires_ms: now.saturating_add(pairing::TTL_MS),
+            by_others: true,
         });
     }
 

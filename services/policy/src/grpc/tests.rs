@@ -8,6 +8,7 @@ mod commands;
 mod door;
 mod health;
 mod sessions;
+mod standing;
 
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::access_client::AccessClient;

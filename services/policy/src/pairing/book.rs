@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::admission::People;
+use crate::clock;
 use crate::denied::Denied;
 
 /// How long a request waits, milliseconds.
 pub(crate) const TTL_MS: u64 = 60 * 60 * 1000;
 /// Requests that wait at the same time on one account.
 const MAX_PENDING: usize = 3;
-/// A request that seems to come from the future by more than this was made before the clock was set back. Milliseconds.
-const SLACK_MS: u64 = 5 * 60 * 1000;
 /// No letter or digit that could be taken for another one.
 const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 const CODE: usize = 8;
@@ -92,7 +91,7 @@ pub(crate) struct Row<T> {
 
 impl Pending {
     fn waits(&self, now_ms: u64) -> bool {
-        self.created_ms <= now_ms.saturating_add(SLACK_MS) && now_ms < self.expires_ms()
+        !clock::is_ahead_ms(self.created_ms, now_ms) && now_ms < self.expires_ms()
     }
 
     pub(crate) fn expires_ms(&self) -> u64 {
@@ -107,8 +106,10 @@ impl Approved {
         ttl.map_or(0, |ttl| self.approved_ms.saturating_add(millis(ttl)))
     }
 
+    /// One without an end does not depend on the time; one with an end ends early rather than late.
     fn holds(&self, now_ms: u64, ttl: Option<Duration>) -> bool {
-        ttl.is_none() || now_ms < self.expires_ms(ttl)
+        let ahead = clock::is_ahead_ms(self.approved_ms, now_ms);
+        ttl.is_none() || (!ahead && now_ms < self.expires_ms(ttl))
     }
 }
 
@@ -301,7 +302,7 @@ impl Book {
         }
         Err(Denied::new(
             "pairing.no_request",
-            "no request waits under this code; `clawdbot pairing list` shows those that do (a code is good for an hour)",
+            "no request waits under this code; `clawdbot pairing list` shows those that do (a code is good for an hour; one that was made while the clock ran ahead is not good any more)",
         ))
     }
 

@@ -10,4 +10,4 @@ mod words;
 pub(crate) use book::{Approved, Asked, Book, Pending, Request, Row, TTL_MS, code};
 pub(crate) use herald::Herald;
 pub(crate) use store::Store;
-pub(crate) use words::{WELCOME, answer, hint, notice};
+pub(crate) use words::{WELCOME, answer, hint, makes_owner, notice, owner_first};

@@ -4,6 +4,7 @@
 use clawdbot_identity::text::sanitize_line;
 
 use super::book::{Pending, Row};
+use crate::settings::Settings;
 
 /// Longest name that is taken over, characters.
 const MAX_NAME: usize = 40;
@@ -34,8 +35,34 @@ pub(crate) fn answer(channel: &str, sender: &str, code: &str) -> String {
     )
 }
 
-/// The notice to the owner; `owner`: the listed name under which the sender came is the owner's.
-pub(crate) fn notice(row: &Row<&Pending>, owner: bool) -> String {
+/// Which list makes the owner of whoever waits, once he is approved of.
+pub(crate) fn makes_owner(settings: &Settings, row: &Row<&Pending>) -> Option<&'static str> {
+    settings.makes_owner(&row.channel, &row.sender, row.what.name.as_deref())
+}
+
+/// Why an approval that makes an owner is not given just so.
+pub(crate) fn owner_first(row: &Row<&Pending>, list: &str) -> String {
+    let Row {
+        channel,
+        sender,
+        what: Pending { code, .. },
+        ..
+    } = row;
+    format!(
+        "this makes {channel} user {sender} the owner: {}. If that is meant: `clawdbot pairing approve {channel} {code} --owner`",
+        becomes_owner(row, list)
+    )
+}
+
+fn becomes_owner(row: &Row<&Pending>, list: &str) -> String {
+    let name = row.what.name.as_ref().unwrap_or(&row.sender);
+    format!(
+        "{name} is in {list}, so the conversation, the memory and the tools of the class main will be this id's, and its word on calls that wait"
+    )
+}
+
+/// The notice to the owner; `owner`: the list that makes whoever waits the owner.
+pub(crate) fn notice(row: &Row<&Pending>, owner: Option<&str>) -> String {
     let Row {
         channel,
         account,
@@ -55,15 +82,22 @@ pub(crate) fn notice(row: &Row<&Pending>, owner: bool) -> String {
         crate::distil::DEFAULT_ACCOUNT => String::new(),
         account => format!(" through the account {account}"),
     };
-    let listed = match name {
-        Some(name) if owner => format!(
-            " {name} is alone in allowFrom, so this id will be the owner: the conversation, the memory and the tools of the class main are his or hers."
+    let (listed, flag) = match (owner, name) {
+        (Some(list), _) => (
+            format!(
+                " ATTENTION, this id will be the owner: {}.",
+                becomes_owner(row, list)
+            ),
+            " --owner",
         ),
-        Some(name) => format!(" {name} is in allowFrom and will mean this id from then on."),
-        None => String::new(),
+        (None, Some(name)) => (
+            format!(" {name} is in allowFrom and will mean this id from then on."),
+            "",
+        ),
+        (None, None) => (String::new(), ""),
     };
     format!(
-        "{channel} user {sender}{calls} asks to write to the assistant{through}. To allow it: `clawdbot pairing approve {channel} {code}`; \
+        "{channel} user {sender}{calls} asks to write to the assistant{through}. To allow it: `clawdbot pairing approve {channel} {code}{flag}`; \
          to refuse: `clawdbot pairing reject {channel} {code}`.{listed}"
     )
 }
@@ -104,9 +138,18 @@ mod tests {
             sender: "42".to_owned(),
             what: &pending,
         };
-        let as_owner = super::notice(&row, true);
-        assert!(as_owner.contains("@ann is alone in allowFrom") && as_owner.contains("the owner:"));
-        let notice = notice(&row, false);
+        let list = "commands.ownerAllowFrom";
+        for text in [super::notice(&row, Some(list)), owner_first(&row, list)] {
+            for part in [
+                "@ann is in commands.ownerAllowFrom",
+                "the owner:",
+                "ABCD2345 --owner",
+            ] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
+        let notice = notice(&row, None);
+        assert!(!notice.contains("--owner"), "{notice}");
         assert!(!notice.contains("the owner:"), "{notice}");
         for text in [&answer, &notice] {
             assert!(

@@ -164,28 +164,11 @@ async fn without_an_answer_a_call_is_refused_when_its_time_is_over() {
         .answer(&bench.policy, &Voice::Operator, &id, true);
     assert_eq!(late.unwrap_err().rule, "approval.no_question");
     // By the wall clock, too, which goes on while the machine sleeps.
-    let grant = guest();
-    let question = Question {
-        grant: &grant,
-        call: &MessageId::parse("c2").unwrap(),
-        tool: &ToolName::parse("exec").unwrap(),
-        arguments: "{}",
-        reasons: Vec::new(),
-    };
-    let seat = bench
-        .policy
-        .questions
-        .sit(&question, Duration::from_secs(120), 1_000, || Ok([9; 8]))
-        .unwrap();
-    assert!(bench.policy.questions.find(&seat.row.id, 120_999).is_ok());
-    assert!(bench.policy.questions.find(&seat.row.id, 121_000).is_err());
-    assert!(
-        bench
-            .policy
-            .questions
-            .settle(&seat.row.id, true, 121_000)
-            .is_err()
-    );
+    let questions = Questions::default();
+    let seat = sit(&questions, "c2", 1_000).unwrap();
+    let answer = |now_ms| questions.settle(&seat.row.id, true, now_ms, |_, _| Ok(()));
+    assert!(answer(121_000).is_err());
+    assert!(answer(120_999).is_ok());
 }
 
 #[tokio::test]
@@ -215,26 +198,145 @@ async fn a_question_is_for_these_arguments_and_only_so_many_wait() {
         .await
         .unwrap();
     assert_eq!(rule(changed), "approval.changed");
-    let mut others = Vec::new();
-    for number in 1..MAX_IN_SESSION {
+    let mut others = vec![first];
+    for number in 1..MAX_OF_ONE {
         others.push(ask(&bench.policy, guest(), &format!("c{number}"), "{}"));
     }
-    waiting(&bench.policy, MAX_IN_SESSION).await;
-    let more = ask(&bench.policy, guest(), "c99", "{}").await.unwrap();
-    assert_eq!(rule(more), "approval.too_many");
-    for number in MAX_IN_SESSION..MAX {
-        let grant = Grant {
-            session: key(&format!("agent:main:telegram:dm:1{number}")),
-            ..guest()
-        };
-        others.push(ask(&bench.policy, grant, "c", "{}"));
+    waiting(&bench.policy, MAX_OF_ONE).await;
+    let elsewhere = Grant {
+        session: key("agent:main:telegram:group:-1"),
+        ..guest()
+    };
+    for grant in [guest(), elsewhere] {
+        let more = ask(&bench.policy, grant, "c99", "{}").await.unwrap();
+        assert_eq!(
+            rule(more),
+            "approval.too_many",
+            "a person has no more than these"
+        );
     }
-    waiting(&bench.policy, MAX).await;
-    let more = ask(&bench.policy, operator(), "c", "{}").await.unwrap();
-    assert_eq!(rule(more), "approval.too_many");
-    for one in others.into_iter().chain([first]) {
+    for one in others {
         one.abort();
     }
+}
+
+#[tokio::test]
+async fn nobody_takes_the_last_seats_of_those_above_him() {
+    let bench = Bench::new(CONFIG).await;
+    let grant = |standing: Standing, number: usize| {
+        let name = format!("{standing}{number}");
+        let grant = match standing {
+            Standing::Owner => Grant {
+                session: key(&format!("agent:main:{name}")),
+                ..operator()
+            },
+            _ => Grant {
+                session: key(&format!("agent:main:telegram:dm:{name}")),
+                ..guest()
+            },
+        };
+        Grant { standing, ..grant }.of(Trace::default(), &name)
+    };
+    let (mut taken, mut all) = (0, Vec::new());
+    for (standing, most) in SEATS {
+        for number in taken..most {
+            all.push(ask(&bench.policy, grant(standing, number), "c", "{}"));
+        }
+        waiting(&bench.policy, most).await;
+        taken = most;
+        // Whoever is at the end of his own seats finds none of another's.
+        for (lower, _) in SEATS.iter().filter(|(lower, _)| *lower >= standing) {
+            let more = ask(&bench.policy, grant(*lower, 99), "c", "{}");
+            assert_eq!(rule(more.await.unwrap()), "approval.too_many", "{lower}");
+        }
+    }
+    for one in all {
+        one.abort();
+    }
+}
+
+/// A question of a guest, directly.
+fn sit(questions: &Questions, call: &str, now_ms: u64) -> Result<Seat, Denied> {
+    let grant = guest();
+    let question = Question {
+        grant: &grant,
+        call: &MessageId::parse(call).unwrap(),
+        tool: &ToolName::parse("exec").unwrap(),
+        arguments: "{}",
+        reasons: Vec::new(),
+    };
+    let random = || Ok(u64::to_be_bytes(now_ms + call.len() as u64));
+    questions.sit(&question, Duration::from_secs(120), now_ms, random)
+}
+
+#[test]
+fn seats_of_those_who_left_and_of_questions_that_are_over_are_free() {
+    let questions = Questions::default();
+    let (first, second) = (
+        sit(&questions, "c1", 0).unwrap(),
+        sit(&questions, "c1", 0).unwrap(),
+    );
+    assert_eq!((first.fresh, second.fresh), (true, false));
+    // Both are still there while both leave: who looks at the other one sees him.
+    questions.leave(&first.row.id);
+    assert!(questions.waits(&first.row.id));
+    questions.leave(&second.row.id);
+    assert!(!questions.waits(&second.row.id));
+    drop((first, second));
+    for number in 0..MAX_OF_ONE {
+        sit(&questions, &"c".repeat(number + 1), 1_000).unwrap();
+    }
+    assert!(sit(&questions, "c9", 1_000).is_err());
+    assert!(sit(&questions, "c9", 120_999).is_err());
+    assert!(sit(&questions, "c9", 121_000).is_ok());
+    assert_eq!(questions.list(121_000).len(), 1);
+    assert_eq!(questions.open().len(), 1);
+}
+
+#[test]
+fn a_word_is_written_down_when_it_counts_and_counts_when_it_is_written_down() {
+    let questions = Questions::default();
+    let seat = sit(&questions, "c1", 0).unwrap();
+    let id = seat.row.id.clone();
+    let full = || Err(Denied::new("audit.unavailable", "full"));
+    let refused = questions.settle(&id, true, 0, |_, _| full());
+    assert_eq!(refused.unwrap_err().rule, "audit.unavailable");
+    assert_eq!(*seat.word.borrow(), None);
+    let mut records = 0;
+    questions
+        .settle(&id, true, 0, |_, _| {
+            records += 1;
+            assert_eq!(*seat.word.borrow(), None);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((*seat.word.borrow(), records), (Some(true), 1));
+    // Who has left before the word is not spoken of as having got it.
+    let seat = sit(&questions, "c1", 0).unwrap();
+    questions.leave(&seat.row.id);
+    let late = questions.settle(&seat.row.id, true, 0, |_, _| panic!("nothing happens"));
+    assert_eq!(late.unwrap_err().rule, "approval.no_question");
+}
+
+#[tokio::test]
+async fn one_of_two_at_a_question_gets_the_word_although_the_other_one_left() {
+    let bench = Bench::new(CONFIG).await;
+    let (first, second) = (
+        ask(&bench.policy, guest(), "c1", "{}"),
+        ask(&bench.policy, guest(), "c1", "{}"),
+    );
+    let id = waiting(&bench.policy, 1).await.remove(0);
+    while bench.policy.questions.open()[0].seats < 2 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    let _ = first.await;
+    let word = bench
+        .policy
+        .questions
+        .answer(&bench.policy, &Voice::Operator, &id, true);
+    assert!(word.is_ok());
+    assert_eq!(rule(second.await.unwrap()), "allowed");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tokio::time::{Duration, timeout};
 
 use super::{Question, Questions, Seat, Voice, words};
 use crate::denied::Denied;
-use crate::handle::Trace;
+use crate::handle::{Standing, Trace};
 use crate::notices::{About, Notice, To};
 use crate::people;
 use crate::policy::{Policy, random, unix_ms};
@@ -40,7 +40,7 @@ impl Questions {
         let Seat { row, word, fresh } = self.sit(&question, approvals.timeout, now, random)?;
         let mut waiting = AtQuestion {
             policy,
-            id: row.id.clone(),
+            id: Some(row.id.clone()),
             word,
         };
         if fresh {
@@ -51,19 +51,21 @@ impl Questions {
                 to: To::These(to),
                 text: words::question(&row),
                 expires_ms: row.expires_ms,
+                by_others: question.grant.standing != Standing::Owner,
             });
             policy.renew_problems();
         }
         let left = Duration::from_millis(row.expires_ms.saturating_sub(now));
-        let word = timeout(left, waiting.word.wait_for(Option::is_some)).await;
-        match word.map(|word| word.ok().and_then(|word| *word)) {
+        // Either way the word counts that was given before this seat was left, and none after that.
+        drop(timeout(left, waiting.word.wait_for(Option::is_some)).await);
+        match waiting.leave() {
             // A word takes effect when its record cannot get lost any more.
-            Ok(Some(true)) => policy.synced().await,
-            Ok(Some(false)) => Err(Denied::new(
+            Some(true) => policy.synced().await,
+            Some(false) => Err(Denied::new(
                 "approval.denied",
                 "the owner refused this call",
             )),
-            Ok(None) | Err(_) => Err(Denied::new(
+            None => Err(Denied::new(
                 "approval.timeout",
                 format!(
                     "the owner was asked and did not answer within {} seconds",
@@ -86,12 +88,15 @@ impl Questions {
     ) -> Result<v1::QuestionRow, Denied> {
         let name = if allow { "approve" } else { "deny" };
         let role = voice.role();
-        let found = self
-            .find(id, unix_ms())
-            .and_then(|found| may(policy, voice).map(|()| found));
-        let (row, trace) = match found {
-            Ok(found) => found,
-            Err(denied) => {
+        let mut reached = false;
+        let settled = may(policy, voice).and_then(|()| {
+            self.settle(id, allow, unix_ms(), |row, trace| {
+                reached = true;
+                policy.decide(recorded(name, &role, row, trace), Ok(()))
+            })
+        });
+        let row = match settled {
+            Err(denied) if !reached => {
                 let decision = Decision {
                     request: name,
                     role: &role,
@@ -99,9 +104,8 @@ impl Questions {
                 };
                 return policy.decide(decision, Err(denied));
             }
+            settled => settled?,
         };
-        policy.decide(recorded(name, &role, &row, trace), Ok(()))?;
-        let row = self.settle(&row.id, allow, unix_ms())?;
         policy.notices.over(&About::Question(row.id.clone()));
         policy.renew_problems();
         Ok(row)
@@ -149,16 +153,29 @@ fn may(policy: &Policy, voice: &Voice<'_>) -> Result<(), Denied> {
 /// Who waits at a question; leaves it when dropped.
 struct AtQuestion<'a> {
     policy: &'a Policy,
-    id: String,
+    /// None when it was left.
+    id: Option<String>,
     word: tokio::sync::watch::Receiver<Option<bool>>,
+}
+
+impl AtQuestion<'_> {
+    /// Leaves it, with the word if one was given.
+    fn leave(&mut self) -> Option<bool> {
+        if let Some(id) = self.id.take() {
+            let questions = &self.policy.questions;
+            questions.leave(&id);
+            if !questions.waits(&id) {
+                self.policy.notices.over(&About::Question(id));
+                self.policy.renew_problems();
+            }
+        }
+        *self.word.borrow()
+    }
 }
 
 impl Drop for AtQuestion<'_> {
     fn drop(&mut self) {
-        if self.policy.questions.leave(&self.id) {
-            self.policy.notices.over(&About::Question(self.id.clone()));
-            self.policy.renew_problems();
-        }
+        self.leave();
     }
 }
 

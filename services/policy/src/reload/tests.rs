@@ -151,6 +151,48 @@ async fn a_file_that_was_never_good_denies_everything_until_it_is() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_gone_at_the_start_denies_everything_until_there_is_one_again() {
+    let bench = Bench::new("{gateway: {port: 4000}}").await;
+    let path = bench.policy.config.path().to_owned();
+    fs::rename(&path, path.with_extension("away")).unwrap();
+    let bench = bench.restarted().await;
+    assert!(bench.policy.current().is_err());
+    let line = bench.policy.status_line();
+    for part in [
+        "denying everything",
+        "the file is gone",
+        "put it back",
+        "clawdbot config set",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    // Another start helps as little; the file, or a new one, does.
+    let bench = bench.restarted().await;
+    assert!(bench.policy.current().is_err());
+    bench.write("{}");
+    bench.load().await;
+    assert_eq!(bench.policy.current().ok().unwrap().settings.port, 18789);
+
+    // Where there never was one the defaults hold, over restarts as well.
+    let fresh = Bench::unloaded(StartCredentials::default());
+    fresh.load().await;
+    let fresh = fresh.restarted().await;
+    assert!(fresh.policy.current().is_ok());
+
+    // Whether there was one must be known.
+    let broken = fresh.folder.path().join("config-seen");
+    fs::create_dir(&broken).unwrap();
+    let fresh = fresh.restarted().await;
+    assert!(fresh.policy.current().is_err());
+    fresh.write("{}");
+    fresh.load().await;
+    assert!(
+        fresh.policy.current().is_err(),
+        "nobody would notice that it is gone"
+    );
+}
+
+#[tokio::test]
 async fn editors_that_rename_and_files_that_go_and_come_back_are_seen() {
     let mut run = Following::new(&quick(4000)).await;
     let path = run.bench.policy.config.path().to_owned();

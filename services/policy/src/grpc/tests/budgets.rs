@@ -231,6 +231,7 @@ async fn the_owner_hears_once_that_a_budget_is_used_up() {
         to: crate::notices::To::Owners,
         text: "other".to_owned(),
         expires_ms: u64::MAX,
+        by_others: false,
     });
     assert_eq!(stream.message().await.unwrap().unwrap().text, "other");
 }

@@ -35,7 +35,10 @@ pub(super) fn inbound(sender: &str) -> v1::AdmitSenderRequest {
     }
 }
 
-async fn name(bench: &Bench, request: v1::AdmitSenderRequest) -> Result<Outcome, tonic::Status> {
+pub(super) async fn name(
+    bench: &Bench,
+    request: v1::AdmitSenderRequest,
+) -> Result<Outcome, tonic::Status> {
     let reply = ChannelsClient::new(bench.edge("channel-telegram"))
         .admit(request)
         .await?;
@@ -58,7 +61,11 @@ pub(super) async fn answer(bench: &Bench, request: v1::AdmitSenderRequest) -> St
     }
 }
 
-async fn present(bench: &Bench, handle: &str, channel: &str) -> Result<String, tonic::Status> {
+pub(super) async fn present(
+    bench: &Bench,
+    handle: &str,
+    channel: &str,
+) -> Result<String, tonic::Status> {
     let request = v1::PresentRequest {
         handle: handle.to_owned(),
         channel: channel.to_owned(),
@@ -92,9 +99,14 @@ fn told(reply: tonic::Response<v1::PairingReply>) -> String {
 }
 
 pub(super) async fn approve(bench: &Bench, code: &str) -> String {
+    approve_as(bench, code, false).await
+}
+
+pub(super) async fn approve_as(bench: &Bench, code: &str, owner: bool) -> String {
     let request = v1::PairingCode {
         channel: "telegram".to_owned(),
         code: code.to_owned(),
+        owner,
         ..v1::PairingCode::default()
     };
     told(
@@ -363,25 +375,57 @@ async fn fifty_first_messages_at_once_get_one_answer_and_the_fourth_stranger_non
 
 #[tokio::test]
 async fn a_listed_name_belongs_to_whom_the_owner_approved_of() {
-    let bench =
-        Bench::new("{channels: {telegram: {dmPolicy: 'allowlist', allowFrom: ['@somebody']}}}")
-            .await;
-    assert_eq!(named(&bench, inbound("42")).await, "answer");
-    let problems = bench.policy.problems().borrow().clone();
-    assert!(
-        problems[0]
-            .message
-            .contains("@somebody is alone in allowFrom"),
-        "{}",
-        problems[0].message
-    );
-    let row = pairing(&bench).await.pending.remove(0);
-    assert_eq!(row.name, "@somebody");
-    approve(&bench, &row.code).await;
-    let bench = bench.restarted().await;
-    // The only entry of the list is pinned now, so he is the owner; another bearer of the name is nobody.
-    assert_eq!(named(&bench, inbound("42")).await, "agent:main:main");
-    assert_eq!(named(&bench, inbound("43")).await, "dm.not_listed");
+    for (owners, list, expected) in [
+        (
+            "",
+            "['@somebody']",
+            Some("@somebody is in allowFrom, where nobody else is"),
+        ),
+        (
+            "commands: {ownerAllowFrom: ['telegram:@somebody']},",
+            "['@somebody', 7]",
+            Some("@somebody is in commands.ownerAllowFrom"),
+        ),
+        (
+            "commands: {ownerAllowFrom: ['telegram:7']},",
+            "['@somebody', 7]",
+            None,
+        ),
+    ] {
+        let bench = Bench::new(&format!(
+            "{{{owners} channels: {{telegram: {{dmPolicy: 'allowlist', allowFrom: {list}}}}}}}"
+        ))
+        .await;
+        assert_eq!(named(&bench, inbound("42")).await, "answer");
+        let told = bench.policy.problems().borrow()[0].message.clone();
+        let row = pairing(&bench).await.pending.remove(0);
+        assert_eq!(row.name, "@somebody");
+        // Nobody is made the owner without being told so before.
+        let first = approve(&bench, &row.code).await;
+        match expected {
+            Some(expected) => {
+                let command = format!("clawdbot pairing approve telegram {} --owner", row.code);
+                assert!(told.contains(expected) && told.contains(&command), "{told}");
+                assert_eq!(first, "pairing.makes_owner");
+                assert_eq!(bench.last_decision(), "pairing.makes_owner");
+                assert_eq!(named(&bench, inbound("42")).await, "pairing.pending");
+                let second = approve_as(&bench, &row.code, true).await;
+                assert_eq!(second, "telegram/default/42");
+            }
+            None => {
+                assert!(!told.contains("--owner"), "{told}");
+                assert_eq!(first, "telegram/default/42");
+            }
+        }
+        let bench = bench.restarted().await;
+        // The name is pinned now; another bearer of it is nobody.
+        let session = match expected {
+            Some(_) => "agent:main:main",
+            None => "agent:main:telegram:dm:42",
+        };
+        assert_eq!(named(&bench, inbound("42")).await, session);
+        assert_eq!(named(&bench, inbound("43")).await, "dm.not_listed");
+    }
 }
 
 #[tokio::test(start_paused = true)]

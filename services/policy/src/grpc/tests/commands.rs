@@ -292,6 +292,7 @@ async fn who_was_let_in_is_told_when_the_owner_wants_it() {
             channel: "telegram".to_owned(),
             code: pairing(&bench).await.pending[0].code.clone(),
             notify,
+            ..v1::PairingCode::default()
         };
         let mut operator = PolicyOperatorClient::new(bench.edge("operator"));
         operator.approve_pairing(request).await.unwrap();

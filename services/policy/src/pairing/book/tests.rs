@@ -245,14 +245,39 @@ fn a_name_is_pinned_by_the_approval_and_stays_with_the_first() {
 #[test]
 fn a_clock_that_jumps_makes_no_code_longer_than_it_was_meant_to_be() {
     let mut desk = Desk::default();
+    let slack_ms = crate::clock::SLACK.as_secs() * 1000;
     let code = desk.code("default", "1", NOW);
     // A small step back is normal; a large one would give the code a second life.
-    assert_eq!(desk.book.pending(NOW - SLACK_MS).len(), 1);
-    assert_eq!(desk.book.pending(NOW - SLACK_MS - 1).len(), 0);
+    assert_eq!(desk.book.pending(NOW - slack_ms).len(), 1);
+    assert_eq!(desk.book.pending(NOW - slack_ms - 1).len(), 0);
     assert_eq!(
         rule(desk.book.approve("telegram", &code, NOW - 2 * HOUR, None)),
         "pairing.no_request"
     );
+}
+
+#[test]
+fn a_clock_that_jumps_makes_no_approval_longer_than_it_was_meant_to_be() {
+    let mut desk = Desk::default();
+    let code = desk.code("default", "1", NOW);
+    let ttl = Some(Duration::from_secs(2 * 3600));
+    desk.book.approve("telegram", &code, NOW, ttl).unwrap();
+    let slack_ms = crate::clock::SLACK.as_secs() * 1000;
+    let holds = |now, ttl| {
+        let view = desk.book.view("telegram", "default", now, ttl);
+        view.is_approved("1")
+    };
+    for (now, expected) in [
+        (NOW - HOUR, false),
+        (NOW - slack_ms - 1, false),
+        (NOW - slack_ms, true),
+        (NOW + 2 * HOUR - 1, true),
+        (NOW + 2 * HOUR, false),
+        (NOW + 1000 * HOUR, false),
+    ] {
+        assert_eq!(holds(now, ttl), expected, "{now}");
+        assert!(holds(now, None), "without an end the time does not matter");
+    }
 }
 
 #[test]
