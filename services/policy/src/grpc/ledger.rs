@@ -13,7 +13,7 @@ use super::{Services, UNDECIDED, class, invalid, key_of, trace_of, undecided, wi
 use crate::budget::{Told, Who};
 use crate::denied::Denied;
 use crate::facts;
-use crate::handle::Grant;
+use crate::handle::{Grant, Standing};
 use crate::notices::{About, Notice, To};
 use crate::policy::unix_ms;
 use crate::record::Decision;
@@ -139,7 +139,7 @@ impl Services {
                 .authorize(limits, self.who(grant), &id, tokens, cost);
             if let Err(stopped) = asked.await {
                 if let Some(told) = &stopped.notice {
-                    self.tell_owner(told);
+                    self.tell_owner(told, grant.standing != Standing::Owner);
                 }
                 return Err(stopped.denied);
             }
@@ -148,13 +148,13 @@ impl Services {
         Ok(counts)
     }
 
-    fn tell_owner(&self, told: &Told) {
+    fn tell_owner(&self, told: &Told, by_others: bool) {
         let reached = self.0.notices.tell(Notice {
             about: About::Budget(told.name.clone()),
             to: To::Owners,
             text: told.text.clone(),
             expires_ms: told.expires_ms,
-            by_others: true,
+            by_others,
         });
         if reached > 0 {
             self.0.budgets.told(told);
