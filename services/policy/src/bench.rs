@@ -83,17 +83,22 @@ impl Bench {
 
     /// The same folder after a restart of the process.
     pub(crate) async fn restarted(self) -> Self {
+        let bench = self.restarted_unloaded();
+        bench.load().await;
+        bench
+    }
+
+    /// The same before it has read its file.
+    pub(crate) fn restarted_unloaded(self) -> Self {
         let policy = Arc::new(Self::policy(
             self.folder.path().to_owned(),
             StartCredentials::default(),
         ));
-        let bench = Self {
+        Self {
             folder: self.folder,
             policy,
             broker: self.broker,
-        };
-        bench.load().await;
-        bench
+        }
     }
 
     pub(crate) fn write(&self, config: &str) {

@@ -6,10 +6,14 @@ use clawdbot_proto::v1::offers_client::OffersClient;
 use clawdbot_proto::v1::sessions_client::SessionsClient;
 use clawdbot_proto::v1::spending_client::SpendingClient;
 use clawdbot_proto::v1::tools_client::ToolsClient;
+use clawdbot_service::testing::Link;
 
 use super::channels::{approve_as, inbound, name, named, pairing, present};
 use super::*;
+use crate::bench::role;
+use crate::credential::StartCredentials;
 use crate::questions::Voice;
+use crate::reload;
 
 /// What every use of a handle says: nothing, or why not.
 async fn uses(bench: &Bench, handle: &str, class: v1::Class) -> Vec<String> {
@@ -397,4 +401,34 @@ async fn with_the_token_ends_what_it_let_in_and_not_what_came_by_the_socket() {
     let refused = resolve(&by_key).await.unwrap_err();
     assert!(refused.starts_with("session.revoked"), "{refused}");
     assert!(resolve(&by_socket).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_put_out_because_a_restart_does_not_know_yet_which_accounts_run() {
+    let bench = Bench::unloaded(StartCredentials::default());
+    bench.write(&file("", "allowFrom: [1, 2], accounts: {work: {}}"));
+    *bench.broker.set.lock().unwrap() = vec!["TELEGRAM_BOT_TOKEN".to_owned()];
+    bench.load().await;
+    let guest = admitted(&bench, inbound("2")).await;
+    let bench = bench.restarted_unloaded();
+    let away = Link::new(&role("policy"), &role("broker"));
+    reload::load(&bench.policy, &away.edge()).await;
+    let resolve = async || {
+        let request = v1::ResolveRequest {
+            handle: guest.handle.clone(),
+        };
+        SessionsClient::new(bench.edge("agent-guest"))
+            .resolve(request)
+            .await
+    };
+    let waits = resolve().await.unwrap_err();
+    assert_eq!(waits.code(), Code::Unavailable, "{}", waits.message());
+    let presented = present(&bench, &guest.handle, "channel-telegram").await;
+    assert_eq!(presented.unwrap_err().code(), Code::Unavailable);
+    bench.load().await;
+    assert!(resolve().await.is_ok());
+    bench.broker.set.lock().unwrap().clear();
+    bench.load().await;
+    let refused = resolve().await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
 }
