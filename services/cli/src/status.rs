@@ -214,10 +214,10 @@ impl Report {
             fact("address", self.urls().join(" "));
         }
         if let Some(policy) = &self.policy {
-            let missing = if policy.config_exists {
-                ""
-            } else {
-                " (not there; defaults)"
+            let missing = match (policy.config_exists, policy.config_error.is_empty()) {
+                (true, _) => "",
+                (false, true) => " (not there; defaults)",
+                (false, false) => " (not there)",
             };
             fact("config", format!("{}{missing}", policy.config_path));
             fact("model", policy.model.clone());
