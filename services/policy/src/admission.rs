@@ -367,6 +367,8 @@ fn ignore(rule: &'static str, message: &str) -> Verdict {
 #[cfg(test)]
 mod channels_tests;
 #[cfg(test)]
+mod lists_tests;
+#[cfg(test)]
 mod places_tests;
 #[cfg(test)]
 mod sequences_tests;

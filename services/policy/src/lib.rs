@@ -38,6 +38,7 @@ mod record;
 mod reload;
 mod rules;
 mod seal;
+mod seen;
 mod series;
 mod settings;
 mod slices;

@@ -28,14 +28,13 @@ use crate::provenance::Provenance;
 use crate::questions::{self, Questions};
 use crate::record::Decision;
 use crate::seal::Sealer;
+use crate::seen;
 use crate::series::{Counted, Series};
 use crate::settings::Settings;
 use crate::slices::{self, Place};
 use crate::tools::{Catalogue, Providers};
 use crate::trouble::Trouble;
 
-/// In STATE/pairing: which configuration file was in force.
-const FILE_SEEN: &str = "config-seen";
 /// Password checks that may wait for their turn; each takes some tens of milliseconds.
 const WAITING: usize = 16;
 
@@ -299,7 +298,7 @@ impl Policy {
         } = reading;
         // What the file forbade must not become permitted because it is not there any more.
         if !from_file {
-            self.never_had_a_file()?;
+            seen::nothing(&self.keep)?;
         }
         let credential = self.finder().find(&auth).map_err(Trouble::line)?;
         self.door().set(credential, settings.limit);
@@ -316,7 +315,7 @@ impl Policy {
             );
         }
         if from_file {
-            self.remember_file()?;
+            seen::remember(&self.keep, self.config.path())?;
         }
         *lock(&self.trouble) = None;
         self.notices.over(&About::Config);
@@ -335,36 +334,6 @@ impl Policy {
         })));
         self.renew_problems();
         Ok(())
-    }
-
-    /// Without a file the defaults hold, but only where there never was one.
-    fn never_had_a_file(&self) -> Result<(), Trouble> {
-        match self.keep.read_document(FILE_SEEN) {
-            Ok(None) => Ok(()),
-            Ok(Some(before)) => Err(Trouble::line(format!(
-                "the file is gone, and with it every rule that it had ({} was in force before); put it back (earlier states stand beside it as NAME.bak.N), \
-                 or begin a new one, in which the defaults hold, with a first setting: `clawdbot config set gateway.bind loopback`",
-                before.as_str()
-            ))),
-            Err(error) => Err(Trouble::line(format!(
-                "whether there was a file before cannot be told: {error}"
-            ))),
-        }
-    }
-
-    /// Writes down that a file was in force, for the time after a restart.
-    fn remember_file(&self) -> Result<(), Trouble> {
-        let path = self.config.path().display().to_string();
-        let known = self.keep.read_document(FILE_SEEN);
-        if matches!(&known, Ok(Some(known)) if **known == path) {
-            return Ok(());
-        }
-        let written = self.keep.write_document(FILE_SEEN, &path);
-        written.map_err(|error| {
-            Trouble::line(format!(
-                "that this file is in force cannot be written down, without which a missing file would not be noticed: {error}"
-            ))
-        })
     }
 
     /// Takes what a worker says about itself. One that is about to end, since the configuration has no use for it any

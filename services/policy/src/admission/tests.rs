@@ -54,7 +54,7 @@ pub(super) fn direct_from(sender: Person<'_>) -> Message<'_> {
     }
 }
 
-fn judged(settings: &Settings, people: &Known, message: &Message<'_>) -> String {
+pub(super) fn judged(settings: &Settings, people: &Known, message: &Message<'_>) -> String {
     judged_on(settings, "telegram", people, message)
 }
 
@@ -81,7 +81,7 @@ pub(super) fn judged_on(
     }
 }
 
-fn telegram(section: &str) -> Settings {
+pub(super) fn telegram(section: &str) -> Settings {
     settings_of(&format!("{{channels: {{telegram: {{{section}}}}}}}"))
 }
 
@@ -191,74 +191,6 @@ fn an_empty_list_lets_nobody_in_beyond_pairing() {
             ..direct_from(ANN)
         };
         assert_eq!(judged(&settings, &Known::default(), &group), "group.sender");
-    }
-    // A list that is written out is the list, also without anybody in it; the line before each is what holds without it.
-    let everywhere = "groups: {'-1': {topics: {'7': {}}}}, allowFrom: [1]";
-    let in_group = |thread| Message {
-        place: Place::Group { id: "-1", thread },
-        mentioned: true,
-        ..direct_from(ANN)
-    };
-    let guest = "agent:main:telegram:group:-1";
-    for (lists, in_the_group, in_the_topic) in [
-        (everywhere, true, true),
-        (
-            "groups: {'-1': {topics: {'7': {}}}}, allowFrom: [1], groupAllowFrom: []",
-            false,
-            false,
-        ),
-        (
-            "groups: {'-1': {allowFrom: [], topics: {'7': {}}}}, allowFrom: [1]",
-            false,
-            false,
-        ),
-        (
-            "groups: {'-1': {topics: {'7': {allowFrom: []}}}}, allowFrom: [1]",
-            true,
-            false,
-        ),
-        (
-            "groups: {'-1': {allowFrom: [], topics: {'7': {allowFrom: [1]}}}}, allowFrom: [1]",
-            false,
-            true,
-        ),
-        (
-            "groups: {'*': {allowFrom: []}}, allowFrom: [1]",
-            false,
-            false,
-        ),
-        (
-            "groupPolicy: 'open', groups: {'-1': {topics: {'7': {}}}}",
-            true,
-            true,
-        ),
-        (
-            "groupPolicy: 'open', groups: {'-1': {allowFrom: [], topics: {'7': {}}}}",
-            false,
-            false,
-        ),
-    ] {
-        let settings = telegram(lists);
-        for (thread, passes) in [("", in_the_group), ("7", in_the_topic)] {
-            let verdict = judged(&settings, &Known::default(), &in_group(thread));
-            match passes {
-                true => assert!(verdict.contains(guest), "{lists} {thread}: {verdict}"),
-                false => assert_eq!(verdict, "group.sender", "{lists} {thread}"),
-            }
-        }
-    }
-    for (owners, expected) in [
-        ("", Class::Main),
-        ("commands: {ownerAllowFrom: []},", Class::Guest),
-    ] {
-        let text =
-            format!("{{{owners} channels: {{telegram: {{botToken: '${{T}}', allowFrom: [1]}}}}}}");
-        let (settings, people) = (settings_of(&text), Known::default());
-        let channel = settings.channel("telegram").unwrap();
-        match judge(&settings, channel, &people, &direct_from(ANN)) {
-            Verdict::Admit { class, .. } => assert_eq!(class, expected, "{owners}"),
-            other => panic!("{other:?}"),
-        }
     }
 }
 
