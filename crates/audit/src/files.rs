@@ -39,7 +39,12 @@ pub fn rotated(number: u64) -> String {
 pub fn list(folder: &Path) -> io::Result<Vec<LogFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        // A pipe or a link in the place of a file is none: reading it could take for ever, or be another's.
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
+        let name = entry.file_name();
         let name = name.to_string_lossy();
         let number = name
             .strip_prefix("decisions.")
@@ -75,6 +80,8 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
+        let link = folder.path().join("decisions.000004.jsonl");
+        std::os::unix::fs::symlink(folder.path().join(CURRENT), link).unwrap();
         let names: Vec<_> = list(folder.path()).unwrap();
         let names: Vec<_> = names.iter().map(LogFile::name).collect();
         assert_eq!(

@@ -37,6 +37,10 @@ pub struct Head {
     pub key: Key,
     /// The last lease of the broker and the last dial that are on record.
     pub seen: [Cursor; 2],
+    /// How long the log was kept so far, milliseconds: no clock, since clocks jump.
+    pub age_ms: u64,
+    /// The last record that tells of damage nobody has accepted yet; zero for none.
+    pub gap: u64,
 }
 
 impl Head {
@@ -50,6 +54,8 @@ impl Head {
             checkpoint: 1,
             key,
             seen: [Cursor::default(); 2],
+            age_ms: 0,
+            gap: 0,
         }
     }
 
@@ -58,7 +64,7 @@ impl Head {
     pub fn text(&self) -> Zeroizing<String> {
         let [lease, dial] = self.seen;
         let text = Zeroizing::new(format!(
-            "{{\"n\":{},\"file\":{},\"offset\":{},\"hash\":\"{}\",\"checkpoint\":{},\"key\":\"{}\",\"seen\":[{},{},{},{}]}}",
+            "{{\"n\":{},\"file\":{},\"offset\":{},\"hash\":\"{}\",\"checkpoint\":{},\"key\":\"{}\",\"seen\":[{},{},{},{}],\"age\":{},\"gap\":{}}}",
             self.chain.n,
             self.file,
             self.offset,
@@ -69,6 +75,8 @@ impl Head {
             lease.at_ms,
             dial.number,
             dial.at_ms,
+            self.age_ms,
+            self.gap,
         ));
         Zeroizing::new(format!("{:<width$}\n", *text, width = HEAD_BYTES - 1))
     }
@@ -92,6 +100,8 @@ impl Head {
             checkpoint: number("checkpoint")?,
             key: Key::parse(value["key"].as_str()?).ok()?,
             seen: [cursor(lease, lease_at), cursor(dial, dial_at)],
+            age_ms: number("age")?,
+            gap: number("gap")?,
         })
     }
 }
@@ -106,8 +116,13 @@ mod tests {
         let least = head.text();
         head.chain.n = u64::MAX;
         head.offset = u64::MAX;
-        head.seen[0].at_ms = u64::MAX;
-        head.seen[1].number = u64::MAX;
+        (head.file, head.checkpoint) = (u64::MAX, u64::MAX);
+        (head.age_ms, head.gap) = (u64::MAX, u64::MAX);
+        let last = Cursor {
+            number: u64::MAX,
+            at_ms: u64::MAX,
+        };
+        head.seen = [last; 2];
         let most = head.text();
         assert_eq!((least.len(), most.len()), (HEAD_BYTES, HEAD_BYTES));
         assert_eq!(Head::parse(&most), Some(head));

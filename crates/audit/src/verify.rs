@@ -16,6 +16,8 @@ use crate::seal::Key;
 
 /// Problems that are told; a log with more is no better known by them.
 const MAX_PROBLEMS: usize = 20;
+/// Keys that are made from the first one: a checkpoint a minute for sixty years, and some seconds of work.
+const MAX_STEPS: u64 = 1 << 25;
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,6 +114,8 @@ struct Check<'a> {
     dropped: Vec<Dropped>,
     /// The next checkpoint, and its key if it is known.
     seal: Option<(u64, Option<Key>)>,
+    /// Keys that may still be made: the log says how many, and it may lie.
+    steps: u64,
     name: String,
     line: u64,
 }
@@ -128,14 +132,15 @@ impl<'a> Check<'a> {
             before: None,
             dropped: Vec::new(),
             seal: None,
+            steps: MAX_STEPS,
             name: HEAD.to_owned(),
             line: 0,
         };
-        match (&check.head, &proof.key) {
+        match (check.head.clone(), &proof.key) {
             (None, _) => check.wrong("is missing or damaged: where the log ended is not known"),
-            (Some(head), Some(first)) => {
-                let steps = head.checkpoint.saturating_sub(1);
-                if steps <= head.chain.n && first.after(steps) != head.key {
+            (Some(head), Some(_)) => {
+                let key = check.key(head.checkpoint);
+                if key != Some(head.key) {
                     check.wrong("holds a key that does not follow from the first key: the seal was begun anew, or this is the key of another log");
                 }
             }
@@ -152,6 +157,14 @@ impl<'a> Check<'a> {
                 what: what.into(),
             });
         }
+    }
+
+    /// The key of a checkpoint, as it follows from the first one; nothing without that, or when it is too far.
+    fn key(&mut self, checkpoint: u64) -> Option<Key> {
+        let first = self.proof.key.as_ref()?;
+        let steps = checkpoint.saturating_sub(1);
+        self.steps = self.steps.checked_sub(steps)?;
+        Some(first.after(steps))
     }
 
     fn run(mut self, folder: &Path) -> io::Result<Verdict> {
@@ -314,13 +327,13 @@ impl<'a> Check<'a> {
                 None
             }
             None => {
-                let steps = checkpoint.saturating_sub(1);
-                let known = self
-                    .proof
-                    .key
-                    .as_ref()
-                    .filter(|_| self.chain.is_some_and(|chain| steps <= chain.n));
-                known.map(|key| key.after(steps))
+                let key = self.key(checkpoint);
+                if key.is_none() && self.proof.key.is_some() {
+                    self.wrong(format!(
+                        "no log has as many checkpoints as the number {checkpoint} says"
+                    ));
+                }
+                key
             }
         };
         if let (Some(key), Some(chain)) = (&key, &self.chain) {

@@ -395,6 +395,9 @@ pub struct Verify {
     /// Log of the processes with copies of the checkpoints, instead of gateway.log
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Also end the alarm of the running assistant about damage that a start found; that, too, is on record
+    #[arg(long)]
+    pub accept: bool,
 }
 
 /// `clawdbot logs`.
@@ -505,7 +508,7 @@ mod tests {
             "pairing reject telegram ABCD2345",
             "pairing revoke telegram 42 --account work",
             "audit show --role agent --since 10m --trace 0011223344556677",
-            "audit verify --key k --log l",
+            "audit verify --key k --log l --accept",
             "audit key",
             "sessions",
             "logs",

@@ -1,15 +1,18 @@
 //! `clawdbot audit`: what was decided, and whether the record of it is as it was written. Both are read from the files,
 //! without asking the process that wrote them, wherever the files may be read; else policy is asked.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clawdbot_audit::{Key, Lines, Proof, Verdict, Wanted, Witness, from_hex, verify};
+use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
+use clawdbot_proto::edges::PROCESSES;
 use clawdbot_proto::v1::audit_operator_client::AuditOperatorClient;
-use clawdbot_proto::v1::{AuditKeyRequest, ShowAuditRequest, VerifyAuditRequest};
+use clawdbot_proto::v1::{AuditKeyRequest, AuditVerdict, ShowAuditRequest, VerifyAuditRequest};
 use clawdbot_service::log::timestamp;
 use serde_json::{Value, json};
 
@@ -48,6 +51,9 @@ async fn show(wanted: &Show, place: &Place, sockets: &Sockets, out: Out) -> Resu
         .transpose()
         .map_err(|why| Failure::new("since", why).exit(EXIT_USAGE))?;
     let since = since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+    if let Some(wrong) = unknown(wanted) {
+        return Err(wrong.exit(EXIT_USAGE));
+    }
     let wanted = Wanted {
         since_ms: since.map_or(0, |since| {
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -82,6 +88,22 @@ async fn show(wanted: &Show, place: &Place, sockets: &Sockets, out: Out) -> Resu
         Err(error) => return Err(unreadable(&folder, &error)),
     }
     Ok(0)
+}
+
+/// What is in no record, so that an empty answer is never one to a slip of the pen.
+fn unknown(wanted: &Show) -> Option<Failure> {
+    let family = |role: &'static str| role.split_once('-').map_or(role, |(family, _)| family);
+    let known: BTreeSet<_> = PROCESSES.iter().map(|one| family(one.role)).collect();
+    let is_role = |name: &&str| known.contains(*name) || Role::parse(name).is_ok();
+    if let Some(name) = wanted.role.as_deref().filter(|name| !is_role(name)) {
+        let known: Vec<_> = known.into_iter().collect();
+        let why = format!("--role {name:?} is no process");
+        return Some(Failure::new("role", why).remedy(format!("one of: {}", known.join(", "))));
+    }
+    let is_trace = |id: &&str| id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    let trace = wanted.trace.as_deref().filter(|id| !is_trace(id))?;
+    let why = format!("--trace {trace:?} is not a trace: it has 16 digits of 0-9 and a-f");
+    Some(Failure::new("trace", why))
 }
 
 fn print(record: &Value, out: Out) -> io::Result<()> {
@@ -146,7 +168,12 @@ async fn check(wanted: &Verify, place: &Place, sockets: &Sockets, out: Out) -> R
     let verdict = match verify(&folder, &proof) {
         Ok(verdict) => verdict,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            return ask(sockets, out).await;
+            let own = [("--key", given.is_some()), ("--log", log.is_some())];
+            let own = own.into_iter().find_map(|(flag, is)| is.then_some(flag));
+            return match own {
+                None => ask(sockets, wanted.accept, out).await,
+                Some(flag) => Err(compares_nothing(flag, &folder, &error)),
+            };
         }
         Err(error) => return Err(unreadable(&folder, &error)),
     };
@@ -159,10 +186,45 @@ async fn check(wanted: &Verify, place: &Place, sockets: &Sockets, out: Out) -> R
         true => out.value(&as_json(&verdict, sealed))?,
         false => out.text(&as_text(&verdict, sealed, out.style))?,
     }
+    if wanted.accept {
+        let accepted = verified(sockets, true).await?.accepted;
+        out.remark(accepted_as(accepted));
+        return Ok(0);
+    }
     Ok(match verdict.problems.is_empty() {
         true => 0,
         false => EXIT_FAILURE,
     })
+}
+
+/// Policy, which is asked where the files are another user's, looks at nothing that the person brought.
+fn compares_nothing(flag: &str, folder: &Path, error: &io::Error) -> Failure {
+    let what = format!(
+        "{flag} needs the files themselves: {}: {error}",
+        folder.display()
+    );
+    Failure::new("audit", what).remedy(format!(
+        "run it as the user whom {} belongs to, or as root; or leave {flag} away and take policy's word",
+        folder.display()
+    ))
+}
+
+fn accepted_as(accepted: bool) -> &'static str {
+    match accepted {
+        true => {
+            "the alarm has ended, which is on record; the damage stays on record as well, and `audit verify` goes on naming it"
+        }
+        false => "there is no alarm that could be ended",
+    }
+}
+
+async fn verified(sockets: &Sockets, accept: bool) -> Result<AuditVerdict, Failure> {
+    let line = sockets.open(Server::Policy).await?;
+    let asked = AuditOperatorClient::new(line.edge.clone())
+        .verify(VerifyAuditRequest { accept })
+        .await;
+    let verdict = asked.map_err(|status| Failure::call("policy", &status))?;
+    Ok(verdict.into_inner())
 }
 
 /// Where the first key was.
@@ -279,14 +341,8 @@ fn as_text(verdict: &Verdict, sealed: Sealed, style: Style) -> String {
 }
 
 /// Where the files are another user's.
-async fn ask(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
-    let line = sockets.open(Server::Policy).await?;
-    let asked = AuditOperatorClient::new(line.edge.clone())
-        .verify(VerifyAuditRequest {})
-        .await;
-    let verdict = asked
-        .map_err(|status| Failure::call("policy", &status))?
-        .into_inner();
+async fn ask(sockets: &Sockets, accept: bool, out: Out) -> Result<u8, Failure> {
+    let verdict = verified(sockets, accept).await?;
     let problem = sanitize_line(&verdict.problem).into_owned();
     match out.json {
         true => out.value(&json!({
@@ -303,6 +359,10 @@ async fn ask(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
             verdict.records, verdict.checkpoints
         ))?,
         false => out.text(&format!("{}:{}: {problem}", verdict.file, verdict.line))?,
+    }
+    if accept {
+        out.remark(accepted_as(verdict.accepted));
+        return Ok(0);
     }
     Ok(if verdict.intact { 0 } else { EXIT_FAILURE })
 }
@@ -360,6 +420,36 @@ mod tests {
         );
         let own = json!({"time": 0, "request": "audit-checkpoint", "checkpoint": 7});
         assert!(as_line(&own, Style::PLAIN).ends_with("audit-checkpoint checkpoint=7"));
+    }
+
+    #[test]
+    fn what_no_record_can_have_is_named_instead_of_finding_nothing() {
+        let asked = |role: &str, trace: &str| {
+            let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let wanted = Show {
+                since: None,
+                role: some(role),
+                trace: some(trace),
+            };
+            unknown(&wanted).map(|failure| failure.code)
+        };
+        for role in [
+            "",
+            "agent",
+            "agent-main",
+            "model-anthropic",
+            "channel",
+            "operator",
+            "policy",
+        ] {
+            assert_eq!(asked(role, "00ff00ff00ff00ff"), None, "{role}");
+        }
+        for role in ["agents", "Agent", "agent-", "x\u{1b}[2J"] {
+            assert_eq!(asked(role, "").as_deref(), Some("role"), "{role}");
+        }
+        for trace in ["00ff", "00ff00ff00ff00fg", "00ff00ff00ff00ff0"] {
+            assert_eq!(asked("", trace).as_deref(), Some("trace"), "{trace}");
+        }
     }
 
     #[test]

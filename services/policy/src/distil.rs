@@ -94,6 +94,7 @@ pub(crate) fn read(path: &Path, opened: io::Result<File>) -> Result<Reading, Tro
     let loaded = config::load_opened(path, opened).map_err(|error| Trouble {
         first: error.first(),
         rendered: error.render(false),
+        rule: None,
     })?;
     info!(
         findings = loaded.findings.len(),

@@ -130,7 +130,7 @@ fn note_broker(policy: &Policy, at: Cursor, event: &v1::JournalEvent, missed: u6
         "unlock" => "vault-unlock",
         _ => "credential",
     };
-    note_missed(policy, request, missed);
+    note_missed(policy, Origin::Broker, request, missed);
     let decision = Decision {
         request,
         refused: Some(event.refused.as_str()).filter(|rule| !rule.is_empty()),
@@ -142,14 +142,15 @@ fn note_broker(policy: &Policy, at: Cursor, event: &v1::JournalEvent, missed: u6
 }
 
 /// That events happened of which nobody knows any more.
-fn note_missed(policy: &Policy, request: &'static str, count: u64) {
+fn note_missed(policy: &Policy, from: Origin, request: &'static str, count: u64) {
     if count > 0 {
-        policy.note(&Decision {
+        let decision = Decision {
             request,
             refused: Some("audit.missed"),
             count: u32::try_from(count).unwrap_or(u32::MAX),
             ..Decision::default()
-        });
+        };
+        policy.told(from, &decision);
     }
 }
 
@@ -211,7 +212,7 @@ async fn fetch(
 }
 
 fn note_dial(policy: &Policy, at: Cursor, event: &v1::DialEvent, missed: u64) {
-    note_missed(policy, "dial", missed);
+    note_missed(policy, Origin::Dialer, "dial", missed);
     let subject = format!("{}:{}", event.host, event.port);
     let decision = Decision {
         request: "dial",

@@ -29,7 +29,7 @@ use crate::questions::{self, Questions};
 use crate::record::Decision;
 use crate::seal::Sealer;
 use crate::seen;
-use crate::series::{Counted, Series};
+use crate::series::{Counted, Fate, Series};
 use crate::settings::Settings;
 use crate::slices::{self, Place};
 use crate::tools::{Catalogue, Providers};
@@ -168,10 +168,11 @@ impl Policy {
         self.started.elapsed()
     }
 
-    /// Writes a decision down, or counts it as one more of a series of refusals.
+    /// Writes a decision down, or counts it as one more of a series.
     ///
     /// # Errors
-    /// The refusal, or `audit.unavailable` for a permission that cannot be written down.
+    /// The refusal; `audit.unavailable` for a permission that cannot be written down, and `audit.crowded` for a question
+    /// when there were too many.
     pub(crate) fn decide<T>(
         &self,
         decision: Decision<'_>,
@@ -182,18 +183,44 @@ impl Policy {
             ..decision
         };
         self.write_counts();
-        if lock(&self.series).counts(&decision, self.now()) {
-            return outcome;
+        let (failing, room) = self.log_state();
+        // While nothing can be written, a number in memory is no reason to permit anything.
+        let fate = match failing && outcome.is_ok() {
+            true => Fate::Write,
+            false => lock(&self.series).take(None, &decision, self.now(), room),
+        };
+        match fate {
+            Fate::Count => outcome,
+            Fate::Refuse => {
+                let crowded = "so many questions were asked that no more are written down; see `clawdbot audit show`";
+                self.decide(decision, Err(Denied::new("audit.crowded", crowded)))
+            }
+            // What was refused stays refused; its line is written when that can be done again.
+            Fate::Write if outcome.is_err() => {
+                self.note(&decision);
+                outcome
+            }
+            Fate::Write => match self.write(&decision) {
+                Ok(()) => outcome,
+                Err(_) => {
+                    let denied = Denied::new(
+                        "audit.unavailable",
+                        "the audit log cannot be written, so nothing is permitted; see the log",
+                    );
+                    self.note(&Decision {
+                        refused: Some(denied.rule),
+                        ..decision
+                    });
+                    Err(denied)
+                }
+            },
         }
-        match self.write(&decision) {
-            Ok(()) => outcome,
-            Err(_) => outcome.and_then(|_| {
-                Err(Denied::new(
-                    "audit.unavailable",
-                    "the audit log cannot be written, so nothing is permitted; see the log",
-                ))
-            }),
-        }
+    }
+
+    /// Whether the log cannot be written, and whether it has room to give.
+    fn log_state(&self) -> (bool, bool) {
+        let log = lock(&self.audit);
+        (log.failing(), log.has_room())
     }
 
     fn write(&self, decision: &Decision<'_>) -> io::Result<()> {
@@ -213,25 +240,27 @@ impl Policy {
     /// Writes down what another process did, once.
     pub(crate) fn note_from(&self, from: Origin, event: Cursor, decision: &Decision<'_>) {
         lock(&self.audit).see(from, event);
+        self.told(from, decision);
+    }
+
+    /// The same, of what is no event of its own.
+    pub(crate) fn told(&self, from: Origin, decision: &Decision<'_>) {
         self.write_counts();
-        if !lock(&self.series).counts(decision, self.now()) {
+        let (_, room) = self.log_state();
+        if lock(&self.series).take(Some(from), decision, self.now(), room) == Fate::Write {
             self.note(decision);
         }
     }
 
     /// Has a file that is full synced. That takes long on a slow disk; nobody waits for it.
     fn care(&self, log: &mut Log) {
-        if !log.has_full() {
-            return;
-        }
-        let (files, _) = log.take_unsynced();
-        tokio::task::spawn_blocking(move || {
-            for file in &files {
-                if let Err(error) = file.sync_data() {
+        if let Some(full) = log.full() {
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = full.sync() {
                     error!(%error, "a full file of the audit log could not be synced");
                 }
-            }
-        });
+            });
+        }
     }
 
     /// Waits until everything that was written down is safe against a power cut. For decisions that outlive the process:
@@ -246,11 +275,9 @@ impl Policy {
         if *synced >= wanted {
             return Ok(());
         }
-        let (files, upto) = lock(&self.audit).take_unsynced();
-        let files_too = files.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            files_too.iter().try_for_each(|file| file.sync_data())
-        });
+        let unsynced = lock(&self.audit).unsynced();
+        let upto = unsynced.upto;
+        let done = tokio::task::spawn_blocking(move || unsynced.sync());
         match done.await.map_err(io::Error::other).flatten() {
             Ok(()) => {
                 *synced = upto;
@@ -258,7 +285,6 @@ impl Policy {
             }
             Err(error) => {
                 error!(%error, "the audit log could not be synced");
-                lock(&self.audit).not_synced(files);
                 Err(Denied::new(
                     "audit.unavailable",
                     format!("the audit log cannot be made safe: {error}"),
@@ -272,10 +298,26 @@ impl Policy {
         lock(&self.audit).trouble()
     }
 
-    /// Writes down how often was refused what is counted, when its minute is over.
+    /// Writes down how often happened what is counted, when that is due.
     pub(crate) fn write_counts(&self) {
-        let over = lock(&self.series).over(self.now());
-        self.write_all(&over);
+        let (_, room) = self.log_state();
+        let due = lock(&self.series).due(self.now(), room);
+        self.write_all(&due);
+    }
+
+    /// Takes down that the operator has taken note of what a start found in the audit log. False when there is nothing.
+    ///
+    /// # Errors
+    /// With the rule `audit.unavailable` when that cannot be written down.
+    pub(crate) fn accept_damage(&self, decision: &Decision<'_>) -> Result<bool, Denied> {
+        let accepted = lock(&self.audit).accept(unix_ms(), &decision.fields());
+        self.renew_problems();
+        accepted.map_err(|error| {
+            Denied::new(
+                "audit.unavailable",
+                format!("the audit log cannot be written: {error}"),
+            )
+        })
     }
 
     fn write_all(&self, counts: &[Counted]) {
@@ -301,6 +343,17 @@ impl Policy {
             seen::nothing(&self.keep)?;
         }
         let credential = self.finder().find(&auth).map_err(Trouble::line)?;
+        let revision = current.as_ref().map_or(0, |current| current.revision) + 1;
+        let change = Decision {
+            request: "config",
+            subject: &format!("revision {revision}"),
+            ..Decision::default()
+        };
+        match current {
+            Some(_) => self.write(&change).map_err(|_| Trouble::unrecorded())?,
+            // The first one changes nothing, and while nothing can be written every decision is a refusal.
+            None => self.note(&change),
+        }
         self.door().set(credential, settings.limit);
         if settings.limit.is_none() {
             warn!(
@@ -320,12 +373,6 @@ impl Policy {
         *lock(&self.trouble) = None;
         self.notices.over(&About::Config);
         lock(&self.health).keep(|role| slices::is_planned(&settings, role));
-        let revision = current.map_or(0, |current| current.revision) + 1;
-        self.note(&Decision {
-            request: "config",
-            subject: &format!("revision {revision}"),
-            ..Decision::default()
-        });
         info!(revision, "the configuration is in force");
         self.in_force.send_replace(Some(Arc::new(InForce {
             revision,
@@ -414,7 +461,7 @@ impl Policy {
         }
         all.extend(self.audit_trouble().map(|trouble| v1::Problem {
             code: "audit.trouble".to_owned(),
-            message: format!("the audit log: {trouble}; see `clawdbot audit verify`"),
+            message: format!("the audit log: {trouble}"),
             role: "policy".to_owned(),
             since_ms: self.started_ms,
         }));
@@ -480,10 +527,10 @@ impl Policy {
         if known.as_ref() == Some(&trouble) {
             return;
         }
-        let rule = match self.config_exists() {
+        let rule = trouble.rule.unwrap_or(match self.config_exists() {
             true => "config.invalid",
             false => "config.gone",
-        };
+        });
         self.note(&Decision {
             request: "config",
             refused: Some(rule),
@@ -554,8 +601,8 @@ impl Policy {
             request: "stop",
             ..Decision::default()
         });
-        let (files, _) = lock(&self.audit).end(unix_ms());
-        if let Err(error) = files.iter().try_for_each(|file| file.sync_data()) {
+        let unsynced = lock(&self.audit).end(unix_ms());
+        if let Err(error) = unsynced.sync() {
             error!(%error, "the audit log could not be synced");
         }
     }

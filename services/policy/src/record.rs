@@ -10,6 +10,11 @@ use crate::handle::Trace;
 /// Longest text that is taken over into a record, bytes; ids are shorter, so that only nonsense is cut.
 const MAX_TEXT: usize = 600;
 
+/// As much of a text as a record has.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
+}
+
 /// One decision, or an event that is told in the same words.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Decision<'a> {
@@ -54,7 +59,7 @@ impl Decision<'_> {
         ] {
             if !text.is_empty() {
                 let comma = if fields.is_empty() { "" } else { "," };
-                let text = Value::from(&text[..text.floor_char_boundary(MAX_TEXT)]);
+                let text = Value::from(cut(text));
                 // Writing to a String cannot fail.
                 let _ = write!(fields, "{comma}\"{name}\":{text}");
             }

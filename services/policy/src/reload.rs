@@ -34,6 +34,8 @@ pub(crate) enum Outcome {
     Judged,
     /// The broker could not be asked about its variables.
     BrokerMissing,
+    /// It was good, and the audit log could not be written.
+    Unrecorded,
 }
 
 /// Reads the file and puts it into force, or notes why not.
@@ -64,6 +66,10 @@ pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
                 let _ = policy.synced().await;
                 return outcome;
             };
+            let outcome = match trouble.rule {
+                Some(_) => Outcome::Unrecorded,
+                None => outcome,
+            };
             (trouble, outcome)
         }
         Ok((unset, _)) => (lines(unset.iter().map(|(path, name)| {
@@ -76,7 +82,7 @@ pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
     let place = policy.config.path().display();
     policy.reject(Trouble {
         first: format!("{place}: {}", trouble.first),
-        rendered: trouble.rendered,
+        ..trouble
     });
     outcome
 }
@@ -84,8 +90,8 @@ pub(crate) async fn load(policy: &Policy, broker: &Edge) -> Outcome {
 fn lines(all: impl Iterator<Item = String>) -> Trouble {
     let all: Vec<_> = all.collect();
     Trouble {
-        first: all.first().cloned().unwrap_or_default(),
         rendered: all.join("\n"),
+        ..Trouble::line(all.first().cloned().unwrap_or_default())
     }
 }
 
@@ -164,6 +170,7 @@ pub(crate) async fn follow(
                 }
             }
             Ok(()) = broker_started.changed(), if outcome == Outcome::BrokerMissing => {}
+            () = sleep(BROKER_PAUSE), if outcome == Outcome::Unrecorded => {}
             () = sleep(BROKER_PAUSE), if outcome == Outcome::BrokerMissing => {
                 // Without its answer nothing would come out that is not known already.
                 if set_of(broker, Vec::new()).await.is_err() {

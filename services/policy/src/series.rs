@@ -1,53 +1,193 @@
-//! Repeated refusals at the front door, and repeated dials and leases, counted instead of written down one by one:
-//! otherwise whoever knocks often enough pushes everything else out of the audit log. The first of a series has its record
-//! at once, the rest of its minute one record with their number. No other decision is ever part of a series.
+//! What is counted instead of written down one by one: otherwise whoever asks often enough, a stranger or a process that
+//! was taken over, pushes everything else out of the audit log. Each process has room of its own for each kind of
+//! decision. Inside it every decision has its line, save what repeats itself by nature; beyond it a series is counted, and
+//! its number written at growing intervals. Lines and counts add up, and a line always says which process it was.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::audit::Origin;
 use crate::rate::Source;
-use crate::record::Decision;
+use crate::record::{Decision, cut};
 
-/// The requests of somebody who is not known yet, at the front door or on a channel.
+#[cfg(test)]
+mod tests;
+
+/// The requests of somebody who is not known yet, at the front door or on a channel. Refused, they are a series at once.
 const FRONT_DOOR: &[&str] = &["verify", "visit", "login", "inbound"];
-/// What workers do again and again, allowed or not: a series is one role and one subject.
+/// What workers do again and again, allowed or not: a series at once, too.
 const REPEATED: &[&str] = &["dial", "lease"];
-/// How long a series is counted.
-const MINUTE: Duration = Duration::from_secs(60);
-/// Series with a source of their own at the same time. Sources beyond that share one for each request and rule.
-const MAX_SOURCES: usize = 256;
+/// Always written: the owner's word, allowed. There is at most one for each question.
+const WORDS: &[&str] = &["approve", "deny"];
+/// Always written: at most three wait on an account.
+const PAIRING: &str = "pairing-request";
+/// Refused when there is no room: it has to be written, since an approval refers to it.
+const QUESTION: &str = "question";
 
-/// Request and rule, which is empty for what was permitted.
-type Key = (&'static str, String, Who);
+/// Room for lines of one process, one kind and one outcome, bytes; it comes back within two days.
+const ROOM: u64 = 512 << 10;
+const ROOM_A_DAY: u64 = 256 << 10;
+/// The part of it that is left to the numbers of what is counted, so that they can say whom it was about.
+const FOR_NUMBERS: u64 = 64 << 10;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// What a line has beside its fields, bytes.
+const AROUND: u64 = 140;
+/// How long a series is counted first. Each time after that is twice as long, up to the longest.
+const FIRST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// The same while the log has no room to give.
+const LONGEST_CROWDED: Duration = Duration::from_secs(4 * 60 * 60);
+/// Between two looks for what is due.
+const LOOK: Duration = Duration::from_secs(1);
+/// Series of one process and kind that say whom or what they were about. Those beyond share one for each rule.
+const MAX_WHO: usize = 64;
+/// Rules beside them. The rules of policy are fewer; what another process tells may be anything.
+const MAX_RULES: usize = 32;
+/// Roles and kinds that broker and dialer may tell of.
+const MAX_TOLD: usize = 64;
 
-/// Whose series it is.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Who {
-    /// Somebody at the front door; none for requests without a source.
-    Source(Option<Source>),
-    /// A role, and what it was about.
-    Role(String, String),
-    /// Everybody beyond [`MAX_SOURCES`].
-    Others,
+/// What becomes of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It gets its line.
+    Write,
+    /// It is counted.
+    Count,
+    /// It needs a line, and there is no room for it.
+    Refuse,
 }
 
-/// The series of the moment. Times count from any fixed moment and never go back.
-#[derive(Default)]
-pub(crate) struct Series(BTreeMap<Key, Counted>);
+/// Whose room.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Owner {
+    /// Who told it, if it was not this process that decided.
+    from: Option<Origin>,
+    role: String,
+    request: &'static str,
+    allowed: bool,
+}
 
-/// How a series went on after its first refusal.
+/// What a series is about; nothing for all that share it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Who {
+    source: Option<Source>,
+    session: String,
+    subject: String,
+}
+
+impl Who {
+    fn of(decision: &Decision<'_>) -> Self {
+        let source = Source::parse(decision.source);
+        // A stranger may call himself anything.
+        match at_front_door(decision) {
+            true => Self {
+                source,
+                ..Self::default()
+            },
+            false => Self {
+                source,
+                session: cut(decision.session).to_owned(),
+                subject: cut(decision.subject).to_owned(),
+            },
+        }
+    }
+}
+
+/// The rule, which is empty for what was permitted, and what it is about.
+type Key = (String, Who);
+
+/// A series that goes on.
+#[derive(Debug, Clone)]
+struct Row {
+    /// As it was told first.
+    source: String,
+    since: Duration,
+    wait: Duration,
+    count: u32,
+}
+
+impl Row {
+    fn new(source: &str, now: Duration, count: u32) -> Self {
+        Self {
+            source: cut(source).to_owned(),
+            since: now,
+            wait: FIRST,
+            count,
+        }
+    }
+}
+
+/// The room of one owner, and what is counted there.
+#[derive(Debug, Default)]
+struct Pool {
+    /// Bytes that were used, each as the milliseconds of a day, so that little by little comes back exactly.
+    used: u64,
+    filled: Duration,
+    rows: BTreeMap<Key, Row>,
+}
+
+impl Pool {
+    /// Gives back room for the time that has passed, if there is any to give.
+    fn fill(&mut self, now: Duration, room: bool) {
+        let passed = now.saturating_sub(self.filled);
+        self.filled += passed;
+        if room {
+            let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+            self.used = self.used.saturating_sub(passed.saturating_mul(ROOM_A_DAY));
+        }
+    }
+
+    /// Whether a line has room, which is then used.
+    fn pay(&mut self, decision: &Decision<'_>, room: u64) -> bool {
+        let bytes = decision.fields().len() as u64 + AROUND;
+        let used = self.used + bytes * DAY_MS;
+        let fits = used <= room * DAY_MS;
+        if fits {
+            self.used = used;
+        }
+        fits
+    }
+
+    /// The series that a decision belongs to.
+    fn key(&self, decision: &Decision<'_>) -> Key {
+        let rule = cut(decision.refused.unwrap_or_default()).to_owned();
+        let key = (rule, Who::of(decision));
+        if self.rows.len() < MAX_WHO || self.rows.contains_key(&key) {
+            return key;
+        }
+        let shared = (key.0, Who::default());
+        if self.rows.len() < MAX_WHO + MAX_RULES || self.rows.contains_key(&shared) {
+            return shared;
+        }
+        ("audit.others".to_owned(), Who::default())
+    }
+}
+
+/// How a series went on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     request: &'static str,
     rule: String,
     role: String,
     source: String,
+    session: String,
     subject: String,
-    since: Duration,
     count: u32,
 }
 
 impl Counted {
+    fn new(owner: &Owner, (rule, who): &Key, row: &Row) -> Self {
+        Self {
+            request: owner.request,
+            rule: rule.clone(),
+            role: owner.role.clone(),
+            source: row.source.clone(),
+            session: who.session.clone(),
+            subject: who.subject.clone(),
+            count: row.count,
+        }
+    }
+
     /// Its line.
     pub(crate) fn decision(&self) -> Decision<'_> {
         Decision {
@@ -55,6 +195,7 @@ impl Counted {
             refused: Some(self.rule.as_str()).filter(|rule| !rule.is_empty()),
             role: &self.role,
             source: &self.source,
+            session: &self.session,
             subject: &self.subject,
             count: self.count,
             ..Decision::default()
@@ -62,200 +203,132 @@ impl Counted {
     }
 }
 
+/// All series. Times count from any fixed moment and never go back.
+#[derive(Default)]
+pub(crate) struct Series {
+    pools: BTreeMap<Owner, Pool>,
+    /// When was looked for what is due.
+    looked: Option<Duration>,
+}
+
 impl Series {
-    /// Whether the decision goes on with a series, so that it is counted and needs no line of its own.
-    pub(crate) fn counts(&mut self, decision: &Decision<'_>, now: Duration) -> bool {
-        let who = match decision.refused {
-            _ if REPEATED.contains(&decision.request) => {
-                Who::Role(decision.role.to_owned(), decision.subject.to_owned())
-            }
-            Some(_) if FRONT_DOOR.contains(&decision.request) => {
-                Who::Source(Source::parse(decision.source))
-            }
-            _ => return false,
-        };
-        let rule = decision.refused.unwrap_or_default();
-        let mut key = (decision.request, rule.to_owned(), who);
-        if self.0.len() >= MAX_SOURCES && !self.0.contains_key(&key) {
-            key.2 = Who::Others;
+    /// What becomes of a decision, which is counted when it has no line. `from` is who told it, `room` whether the log has
+    /// room to give.
+    pub(crate) fn take(
+        &mut self,
+        from: Option<Origin>,
+        decision: &Decision<'_>,
+        now: Duration,
+        room: bool,
+    ) -> Fate {
+        if from.is_none() && is_always_written(decision) {
+            return Fate::Write;
         }
+        let pool = self.pool(from, decision, now);
+        pool.fill(now, room);
+        let key = pool.key(decision);
         // An event may stand for several already.
         let more = decision.count.saturating_add(1);
-        if let Some(series) = self.0.get_mut(&key) {
-            series.count = series.count.saturating_add(more);
-            return true;
+        if let Some(row) = pool.rows.get_mut(&key) {
+            row.count = row.count.saturating_add(more);
+            return Fate::Count;
         }
-        let told = |text: &str, tells: bool| match tells {
-            true => text.to_owned(),
-            false => String::new(),
+        let fits = pool.pay(decision, ROOM - FOR_NUMBERS);
+        if fits && !is_series_at_once(decision) {
+            return Fate::Write;
+        }
+        if !fits && decision.request == QUESTION && decision.refused.is_none() {
+            return Fate::Refuse;
+        }
+        let source = match key.1 == Who::default() {
+            true => "",
+            false => decision.source,
         };
-        let series = Counted {
-            request: decision.request,
-            rule: rule.to_owned(),
-            role: decision.role.to_owned(),
-            source: told(decision.source, key.2 != Who::Others),
-            subject: told(decision.subject, matches!(key.2, Who::Role(..))),
-            since: now,
-            count: 0,
-        };
-        self.0.insert(key, series);
-        false
+        let row = Row::new(source, now, if fits { 0 } else { more });
+        pool.rows.insert(key, row);
+        match fits {
+            true => Fate::Write,
+            false => Fate::Count,
+        }
     }
 
-    /// Ends the series whose minute is over, and gives those that have gone on after their first refusal.
-    pub(crate) fn over(&mut self, now: Duration) -> Vec<Counted> {
-        self.end(|series| now.saturating_sub(series.since) >= MINUTE)
+    fn pool(&mut self, from: Option<Origin>, decision: &Decision<'_>, now: Duration) -> &mut Pool {
+        let mut owner = Owner {
+            from,
+            role: cut(decision.role).to_owned(),
+            request: decision.request,
+            allowed: decision.refused.is_none(),
+        };
+        if from.is_some() && !self.pools.contains_key(&owner) {
+            let told = self.pools.keys().filter(|one| one.from == from);
+            if told.count() >= MAX_TOLD {
+                // Only a process that invents roles comes here.
+                owner.role.clear();
+            }
+        }
+        self.pools.entry(owner).or_insert_with(|| Pool {
+            filled: now,
+            ..Pool::default()
+        })
+    }
+
+    /// The numbers that are due. A series that did not go on is over.
+    pub(crate) fn due(&mut self, now: Duration, room: bool) -> Vec<Counted> {
+        let soon = |looked: Duration| now.saturating_sub(looked) < LOOK;
+        if self.looked.is_some_and(soon) {
+            return Vec::new();
+        }
+        self.looked = Some(now);
+        let longest = if room { LONGEST } else { LONGEST_CROWDED };
+        let mut told = Vec::new();
+        for (owner, pool) in &mut self.pools {
+            pool.fill(now, room);
+            let is_due = |_: &Key, row: &mut Row| now.saturating_sub(row.since) >= row.wait;
+            let due: Vec<_> = pool.rows.extract_if(.., is_due).collect();
+            for (key, row) in due.into_iter().filter(|(_, row)| row.count > 0) {
+                let counted = Counted::new(owner, &key, &row);
+                let next = Row {
+                    since: now,
+                    wait: (row.wait * 2).min(longest),
+                    count: 0,
+                    ..row
+                };
+                if key.1 == Who::default() || pool.pay(&counted.decision(), ROOM) {
+                    told.push(counted);
+                    pool.rows.insert(key, next);
+                    continue;
+                }
+                // No room to say whom it was about; which process it was is said with the next number of all of them.
+                let shared = (key.0, Who::default());
+                let rest = { pool.rows.entry(shared) }.or_insert_with(|| Row::new("", now, 0));
+                rest.count = rest.count.saturating_add(counted.count);
+            }
+        }
+        told
     }
 
     /// Ends all of them.
     pub(crate) fn all(&mut self) -> Vec<Counted> {
-        self.end(|_| true)
-    }
-
-    fn end(&mut self, ends: impl Fn(&Counted) -> bool) -> Vec<Counted> {
-        let ended = self.0.extract_if(.., |_, series| ends(series));
-        let ended = ended.map(|(_, series)| series);
-        ended.filter(|series| series.count > 0).collect()
+        let mut told = Vec::new();
+        for (owner, pool) in &mut self.pools {
+            let rows = std::mem::take(&mut pool.rows);
+            let rows = rows.iter().filter(|(_, row)| row.count > 0);
+            told.extend(rows.map(|(key, row)| Counted::new(owner, key, row)));
+        }
+        told
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What the owner does, and what changes who may do what: nobody else can have many of these lines written.
+fn is_always_written(decision: &Decision<'_>) -> bool {
+    let word = WORDS.contains(&decision.request) && decision.refused.is_none();
+    decision.role == "operator" || word || decision.request == PAIRING
+}
 
-    fn refused(source: &str) -> Decision<'_> {
-        Decision {
-            request: "verify",
-            refused: Some("auth.rate_limited"),
-            role: "gateway",
-            source,
-            ..Decision::default()
-        }
-    }
+fn at_front_door(decision: &Decision<'_>) -> bool {
+    decision.refused.is_some() && FRONT_DOOR.contains(&decision.request)
+}
 
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn told(counted: &[Counted]) -> Vec<(&str, u32)> {
-        assert!(counted.iter().all(|one| {
-            let line = one.decision();
-            (line.refused, line.count) == (Some(one.rule.as_str()), one.count)
-        }));
-        counted
-            .iter()
-            .map(|one| (one.source.as_str(), one.count))
-            .collect()
-    }
-
-    #[test]
-    fn the_first_of_a_series_is_written_and_the_rest_of_its_minute_counted() {
-        let mut series = Series::default();
-        assert!(!series.counts(&refused("192.0.2.1"), at(100)));
-        for second in [100, 130, 159] {
-            assert!(series.counts(&refused("192.0.2.1"), at(second)));
-        }
-        assert!(!series.counts(&refused("192.0.2.2"), at(130)));
-        assert_eq!(told(&series.over(at(159))), []);
-        assert_eq!(told(&series.over(at(160))), [("192.0.2.1", 3)]);
-        assert!(
-            !series.counts(&refused("192.0.2.1"), at(160)),
-            "a new series"
-        );
-        assert!(series.counts(&refused("192.0.2.2"), at(161)));
-        assert_eq!(told(&series.all()), [("192.0.2.2", 1)]);
-        assert_eq!(told(&series.all()), []);
-    }
-
-    #[test]
-    fn a_series_has_one_request_one_rule_and_one_source() {
-        let mut series = Series::default();
-        let first = refused("2001:db8::1");
-        for other in [
-            first,
-            Decision {
-                request: "login",
-                ..first
-            },
-            Decision {
-                refused: Some("auth.token_mismatch"),
-                ..first
-            },
-            refused("2001:db8:0:1::1"),
-            refused(""),
-        ] {
-            assert!(!series.counts(&other, at(0)), "{other:?}");
-            assert!(series.counts(&other, at(0)), "{other:?}");
-        }
-        assert!(
-            series.counts(&refused("2001:db8::ffff:1"), at(0)),
-            "the same /64"
-        );
-    }
-
-    #[test]
-    fn what_is_permitted_or_not_at_the_front_door_always_has_its_line() {
-        let mut series = Series::default();
-        for decision in [
-            Decision {
-                refused: None,
-                ..refused("192.0.2.1")
-            },
-            Decision {
-                request: "admit",
-                ..refused("192.0.2.1")
-            },
-            Decision {
-                request: "tool",
-                ..refused("")
-            },
-        ] {
-            for _ in 0..3 {
-                assert!(!series.counts(&decision, at(0)), "{decision:?}");
-            }
-        }
-        assert!(series.0.is_empty());
-    }
-
-    #[test]
-    fn a_worker_that_dials_the_same_place_again_and_again_is_counted() {
-        let mut series = Series::default();
-        let dial = |subject, refused| Decision {
-            request: "dial",
-            refused,
-            role: "model-a",
-            subject,
-            ..Decision::default()
-        };
-        assert!(!series.counts(&dial("a.example:443", None), at(0)));
-        assert!(!series.counts(&dial("b.example:443", None), at(0)));
-        assert!(!series.counts(&dial("a.example:443", Some("dial.not_listed")), at(0)));
-        let several = Decision {
-            count: 4,
-            ..dial("a.example:443", None)
-        };
-        assert!(series.counts(&several, at(1)));
-        let over = series.over(at(60));
-        let lines: Vec<_> = over.iter().map(Counted::decision).collect();
-        assert_eq!(lines.len(), 1);
-        assert_eq!((lines[0].subject, lines[0].count), ("a.example:443", 5));
-        assert_eq!(lines[0].refused, None);
-    }
-
-    #[test]
-    fn sources_are_bounded_and_those_beyond_share_a_series() {
-        let mut series = Series::default();
-        let sources: Vec<_> = (0..1000_u32)
-            .map(|n| std::net::Ipv4Addr::from_bits(n).to_string())
-            .collect();
-        let lines = sources
-            .iter()
-            .filter(|source| !series.counts(&refused(source), at(0)));
-        assert_eq!(lines.count(), MAX_SOURCES + 1);
-        assert_eq!(series.0.len(), MAX_SOURCES + 1);
-        assert_eq!(
-            told(&series.over(at(60))),
-            [("", 1000 - MAX_SOURCES as u32 - 1)]
-        );
-    }
+fn is_series_at_once(decision: &Decision<'_>) -> bool {
+    at_front_door(decision) || REPEATED.contains(&decision.request)
 }

@@ -12,6 +12,8 @@ pub(crate) struct Trouble {
     pub(crate) first: String,
     /// All errors with their places.
     pub(crate) rendered: String,
+    /// The rule that it is on record under, when it is not the file that is wrong.
+    pub(crate) rule: Option<&'static str>,
 }
 
 impl Trouble {
@@ -19,6 +21,18 @@ impl Trouble {
         Self {
             rendered: first.clone(),
             first,
+            rule: None,
+        }
+    }
+
+    /// The file is good, and that it changes what is in force cannot be written down.
+    pub(crate) fn unrecorded() -> Self {
+        Self {
+            rule: Some("audit.unavailable"),
+            ..Self::line(
+                "the audit log cannot be written, so the change does not take effect; it does as soon as there is room on the disk again"
+                    .to_owned(),
+            )
         }
     }
 

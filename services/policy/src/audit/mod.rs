@@ -2,7 +2,7 @@
 //!
 //! A line is in the file before its decision is answered, and a permission whose line cannot be written is withdrawn. So
 //! the write is a plain one on this thread (some microseconds into the page cache), not a queue that a crash would lose.
-//! It survives the death of the process; whoever must survive a power cut waits for [`Log::take_unsynced`] as well.
+//! It survives the death of the process; whoever must survive a power cut waits for [`Log::unsynced`] as well.
 
 mod open;
 #[cfg(test)]
@@ -14,6 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clawdbot_audit::{
     CURRENT, Chain, Cursor, Head, Line, LogFile, MAX_LINE, list, rotated, to_hex,
@@ -31,12 +32,22 @@ const MAX_OWED: usize = 1024;
 pub(crate) struct Limits {
     /// Size at which a new file is begun, bytes.
     file: u64,
-    /// Files that are kept, with the one that is written.
+    /// Files that are kept whatever their age, with the one that is written.
     files: usize,
+    /// Files at which nobody gets new room for what may be counted instead.
+    crowded: usize,
+    /// Files at which the oldest is dropped whatever its age.
+    most: usize,
     /// Age at which a new file is begun, milliseconds.
     begin_ms: u64,
+    /// Age of its last record below which a file is kept, milliseconds.
+    keep_ms: u64,
     /// Age of its last record at which a file is dropped, milliseconds.
     drop_ms: u64,
+    /// The most that the log ages between two looks at the clock, milliseconds.
+    step_ms: u64,
+    /// The most that it ages while it is closed, milliseconds.
+    pause_ms: u64,
     /// Records between two checkpoints.
     records: u32,
     /// Time between two checkpoints, milliseconds.
@@ -49,18 +60,53 @@ impl Limits {
     pub(crate) const DEFAULT: Self = Self {
         file: 8 << 20,
         files: 8,
+        crowded: 24,
+        most: 32,
         begin_ms: 31 * DAY_MS,
+        keep_ms: 30 * DAY_MS,
         drop_ms: 366 * DAY_MS,
+        step_ms: 60_000,
+        pause_ms: DAY_MS,
         records: 256,
         seal_ms: 60_000,
     };
 }
 
 /// Which other process an event comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Origin {
     Broker = 0,
     Dialer = 1,
+}
+
+/// A full file, or the folder that got its new name, on its way to the disk.
+#[derive(Clone)]
+struct Full {
+    file: Arc<File>,
+    safe: Arc<AtomicBool>,
+}
+
+/// What has to reach the disk before everything up to a record is safe against a power cut.
+#[derive(Clone)]
+pub(crate) struct Unsynced {
+    full: Vec<Full>,
+    current: Option<Arc<File>>,
+    /// That record.
+    pub(crate) upto: u64,
+}
+
+impl Unsynced {
+    /// Waits for the disk. What did not get there stays with the log.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        for full in &self.full {
+            full.file.sync_data()?;
+            full.safe.store(true, Ordering::Release);
+        }
+        self.current.iter().try_for_each(|file| file.sync_data())
+    }
 }
 
 /// The open log.
@@ -70,8 +116,12 @@ pub(crate) struct Log {
     file: Arc<File>,
     /// Number of the file that is written.
     number: u64,
-    /// Time of its first record.
+    /// Age of the log at its first record.
     begun_ms: u64,
+    /// What the clock said last.
+    clock_ms: u64,
+    /// Files that are there.
+    held: usize,
     head_file: File,
     head: Head,
     /// Records since the last checkpoint.
@@ -80,14 +130,15 @@ pub(crate) struct Log {
     /// Something behind the last record is still to be cut off.
     torn: bool,
     failing: bool,
-    /// Full files that are not safe against a power cut yet.
-    full: Vec<Arc<File>>,
+    /// Full files that are not safe against a power cut yet, and whether somebody was sent to sync them.
+    full: Vec<Full>,
+    sent: bool,
     /// Events that could not be written yet, and how many more there were.
     owed: VecDeque<(u64, String)>,
     lost: u64,
     /// What the start found and has not been able to write down.
     gap: Option<String>,
-    /// What the start found.
+    /// What a start found and nobody has accepted yet.
     damage: Option<String>,
 }
 
@@ -97,9 +148,40 @@ impl Log {
     /// # Errors
     /// When the line is not in the file; the next one is tried again.
     pub(crate) fn append(&mut self, time_ms: u64, fields: &str) -> io::Result<()> {
-        let result = self.pay().and_then(|()| self.record(time_ms, fields));
+        self.live(time_ms);
+        let result = self
+            .pay()
+            .and_then(|()| self.record(time_ms, fields, |_| ()));
         self.tell(&result);
         result
+    }
+
+    /// Writes down that somebody has taken note of what a start found, and stops telling it. False when there is nothing.
+    ///
+    /// # Errors
+    /// When the line is not in the file; it is told on then.
+    pub(crate) fn accept(&mut self, time_ms: u64, fields: &str) -> io::Result<bool> {
+        if self.damage.is_none() {
+            return Ok(false);
+        }
+        self.live(time_ms);
+        let result = self.pay().and_then(|()| {
+            // What the start found stands before it.
+            self.begin(time_ms)?;
+            let fields = format!("{fields},\"last\":{}", self.head.gap);
+            self.record(time_ms, &fields, |head| head.gap = 0)
+        });
+        self.tell(&result);
+        result?;
+        self.damage = None;
+        Ok(true)
+    }
+
+    /// The log ages while it is looked at, and by a bounded step at a time: a clock that jumps makes nothing old.
+    fn live(&mut self, time_ms: u64) {
+        let passed = time_ms.saturating_sub(self.clock_ms);
+        self.head.age_ms += passed.min(self.limits.step_ms);
+        self.clock_ms = time_ms;
     }
 
     /// Writes the record of something that has happened. What cannot be written now is written later.
@@ -138,27 +220,32 @@ impl Log {
     /// What could not be written before.
     fn pay(&mut self) -> io::Result<()> {
         while let Some((time_ms, fields)) = self.owed.pop_front() {
-            if let Err(error) = self.record(time_ms, &fields) {
+            if let Err(error) = self.record(time_ms, &fields, |_| ()) {
                 self.owed.push_front((time_ms, fields));
                 return Err(error);
             }
         }
         if self.lost > 0 {
             let fields = format!("\"request\":\"audit-lost\",\"count\":{}", self.lost);
-            self.record(self.begun_ms, &fields)?;
+            self.record(self.clock_ms, &fields, |_| ())?;
             self.lost = 0;
         }
         Ok(())
     }
 
-    fn record(&mut self, time_ms: u64, fields: &str) -> io::Result<()> {
+    fn record(
+        &mut self,
+        time_ms: u64,
+        fields: &str,
+        change: impl FnOnce(&mut Head),
+    ) -> io::Result<()> {
         let size = self.size();
-        let old = time_ms.saturating_sub(self.begun_ms) >= self.limits.begin_ms;
+        let old = self.head.age_ms.saturating_sub(self.begun_ms) >= self.limits.begin_ms;
         if size > 0 && (old || size + fields.len() as u64 > self.limits.file) {
             self.rotate()?;
         }
         self.begin(time_ms)?;
-        self.line(time_ms, fields, |_| ())?;
+        self.line(time_ms, fields, change)?;
         self.since += 1;
         if self.since >= self.limits.records {
             // The record stands; the checkpoint is tried again with the next one.
@@ -209,21 +296,20 @@ impl Log {
     fn begin(&mut self, time_ms: u64) -> io::Result<()> {
         if self.head.file != self.number || self.head.offset == 0 {
             let fields = format!(
-                "\"request\":\"{}file\",\"file\":{},\"after\":\"{}\"",
+                "\"request\":\"{}file\",\"file\":{},\"age\":{},\"after\":\"{}\"",
                 clawdbot_audit::OWN,
                 self.number,
+                self.head.age_ms,
                 to_hex(&self.head.chain.hash)
             );
             self.line(time_ms, &fields, |_| ())?;
-            self.begun_ms = time_ms;
-            if let Err(error) = self.drop_old(time_ms) {
-                warn!(%error, "an old file of the audit log could not be removed");
-            }
+            self.begun_ms = self.head.age_ms;
+            self.make_room(time_ms);
         }
         if let Some(gap) = &self.gap {
             let found = serde_json::Value::from(gap.as_str());
             let fields = format!("\"request\":\"audit-gap\",\"subject\":{found}");
-            self.line(time_ms, &fields, |_| ())?;
+            self.line(time_ms, &fields, |head| head.gap = head.chain.n)?;
             self.gap = None;
         }
         Ok(())
@@ -245,44 +331,64 @@ impl Log {
         (self.since, self.sealed_ms) = (0, time_ms);
         let Chain { n, hash } = self.head.chain;
         info!(target: RECORD, checkpoint = number, record = n, hash = to_hex(&hash), "audit checkpoint");
+        if !self.has_room() {
+            self.make_room(time_ms);
+        }
         Ok(())
     }
 
     /// Seals what is new when it is time.
     pub(crate) fn tick(&mut self, time_ms: u64) {
-        // The clock may be set back; then it is time, too.
-        if self.since > 0 && time_ms.abs_diff(self.sealed_ms) >= self.limits.seal_ms {
+        self.live(time_ms);
+        // The clock may be set back; then it is time, too. And whether there is room again is seen by trying.
+        let due = self.since > 0 && time_ms.abs_diff(self.sealed_ms) >= self.limits.seal_ms;
+        if due || self.failing {
             let result = self.pay().and_then(|()| self.checkpoint(time_ms));
             self.tell(&result);
         }
     }
 
     /// Seals what is new, and gives what must be synced for the end.
-    pub(crate) fn end(&mut self, time_ms: u64) -> (Vec<Arc<File>>, u64) {
+    pub(crate) fn end(&mut self, time_ms: u64) -> Unsynced {
+        self.live(time_ms);
         if self.since > 0 {
             let result = self.pay().and_then(|()| self.checkpoint(time_ms));
             self.tell(&result);
         }
-        self.take_unsynced()
+        self.unsynced()
     }
 
-    /// Files whose sync makes all records safe against a power cut, and the number of the last of them.
-    pub(crate) fn take_unsynced(&mut self) -> (Vec<Arc<File>>, u64) {
-        let mut files = std::mem::take(&mut self.full);
-        files.push(Arc::clone(&self.file));
-        (files, self.head.chain.n)
+    /// What must be synced so that all records are safe against a power cut.
+    pub(crate) fn unsynced(&mut self) -> Unsynced {
+        self.full.retain(|full| !full.safe.load(Ordering::Acquire));
+        Unsynced {
+            full: self.full.clone(),
+            current: Some(Arc::clone(&self.file)),
+            upto: self.head.chain.n,
+        }
     }
 
-    /// Takes back files that could not be synced.
-    pub(crate) fn not_synced(&mut self, files: Vec<Arc<File>>) {
-        let current = &self.file;
-        let full = files.into_iter().filter(|file| !Arc::ptr_eq(file, current));
-        self.full.extend(full);
+    /// The full files, once after each that is new: whoever gets them sees to their sync. They stay with the log until it
+    /// is done.
+    pub(crate) fn full(&mut self) -> Option<Unsynced> {
+        if std::mem::replace(&mut self.sent, true) {
+            return None;
+        }
+        let all = self.unsynced();
+        Some(Unsynced {
+            current: None,
+            ..all
+        })
     }
 
-    /// Whether a file is full and waits for its sync.
-    pub(crate) fn has_full(&self) -> bool {
-        !self.full.is_empty()
+    /// Whether nothing can be written at the moment, as far as is known.
+    pub(crate) fn failing(&self) -> bool {
+        self.failing
+    }
+
+    /// Whether there is room for what could be counted instead.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held < self.limits.crowded
     }
 
     /// Number of the last record.
@@ -297,13 +403,19 @@ impl Log {
     /// What is wrong with it.
     pub(crate) fn trouble(&self) -> Option<String> {
         match (self.failing, &self.damage) {
-            (true, _) => Some("it cannot be written, so nothing is permitted".to_owned()),
-            (false, Some(damage)) => Some(format!("at the start {damage}")),
+            (true, _) => Some(
+                "it cannot be written, so nothing is permitted; make room on the disk or mend the folder STATE/audit"
+                    .to_owned(),
+            ),
+            (false, Some(damage)) => Some(format!(
+                "{damage}; `clawdbot audit verify` shows more, and ends this alarm with --accept"
+            )),
             (false, None) => None,
         }
     }
 
     fn rotate(&mut self) -> io::Result<()> {
+        let folder = Arc::new(File::open(&self.folder)?);
         let put = self.folder.join(rotated(self.number));
         match fs::rename(self.folder.join(CURRENT), put) {
             // An earlier try came this far.
@@ -311,25 +423,56 @@ impl Log {
             other => other?,
         }
         let fresh = Arc::new(open::log_file(&self.folder)?);
-        self.full.push(std::mem::replace(&mut self.file, fresh));
+        let full = std::mem::replace(&mut self.file, fresh);
+        // The file, then the names of both.
+        self.full.extend([full, folder].map(|file| Full {
+            file,
+            safe: Arc::default(),
+        }));
+        self.sent = false;
         self.number += 1;
         self.torn = false;
         Ok(())
     }
 
-    /// Removes files that are too many or too old. What is removed is on record, so that the rest can be checked.
+    /// Removes files that are too many or too old.
+    fn make_room(&mut self, time_ms: u64) {
+        let dropped = self.drop_old(time_ms);
+        if let Err(error) = dropped.and_then(|()| self.count()) {
+            warn!(%error, "an old file of the audit log could not be removed");
+        }
+    }
+
+    fn count(&mut self) -> io::Result<()> {
+        self.held = list(&self.folder)?.len();
+        Ok(())
+    }
+
+    /// What is removed is on record, so that the rest can be checked.
     fn drop_old(&mut self, time_ms: u64) -> io::Result<()> {
         let files = list(&self.folder)?;
         let full: Vec<_> = files.iter().filter(|file| file.number.is_some()).collect();
-        let many = (full.len() + 1).saturating_sub(self.limits.files);
         for (at, file) in full.iter().enumerate() {
-            let end = last_line(file)?;
-            let old = end
-                .is_some_and(|(_, written)| written.saturating_add(self.limits.drop_ms) <= time_ms);
-            if at >= many && !old {
+            let left = full.len() + 1 - at;
+            // A file ended when the next one began; one that does not say when is not old.
+            let ended = match full.get(at + 1) {
+                Some(next) => open::begun(&next.path)?.unwrap_or(u64::MAX),
+                None => self.begun_ms,
+            };
+            let age = self.head.age_ms.saturating_sub(ended);
+            let old = age >= self.limits.drop_ms;
+            let many = left > self.limits.files && age >= self.limits.keep_ms;
+            let too_many = left > self.limits.most;
+            if !(old || many || too_many) {
                 break;
             }
-            let (chain, _) = end.unwrap_or_default();
+            if age < self.limits.keep_ms {
+                error!(
+                    file = file.name(),
+                    "the audit log is as large as it may be: records are dropped before their time"
+                );
+            }
+            let (chain, _) = last_line(file)?.unwrap_or_default();
             let fields = format!(
                 "\"request\":\"audit-dropped\",\"file\":{},\"last\":{},\"end\":\"{}\"",
                 file.number.unwrap_or_default(),

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use clawdbot_audit::{CURRENT, Chain, HEAD, Head, Key, Line, LogFile, list, rotated};
+use clawdbot_audit::{CURRENT, Chain, HEAD, Head, Key, Line, LogFile, MAX_LINE, list, rotated};
 use rustix::fs::OFlags;
 use tracing::{error, info};
 
@@ -16,8 +16,8 @@ use super::{Limits, Log, last_line};
 
 /// Name of the file with the first key, until somebody keeps it elsewhere.
 const KEY: &str = "key";
-/// Longest rest behind the head that is looked through, bytes.
-const MAX_REST: u64 = 256 << 20;
+/// Longest rest behind the head that is looked through, bytes: more than a file has is none of ours.
+const MAX_REST: u64 = 16 << 20;
 
 impl Log {
     /// Opens or begins the log in a folder. `random` is for the first key.
@@ -37,7 +37,7 @@ impl Log {
         let known = said.as_deref().and_then(Head::parse);
         let mut found = None;
         let mut rest = Rest::default();
-        let head = match known {
+        let mut head = match known {
             Some(mut head) => {
                 match resume(folder, newest.unwrap_or(0), &mut head) {
                     Ok(done) => rest = done,
@@ -46,7 +46,7 @@ impl Log {
                 head
             }
             None => {
-                if let Some(chain) = written {
+                if let Some((chain, _)) = written {
                     found = Some(format!(
                         "the file {HEAD} was missing or damaged, so that nobody can say where the log ended (record {} is the last); its seal begins anew",
                         chain.n
@@ -55,7 +55,7 @@ impl Log {
                 let key = Key::new(random()?);
                 write_key(folder, &key)?;
                 Head {
-                    chain: written.unwrap_or_default(),
+                    chain: written.unwrap_or_default().0,
                     file: newest.unwrap_or(0) + 1,
                     ..Head::new(key)
                 }
@@ -78,12 +78,22 @@ impl Log {
             .mode(0o600)
             .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(folder.join(HEAD))?;
-        let log = Self {
+        let clock_ms = written.map_or(time_ms, |(_, written)| written);
+        head.age_ms += time_ms.saturating_sub(clock_ms).min(limits.pause_ms);
+        let told = (head.gap > 0).then(|| {
+            format!(
+                "an earlier start found damage, and record {} says which",
+                head.gap
+            )
+        });
+        let mut log = Self {
             folder: folder.to_owned(),
             limits,
             file: Arc::new(log_file(folder)?),
             number,
-            begun_ms: rest.begun_ms.unwrap_or(time_ms),
+            begun_ms: rest.begun_ms.unwrap_or(head.age_ms),
+            clock_ms: time_ms,
+            held: 0,
             head_file,
             head,
             since: rest.records,
@@ -91,11 +101,16 @@ impl Log {
             torn: false,
             failing: false,
             full: Vec::new(),
+            sent: true,
             owed: VecDeque::new(),
             lost: 0,
-            gap: found.clone(),
-            damage: found,
+            damage: found
+                .clone()
+                .map(|what| format!("the start found that {what}"))
+                .or(told),
+            gap: found,
         };
+        log.count()?;
         if said.is_none() {
             std::os::unix::fs::FileExt::write_all_at(
                 &log.head_file,
@@ -180,6 +195,12 @@ fn walk(path: &Path, head: &mut Head, rest: &mut Rest, cuts: bool) -> Result<(),
         rest.records += 1;
         lines = &lines[end + 1..];
     }
+    if lines.len() > MAX_LINE {
+        return Err(Ok(format!(
+            "something was put in behind record {} in {name}",
+            head.chain.n
+        )));
+    }
     if !lines.is_empty() && cuts {
         info!(
             bytes = lines.len(),
@@ -225,22 +246,21 @@ fn take(text: &[u8], head: &mut Head) -> bool {
     true
 }
 
-/// Time of the first record of a file.
-fn begun(path: &Path) -> io::Result<Option<u64>> {
+/// Age of the log at the first record of a file.
+pub(super) fn begun(path: &Path) -> io::Result<Option<u64>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(1024).read_to_end(&mut bytes)?;
     let line = bytes.split(|byte| *byte == b'\n').next();
     let value: Option<serde_json::Value> = line.and_then(|line| serde_json::from_slice(line).ok());
-    Ok(value.and_then(|value| value["time"].as_u64()))
+    Ok(value.and_then(|value| value["age"].as_u64()))
 }
 
-/// Where the chain stands at the end of all files; nothing when nothing was ever written.
-fn last_written(files: &[LogFile]) -> io::Result<Option<Chain>> {
+/// Where the chain stands at the end of all files, and when that was; nothing when nothing was ever written.
+fn last_written(files: &[LogFile]) -> io::Result<Option<(Chain, u64)>> {
     let mut written = None;
     for file in files {
         if fs::metadata(&file.path)?.len() > 0 {
-            let end = last_line(file)?.map(|(chain, _)| chain);
-            written = end.or(written).or(Some(Chain::default()));
+            written = last_line(file)?.or(written).or(Some(Default::default()));
         }
     }
     Ok(written)

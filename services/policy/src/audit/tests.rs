@@ -1,5 +1,6 @@
 //! The log as a whole: what is written verifies, and whatever is done to it afterwards is named.
 
+mod ages;
 mod starts;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ const FIRST: [u8; 32] = [7; 32];
 const SMALL: Limits = Limits {
     file: 6000,
     files: 100,
+    crowded: 100,
+    most: 100,
     records: 16,
     ..Limits::DEFAULT
 };
@@ -391,7 +394,11 @@ fn another_key_is_not_taken_for_the_first() {
 
 #[test]
 fn what_is_dropped_is_on_record_and_the_rest_is_intact() {
-    let limits = Limits { files: 3, ..SMALL };
+    let limits = Limits {
+        files: 3,
+        keep_ms: 0,
+        ..SMALL
+    };
     let folder = written(300, limits);
     let verdict = intact(folder.path());
     assert!(verdict.range.0 > 100 && verdict.range.1 > 300);
@@ -403,18 +410,32 @@ fn what_is_dropped_is_on_record_and_the_rest_is_intact() {
     assert!(found.what.contains("no record says"), "{found:?}");
 }
 
+/// A log made anew whose checkpoints claim numbers to which nobody can follow the key.
 #[test]
-fn a_file_whose_records_are_old_is_dropped_and_one_that_is_written_slowly_is_ended() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut log = open(folder.path(), Limits::DEFAULT);
-    for day in 0..800 {
-        log.append(day * DAY_MS, &fields(day)).unwrap();
+fn numbers_that_nobody_can_follow_are_named_at_once_and_hide_nothing() {
+    let folder = written(100, SMALL);
+    let path = folder.path().join(HEAD);
+    let text = fs::read_to_string(&path).unwrap();
+    let mut head = Head::parse(&text).unwrap();
+    (head.checkpoint, head.chain.n) = (u64::MAX, u64::MAX);
+    let found = with(&path, head.text().as_bytes(), || {
+        verify(folder.path(), &keyed()).unwrap().problems
+    });
+    assert!(found[0].what.contains("does not follow"), "{found:?}");
+    // The first files are gone, so that no checkpoint says which number comes next.
+    let all = paths(folder.path());
+    let first = all.last().unwrap();
+    for path in &all[..all.len() - 1] {
+        fs::remove_file(path).unwrap();
     }
-    log.end(800 * DAY_MS);
-    let verdict = intact(folder.path());
-    let files = paths(folder.path()).len();
-    assert!(files <= Limits::DEFAULT.files && files > 3, "{files}");
-    let oldest: serde_json::Value =
-        serde_json::from_slice(&lines(&paths(folder.path())[0])[0]).unwrap();
-    assert!(oldest["time"].as_u64().unwrap() > 400 * DAY_MS && verdict.range.0 > 1);
+    let text = String::from_utf8(lines(first).concat()).unwrap();
+    let forged = text.replace("\"checkpoint\":", "\"checkpoint\":99999999999");
+    assert_ne!(text, forged);
+    let found = with(first, forged.as_bytes(), || {
+        verify(folder.path(), &keyed()).unwrap().problems
+    });
+    assert!(
+        found.iter().any(|p| p.what.contains("no log has")),
+        "{found:?}"
+    );
 }

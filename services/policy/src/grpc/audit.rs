@@ -11,8 +11,8 @@ use futures_util::stream::{self, Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::operator::refusal;
 use crate::audit::{first_key, forget_key};
-use crate::denied::Denied;
 use crate::policy::lock;
 use crate::record::Decision;
 
@@ -60,8 +60,9 @@ impl AuditOperator for Services {
 
     async fn verify(
         &self,
-        _: Request<v1::VerifyAuditRequest>,
+        request: Request<v1::VerifyAuditRequest>,
     ) -> Result<Response<v1::AuditVerdict>, Status> {
+        let role = caller(&request)?;
         let folder = lock(&self.0.audit).folder().to_owned();
         let checked = tokio::task::spawn_blocking(move || {
             let key = first_key(&folder)?;
@@ -77,7 +78,17 @@ impl AuditOperator for Services {
             .await
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(failed)?;
-        Ok(Response::new(wire(verdict)))
+        let mut verdict = wire(verdict);
+        if request.into_inner().accept {
+            let decision = Decision {
+                request: "audit-accepted",
+                role: role.as_str(),
+                ..Decision::default()
+            };
+            verdict.accepted = self.0.accept_damage(&decision).map_err(refusal)?;
+            self.0.synced().await.map_err(refusal)?;
+        }
+        Ok(Response::new(verdict))
     }
 
     async fn key(
@@ -96,9 +107,7 @@ impl AuditOperator for Services {
             role: role.as_str(),
             ..Decision::default()
         };
-        self.0
-            .decide(decision, Ok(()))
-            .map_err(|denied: Denied| Status::failed_precondition(denied.message))?;
+        self.0.decide(decision, Ok(())).map_err(refusal)?;
         let Some(key) = key else {
             return Ok(Response::new(v1::AuditKey::default()));
         };
@@ -123,6 +132,7 @@ fn wire(verdict: Verdict) -> v1::AuditVerdict {
         problem,
         file,
         line,
+        accepted: false,
     }
 }
 

@@ -153,9 +153,13 @@ impl PolicyOperator for Services {
             let ttl = settings.and_then(|settings| settings.approval_ttl);
             book.approve(&channel, &code, now, ttl)
         };
-        let reply = self
-            .change_pairing("pairing-approve", &role, approve)
-            .await?;
+        let name = "pairing-approve";
+        if let Err(denied) = self.announce(name, &role, &approve) {
+            return Ok(Response::new(v1::PairingReply {
+                outcome: Some(v1::pairing_reply::Outcome::Refusal(denied.into())),
+            }));
+        }
+        let reply = self.change_pairing(name, &role, true, approve).await?;
         if notify {
             self.welcome(&reply);
         }
@@ -169,7 +173,9 @@ impl PolicyOperator for Services {
         let role = caller(&request)?;
         let v1::PairingCode { channel, code, .. } = request.into_inner();
         let reject = move |book: &mut Book| book.reject(&channel, &code, unix_ms());
-        let reply = self.change_pairing("pairing-reject", &role, reject).await;
+        let reply = self
+            .change_pairing("pairing-reject", &role, false, reject)
+            .await;
         reply.map(Response::new)
     }
 
@@ -184,7 +190,9 @@ impl PolicyOperator for Services {
             sender_id,
         } = request.into_inner();
         let revoke = move |book: &mut Book| book.revoke(&channel, &account, &sender_id);
-        let reply = self.change_pairing("pairing-revoke", &role, revoke).await;
+        let reply = self
+            .change_pairing("pairing-revoke", &role, false, revoke)
+            .await;
         reply.map(Response::new)
     }
 }

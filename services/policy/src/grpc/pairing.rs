@@ -70,11 +70,40 @@ impl Services {
         });
     }
 
-    /// Changes the book and writes down who was concerned.
+    /// Writes down whom a change of the book will let in, when it will. What cannot be written down does not happen.
+    ///
+    /// # Errors
+    /// With the rule `audit.unavailable`.
+    pub(super) fn announce(
+        &self,
+        name: &'static str,
+        role: &Role,
+        change: impl FnOnce(&mut Book) -> Result<Row<Approved>, Denied>,
+    ) -> Result<(), Denied> {
+        let Ok(row) = self
+            .0
+            .people
+            .book()
+            .and_then(|book| change(&mut Book::clone(&book)))
+        else {
+            return Ok(());
+        };
+        let subject = subject(&row);
+        let decision = Decision {
+            request: name,
+            role: role.as_str(),
+            subject: &subject,
+            ..Decision::default()
+        };
+        self.0.decide(decision, Ok(()))
+    }
+
+    /// Changes the book and writes down who was concerned; what was announced only when it came out otherwise.
     pub(super) async fn change_pairing(
         &self,
         name: &'static str,
         role: &Role,
+        announced: bool,
         change: impl FnOnce(&mut Book) -> Result<Row<Approved>, Denied> + Send + 'static,
     ) -> Result<v1::PairingReply, Status> {
         let ttl = self
@@ -89,18 +118,16 @@ impl Services {
             .await
             .and_then(|outcome| outcome);
         self.0.renew_problems();
-        let subject = match &changed {
-            Ok(row) => format!("{}/{}/{}", row.channel, row.account, row.sender),
-            Err(_) => String::new(),
-        };
-        // It has happened, and so it is written down as soon as it can be.
-        self.0.note(&Decision {
-            request: name,
-            refused: changed.as_ref().err().map(|denied| denied.rule),
-            role: role.as_str(),
-            subject: &subject,
-            ..Decision::default()
-        });
+        if changed.is_err() || !announced {
+            // It has happened, and so it is written down as soon as it can be.
+            self.0.note(&Decision {
+                request: name,
+                refused: changed.as_ref().err().map(|denied| denied.rule),
+                role: role.as_str(),
+                subject: &changed.as_ref().map(subject).unwrap_or_default(),
+                ..Decision::default()
+            });
+        }
         let _ = self.0.synced().await;
         let outcome = match changed {
             Ok(row) => Outcome::Done(v1::ApprovedRow {
@@ -117,4 +144,8 @@ impl Services {
             outcome: Some(outcome),
         })
     }
+}
+
+fn subject(row: &Row<Approved>) -> String {
+    format!("{}/{}/{}", row.channel, row.account, row.sender)
 }

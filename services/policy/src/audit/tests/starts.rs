@@ -110,9 +110,31 @@ fn what_a_start_finds_amiss_is_on_record_and_the_log_goes_on_behind_it() {
             all.iter().any(|p| p.what.contains(words)),
             "{words}: {all:?}"
         );
-        let later = open(folder.path(), SMALL);
-        assert_eq!(later.trouble(), None, "told once");
+        let mut later = open(folder.path(), SMALL);
+        assert!(later.trouble().unwrap().contains("--accept"), "told on");
+        assert!(
+            later
+                .accept(7002, "\"request\":\"audit-accepted\"")
+                .unwrap()
+        );
+        assert_eq!(later.trouble(), None);
+        assert!(
+            !later
+                .accept(7003, "\"request\":\"audit-accepted\"")
+                .unwrap()
+        );
         drop(later);
+        assert_eq!(open(folder.path(), SMALL).trouble(), None, "for good");
+        let all = paths(folder.path());
+        let all: Vec<_> = all.iter().flat_map(|path| lines(path)).collect();
+        let accepted =
+            { all.iter() }.filter(|line| String::from_utf8_lossy(line).contains("audit-accepted"));
+        assert_eq!(accepted.count(), 1);
+        let all = checked(folder.path()).problems;
+        assert!(
+            all.iter().any(|p| p.what.contains(words)),
+            "it stays on record: {all:?}"
+        );
         assert!(
             checked(folder.path()).problems.len() <= 3,
             "the rest is not blamed: {all:?}"
@@ -241,4 +263,53 @@ fn time_brings_a_checkpoint_when_there_is_news_whichever_way_the_clock_jumps() {
     assert_eq!(count(), 2, "the clock was set back");
     log.tick(200_000);
     assert_eq!(count(), 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_file_waits_for_the_disk_until_it_is_there_together_with_its_new_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { file: 600, ..SMALL };
+    let mut log = open(folder.path(), limits);
+    log.append(1, &fields(1)).unwrap();
+    assert!(log.full().is_none(), "nothing is full");
+    // What is written there is gone, and the system says so when asked to make it safe.
+    let nowhere = File::options().write(true).open("/dev/null").unwrap();
+    let real = log.exchange(Arc::new(nowhere));
+    for n in 2..10 {
+        log.append(n, &fields(n)).unwrap();
+    }
+    let sent = log.full().unwrap();
+    assert!(log.full().is_none(), "one is enough");
+    assert!(sent.sync().is_err());
+    assert!(
+        log.unsynced().sync().is_err(),
+        "whoever waits for it is not told otherwise"
+    );
+    // Positive control.
+    log.full[0].file = real;
+    log.unsynced().sync().unwrap();
+    assert!(log.unsynced().full.is_empty());
+    for n in 10..15 {
+        log.append(n, &fields(n)).unwrap();
+    }
+    let sent = log.full().unwrap();
+    let is_folder = |full: &Full| full.file.metadata().unwrap().is_dir();
+    assert!(sent.full.iter().any(is_folder));
+    sent.sync().unwrap();
+    assert!(log.unsynced().full.is_empty());
+}
+
+#[test]
+fn a_long_end_without_an_end_is_none_of_ours_and_is_not_cut_off_in_silence() {
+    let folder = written(20, SMALL);
+    let kept = vec![b'x'; 2 * MAX_LINE];
+    add(&folder.path().join(CURRENT), &kept);
+    let log = open(folder.path(), SMALL);
+    assert!(log.trouble().unwrap().contains("put in"));
+    let all = paths(folder.path());
+    assert!(
+        all.iter()
+            .any(|path| fs::read(path).unwrap().ends_with(&kept))
+    );
 }

@@ -3,6 +3,8 @@
 use clawdbot_proto::v1::audit_operator_client::AuditOperatorClient;
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::record::Decision;
 
 async fn show(bench: &Bench, request: v1::ShowAuditRequest) -> Vec<serde_json::Value> {
     let mut client = AuditOperatorClient::new(bench.edge("operator"));
@@ -50,7 +52,7 @@ async fn the_operator_sees_all_that_comes_of_one_message_and_that_the_log_is_int
 
     let mut client = AuditOperatorClient::new(bench.edge("operator"));
     let verdict = client
-        .verify(v1::VerifyAuditRequest {})
+        .verify(v1::VerifyAuditRequest::default())
         .await
         .unwrap()
         .into_inner();
@@ -59,7 +61,7 @@ async fn the_operator_sees_all_that_comes_of_one_message_and_that_the_log_is_int
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replacen("allow", "allov", 1)).unwrap();
     let verdict = client
-        .verify(v1::VerifyAuditRequest {})
+        .verify(v1::VerifyAuditRequest::default())
         .await
         .unwrap()
         .into_inner();
@@ -85,4 +87,110 @@ async fn the_first_key_is_shown_until_it_is_forgotten_and_both_are_on_record() {
     assert!(!bench.folder.path().join("key").exists());
     let text = std::fs::read_to_string(bench.folder.path().join("decisions.jsonl")).unwrap();
     assert!(text.contains("audit-key-forgotten") && !text.contains(&shown));
+}
+
+#[tokio::test]
+async fn an_alarm_about_damage_lasts_over_starts_until_the_operator_ends_it_and_that_is_on_record()
+{
+    let bench = Bench::new("{}").await;
+    admit(&bench, SOCKET, "main").await.unwrap();
+    let path = bench.folder.path().join("decisions.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, &text[..text.len() - 10]).unwrap();
+    let alarm = |bench: &Bench| {
+        bench.policy.renew_problems();
+        let problems = bench.policy.problems();
+        let problems = problems.borrow();
+        problems.iter().any(|one| one.code == "audit.trouble")
+    };
+    let mut bench = bench.restarted().await;
+    for _ in 0..3 {
+        assert!(alarm(&bench));
+        bench = bench.restarted().await;
+    }
+    let verify = async |accept| {
+        let mut client = AuditOperatorClient::new(bench.edge("operator"));
+        let asked = client.verify(v1::VerifyAuditRequest { accept }).await;
+        asked.unwrap().into_inner()
+    };
+    assert!(!verify(false).await.accepted && alarm(&bench));
+    let verdict = verify(true).await;
+    assert!(verdict.accepted && !verdict.intact && !alarm(&bench));
+    assert!(!verify(true).await.accepted, "nothing is left");
+    let lines = show(&bench, v1::ShowAuditRequest::default()).await;
+    let accepted = { lines.iter() }.filter(|one| one["request"] == "audit-accepted");
+    let accepted: Vec<_> = accepted
+        .map(|one| (&one["role"], one["last"].as_u64()))
+        .collect();
+    let gap = { lines.iter() }.find(|one| one["request"] == "audit-gap");
+    assert_eq!(accepted, [(&"operator".into(), gap.unwrap()["n"].as_u64())]);
+    assert!(!alarm(&bench.restarted().await));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn on_a_full_disk_nobody_is_let_in_and_no_configuration_changes_until_there_is_room() {
+    let telegram = "{channels: {telegram: {allowFrom: [1]}}}";
+    let bench = Bench::new(telegram).await;
+    channels::answer(&bench, channels::inbound("42")).await;
+    let code = channels::pairing(&bench).await.pending[0].code.clone();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let file = lock(&bench.policy.audit).exchange(full.unwrap().into());
+
+    assert_eq!(channels::approve(&bench, &code).await, "audit.unavailable");
+    assert_eq!(channels::pairing(&bench).await.approved.len(), 0);
+    bench.write("{channels: {telegram: {allowFrom: [1, 2]}}}");
+    assert_eq!(bench.load().await, crate::reload::Outcome::Unrecorded);
+    assert_eq!(bench.policy.current().ok().unwrap().revision, 1);
+    assert!(bench.policy.trouble().unwrap().first.contains("audit log"));
+    assert_eq!(
+        channels::named(&bench, channels::inbound("1")).await,
+        "audit.unavailable"
+    );
+    assert!(bench.policy.audit_trouble().unwrap().contains("room"));
+    let mut operator = PolicyOperatorClient::new(bench.edge("operator"));
+    assert!(
+        operator
+            .rotate_token(v1::RotateTokenRequest {})
+            .await
+            .is_err()
+    );
+
+    lock(&bench.policy.audit).exchange(file);
+    bench.policy.seal_record();
+    assert_eq!(
+        bench.policy.audit_trouble(),
+        None,
+        "nobody has to ask for anything first"
+    );
+    assert_eq!(bench.load().await, crate::reload::Outcome::Judged);
+    assert_eq!(bench.policy.current().ok().unwrap().revision, 2);
+    assert_eq!(
+        channels::approve(&bench, &code).await,
+        "telegram/default/42"
+    );
+    assert_eq!(
+        channels::named(&bench, channels::inbound("42")).await,
+        "agent:main:telegram:42"
+    );
+    let refused = { bench.decisions().iter() }
+        .filter(|one| one["rule"] == "audit.unavailable")
+        .count();
+    assert_eq!(refused, 3, "what was refused meanwhile is on record");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_counted_is_not_permitted_either_while_nothing_can_be_written() {
+    let bench = Bench::new("{}").await;
+    let mut permitted = 0_u64;
+    while bench.decisions().len() as u64 == permitted {
+        admit(&bench, SOCKET, "main").await.unwrap();
+        permitted += 1;
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    lock(&bench.policy.audit).exchange(full.unwrap().into());
+    bench.policy.note(&Decision::default());
+    let refused = admit(&bench, SOCKET, "main").await.unwrap_err();
+    assert_eq!(refused.rule, "audit.unavailable");
 }
