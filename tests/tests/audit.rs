@@ -79,7 +79,21 @@ fn one_message_has_one_trace_on_record_and_in_the_log_of_every_process_that_hand
 
     let of_agent = show(&scratch, &["--role", "agent", "--since", "1h"]);
     assert_eq!(texts(&of_agent, "role"), BTreeSet::from(["agent-main"]));
+    for (wrong, word) in [
+        (["--since", "yesterday"], "10m"),
+        (["--since", "99999999999999y"], "10m"),
+        (["--role", "agents"], "agent, "),
+        (["--trace", "latest"], "16 digits"),
+    ] {
+        let arguments = [&["audit", "show"][..], &wrong].concat();
+        let refused = scratch.clawdbot(&arguments);
+        assert!(
+            refused.code == Some(2) && refused.stderr.contains(word) && refused.stdout.is_empty(),
+            "{refused:?}"
+        );
+    }
     let text = scratch.clawdbot(&["audit", "show", "--trace", &trace]).ok();
+    assert!(!text.stdout.contains('\u{1b}'), "colours are for terminals");
     assert!(text.stdout.contains("session_status") && text.stdout.contains(&trace));
     assert_eq!(product.stop(), Some(0));
 }
@@ -211,12 +225,28 @@ fn what_is_done_to_the_log_while_nothing_runs_is_named_then_and_after_the_next_s
         "{text:?}"
     );
 
-    // It starts all the same, and says so to whoever looks.
-    let product = Start::new().up(&scratch);
-    let doctor = scratch.clawdbot(&["doctor"]);
-    assert!(doctor.stdout.contains("audit"), "{doctor:?}");
-    scratch.clawdbot(&["chat", "--message", "hello again"]).ok();
-    assert_eq!(product.stop(), Some(0));
+    // It starts all the same, and says so to whoever looks, until somebody has taken note of it.
+    let alarm = || {
+        let doctor = scratch.clawdbot(&["doctor"]);
+        doctor.stdout.contains("the audit log: ")
+    };
+    for _ in 0..2 {
+        let product = Start::new().up(&scratch);
+        assert!(alarm());
+        scratch.clawdbot(&["chat", "--message", "hello again"]).ok();
+        assert_eq!(product.stop(), Some(0));
+    }
+    let accept = ["audit", "verify", "--accept"];
+    assert_eq!(scratch.clawdbot(&accept).code, Some(69), "nothing runs");
+    for expected in ["the alarm has ended", "there is no alarm"] {
+        let product = Start::new().up(&scratch);
+        let accepted = scratch.clawdbot(&accept).ok();
+        assert!(accepted.stderr.contains(expected), "{accepted:?}");
+        assert!(accepted.stdout.contains("cut off") && !alarm());
+        assert_eq!(product.stop(), Some(0));
+    }
+    let operator = show(&scratch, &["--role", "operator"]);
+    assert!(texts(&operator, "request").contains("audit-accepted"));
     let (code, verdict) = verify(&scratch);
     assert_eq!(code, Some(1));
     let problems = verdict["problems"].as_array().unwrap();

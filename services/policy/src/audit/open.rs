@@ -30,6 +30,9 @@ impl Log {
         random: impl FnOnce() -> io::Result<[u8; 32]>,
         time_ms: u64,
     ) -> io::Result<Self> {
+        for name in [CURRENT, HEAD, KEY] {
+            is_file(&folder.join(name))?;
+        }
         let files = list(folder)?;
         let newest = files.iter().filter_map(|file| file.number).max();
         let written = last_written(&files)?;
@@ -54,7 +57,11 @@ impl Log {
                 }
                 let key = Key::new(random()?);
                 write_key(folder, &key)?;
+                let ages = files.iter().rev().map(|file| begun(&file.path));
+                let ages: Vec<_> = ages.collect::<io::Result<_>>()?;
                 Head {
+                    // Younger than its files it would not let go of them.
+                    age_ms: ages.into_iter().flatten().next().unwrap_or(0),
                     chain: written.unwrap_or_default().0,
                     file: newest.unwrap_or(0) + 1,
                     ..Head::new(key)
@@ -183,6 +190,7 @@ fn walk(path: &Path, head: &mut Head, rest: &mut Rest, cuts: bool) -> Result<(),
         .take(MAX_REST)
         .read_to_end(&mut bytes)
         .map_err(Err)?;
+    let all_read = bytes.len() as u64 + head.offset >= size;
     let mut lines = bytes.as_slice();
     while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
         if !take(&lines[..end], head) {
@@ -195,7 +203,7 @@ fn walk(path: &Path, head: &mut Head, rest: &mut Rest, cuts: bool) -> Result<(),
         rest.records += 1;
         lines = &lines[end + 1..];
     }
-    if lines.len() > MAX_LINE {
+    if lines.len() > MAX_LINE || !all_read {
         return Err(Ok(format!(
             "something was put in behind record {} in {name}",
             head.chain.n
@@ -264,6 +272,18 @@ fn last_written(files: &[LogFile]) -> io::Result<Option<(Chain, u64)>> {
         }
     }
     Ok(written)
+}
+
+/// Refuses a link, which is another's, and a pipe, at which a start would wait for ever.
+fn is_file(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::other(format!(
+            "{} is not a plain file; put it elsewhere",
+            path.display()
+        ))),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The text of the head. What is no text is a damaged one.

@@ -205,8 +205,8 @@ fn a_folder_that_is_gone_keeps_the_log_from_going_on_until_it_is_back() {
 }
 
 #[test]
-fn a_link_in_the_place_of_the_log_or_its_head_is_not_followed() {
-    for name in [CURRENT, HEAD] {
+fn a_link_or_a_pipe_in_the_place_of_a_file_is_not_opened() {
+    for name in [CURRENT, HEAD, "key"] {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let target = other.path().join("target");
         fs::write(&target, "").unwrap();
@@ -214,6 +214,13 @@ fn a_link_in_the_place_of_the_log_or_its_head_is_not_followed() {
         let opened = Log::open(folder.path(), SMALL, || Ok(FIRST), 1);
         assert!(opened.is_err(), "{name}");
         assert_eq!(fs::read(&target).unwrap(), b"");
+        let path = folder.path().join(name);
+        fs::remove_file(&path).unwrap();
+        open(folder.path(), SMALL);
+        fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        assert!(Log::open(folder.path(), SMALL, || Ok(FIRST), 1).is_err());
     }
 }
 
