@@ -318,6 +318,7 @@ impl Log {
     /// Seals what has been written. The key of this checkpoint is gone afterwards. The copy in the processes' log is out
     /// of reach for whoever takes over this process, and in system mode for its user.
     fn checkpoint(&mut self, time_ms: u64) -> io::Result<()> {
+        self.begin(time_ms)?;
         let number = self.head.checkpoint;
         let seal = self.head.key.seal(number, &self.head.chain);
         let fields = format!(

@@ -320,3 +320,27 @@ fn a_long_end_without_an_end_is_none_of_ours_and_is_not_cut_off_in_silence() {
             .any(|path| fs::read(path).unwrap().ends_with(&kept))
     );
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_when_a_file_is_begun_leaves_no_file_without_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { file: 600, ..SMALL };
+    let mut log = open(folder.path(), limits);
+    log.append(1, &fields(1)).unwrap();
+    log.append(2, &fields(2)).unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let head = std::mem::replace(&mut log.head_file, full);
+    for n in 3..6 {
+        assert!(log.append(n, &fields(n)).is_err());
+    }
+    assert_eq!(paths(folder.path()).len(), 2, "the next file was begun");
+    log.tick(70_000);
+    assert!(log.failing());
+    log.head_file = head;
+    log.tick(140_000);
+    assert!(!log.failing());
+    log.append(150_000, &fields(7)).unwrap();
+    log.end(150_001);
+    intact(folder.path());
+}
