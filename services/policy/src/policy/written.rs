@@ -55,6 +55,10 @@ impl Policy {
                         refused: Some(denied.rule),
                         ..decision
                     });
+                    if !failing {
+                        // Whoever looks is told at once.
+                        self.renew_problems();
+                    }
                     Err(denied)
                 }
             },

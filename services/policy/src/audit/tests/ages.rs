@@ -10,7 +10,7 @@ const DAILY: Limits = Limits {
 
 /// Bytes of all files.
 fn size(folder: &Path) -> u64 {
-    let sizes = paths(folder).into_iter().map(|path| fs::metadata(path));
+    let sizes = paths(folder).into_iter().map(fs::metadata);
     sizes.map(|found| found.unwrap().len()).sum()
 }
 

@@ -138,6 +138,8 @@ async fn on_a_full_disk_nobody_is_let_in_and_no_configuration_changes_until_ther
     let file = lock(&bench.policy.audit).exchange(full.unwrap().into());
 
     assert_eq!(channels::approve(&bench, &code).await, "audit.unavailable");
+    let problems = bench.policy.problems().borrow().clone();
+    assert!(problems.iter().any(|one| one.code == "audit.trouble"));
     assert_eq!(channels::pairing(&bench).await.approved.len(), 0);
     bench.write("{channels: {telegram: {allowFrom: [1, 2]}}}");
     assert_eq!(bench.load().await, crate::reload::Outcome::Unrecorded);
