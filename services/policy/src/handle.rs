@@ -204,7 +204,7 @@ impl Grant {
     /// owner's own ids are one person. Empty where it is not certain who wrote.
     pub fn mark(&self, sealer: &Sealer) -> String {
         // A longer id was cut, and another one may begin like it.
-        if self.sender.is_empty() || self.sender.len() > MAX_SENDER - 4 {
+        if self.sender.is_empty() || self.sender.len() > MAX_TEXT - 4 {
             return String::new();
         }
         let who = match (self.class, self.standing) {
@@ -441,8 +441,8 @@ mod tests {
         assert!(!mark("42").is_empty());
         assert_eq!(mark(""), "");
         // Two that differ only in what was cut off.
-        assert_eq!(mark(&"x".repeat(MAX_SENDER + 1)), "");
-        assert_ne!(mark(&"x".repeat(MAX_SENDER - 4)), "");
+        assert_eq!(mark(&"x".repeat(MAX_TEXT + 1)), "");
+        assert_ne!(mark(&"x".repeat(MAX_TEXT - 4)), "");
     }
 
     #[test]
