@@ -6,6 +6,7 @@ use clawdbot_proto::v1::{ArgumentKind, Effect, ToolFacts};
 use serde_json::{Map, Value};
 
 use super::entries::Entries;
+use super::links;
 use super::state::Flags;
 use super::words::{self, Words};
 
@@ -80,7 +81,7 @@ pub(super) fn reasons(
         true => why.push(format!("it names more than {MAX_VALUES} things")),
         false => why.extend(routing.filter_map(|leaf| scene.objection(leaf))),
     }
-    let hosts = content.iter().flat_map(|text| words::hosts(text));
+    let hosts = content.iter().flat_map(|text| links::hosts(text));
     let foreign = hosts.filter(|host| !words.host(host));
     why.extend(foreign.map(|host| format!("the link to {} is not from you", shown(&host))));
     let outward = effect == Effect::Egress
@@ -226,10 +227,10 @@ impl Scene<'_> {
 
     fn url(&self, text: &str) -> bool {
         let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
-        let place = words::authority(bare);
+        let place = links::authority(bare);
         let plain = !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
             && !place.contains(|c: char| !(c.is_alphanumeric() || ".-_:".contains(c)));
-        let host = words::host_of(place);
+        let host = links::host_of(place).map(|host| host.to_lowercase());
         let short = text.len() <= MAX_URL && !text.contains(['?', '#']);
         plain
             && host.is_some_and(|host| self.words.host(&host))

@@ -6,6 +6,8 @@
 mod entries;
 mod judge;
 mod ledger;
+mod links;
+mod reading;
 mod state;
 mod words;
 

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
+use super::links;
+
 /// Text that is kept of a session, bytes; the newest.
 const MAX: usize = 32 << 10;
 /// Between two messages: no value and no name reaches over it.
@@ -15,11 +17,6 @@ const QUOTES: &[(&str, &str)] = &[
     ("\u{201c}", "\u{201d}"),
     ("\u{2018}", "\u{2019}"),
 ];
-/// Endings of files that look like the last part of a host's name.
-const FILES: &[&str] = &[
-    "txt", "doc", "docx", "xls", "xlsx", "pdf", "md", "csv", "json", "png", "jpg", "ppt", "pptx",
-];
-
 /// The owner's words in one session.
 #[derive(Default)]
 pub(super) struct Words {
@@ -50,7 +47,7 @@ impl Words {
         let folded: Vec<String> = all.iter().map(|text| fold(text)).collect();
         self.folded = format!(" {} ", folded.join(&format!(" {BETWEEN} ")));
         self.tokens = self.folded.split(' ').map(str::to_owned).collect();
-        self.hosts = hosts(&self.raw);
+        self.hosts = links::meant(&self.raw);
         self.numbers = numbers(&self.raw);
     }
 
@@ -173,7 +170,7 @@ pub(super) fn bare(name: &str) -> &str {
     }
 }
 
-fn is_word(c: char) -> bool {
+pub(super) fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
@@ -217,88 +214,6 @@ pub(super) fn numbers(text: &str) -> BTreeSet<i64> {
         found.extend(digits.parse().ok().and_then(cents));
     }
     found
-}
-
-/// What stands before a host's name, and that it may be any name then.
-const SCHEME: &str = "://";
-
-/// The hosts to which a text links. After a scheme it is whatever stands in the place of one; elsewhere what looks like
-/// one to programs that make links of text. Mail addresses and names of files are none.
-pub(super) fn hosts(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for token in text.split(|c: char| c.is_whitespace() || c.is_control() || "<>\"'`|".contains(c))
-    {
-        let mut rest = token;
-        while let Some((before, after)) = rest.split_once(SCHEME) {
-            found.extend(loose(before));
-            found.extend(host_of(authority(after)));
-            rest = after;
-        }
-        found.extend(loose(rest));
-    }
-    found
-}
-
-/// What names the server after a scheme.
-pub(super) fn authority(text: &str) -> &str {
-    text.split(['/', '?', '#', '\\']).next().unwrap_or_default()
-}
-
-/// The host of an authority: without user and port, and without the end of a sentence.
-pub(super) fn host_of(authority: &str) -> Option<String> {
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    let host = match (host.strip_prefix('['), host.split_once(':')) {
-        (Some(six), _) => six.split(']').next().unwrap_or(six),
-        (None, Some((host, _))) => host,
-        (None, None) => host,
-    };
-    let other = |c: char| !(is_word(c) || matches!(c, '.' | '-' | ':'));
-    let host = host.split(other).next().unwrap_or_default();
-    let host = host.trim_end_matches(|c: char| !is_word(c));
-    (!host.is_empty()).then(|| sentence(host).to_lowercase())
-}
-
-/// Names of hosts in a piece of text without a scheme.
-fn loose(token: &str) -> Vec<String> {
-    let pieces = token.split(|c: char| !(is_word(c) || matches!(c, '.' | '-' | '@' | '/' | '+')));
-    let names = pieces.filter_map(|piece| {
-        let (name, path) = match piece.split_once('/') {
-            Some((name, path)) => (name, Some(path)),
-            None => (piece, None),
-        };
-        let name = name.trim_matches(|c: char| !(is_word(c) || c == '@'));
-        let labels: Vec<&str> = name.split('.').collect();
-        let last = labels.last().copied().unwrap_or_default();
-        let named = last.chars().count() >= 2 && last.chars().all(char::is_alphabetic);
-        let numbered = labels.len() == 4 && labels.iter().all(|label| label.parse::<u8>().is_ok());
-        let file = path.is_none() && FILES.iter().any(|end| last.eq_ignore_ascii_case(end));
-        let host = labels.len() >= 2
-            && !name.contains(['@', '+'])
-            && labels.iter().all(|label| !label.is_empty())
-            && (named || numbered)
-            && !file;
-        host.then(|| sentence(name).to_lowercase())
-    });
-    names.collect()
-}
-
-/// `example.com` from `example.com.They`: a sentence that began without a space.
-fn sentence(host: &str) -> &str {
-    let mut host = host;
-    while let Some((rest, last)) = host.rsplit_once('.') {
-        let before = rest.rsplit('.').next().unwrap_or_default();
-        let begins = last.starts_with(char::is_uppercase)
-            && rest.contains('.')
-            && !before.contains(char::is_uppercase)
-            && before.contains(char::is_lowercase);
-        if !begins {
-            break;
-        }
-        host = rest;
-    }
-    host
 }
 
 #[cfg(test)]
