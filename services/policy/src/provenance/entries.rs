@@ -1,7 +1,9 @@
 //! The typed things that a session was shown: which of them the owner's words mean. Free text of a result is not here and is
 //! never searched for something to trust. Names come from strangers, too, so that each comparison is bounded.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::ops::Deref;
 
 use clawdbot_proto::v1;
 
@@ -22,23 +24,39 @@ const MAX_WORDS: usize = 16;
 /// Things that fit equally, after which nobody says which is meant.
 const MAX_CANDIDATES: usize = 64;
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Name {
     raw: String,
     folded: String,
     bare: String,
 }
 
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Thing {
     kind: String,
     names: Vec<Name>,
     ids: Vec<String>,
     recipients: Vec<String>,
     amounts: Vec<i64>,
     own: bool,
+}
+
+pub(super) struct Entry {
+    thing: Thing,
+    /// Of the thing, so that many are told apart at once.
+    mark: u64,
     /// The owner said one of its names.
     meant: bool,
+    /// Another thing that he may mean goes by one of its names.
+    rivalled: bool,
+}
+
+impl Deref for Entry {
+    type Target = Thing;
+
+    fn deref(&self) -> &Thing {
+        &self.thing
+    }
 }
 
 impl Entry {
@@ -60,7 +78,7 @@ impl Entry {
             bare: fold(bare(&raw)),
             raw,
         });
-        let row = Self {
+        let thing = Thing {
             kind: entry.r#type,
             names: names.collect(),
             ids: texts(entry.ids),
@@ -72,7 +90,12 @@ impl Entry {
                 .filter_map(cents)
                 .collect(),
             own: entry.own,
+        };
+        let row = Self {
+            mark: BuildHasherDefault::<DefaultHasher>::default().hash_one(&thing),
+            thing,
             meant: false,
+            rivalled: false,
         };
         (row, whole)
     }
@@ -87,23 +110,17 @@ impl Entry {
         });
     }
 
-    /// Another thing that goes by one of this one's names.
-    fn is_rival(&self, other: &Self) -> bool {
-        let shares = |name: &Name| other.names.iter().any(|own| own.folded == name.folded);
-        let differs =
-            self.ids != other.ids || self.ids.is_empty() && self.recipients != other.recipients;
-        other.meant && self.kind == other.kind && differs && self.names.iter().any(shares)
+    /// What tells it from others of its type: ids, or recipients where there are none.
+    fn identity(&self) -> (&[String], &[String]) {
+        match self.ids.is_empty() {
+            true => (&[], &self.recipients),
+            false => (&self.ids, &[]),
+        }
     }
 
     fn same_names(&self, other: &Self) -> bool {
-        let raw = |entry: &Self| {
-            entry
-                .names
-                .iter()
-                .map(|name| name.raw.clone())
-                .collect::<Vec<_>>()
-        };
-        raw(self) == raw(other)
+        let (own, other) = (self.names.iter(), other.names.iter());
+        own.map(|name| &name.raw).eq(other.map(|name| &name.raw))
     }
 
     fn pays(&self, to: &[&str]) -> bool {
@@ -141,7 +158,8 @@ impl Entries {
             let (mut entry, whole) = Entry::new(entry);
             entry.look(words);
             self.partial |= !whole;
-            if self.rows.contains(&entry) {
+            let same = |row: &Entry| row.mark == entry.mark && row.thing == entry.thing;
+            if self.rows.iter().any(same) {
                 continue;
             }
             self.size += entry.size();
@@ -153,6 +171,7 @@ impl Entries {
                 self.partial = true;
             }
         }
+        self.find_rivals();
         for member in report.members {
             if member.len() > MAX_MEMBER || self.members.len() == MAX_MEMBERS {
                 self.partial = true;
@@ -169,6 +188,30 @@ impl Entries {
         for entry in &mut self.rows {
             entry.look(words);
         }
+        self.find_rivals();
+    }
+
+    /// Finds the things that the owner may mean and that share a name. In one pass: a stranger chooses the names.
+    fn find_rivals(&mut self) {
+        let mut rivalled = Vec::with_capacity(self.rows.len());
+        let mut one: HashMap<(&str, &str), Option<(&[String], &[String])>> = HashMap::new();
+        for entry in self.rows.iter().filter(|entry| entry.meant) {
+            for name in &entry.names {
+                let known = one.entry((entry.kind.as_str(), name.folded.as_str()));
+                let known = known.or_insert(Some(entry.identity()));
+                if *known != Some(entry.identity()) {
+                    *known = None;
+                }
+            }
+        }
+        for entry in &self.rows {
+            let several =
+                |name: &Name| one.get(&(entry.kind.as_str(), name.folded.as_str())) == Some(&None);
+            rivalled.push(entry.meant && entry.names.iter().any(several));
+        }
+        for (entry, rivalled) in self.rows.iter_mut().zip(rivalled) {
+            entry.rivalled = rivalled;
+        }
     }
 
     /// About how much memory it takes, bytes.
@@ -178,11 +221,8 @@ impl Entries {
 
     /// Whether the owner named a thing that has what is wanted, and no other thing goes by that name.
     fn meant(&self, wanted: impl Fn(&Entry) -> bool) -> bool {
-        let mut found = self
-            .rows
-            .iter()
-            .filter(|entry| entry.meant && wanted(entry));
-        found.any(|entry| !self.rows.iter().any(|other| entry.is_rival(other)))
+        let mut rows = self.rows.iter();
+        rows.any(|entry| entry.meant && !entry.rivalled && wanted(entry))
     }
 
     /// An id of a thing that the owner named.

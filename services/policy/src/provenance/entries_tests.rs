@@ -60,6 +60,33 @@ fn of_two_things_of_one_name_nobody_is_meant() {
 }
 
 #[test]
+fn things_that_share_each_of_many_names_are_told_apart_in_one_pass() {
+    let thing = |n: usize| v1::Entry {
+        names: (0..MAX_EACH).map(|name| format!("report {name}")).collect(),
+        ids: vec![n.to_string()],
+        ..entry("file", "", "")
+    };
+    let (mut all, words) = shown("share report 5", (0..MAX - 1).map(thing).collect());
+    assert!((0..MAX).all(|n| !all.meant_id("file", &n.to_string())));
+    // One of another name.
+    let other = entry("file", "Report 5 of June", "own");
+    let report = v1::CallReport {
+        entries: vec![other],
+        ..v1::CallReport::default()
+    };
+    all.take(report, &words);
+    assert!(!all.meant_id("file", "own"));
+    words_said(&mut all, "share report 5 of June");
+    assert!(all.meant_id("file", "own") && !all.meant_id("file", "7"));
+}
+
+fn words_said(all: &mut Entries, text: &str) {
+    let mut words = Words::default();
+    words.add(text);
+    all.look(&words);
+}
+
+#[test]
 fn a_part_of_a_name_counts_for_own_things_and_while_all_are_known() {
     let one = || entry("file", "grocery-list-today.txt", "14");
     let stranger = v1::Entry {
