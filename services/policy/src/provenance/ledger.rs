@@ -1,11 +1,12 @@
 //! The flags on disk, STATE/pairing/taint.jsonl: a line for each session and rise, safe against a power cut before the rise
-//! is answered. A file that is gone or damaged says nothing about the sessions that it does not name, and they count as
-//! having read everything until the owner begins them anew.
+//! is answered. The first line says how many there are, so that a file that was cut is known by it. One that is gone or
+//! damaged says nothing about the sessions that it does not name, and they count as having read everything until the owner
+//! begins them anew.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::sync::{Mutex, PoisonError};
 
 use clawdbot_identity::SessionKey;
@@ -48,13 +49,20 @@ impl Known {
 }
 
 /// The open file; none in memory only.
-pub(super) struct Ledger(Mutex<Option<File>>);
+pub(super) struct Ledger(Mutex<Option<Open>>);
+
+struct Open {
+    file: File,
+    whole: bool,
+    /// Without the first.
+    lines: usize,
+}
 
 impl Ledger {
     /// Writes elsewhere from now on.
     #[cfg(test)]
     pub(super) fn swap(&self, file: File) {
-        *self.0.lock().unwrap() = Some(file);
+        self.0.lock().unwrap().as_mut().unwrap().file = file;
     }
 
     /// Without a file: nothing outlives the process.
@@ -86,18 +94,21 @@ impl Ledger {
         if !known.whole {
             warn!(
                 path = keep.path(NAME),
-                "what earlier sessions have read is not known, so their calls that change or send something are asked about until /new; if nothing of before matters, make the one line {{\"version\":1,\"whole\":true}} of this file and start again"
+                "what earlier sessions have read is not known, so their calls that change or send something are asked about until /new; if nothing of before matters, make {} the one line of this file and start again",
+                head(true, 0)
             );
         }
-        let text = write(&known, &order);
+        let (text, lines) = write(&known, &order);
         if before.is_none_or(|before| *before != text) {
             keep.write_document(NAME, &text).map_err(io::Error::other)?;
         }
         let file = OpenOptions::new()
-            .append(true)
+            .write(true)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(keep.path(NAME))?;
-        Ok((Self(Mutex::new(Some(file))), known))
+        let whole = known.whole;
+        let open = Open { file, whole, lines };
+        Ok((Self(Mutex::new(Some(open))), known))
     }
 
     /// Writes that a session's flags rose, or that it begins anew. `safe`: waits for the disk.
@@ -111,16 +122,21 @@ impl Ledger {
         anew: bool,
         safe: bool,
     ) -> io::Result<()> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(file) = file.as_mut() else {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Open { file, whole, lines }) = open.as_mut() else {
             return Ok(());
         };
         let end = file.metadata()?.len();
-        if let Err(error) = file.write_all(format!("\n{}", line(session, flags, anew)).as_bytes()) {
+        let text = format!("\n{}", line(session, flags, anew));
+        let head = head(*whole, *lines + 1);
+        // A line that is not counted yet is no damage; one that is counted and not there is.
+        let written = file.write_all_at(text.as_bytes(), end);
+        if let Err(error) = written.and_then(|()| file.write_all_at(head.as_bytes(), 0)) {
             // Half a line would count as damage; nobody was answered.
             let _ = file.set_len(end);
             return Err(error);
         }
+        *lines += 1;
         match safe {
             true => file.sync_data(),
             false => Ok(()),
@@ -128,20 +144,26 @@ impl Ledger {
     }
 }
 
+/// The first line, which is written over in place: it always has one length.
+fn head(whole: bool, lines: usize) -> String {
+    format!("{{\"version\":2,\"whole\":{whole:<5},\"lines\":{lines:<20}}}")
+}
+
 fn line(session: &SessionKey, flags: Flags, anew: bool) -> Value {
     json!({"session": session.as_str(), "tainted": flags.tainted, "astray": flags.astray, "new": anew})
 }
 
-fn write(known: &Known, order: &[SessionKey]) -> String {
-    let mut text = json!({"version": 1, "whole": known.whole}).to_string();
-    for session in order {
-        let flags = known.of(session);
-        if !known.whole || flags != Flags::default() {
-            text.push('\n');
-            text.push_str(&line(session, flags, true).to_string());
-        }
-    }
-    text
+/// The text, and how many lines follow the first.
+fn write(known: &Known, order: &[SessionKey]) -> (String, usize) {
+    let rows = order.iter().map(|session| (session, known.of(session)));
+    let told = rows.filter(|(_, flags)| !known.whole || *flags != Flags::default());
+    let lines: Vec<_> = told
+        .map(|(session, flags)| format!("\n{}", line(session, flags, true)))
+        .collect();
+    (
+        head(known.whole, lines.len()) + &lines.concat(),
+        lines.len(),
+    )
 }
 
 /// The sessions in the order of their last lines.
@@ -150,10 +172,15 @@ fn read(text: &str) -> (Known, Vec<SessionKey>) {
     let head: Option<Value> = lines
         .next()
         .and_then(|line| serde_json::from_str(line).ok());
-    let head = head.filter(|head| head["version"] == 1);
-    let mut whole = head.is_some_and(|head| head["whole"] == true);
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    let head = head.filter(|head| head["version"] == 2 && head["whole"] == true);
+    let told = head.and_then(|head| head["lines"].as_u64());
+    let mut whole = told.is_some_and(|told| lines.len() as u64 >= told);
+    if told.is_some() && !whole {
+        error!("lines about what sessions have read are missing");
+    }
     let mut flags: HashMap<SessionKey, (usize, Flags)> = HashMap::new();
-    for (at, line) in lines.enumerate().filter(|(_, line)| !line.is_empty()) {
+    for (at, line) in lines.into_iter().enumerate() {
         let Some((session, risen, anew)) = row(line) else {
             error!(
                 line = at + 2,

@@ -78,26 +78,56 @@ fn without_the_file_or_with_a_damaged_one_unknown_sessions_have_read_everything(
 }
 
 #[test]
-fn a_file_cut_anywhere_lowers_no_flag_but_those_of_lines_that_are_gone() {
+fn a_file_cut_anywhere_lowers_no_flag() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::open(&keep(&folder), true).unwrap();
-    for n in 0..5 {
-        ledger
-            .append(&key(&n.to_string()), TAINTED, false, true)
-            .unwrap();
+    let names = ["0", "1", "2", "3", "4"];
+    for name in names {
+        ledger.append(&key(name), TAINTED, false, true).unwrap();
     }
     let path = folder.path().join(NAME);
     let text = fs::read_to_string(&path).unwrap();
     for end in 0..text.len() {
         fs::write(&path, &text[..end]).unwrap();
         let (_, known) = opened(&folder);
-        let at_border = text[end..].starts_with('\n') || text[..end].ends_with('\n');
-        for n in 0..5 {
-            let line = text.find(&format!("main:{n}\"")).unwrap();
-            if !at_border || line < end {
-                assert!(known.of(&key(&n.to_string())).tainted, "{end} {n}");
-            }
-        }
+        assert!(
+            names.iter().all(|name| known.of(&key(name)).tainted),
+            "{end}"
+        );
+        assert_eq!(known.of(&key("never-seen")), Flags::BOTH, "{end}");
+    }
+    fs::write(&path, &text).unwrap();
+    let (_, known) = opened(&folder);
+    assert!(names.iter().all(|name| known.of(&key(name)) == TAINTED));
+    assert_eq!(
+        known.of(&key("never-seen")),
+        Flags::default(),
+        "it is whole"
+    );
+}
+
+#[test]
+fn a_line_that_a_crash_left_uncounted_is_believed_and_a_counted_one_has_to_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&keep(&folder), true).unwrap();
+    for name in ["a", "b"] {
+        ledger.append(&key(name), TAINTED, false, true).unwrap();
+    }
+    let path = folder.path().join(NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    for (counted, other) in [
+        (1, Flags::default()),
+        (2, Flags::default()),
+        (3, Flags::BOTH),
+    ] {
+        fs::write(
+            &path,
+            text.replacen(&head(true, 2), &head(true, counted), 1),
+        )
+        .unwrap();
+        let (_, known) = opened(&folder);
+        let all = ["a", "b", "c"].map(|name| known.of(&key(name)));
+        assert_eq!(all, [TAINTED, TAINTED, other], "{counted}");
     }
 }
 
