@@ -14,6 +14,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 const RUNS: usize = 4096;
 /// Requests that are waited for; with more the oldest counts in full.
 const HOLDS: usize = 4096;
+/// Calls of a run whose ids are known; an id of before counts as a new one.
+const CALLS: usize = 256;
 /// Counters that are kept. Beyond it all new senders of an agent share one.
 pub(super) const ROWS: usize = 20_000;
 /// Days and months whose counters are kept: those that were counted in last, so that a clock that jumps there and back
@@ -99,9 +101,14 @@ struct Run {
     started: Duration,
     touched: Duration,
     tokens: u64,
-    /// By id, so that a call that is asked about again counts once.
-    calls: BTreeSet<String>,
+    /// Calls of tools.
+    made: u64,
+    /// By id, so that a call that is asked about again counts once; the newest.
+    calls: VecDeque<(String, Digest)>,
 }
+
+/// Of a call's tool and arguments.
+pub(super) type Digest = [u8; 32];
 
 /// What is held back for a request.
 #[derive(Debug)]
@@ -152,6 +159,14 @@ pub(super) struct Reached<'l> {
     pub(super) used: u64,
     /// Milliseconds since 1970; zero for a run.
     pub(super) resets_ms: u64,
+}
+
+/// Why a call is not counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stop<'l> {
+    Reached(Reached<'l>),
+    /// Another call had this id.
+    Changed,
 }
 
 impl Book {
@@ -252,17 +267,22 @@ impl Book {
     /// Counts a call of a tool; one that is asked about again counts once.
     ///
     /// # Errors
-    /// The first limit that is reached.
+    /// The first limit that is reached, or that the id is another call's.
     pub(super) fn call<'l>(
         &mut self,
         payer: Payer<'_>,
         limits: &'l [Limit],
         id: &str,
+        digest: Digest,
         now: Now,
-    ) -> Result<(), Reached<'l>> {
+    ) -> Result<(), Stop<'l>> {
         let run = self.run(payer.run, now);
         run.touched = now.steady;
-        let again = run.calls.contains(id);
+        let known = run.calls.iter().find(|call| call.0 == id);
+        let again = known.is_some();
+        if known.is_some_and(|call| call.1 != digest) {
+            return Err(Stop::Changed);
+        }
         for limit in limits {
             let counts = match limit.kind {
                 Kind::RunCalls => !again,
@@ -270,14 +290,25 @@ impl Book {
                 _ => false,
             };
             if counts {
-                self.check(payer, limit, now)?;
+                self.check(payer, limit, now).map_err(Stop::Reached)?;
             }
         }
-        // Without a limit nobody has to know.
-        if limits.iter().any(|limit| limit.kind == Kind::RunCalls) {
-            self.run(payer.run, now).calls.insert(id.to_owned());
+        if !again {
+            let run = self.run(payer.run, now);
+            run.made += 1;
+            if run.calls.len() == CALLS {
+                run.calls.pop_front();
+            }
+            run.calls.push_back((id.to_owned(), digest));
         }
         Ok(())
+    }
+
+    /// A run begins, or begins again since its agent was killed: then its calls may be others, and count again.
+    pub(super) fn begun(&mut self, run: &str) {
+        if let Some(run) = self.runs.get_mut(run) {
+            run.calls.clear();
+        }
     }
 
     fn check<'l>(&self, payer: Payer<'_>, limit: &'l Limit, now: Now) -> Result<(), Reached<'l>> {
@@ -300,7 +331,7 @@ impl Book {
         let run = self.runs.get(payer.run);
         match kind {
             Kind::RunTokens => (run.map_or(0, |run| run.tokens), 0),
-            Kind::RunCalls => (run.map_or(0, |run| run.calls.len() as u64), 0),
+            Kind::RunCalls => (run.map_or(0, |run| run.made), 0),
             Kind::RunSeconds => {
                 let since = run.map_or(now.steady, |run| run.started);
                 (now.steady.saturating_sub(since).as_secs(), 0)

@@ -112,6 +112,11 @@ impl Kind {
         KINDS.iter().map(|row| row.kind)
     }
 
+    /// Whether calls of tools are stopped by it.
+    pub(super) fn is_of_calls(self) -> bool {
+        matches!(self, Self::RunCalls | Self::RunSeconds)
+    }
+
     /// What is known of it.
     pub(super) fn row(self) -> &'static Row {
         // Every kind has its row, which a test walks.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_proto::v1;
+use sha2::{Digest as _, Sha256};
 use tracing::{error, warn};
 
-use super::book::{Amount, Book, Key, Now, Payer, Reached};
+use super::book::{Amount, Book, Key, Now, Payer, Reached, Stop};
 use super::calendar;
 use super::kinds::{Kind, Limit, Limits};
 use super::page;
@@ -113,19 +114,43 @@ impl Budgets {
     /// Before a call of a tool.
     ///
     /// # Errors
-    /// With the rule of the budget that is used up.
+    /// With the rule of the budget that is used up, `budget.unavailable` while the file cannot be read and calls are
+    /// limited, or `call.changed` when another call of this message had the id.
     pub(crate) fn take_call(
         &self,
         limits: &[Limit],
         who: Who<'_>,
         call: &str,
+        tool: &str,
+        arguments: &str,
     ) -> Result<(), Denied> {
         let names = who.names();
         let mut book = self.book();
-        // Runs are not in the file.
-        let Ok(book) = &mut *book else { return Ok(()) };
-        let taken = book.call(who.payer(&names), limits, call, who.now());
-        taken.map_err(|reached| refusal(&reached, who))
+        let book = match &mut *book {
+            Ok(book) => book,
+            Err(problem) if limits.iter().any(|limit| limit.kind.is_of_calls()) => {
+                return Err(unavailable(problem));
+            }
+            Err(_) => return Ok(()),
+        };
+        // No name of a tool has a line break in it.
+        let digest = Sha256::new_with_prefix(tool).chain_update("\n");
+        let digest = digest.chain_update(arguments).finalize().into();
+        let taken = book.call(who.payer(&names), limits, call, digest, who.now());
+        taken.map_err(|stop| match stop {
+            Stop::Reached(reached) => refusal(&reached, who),
+            Stop::Changed => Denied::new(
+                "call.changed",
+                "another call of this message had this id already; a call needs an id of its own",
+            ),
+        })
+    }
+
+    /// A message's turn begins, or begins again since its agent was killed.
+    pub(crate) fn begun(&self, who: Who<'_>) {
+        if let Ok(book) = &mut *self.book() {
+            book.begun(&who.names().run);
+        }
     }
 
     /// Before a request to a model: holds back what it may use.

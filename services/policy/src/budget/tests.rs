@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clawdbot_identity::{Class, Role, SessionKey};
 
-use super::book::{Amount, Book, Now, Payer};
+use super::book::{Amount, Book, Now, Payer, Stop};
 use super::calendar::DAY_MS;
 use super::*;
 use crate::handle::{Grant, Standing, Trace};
@@ -267,6 +267,11 @@ fn one_message_has_limits_of_its_own() {
     let refused = |result: Result<(), super::book::Reached<'_>>| {
         result.err().map(|reached| reached.limit.kind)
     };
+    let stopped = |result: Result<(), Stop<'_>>| match result {
+        Ok(()) => None,
+        Err(Stop::Reached(reached)) => Some(reached.limit.kind),
+        Err(Stop::Changed) => panic!("the call is the same"),
+    };
     for (id, expected) in [
         ("1", None),
         ("1", None),
@@ -275,12 +280,15 @@ fn one_message_has_limits_of_its_own() {
         ("3", Some(Kind::RunCalls)),
     ] {
         assert_eq!(
-            refused(book.call(RUN, &limits, id, at(0))),
+            stopped(book.call(RUN, &limits, id, [0; 32], at(0))),
             expected,
             "{id}"
         );
     }
-    assert_eq!(refused(book.call(other, &limits, "3", at(30))), None);
+    assert_eq!(
+        stopped(book.call(other, &limits, "3", [0; 32], at(30))),
+        None
+    );
     assert_eq!(
         refused(
             book.hold(RUN, &limits, ("s", "1"), tokens(100), at(59))
@@ -303,10 +311,64 @@ fn one_message_has_limits_of_its_own() {
         None
     );
     assert_eq!(
-        refused(book.call(RUN, &limits, "2", at(60))),
+        stopped(book.call(RUN, &limits, "2", [0; 32], at(60))),
         Some(Kind::RunSeconds)
     );
-    assert_eq!(refused(book.call(other, &limits, "4", at(60))), None);
+    assert_eq!(
+        stopped(book.call(other, &limits, "4", [0; 32], at(60))),
+        None
+    );
+}
+
+#[test]
+fn an_id_is_one_calls_only_until_the_run_begins_again_and_each_call_counts() {
+    let limits = [limit(Kind::RunCalls, 4)];
+    let mut book = Book::default();
+    let call = |book: &mut Book, id: &str, what: u8| {
+        let called = book.call(RUN, &limits, id, [what; 32], at(0)).err();
+        (called, book.used(RUN, Kind::RunCalls, at(0), true).0)
+    };
+    assert_eq!(call(&mut book, "1", 1), (None, 1));
+    assert_eq!(call(&mut book, "1", 2), (Some(Stop::Changed), 1));
+    assert_eq!(call(&mut book, "1", 1), (None, 1), "the same call again");
+    assert_eq!(call(&mut book, "2", 2), (None, 2));
+    // Its agent was killed: it may call something else now.
+    book.begun(RUN.run);
+    assert_eq!(call(&mut book, "1", 3), (None, 3));
+    assert_eq!(call(&mut book, "2", 2), (None, 4));
+    book.begun(RUN.run);
+    let (stop, used) = call(&mut book, "1", 3);
+    assert!(matches!(stop, Some(Stop::Reached(_))) && used == 4);
+}
+
+#[test]
+fn while_the_file_cannot_be_read_no_call_that_is_limited_is_permitted() {
+    let folder = tempfile::tempdir().unwrap();
+    let owner = grant(Standing::Owner, "", 1);
+    let call = |budgets: &Budgets, kind| {
+        let limits = [limit(kind, 9)];
+        let taken = budgets.take_call(&limits, who(&owner, TODAY), "1", "read", "{}");
+        taken.map_err(|denied| (denied.rule, denied.message))
+    };
+    for kind in [Kind::RunCalls, Kind::RunSeconds, Kind::DayTokens] {
+        assert_eq!(call(&budgets(folder.path()), kind), Ok(()));
+    }
+    fs::write(folder.path().join("budgets.json"), "{").unwrap();
+    fs::set_permissions(
+        folder.path().join("budgets.json"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    let broken = budgets(folder.path());
+    for kind in [Kind::RunCalls, Kind::RunSeconds] {
+        let (rule, message) = call(&broken, kind).unwrap_err();
+        assert_eq!(rule, "budget.unavailable");
+        assert!(
+            message.contains("budgets.json") && message.contains("move it away"),
+            "{message}"
+        );
+    }
+    assert_eq!(call(&broken, Kind::DayTokens), Ok(()), "no limit of calls");
 }
 
 #[tokio::test]

@@ -118,9 +118,9 @@ impl Services {
         self.listed(grant, tool, facts)?;
         let current = self.0.current()?;
         let limits = current.settings.budgets.of(grant.session.agent());
-        let budgets = &self.0.budgets;
-        budgets.take_call(limits, self.who(grant), call.as_str())?;
         let arguments = &request.arguments_json;
+        let (budgets, who) = (&self.0.budgets, self.who(grant));
+        budgets.take_call(limits, who, call.as_str(), tool.as_str(), arguments)?;
         match self.0.provenance.judge(grant, facts, arguments) {
             Verdict::Allow => {}
             Verdict::Ask(reasons) => {

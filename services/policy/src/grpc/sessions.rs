@@ -34,6 +34,7 @@ impl Sessions for Services {
         match self.0.decide(decision, grant) {
             Ok(grant) => {
                 self.0.provenance.begun(&grant);
+                self.0.budgets.begun(self.who(&grant));
                 Ok(Response::new(self.resolved(&grant)))
             }
             Err(denied) if UNDECIDED.contains(&denied.rule) => Err(undecided(denied)),

@@ -157,6 +157,7 @@ impl Provenance {
         let trail = trails.of(&grant.session);
         let pointed = inward && judge::pointed(&trail.words, &arguments);
         trail.allowed(Call {
+            trace: grant.trace,
             id: call.clone(),
             tool: tool.clone(),
             inward,
@@ -222,7 +223,7 @@ impl Provenance {
     ) -> (Vec<&'static str>, Option<(Flags, u64)>) {
         let mut trails = self.trails();
         let trail = trails.of(&grant.session);
-        let flags = match trail.call(call, tool) {
+        let flags = match trail.call(grant.trace, call, tool) {
             Some(known) => {
                 let again = std::mem::replace(&mut known.reported, true);
                 let flags = raised(known, &report);

@@ -44,6 +44,8 @@ impl Flags {
 
 /// An allowed call.
 pub(super) struct Call {
+    /// Of the message that it comes of.
+    pub(super) trace: Trace,
     pub(super) id: MessageId,
     pub(super) tool: ToolName,
     /// It acts in the session's own sandbox or only reads.
@@ -70,13 +72,27 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    pub(super) fn call(&mut self, id: &MessageId, tool: &ToolName) -> Option<&mut Call> {
+    pub(super) fn call(
+        &mut self,
+        trace: Trace,
+        id: &MessageId,
+        tool: &ToolName,
+    ) -> Option<&mut Call> {
         let mut calls = self.calls.iter_mut().rev();
-        calls.find(|call| call.id == *id && call.tool == *tool)
+        calls.find(|call| call.trace == trace && call.id == *id && call.tool == *tool)
     }
 
-    pub(super) fn allowed(&mut self, call: Call) {
-        self.calls.retain(|known| known.id != call.id);
+    /// Notes a call. One whose id was another's before, as after its agent was killed, may be the one that is reported, or
+    /// the other: what is bad about either counts.
+    pub(super) fn allowed(&mut self, mut call: Call) {
+        if let Some(before) = self.call(call.trace, &call.id, &call.tool) {
+            call.inward |= before.inward;
+            call.pointed &= before.pointed;
+        }
+        let same = |known: &Call| {
+            (known.trace, &known.id, &known.tool) == (call.trace, &call.id, &call.tool)
+        };
+        self.calls.retain(|known| !same(known));
         if self.calls.len() == MAX_CALLS {
             self.calls.pop_front();
         }

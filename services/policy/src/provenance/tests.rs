@@ -124,6 +124,40 @@ async fn a_private_read_that_the_owner_pointed_at_does_not_lead_astray() {
 }
 
 #[tokio::test]
+async fn a_call_under_the_id_of_another_hides_nothing_of_it() {
+    for (first, second) in [
+        ("passwords.txt", "meeting-notes.txt"),
+        ("meeting-notes.txt", "passwords.txt"),
+    ] {
+        let provenance = memory();
+        let grant = grant("main");
+        provenance.said(&grant, "what is in meeting notes?", true);
+        let (call, name) = (id("turn:1"), tool("read"));
+        for file in [first, second] {
+            let arguments = format!(r#"{{"file":"{file}"}}"#);
+            provenance.allowed(&grant, &call, &name, &facts(Effect::Read), &arguments);
+        }
+        let report = labelled(Label::Private, true);
+        let risen = provenance.report(&grant, &call, &name, report).await;
+        assert_eq!(risen.unwrap(), ["tainted", "astray"], "{first}");
+    }
+    // One of another message is another call.
+    let provenance = memory();
+    let (old, new) = (grant("main"), grant("main").of(Trace([2; 8]), ""));
+    provenance.said(&old, "what is in meeting notes?", true);
+    let (call, name) = (id("turn:1"), tool("read"));
+    for (grant, file) in [(&old, "passwords.txt"), (&new, "meeting-notes.txt")] {
+        let arguments = format!(r#"{{"file":"{file}"}}"#);
+        provenance.allowed(grant, &call, &name, &facts(Effect::Read), &arguments);
+    }
+    for (grant, expected) in [(&new, "tainted"), (&old, "astray")] {
+        let report = labelled(Label::Private, true);
+        let risen = provenance.report(grant, &call, &name, report).await;
+        assert_eq!(risen.unwrap(), [expected]);
+    }
+}
+
+#[tokio::test]
 async fn what_was_read_elsewhere_stays_in_its_own_session() {
     let provenance = memory();
     read(
