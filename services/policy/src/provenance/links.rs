@@ -63,8 +63,11 @@ fn all(text: &str) -> BTreeSet<String> {
     let shown = shown(&plain);
     let mut found = BTreeSet::new();
     scan(text, &mut found);
-    scan(&plain, &mut found);
-    scan(&shown, &mut found);
+    for (other, before) in [(plain.as_str(), text), (&shown, &plain)] {
+        if other != before {
+            scan(other, &mut found);
+        }
+    }
     // Browsers take line breaks out of an address, so that one between quotation marks goes on after them.
     for run in plain.split(['"', '\'']).skip(1) {
         if run.contains(BREAKS) {
@@ -84,6 +87,10 @@ const BREAKS: [char; 3] = ['\t', '\n', '\r'];
 fn scan(text: &str, found: &mut BTreeSet<String>) {
     for token in text.split(|c: char| c.is_whitespace() || c.is_control() || "<>\"'`|".contains(c))
     {
+        // Of most words nothing can be a link.
+        if !token.contains(['.', ':', '/', '\\']) {
+            continue;
+        }
         let (mut rest, mut led) = (token, false);
         loop {
             let next = beginning(rest);

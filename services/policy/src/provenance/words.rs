@@ -1,14 +1,14 @@
 //! What the owner wrote in a session, and whether a value stands in it. Everything is literal: no normal forms, no likeness,
 //! so that a look-alike, another spelling or a longer token is simply not what he named.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::links;
 
 /// Text that is kept of a session, bytes; the newest.
 const MAX: usize = 32 << 10;
-/// Between two messages: no value and no name reaches over it.
-const BETWEEN: char = '\u{1}';
+/// Messages.
+const MAX_MESSAGES: usize = 1024;
 /// What may stand around something that is meant word for word.
 const QUOTES: &[(&str, &str)] = &[
     ("'", "'"),
@@ -17,72 +17,104 @@ const QUOTES: &[(&str, &str)] = &[
     ("\u{201c}", "\u{201d}"),
     ("\u{2018}", "\u{2019}"),
 ];
-/// The owner's words in one session.
+/// The owner's words in one session. Each message is read once: a long session's next message costs what it says itself.
 #[derive(Default)]
 pub(super) struct Words {
-    messages: VecDeque<String>,
+    messages: VecDeque<Message>,
+    size: usize,
+    /// How often each stands there.
+    tokens: HashMap<String, usize>,
+}
+
+struct Message {
     raw: String,
     lower: String,
-    /// Runs of letters and digits with one space around each.
     folded: String,
-    tokens: HashSet<String>,
     hosts: BTreeSet<String>,
     numbers: BTreeSet<i64>,
+}
+
+impl Message {
+    fn read(text: &str) -> Self {
+        Self {
+            raw: text.to_owned(),
+            lower: text.to_lowercase(),
+            folded: fold(text),
+            hosts: links::meant(text),
+            numbers: numbers(text),
+        }
+    }
 }
 
 impl Words {
     /// Takes a message. One that comes a second time, since its answer was lost, is the same message.
     pub(super) fn add(&mut self, text: &str) {
-        if text.trim().is_empty() || self.messages.back().is_some_and(|last| last == text) {
+        let start = text.ceil_char_boundary(text.len().saturating_sub(MAX));
+        let text = &text[start..];
+        if text.trim().is_empty() || self.messages.back().is_some_and(|last| last.raw == text) {
             return;
         }
-        let start = text.ceil_char_boundary(text.len().saturating_sub(MAX));
-        self.messages.push_back(text[start..].to_owned());
-        while self.messages.iter().map(String::len).sum::<usize>() > MAX {
-            self.messages.pop_front();
+        let message = Message::read(text);
+        for word in message.folded.split(' ') {
+            *self.tokens.entry(word.to_owned()).or_default() += 1;
         }
-        let all: Vec<&str> = self.messages.iter().map(String::as_str).collect();
-        self.raw = all.join(&BETWEEN.to_string());
-        self.lower = self.raw.to_lowercase();
-        let folded: Vec<String> = all.iter().map(|text| fold(text)).collect();
-        self.folded = format!(" {} ", folded.join(&format!(" {BETWEEN} ")));
-        self.tokens = self.folded.split(' ').map(str::to_owned).collect();
-        self.hosts = links::meant(&self.raw);
-        self.numbers = numbers(&self.raw);
+        self.size += message.raw.len();
+        self.messages.push_back(message);
+        while (self.size > MAX || self.messages.len() > MAX_MESSAGES)
+            && let Some(oldest) = self.messages.pop_front()
+        {
+            self.size -= oldest.raw.len();
+            for word in oldest.folded.split(' ') {
+                let last = self.tokens.get_mut(word).is_none_or(|count| {
+                    *count -= 1;
+                    *count == 0
+                });
+                if last {
+                    self.tokens.remove(word);
+                }
+            }
+        }
     }
 
     /// About how much memory it takes, bytes.
     pub(super) fn size(&self) -> usize {
         // The text, three times changed, and the set of its words.
-        self.raw.len() * 8
+        self.size * 8 + self.messages.len() * 256
+    }
+
+    fn any(&self, is: impl Fn(&Message) -> bool) -> bool {
+        self.messages.iter().any(is)
     }
 
     /// Whether a value stands there as it is, and not as a part of a longer token.
     pub(super) fn named(&self, value: &str) -> bool {
         let value = value.trim().to_lowercase();
-        !value.is_empty()
-            && self
-                .lower
-                .match_indices(&value)
-                .any(|(at, _)| is_whole(&self.lower, at, at + value.len()))
+        let whole = |message: &Message| {
+            let mut found = message.lower.match_indices(&value);
+            found.any(|(at, _)| is_whole(&message.lower, at, at + value.len()))
+        };
+        !value.is_empty() && self.any(whole)
     }
 
     /// Whether a folded text stands there as a phrase.
     pub(super) fn phrase(&self, folded: &str) -> bool {
-        contains_phrase(&self.folded, folded)
+        self.any(|message| contains_phrase(&message.folded, folded))
     }
 
     /// Whether a folded word stands there.
     pub(super) fn word(&self, word: &str) -> bool {
-        self.tokens.contains(word)
+        self.tokens.contains_key(word)
+    }
+
+    /// Whether a value stands there between two signs.
+    fn between(&self, value: &str, (open, close): (&str, &str)) -> bool {
+        let whole = format!("{open}{value}{close}");
+        self.any(|message| message.raw.contains(&whole))
     }
 
     /// Whether a value stands there between quotation marks.
     pub(super) fn quoted(&self, value: &str) -> bool {
-        !value.is_empty()
-            && QUOTES
-                .iter()
-                .any(|(open, close)| self.raw.contains(&format!("{open}{value}{close}")))
+        !value.is_empty() && QUOTES.iter().any(|signs| self.between(value, *signs))
     }
 
     /// Whether the owner can only have meant a name by it: there are digits or signs in it, or it stands in quotes or
@@ -92,21 +124,23 @@ impl Words {
         let plain = value
             .chars()
             .all(|c| c.is_alphabetic() || c.is_whitespace());
-        if !plain || self.quoted(value) || self.raw.contains(&format!("({value})")) {
+        if !plain || self.quoted(value) || self.between(value, ("(", ")")) {
             return true;
         }
         let proper = value
             .split_whitespace()
             .all(|word| word.starts_with(char::is_uppercase));
-        proper
-            && self.raw.match_indices(value).any(|(at, _)| {
-                let (before, after) = (&self.raw[..at], &self.raw[at + value.len()..]);
+        let within = |raw: &str| {
+            raw.match_indices(value).any(|(at, _)| {
+                let (before, after) = (&raw[..at], &raw[at + value.len()..]);
                 let left = before.trim_end_matches([' ', '\t']);
                 left.len() < before.len()
                     && !left.is_empty()
-                    && !left.ends_with(['.', '!', '?', ':', '\n', '\r', BETWEEN])
+                    && !left.ends_with(['.', '!', '?', ':', '\n', '\r'])
                     && !after.starts_with(is_word)
             })
+        };
+        proper && self.any(|message| within(&message.raw))
     }
 
     /// Whether a name that people use is there: as it is, or by its words, with or without a file's ending.
@@ -128,11 +162,11 @@ impl Words {
     }
 
     pub(super) fn host(&self, host: &str) -> bool {
-        self.hosts.contains(host)
+        self.any(|message| message.hosts.contains(host))
     }
 
     pub(super) fn number(&self, cents: i64) -> bool {
-        self.numbers.contains(&cents)
+        self.any(|message| message.numbers.contains(&cents))
     }
 }
 
