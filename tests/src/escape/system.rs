@@ -56,7 +56,11 @@ pub fn furnish_all(scene: &Scene) {
         furnish(&state, &scene.canary());
         // Of several that start at once none has to begin it.
         let taint = state.join("pairing/taint.jsonl");
-        std::fs::write(&taint, "{\"version\":1,\"whole\":true}").unwrap();
+        let head = format!(
+            "{{\"version\":2,\"whole\":{:<5},\"lines\":{:<20}}}",
+            true, 0
+        );
+        std::fs::write(&taint, head).unwrap();
         open_to(&taint, 0o600);
         let config = scene.config(Some(&column));
         std::fs::create_dir_all(config.parent().unwrap()).unwrap();

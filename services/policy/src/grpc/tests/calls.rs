@@ -4,6 +4,7 @@
 use clawdbot_proto::v1::approvals_operator_client::ApprovalsOperatorClient;
 use clawdbot_proto::v1::calls_client::CallsClient;
 use clawdbot_proto::v1::channels_client::ChannelsClient;
+use clawdbot_proto::v1::sessions_client::SessionsClient;
 use clawdbot_proto::v1::tools_client::ToolsClient;
 
 use super::channels::inbound;
@@ -19,12 +20,17 @@ async fn send(bench: &Bench, handle: &str, to: &str) -> String {
         caller_class: v1::Class::Main.into(),
         tool: "send".to_owned(),
         arguments_json: format!("{{\"to\":\"{to}\"}}"),
-        call_id: "turn:1".to_owned(),
+        // Another call for each, and the same one again for the same.
+        call_id: format!("turn:{}", to.replace('@', "-")),
         facts: Some(v1::ToolFacts {
             effect: v1::Effect::Egress.into(),
             ..v1::ToolFacts::default()
         }),
     };
+    decide(bench, request).await
+}
+
+async fn decide(bench: &Bench, request: v1::DecideRequest) -> String {
     let reply = ToolsClient::new(bench.edge("executor"))
         .decide(request)
         .await;
@@ -93,6 +99,53 @@ async fn a_report_taints_and_the_owners_words_still_pass() {
     );
     let handle = said(&bench, "tell ann@example.com, I said").await;
     assert_eq!(send(&bench, &handle, "ann@example.com").await, "allow");
+}
+
+#[tokio::test]
+async fn an_id_of_a_call_is_no_other_calls_until_its_turn_begins_again() {
+    let bench = Bench::new(OWNER).await;
+    let handle = said(&bench, "hi").await;
+    let call = async |handle: &str, tool: &str, arguments: &str| {
+        let request = v1::DecideRequest {
+            handle: handle.to_owned(),
+            caller_class: v1::Class::Main.into(),
+            tool: tool.to_owned(),
+            arguments_json: arguments.to_owned(),
+            call_id: "turn:1".to_owned(),
+            ..v1::DecideRequest::default()
+        };
+        decide(&bench, request).await
+    };
+    for (tool, arguments, expected) in [
+        ("read", "{}", "allow"),
+        ("read", "{}", "allow"),
+        ("read", "{\"a\":1}", "call.changed"),
+        ("send", "{}", "call.changed"),
+        ("read", "{}", "allow"),
+    ] {
+        let decided = call(&handle, tool, arguments).await;
+        assert_eq!(decided, expected, "{tool} {arguments}");
+    }
+    assert_eq!(
+        bench
+            .decisions()
+            .iter()
+            .filter(|line| line["rule"] == "call.changed")
+            .count(),
+        2
+    );
+    let other = said(&bench, "and now?").await;
+    assert_eq!(call(&other, "send", "{}").await, "allow", "another message");
+    let request = v1::ResolveRequest {
+        handle: handle.clone(),
+    };
+    let mut agent = SessionsClient::new(bench.edge("agent-main"));
+    agent.resolve(request).await.unwrap();
+    assert_eq!(
+        call(&handle, "send", "{}").await,
+        "allow",
+        "its agent was killed"
+    );
 }
 
 #[tokio::test]
