@@ -1,6 +1,7 @@
 //! What a decision takes with many pairings and many rules: as its caller sees it over the edge, and of policy's own
-//! processor time. Policy runs by itself, as the supervisor starts it; a worker, which is this program again, plays channel
-//! and executor, since policy does not run as root.
+//! processor time, with the edge and without: less what calls take that are refused as soon as they are read. Policy runs
+//! by itself, as the supervisor starts it; a worker, which is this program again, plays channel and executor, since policy
+//! does not run as root.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -74,10 +75,16 @@ pub fn measure(table: &mut Table, calls: usize, user: Option<u32>) {
             Some(goal),
         );
         let mut own = series.remove(format!("{word}-own").as_str()).unwrap();
-        let goal = Goal::Time(Duration::from_micros(50));
         table.times(
             &format!("{label}, processor time of policy with all of the edge"),
             &mut own,
+            None,
+        );
+        let mut alone = series.remove(format!("{word}-alone").as_str()).unwrap();
+        let goal = Goal::Time(Duration::from_micros(50));
+        table.times(
+            &format!("{label}, processor time of policy without the edge"),
+            &mut alone,
             Some(goal),
         );
     }
@@ -106,6 +113,7 @@ pub fn work(calls: usize) {
     let (edge, messages) = Edge::handed(role("channel-telegram"), role("policy"));
     messages.give(channel);
     let mut admits = ChannelsClient::new(edge);
+    let mut bare = admits.clone();
     let (edge, tools) = Edge::handed(role("executor"), role("policy"));
     tools.give(executor);
     let mut decides = ToolsClient::new(edge);
@@ -124,10 +132,16 @@ pub fn work(calls: usize) {
         handle = admission.handle;
         took
     };
-    let (took, own) = series(&runtime, &policy, calls, message);
-    print("message", &took);
-    print("message-own", &own);
+    let nothing = async || {
+        let request = v1::AdmitSenderRequest {
+            event_id: String::new(),
+            ..admit(1)
+        };
+        assert!(bare.admit(request).await.is_err());
+    };
+    series(&runtime, &policy, calls, message, nothing).print("message");
 
+    let mut bare = decides.clone();
     let mut number = 0;
     let call = async || {
         number += 1;
@@ -141,43 +155,76 @@ pub fn work(calls: usize) {
         );
         took
     };
-    let (took, own) = series(&runtime, &policy, calls, call);
-    print("call", &took);
-    print("call-own", &own);
+    let nothing = async || {
+        let request = v1::DecideRequest {
+            call_id: String::new(),
+            ..decide(&handle, 1)
+        };
+        assert!(bare.decide(request).await.is_err());
+    };
+    series(&runtime, &policy, calls, call, nothing).print("call");
 }
 
-/// So many calls, no faster than a client may: what each took, and what of policy's processor time one took in each group.
+/// What each call took, and for each group what of policy's processor time one took, with and without the edge.
+#[derive(Default)]
+struct Series {
+    took: Vec<Duration>,
+    own: Vec<Duration>,
+    alone: Vec<Duration>,
+}
+
+impl Series {
+    fn print(&self, word: &str) {
+        let all = [
+            ("", &self.took),
+            ("-own", &self.own),
+            ("-alone", &self.alone),
+        ];
+        for (end, series) in all {
+            let mut line = format!("{word}{end}");
+            for one in series {
+                // Writing to a String cannot fail.
+                let _ = write!(line, " {}", one.as_nanos());
+            }
+            println!("{line}");
+        }
+    }
+}
+
+/// So many calls, no faster than a client may, and as many that decide nothing, group by group.
 fn series(
     runtime: &tokio::runtime::Runtime,
     policy: &Solo,
     calls: usize,
     mut call: impl AsyncFnMut() -> Duration,
-) -> (Vec<Duration>, Vec<Duration>) {
-    let (mut took, mut own) = (Vec::with_capacity(calls), Vec::new());
+    mut nothing: impl AsyncFnMut(),
+) -> Series {
+    let mut series = Series::default();
     runtime.block_on(async {
         // Opens the connection.
         call().await;
-        while took.len() < calls {
-            let count = GROUP.min(calls - took.len());
-            let before = processor_time(policy.pid());
+        while series.took.len() < calls {
+            let count = GROUP.min(calls - series.took.len());
+            let began = processor_time(policy.pid());
             for _ in 0..count {
                 tokio::time::sleep(PACE).await;
-                took.push(call().await);
+                series.took.push(call().await);
             }
-            let spent = processor_time(policy.pid()).saturating_sub(before);
-            own.push(spent / u32::try_from(count).unwrap());
+            let between = processor_time(policy.pid());
+            for _ in 0..count {
+                tokio::time::sleep(PACE).await;
+                nothing().await;
+            }
+            let ended = processor_time(policy.pid());
+            let each = |from: Duration, to: Duration| {
+                to.saturating_sub(from) / u32::try_from(count).unwrap()
+            };
+            let own = each(began, between);
+            series.own.push(own);
+            series.alone.push(own.saturating_sub(each(between, ended)));
         }
     });
-    (took, own)
-}
-
-fn print(word: &str, series: &[Duration]) {
-    let mut line = String::from(word);
-    for one in series {
-        // Writing to a String cannot fail.
-        let _ = write!(line, " {}", one.as_nanos());
-    }
-    println!("{line}");
+    series
 }
 
 /// What all threads of a process have run, by the scheduler's own account.
