@@ -60,6 +60,18 @@ async fn after_strangers_were_read_the_owners_words_pass_and_others_need_his_wor
             say(&mut adapter, json!({"op": "answer", "allow": allow})).await;
         }
     }
+    for (body, host) in [
+        ("see //evil.example/x", "evil.example"),
+        ("see https:/evil.example", "evil.example"),
+        ("see https:\\\\evil.example", "evil.example"),
+        ("see evil.md?x=1", "evil.md"),
+    ] {
+        let mail = json!({"to": "ann@example.com", "body": body});
+        let asked = decide(&mut adapter, "mail", &mail).await;
+        let why = format!("the link to {host} is not from you");
+        assert_eq!(asked, ("ask".to_owned(), why));
+        say(&mut adapter, json!({"op": "answer", "allow": false})).await;
+    }
     // Another session has read nothing.
     say(&mut adapter, json!({"op": "begin", "request": "hello"})).await;
     assert_eq!(decide(&mut adapter, "mail", &eve).await.0, "allow");

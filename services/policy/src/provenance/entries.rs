@@ -51,6 +51,9 @@ pub(super) struct Entry {
     rivalled: bool,
 }
 
+/// Ids, or recipients.
+type Identity<'a> = (&'a [String], &'a [String]);
+
 impl Deref for Entry {
     type Target = Thing;
 
@@ -111,7 +114,7 @@ impl Entry {
     }
 
     /// What tells it from others of its type: ids, or recipients where there are none.
-    fn identity(&self) -> (&[String], &[String]) {
+    fn identity(&self) -> Identity<'_> {
         match self.ids.is_empty() {
             true => (&[], &self.recipients),
             false => (&self.ids, &[]),
@@ -194,7 +197,7 @@ impl Entries {
     /// Finds the things that the owner may mean and that share a name. In one pass: a stranger chooses the names.
     fn find_rivals(&mut self) {
         let mut rivalled = Vec::with_capacity(self.rows.len());
-        let mut one: HashMap<(&str, &str), Option<(&[String], &[String])>> = HashMap::new();
+        let mut one: HashMap<(&str, &str), Option<Identity<'_>>> = HashMap::new();
         for entry in self.rows.iter().filter(|entry| entry.meant) {
             for name in &entry.names {
                 let known = one.entry((entry.kind.as_str(), name.folded.as_str()));
