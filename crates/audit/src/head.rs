@@ -1,6 +1,8 @@
 //! The head: where the log ends, and the key in use. It is written over in place with every record, so that a log whose
 //! end was cut off is known by it, and so that a key that was used is gone.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -63,7 +65,11 @@ impl Head {
     #[must_use]
     pub fn text(&self) -> Zeroizing<String> {
         let [lease, dial] = self.seen;
-        let text = Zeroizing::new(format!(
+        // One buffer for all of it: this is on the way of every decision.
+        let mut text = Zeroizing::new(String::with_capacity(HEAD_BYTES));
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
             "{{\"n\":{},\"file\":{},\"offset\":{},\"hash\":\"{}\",\"checkpoint\":{},\"key\":\"{}\",\"seen\":[{},{},{},{}],\"age\":{},\"gap\":{}}}",
             self.chain.n,
             self.file,
@@ -77,8 +83,11 @@ impl Head {
             dial.at_ms,
             self.age_ms,
             self.gap,
-        ));
-        Zeroizing::new(format!("{:<width$}\n", *text, width = HEAD_BYTES - 1))
+        );
+        let rest = (HEAD_BYTES - 1).saturating_sub(text.len());
+        text.extend(std::iter::repeat_n(' ', rest));
+        text.push('\n');
+        text
     }
 
     /// From its text.
