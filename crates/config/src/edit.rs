@@ -94,7 +94,23 @@ impl<'a> Doc<'a> {
 /// When there is no such setting, the value is no JSON5 or holds a secret, or the result has a mistake that the text
 /// has not.
 pub fn set(name: &str, text: &str, path: &ConfigPath, value: &str) -> Result<String, EditError> {
-    checked(name, text, set_unchecked(name, text, path, value)?, false)
+    set_all(name, text, &[(path, value)])
+}
+
+/// The same for several settings, one after the other, of which only the last result is judged: some need each other.
+///
+/// # Errors
+/// As those of [`set`].
+pub fn set_all(
+    name: &str,
+    text: &str,
+    settings: &[(&ConfigPath, &str)],
+) -> Result<String, EditError> {
+    let mut after = text.to_owned();
+    for (path, value) in settings {
+        after = set_unchecked(name, &after, path, value)?;
+    }
+    checked(name, text, after, false)
 }
 
 fn set_unchecked(

@@ -145,16 +145,16 @@ pub enum Config {
         /// For example gateway.port; everything when left out
         path: Option<String>,
     },
-    /// Change one setting in the file, keeping its comments, order and style
+    /// Change settings in the file, keeping its comments, order and style
     ///
-    /// Nothing is written that adds a mistake to the file. The old file stays beside it as NAME.bak.N.
+    /// Nothing is written that adds a mistake to the file; settings that need each other are given together. The old
+    /// file stays beside it as NAME.bak.N.
     Set {
-        /// For example gateway.port, agents.list[0].id or models.providers["x.y"].api
-        path: String,
-        /// JSON5, for example 4000, true, ["a"] or {id: "a"}; a text needs no quotes where it can be nothing else
-        #[arg(allow_negative_numbers = true)]
-        value: String,
-        /// The value is a text, whatever it looks like
+        /// A path, for example gateway.port, agents.list[0].id or models.providers["x.y"].api, then its value in JSON5,
+        /// for example 4000, true, ["a"] or {id: "a"}; a text needs no quotes where it can be nothing else
+        #[arg(value_names = ["PATH", "VALUE"], num_args = 2.., required = true, allow_negative_numbers = true)]
+        settings: Vec<String>,
+        /// The values are texts, whatever they look like
         #[arg(long)]
         string: bool,
     },

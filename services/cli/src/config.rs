@@ -74,15 +74,33 @@ pub fn path(place: &Place, out: Out) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Gives one setting a value.
+/// Gives settings their values, all or none: `words` are paths, each before its value.
 ///
 /// # Errors
-/// When the setting or the value is wrong, or the file cannot be written.
-pub fn set(path: &str, value: &str, string: bool, place: &Place, out: Out) -> Result<u8, Failure> {
-    let path = setting(path)?;
-    let value = edit::typed(&path, value, string);
-    change(place, out, &path, |name, text| {
-        edit::set(name, text, &path, &value)
+/// When a setting or a value is wrong, or the file cannot be written.
+pub fn set(words: &[String], string: bool, place: &Place, out: Out) -> Result<u8, Failure> {
+    let (pairs, rest) = words.as_chunks();
+    if let [path] = rest {
+        return Err(Failure::new(
+            "config.value",
+            format!("{} has no value", sanitize_line(path)),
+        )
+        .exit(EXIT_USAGE)
+        .remedy("write every PATH with its VALUE behind it"));
+    }
+    let mut settings = Vec::new();
+    for [path, value] in pairs {
+        let path = setting(path)?;
+        let value = edit::typed(&path, value, string);
+        settings.push((path, value));
+    }
+    let paths: Vec<_> = settings.iter().map(|(path, _)| path.to_string()).collect();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(path, value)| (path, &**value))
+        .collect();
+    change(place, out, &paths.join(", "), |name, text| {
+        edit::set_all(name, text, &settings)
     })
 }
 
@@ -92,7 +110,7 @@ pub fn set(path: &str, value: &str, string: bool, place: &Place, out: Out) -> Re
 /// When there is no such setting, the file needs it, or cannot be written.
 pub fn unset(path: &str, place: &Place, out: Out) -> Result<u8, Failure> {
     let path = setting(path)?;
-    change(place, out, &path, |name, text| {
+    change(place, out, &path.to_string(), |name, text| {
         edit::unset(name, text, &path)
     })
 }
@@ -118,7 +136,7 @@ fn setting(path: &str) -> Result<ConfigPath, Failure> {
 fn change(
     place: &Place,
     out: Out,
-    path: &ConfigPath,
+    path: &str,
     edit: impl Fn(&str, &str) -> Result<String, EditError>,
 ) -> Result<u8, Failure> {
     let name = place.config.display().to_string();
@@ -147,7 +165,7 @@ fn change(
             })
             .collect();
         out.value(
-            &json!({ "changed": changed, "file": name, "path": path.to_string(), "backup": backup,
+            &json!({ "changed": changed, "file": name, "path": path, "backup": backup,
                            "diff": diff, "findings": new,
                            "backupHoldsSecret": telling, "mistakes": left.as_ref().map(LoadError::to_json) }),
         )?;
@@ -155,6 +173,7 @@ fn change(
     }
     if !changed {
         let left = left.map_or_else(String::new, |left| format!("\n{}", remaining(&left, place)));
+        let path = sanitize_line(path);
         out.text(&format!(
             "nothing to change: {path} is like that already{left}"
         ))?;

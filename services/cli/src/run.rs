@@ -98,11 +98,9 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         Command::Token { rotate } => block_on(access::token(&sockets, *rotate, out)),
         Command::Config(Config::Validate) => config::validate(&place, out),
         Command::Config(Config::Get { path }) => config::get(path.as_deref(), &place, out),
-        Command::Config(Config::Set {
-            path,
-            value,
-            string,
-        }) => config::set(path, value, *string, &place, out),
+        Command::Config(Config::Set { settings, string }) => {
+            config::set(settings, *string, &place, out)
+        }
         Command::Config(Config::Unset { path }) => config::unset(path, &place, out),
         Command::Config(Config::Schema { markdown }) => config::schema(*markdown, out),
         Command::Config(Config::Path) => config::path(&place, out),
