@@ -168,11 +168,19 @@ fn a_child_that_cannot_be_watched_is_an_error_and_is_ended_and_reaped() {
     assert_eq!(attempt(libc::SYS_reboot).exit(), 0, "the control");
 }
 
+/// Has another process make a program: a child of another test that inherited it open for writing would keep it from
+/// being executed.
+fn made_by(script: &str, path: &Path) {
+    let mut shell = std::process::Command::new("/bin/sh");
+    let shell = shell.args(["-ec", script]).arg(path);
+    assert!(shell.status().unwrap().success());
+}
+
 #[test]
 fn a_program_runs_through_its_descriptor_when_its_path_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("program");
-    std::fs::copy(std::fs::canonicalize("/bin/true").unwrap(), &path).unwrap();
+    made_by("cp /bin/true \"$0\"", &path);
     let program = Program::open(&path).unwrap();
     std::fs::rename(&path, folder.path().join("elsewhere")).unwrap();
     let (_ours, theirs) = UnixStream::pair().unwrap();
@@ -189,8 +197,7 @@ fn what_cannot_be_executed_is_an_error_and_leaves_no_child() {
     assert!(Program::open(Path::new("/")).is_err());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("garbage");
-    std::fs::write(&path, "not a program").unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    made_by("echo not a program >\"$0\"; chmod 755 \"$0\"", &path);
     let program = Program::open(&path).unwrap();
     let (_ours, theirs) = UnixStream::pair().unwrap();
     let error = spawn(
