@@ -15,7 +15,8 @@ use tonic::{Request, Response, Status};
 
 use crate::runtime;
 
-/// Calls on one connection, so that the edge's rate (500 and as many at once) does not become the figure.
+/// Calls on one connection, each of which is served as that of a new client, so that the edge's rate (5000 and as many at
+/// once) does not become the figure.
 const PER_CONNECTION: usize = 400;
 
 struct Known;
@@ -69,18 +70,12 @@ pub fn call(count: usize) -> Vec<Duration> {
 
 fn serve(arriving: &Receiver<UnixStream>) {
     let runtime = runtime();
-    let router = Router::new().add(SessionsServer::new(Known));
     for stream in arriving {
         runtime.block_on(async {
+            let router = Router::new().add(SessionsServer::new(Known));
             stream.set_nonblocking(true).unwrap();
             let stream = tokio::net::UnixStream::from_std(stream).unwrap();
-            serve_stream(
-                stream,
-                Role::agent(Class::Main),
-                Role::policy(),
-                router.clone(),
-            )
-            .await;
+            serve_stream(stream, Role::agent(Class::Main), Role::policy(), router).await;
         });
     }
 }
