@@ -74,6 +74,13 @@ pub fn measure(table: &mut Table, calls: usize, user: Option<u32>) {
             &mut late,
             Some(goal),
         );
+        // The processor sleeps and the caches are somebody else's, as for a message that comes alone.
+        let mut rested = series.remove(format!("{word}-rested").as_str()).unwrap();
+        table.times(
+            &format!("{label}, as seen by a caller after {PACE:?} without any"),
+            &mut rested,
+            None,
+        );
         let mut own = series.remove(format!("{word}-own").as_str()).unwrap();
         table.times(
             &format!("{label}, processor time of policy with all of the edge"),
@@ -165,10 +172,12 @@ pub fn work(calls: usize) {
     series(&runtime, &policy, calls, call, nothing).print("call");
 }
 
-/// What each call took, and for each group what of policy's processor time one took, with and without the edge.
+/// What each call took, one behind the other and after a pause, and for each group what of policy's processor time one of
+/// the former took, with and without the edge.
 #[derive(Default)]
 struct Series {
     took: Vec<Duration>,
+    rested: Vec<Duration>,
     own: Vec<Duration>,
     alone: Vec<Duration>,
 }
@@ -177,6 +186,7 @@ impl Series {
     fn print(&self, word: &str) {
         let all = [
             ("", &self.took),
+            ("-rested", &self.rested),
             ("-own", &self.own),
             ("-alone", &self.alone),
         ];
@@ -205,14 +215,18 @@ fn series(
         call().await;
         while series.took.len() < calls {
             let count = GROUP.min(calls - series.took.len());
-            let began = processor_time(policy.pid());
             for _ in 0..count {
                 tokio::time::sleep(PACE).await;
+                series.rested.push(call().await);
+            }
+            // Then the edge permits as many at once as follow.
+            tokio::time::sleep(PACE * 2 * u32::try_from(count).unwrap()).await;
+            let began = processor_time(policy.pid());
+            for _ in 0..count {
                 series.took.push(call().await);
             }
             let between = processor_time(policy.pid());
             for _ in 0..count {
-                tokio::time::sleep(PACE).await;
                 nothing().await;
             }
             let ended = processor_time(policy.pid());
