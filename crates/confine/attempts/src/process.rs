@@ -202,8 +202,9 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
             done(libc::SYS_prlimit64, &[pid(w)?, int(libc::RLIMIT_NOFILE), 0, at_mut(&mut found)])?;
             limit(found, libc::RLIMIT_NOFILE, pid(w)?)
         });
+    // The lowest one, which is permitted whatever this process began with.
     "process.priority" => |w| {
-        done(libc::SYS_setpriority, &[int(libc::PRIO_PROCESS), pid(w)?, 1])
+        done(libc::SYS_setpriority, &[int(libc::PRIO_PROCESS), pid(w)?, 19])
     };
     "process.affinity" => |w| {
         let every = [u64::MAX; 16];
