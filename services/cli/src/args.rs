@@ -564,7 +564,7 @@ mod tests {
             "logout --profile work",
             "completions cmd",
             "config set a",
-            "config set a b c",
+            "config set a",
             "config unset",
             "status more",
             "pairing approve",
