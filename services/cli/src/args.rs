@@ -564,7 +564,6 @@ mod tests {
             "logout --profile work",
             "completions cmd",
             "config set a",
-            "config set a",
             "config unset",
             "status more",
             "pairing approve",
