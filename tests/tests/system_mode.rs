@@ -205,6 +205,8 @@ fn the_manager_s_variables_do_not_stay() {
     manager.start("policy", &["gateway"]);
     let ready = manager.ready();
     assert!(ready.contains("READY=1"), "{ready}");
+    // What the kernel shows of its environment is nothing, as the process has measured itself.
+    assert!(ready.contains(" env=0 "), "{ready}");
     assert!(!manager.logs().contains("canary"));
 }
 
