@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use super::reading::{plain, shown, unescaped};
 use super::words::is_word;
 
-/// Endings of files that look like the last part of a host's name and are none; `md` is one.
+/// Endings of files that look like the last part of a host's name and are none. `md` is not among them: it is a country's.
 const FILES: &[&str] = &[
     "txt", "doc", "docx", "xls", "xlsx", "pdf", "csv", "json", "png", "jpg", "ppt", "pptx",
 ];
 /// Schemes whose colon alone begins a host's name in browsers.
 const WEB: &[&str] = &["http", "https", "ws", "wss", "ftp"];
+
 /// The hosts to which a text links, in lower case.
 pub(super) fn hosts(text: &str) -> BTreeSet<String> {
     let found = all(text);
