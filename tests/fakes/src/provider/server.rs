@@ -64,8 +64,6 @@ struct Shared {
     open: watch::Sender<u64>,
     /// Requests that were read.
     requests: watch::Sender<u64>,
-    /// Nobody is answered.
-    held: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -78,6 +76,8 @@ struct State {
     forgetful: bool,
     /// Pieces of an answer to somebody who told it nothing.
     words: Option<usize>,
+    /// Those who wait for an answer wait for its end.
+    held: Option<watch::Sender<()>>,
 }
 
 impl Provider {
@@ -100,7 +100,6 @@ impl Provider {
             state: Mutex::default(),
             open: watch::Sender::new(0),
             requests: watch::Sender::new(0),
-            held: watch::Sender::new(false),
         });
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, Arc::clone(&shared)));
@@ -147,9 +146,11 @@ impl Provider {
         self.state().pace = pace;
     }
 
-    /// Lets everybody wait for an answer until this is taken back.
+    /// Lets everybody who asks from now on wait for an answer until this is taken back.
     pub fn hold(&self, hold: bool) {
-        self.shared.held.send_replace(hold);
+        let mut state = self.state();
+        let held = state.held.take();
+        state.held = hold.then(|| held.unwrap_or_default());
     }
 
     /// Keeps no requests, and answers those who told it nothing with so many words.
@@ -233,7 +234,7 @@ async fn answer(
     let body = body.map_err(io::Error::other)?.to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let path = head.uri.path();
-    let (step, pace, allowed) = {
+    let (step, pace, allowed, held) = {
         let mut state = shared.state();
         let allowed = match &state.key {
             Some(key) => is_key(&head.headers, key),
@@ -255,11 +256,15 @@ async fn answer(
                 connection,
             });
         }
-        (step, state.pace, allowed)
+        // With the request, so that whoever has seen it knows whether it waits.
+        let held = state.held.as_ref().map(watch::Sender::subscribe);
+        (step, state.pace, allowed, held)
     };
     shared.requests.send_modify(|requests| *requests += 1);
-    let mut held = shared.held.subscribe();
-    drop(held.wait_for(|held| !held).await);
+    if let Some(mut held) = held {
+        // Nothing is ever sent: its end is the news.
+        let _taken_back = held.changed().await;
+    }
     let format = Format::of_path(path);
     if !allowed {
         let format = format.unwrap_or(match head.headers.contains_key("anthropic-version") {
