@@ -106,7 +106,7 @@ fn table(options: &Options) -> Result<Vec<Row>, String> {
     let work = Work {
         program: build(&target)?,
         corpus,
-        scratch: std::env::temp_dir().join(format!("clawdbot-fuzz.{}", std::process::id())),
+        scratch: memory().join(format!("clawdbot-fuzz.{}", std::process::id())),
         findings: target.join("findings"),
     };
     make(&work.findings)?;
@@ -129,6 +129,15 @@ fn table(options: &Options) -> Result<Vec<Row>, String> {
     });
     let _gone = fs::remove_dir_all(&work.scratch);
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A folder in memory, where there is one: many thousand small files are made and removed.
+fn memory() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    match memory.is_dir() {
+        true => memory,
+        false => std::env::temp_dir(),
+    }
 }
 
 /// The targets are the folders of seeds; a test holds that.
