@@ -22,7 +22,7 @@ use crate::frames::{CONCURRENT, FrameHandler, serve_frames};
 use crate::gate::Gates;
 use crate::inherit::{Inherited, Way};
 use crate::source::{Slots, Source};
-use crate::{FrameClient, FrameMessage, Notifier, ServeError, control};
+use crate::{FrameClient, FrameMessage, Notifier, ServeError, control, system};
 
 #[cfg(feature = "grpc")]
 mod grpc;
@@ -168,11 +168,9 @@ impl Context {
     fn source(&self, server: &Role) -> Source {
         match &self.0.peers {
             Peers::Handed(slots) => Source::Handed(slots.of(server)),
-            Peers::Sockets(directory) => Source::path(
-                directory
-                    .join(server.as_str())
-                    .join(format!("{}.sock", self.0.role)),
-            ),
+            Peers::Sockets(runtime) => {
+                Source::path(system::socket_in(runtime, server, &self.0.role))
+            }
         }
     }
 

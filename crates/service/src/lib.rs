@@ -22,6 +22,7 @@ mod rate;
 mod run;
 mod source;
 mod start;
+pub mod system;
 #[cfg(feature = "grpc")]
 pub mod testing;
 #[cfg(feature = "grpc")]

@@ -17,7 +17,7 @@ static LEVEL: AtomicU8 = AtomicU8::new(INFO);
 static ROLE: OnceLock<String> = OnceLock::new();
 
 const INFO: u8 = 3;
-const LEVELS: [&str; 6] = ["silent", "error", "warn", "info", "debug", "trace"];
+pub(crate) const LEVELS: [&str; 6] = ["silent", "error", "warn", "info", "debug", "trace"];
 
 /// The target of records: events that are written whatever the level, even at "silent". For what
 /// must be accounted for afterwards, such as `info!(target: log::RECORD, ...)` for a connection.
