@@ -15,6 +15,7 @@ mod orphans;
 mod outcome;
 mod peers;
 mod protections;
+mod rig;
 mod stage;
 mod summary;
 mod test;
@@ -45,6 +46,11 @@ usage: cargo xtask COMMAND
                            leaves out each row of the system call filters in turn, or those whose name contains a ROW,
                            and lists those whose loss no test notices; --profile: in one profile only; --from: goes on
                            with the first such row, with the results of an earlier run for those before it
+  rig make [SUITE]         makes the root file systems of Debian 12 (bookworm) and 13 (trixie) for machines with systemd, in
+                           /var/cache (as root, like all of these)
+  rig boot SUITE           starts such a machine, which runs until `rig halt [SUITE]`
+  rig run SUITE [--] COMMAND…, rig shell SUITE, rig copy SUITE FILE PATH, rig install SUITE FILE.deb
+                           in it: runs a command with its exit status, gives a shell, copies a file, installs a package
   peers                    installs the foreign programs that --full needs, and prints where (as root)
   budget [--write]         counts what the processes of the trusted base consist of, and holds it against the limits and
                            against what the README shows; --write puts it there
@@ -100,6 +106,7 @@ fn run(arguments: &[String]) -> Done {
             println!("{}", place.display());
             0
         }),
+        ["rig", rest @ ..] => rig::run(rest),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(0)
