@@ -16,8 +16,10 @@ use clawdbot_identity::Role;
 use clawdbot_proto::v1::{DialerReply, DialerRequest};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::callers::Callers;
 use crate::frames::{CONCURRENT, FrameHandler, serve_frames};
 use crate::gate::Gates;
 use crate::inherit::{Inherited, Way};
@@ -34,8 +36,8 @@ pub use grpc::serve_socket;
 const WATCHDOG: Duration = Duration::from_secs(10);
 /// How long the supervisor may take to open a file.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(5);
-/// How the kernel shows an id that a user namespace has no number for.
-const NOBODY: u32 = 65_534;
+/// Between two lines about refused callers of one socket.
+const NEWS: Duration = Duration::from_secs(1);
 
 /// A listening socket of the front door.
 pub struct Listener {
@@ -80,7 +82,7 @@ struct Inner {
 /// Where other processes are found.
 pub(crate) enum Peers {
     Handed(Arc<Slots>),
-    Sockets(PathBuf),
+    Sockets { runtime: PathBuf, callers: Callers },
 }
 
 /// Whoever comes to this process: one connected stream, or a socket where many arrive.
@@ -124,13 +126,13 @@ impl Context {
                 tokio::spawn(control::follow(stream, reader, feeds));
                 Peers::Handed(slots)
             }
-            Way::Sockets(directory) => {
+            Way::Sockets { runtime, callers } => {
                 // Nothing more will come; the senders live as long as the process.
                 tokio::spawn(async move {
                     let _feeds = feeds;
                     std::future::pending::<()>().await;
                 });
-                Peers::Sockets(directory)
+                Peers::Sockets { runtime, callers }
             }
         };
         tokio::spawn(watchdog(inherited.notifier.clone()));
@@ -157,6 +159,12 @@ impl Context {
         &self.0.role
     }
 
+    /// A service manager started this process; otherwise the supervisor did.
+    #[must_use]
+    pub fn has_manager(&self) -> bool {
+        matches!(self.0.peers, Peers::Sockets { .. })
+    }
+
     /// The frame edge on which this process calls the dialer: one connection.
     #[must_use]
     pub fn dialer(&self) -> FrameClient<DialerRequest, DialerReply> {
@@ -168,7 +176,7 @@ impl Context {
     fn source(&self, server: &Role) -> Source {
         match &self.0.peers {
             Peers::Handed(slots) => Source::Handed(slots.of(server)),
-            Peers::Sockets(runtime) => {
+            Peers::Sockets { runtime, .. } => {
                 Source::path(system::socket_in(runtime, server, &self.0.role))
             }
         }
@@ -280,15 +288,17 @@ impl Context {
             .take();
         let mut incoming = taken.ok_or("this process serves its edges already")?;
         let shutdown = self.shutdown();
-        let apart = self.0.confinement.contains(" net=own");
-        let users = matches!(self.0.peers, Peers::Handed(_)).then(|| own_users(apart));
+        let callers = match &self.0.peers {
+            Peers::Handed(_) => Callers::this_user(self.0.confinement.contains(" net=own")),
+            Peers::Sockets { callers, .. } => callers.clone(),
+        };
         loop {
             tokio::select! {
                 () = shutdown.wait() => return Ok(()),
                 arrival = incoming.recv() => match arrival {
                     Some(Incoming::Stream(role, stream)) => each(role, adopt(stream)?),
                     Some(Incoming::Socket(role, socket)) => {
-                        tokio::spawn(accept_from(role, socket, users, each.clone()));
+                        tokio::spawn(accept_from(role, socket, callers.clone(), each.clone()));
                     }
                     None => return Ok(()),
                 },
@@ -302,12 +312,12 @@ fn adopt(stream: StdStream) -> io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-/// Takes connections from a socket with a name. The socket's mode says who may connect; where
-/// everything belongs to one user, the peer's identity is checked as well.
+/// Takes connections from a socket with a name. The socket's mode says who may connect; the peer's
+/// user is checked as well.
 async fn accept_from(
     role: Role,
     socket: StdListener,
-    users: Option<[u32; 3]>,
+    callers: Callers,
     each: impl Fn(Role, UnixStream),
 ) {
     let bound = socket
@@ -320,12 +330,18 @@ async fn accept_from(
             return;
         }
     };
+    let mut told: Option<Instant> = None;
     loop {
         match socket.accept().await {
-            Ok((stream, _)) if users.is_some_and(|users| !is_one_of(&stream, users)) => {
-                warn!(client = %role, "refused a connection of another user");
+            Ok((stream, _)) => {
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                if user.is_some_and(|user| callers.permit(&role, user)) {
+                    each(role.clone(), stream);
+                } else if told.is_none_or(|last| last.elapsed() >= NEWS) {
+                    told = Some(Instant::now());
+                    warn!(client = %role, user, "refused a connection of another user");
+                }
             }
-            Ok((stream, _)) => each(role.clone(), stream),
             Err(error) => {
                 // Out of descriptors, for example: others end first, then there is room again.
                 warn!(client = %role, %error, "a connection was not accepted");
@@ -333,19 +349,6 @@ async fn accept_from(
             }
         }
     }
-}
-
-/// This user, and root. `apart`: in a user namespace of its own root is shown as nobody, as everybody
-/// else is; then the permissions of the socket and its directory keep the others out alone.
-fn own_users(apart: bool) -> [u32; 3] {
-    let own = rustix::process::geteuid().as_raw();
-    [own, 0, if apart { NOBODY } else { own }]
-}
-
-fn is_one_of(stream: &UnixStream, users: [u32; 3]) -> bool {
-    stream
-        .peer_cred()
-        .is_ok_and(|peer| users.contains(&peer.uid()))
 }
 
 async fn watchdog(notifier: Notifier) {

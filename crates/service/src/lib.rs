@@ -6,12 +6,14 @@
 //!
 //! Without the feature `grpc` there is no HTTP in here: only frames, as the dialer speaks them.
 
+mod callers;
 mod confinement;
 mod context;
 mod control;
 #[cfg(feature = "grpc")]
 mod edge;
 mod error;
+mod folders;
 mod frames;
 mod gate;
 mod inherit;
@@ -36,10 +38,11 @@ pub use context::{Context, Listener, Shutdown};
 #[cfg(feature = "grpc")]
 pub use edge::{Caller, Edge, Handover, Router, caller, serve_stream};
 pub use error::{ServeError, StartError};
+pub use folders::own_directory;
 pub use frames::{FrameClient, FrameConnection, FrameError, FrameMessage};
 pub use notify::Notifier;
 pub use places::config_folders;
 pub use run::run;
-pub use start::{Start, own_directory};
+pub use start::Start;
 #[cfg(feature = "grpc")]
 pub use watch_config::follow_config;

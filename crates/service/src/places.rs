@@ -38,7 +38,7 @@ impl Places {
             run: inherited.brought.files.contains_key("run"),
             edges: match &inherited.way {
                 Way::Control { .. } => None,
-                Way::Sockets(folder) => Some(folder.clone()),
+                Way::Sockets { runtime, .. } => Some(runtime.clone()),
             },
         }
     }

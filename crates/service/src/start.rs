@@ -1,20 +1,19 @@
 //! A process before its confinement. What it may touch later is in its profile and nowhere else: its
 //! own directories are made here, and a place that the profile does not name cannot be asked for.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clawdbot_confine::landlock::FileRule;
 use clawdbot_confine::profile::{Mode, Place, Profile};
 use clawdbot_identity::Role;
 use clawdbot_proto::v1::Setup;
 
-use crate::StartError;
+use tracing::warn;
+
 use crate::inherit::{Inherited, Way};
 use crate::places::Places;
+use crate::{StartError, folders};
 
 /// What `prepare` works with: settings, descriptors and the profile's places.
 pub struct Start {
@@ -25,10 +24,13 @@ pub struct Start {
 }
 
 impl Start {
-    pub(crate) fn new(inherited: Inherited, profile: &'static Profile) -> Self {
+    pub(crate) fn new(mut inherited: Inherited, profile: &'static Profile) -> Self {
+        for warning in inherited.warnings.drain(..) {
+            warn!("{warning}");
+        }
         let mode = match inherited.way {
             Way::Control { .. } => Mode::Single,
-            Way::Sockets(_) => Mode::System,
+            Way::Sockets { .. } => Mode::System,
         };
         Self {
             places: Places::of(&inherited),
@@ -42,6 +44,12 @@ impl Start {
     #[must_use]
     pub fn role(&self) -> &Role {
         &self.inherited.role
+    }
+
+    /// A service manager started this process and gives it what it needs; otherwise the supervisor does.
+    #[must_use]
+    pub fn has_manager(&self) -> bool {
+        self.mode == Mode::System
     }
 
     /// State directory, configuration path and the other settings.
@@ -92,14 +100,12 @@ impl Start {
 
     /// Makes the directories in STATE that the profile names, if they are missing, and checks them.
     pub(crate) fn make_directories(&self) -> Result<(), StartError> {
-        for leaf in self.own_leaves() {
-            let mut path = self.places.state.clone();
-            for part in Path::new(&leaf) {
-                path.push(part);
-                own_directory(&path)?;
-            }
-        }
-        Ok(())
+        let make = match self.mode {
+            Mode::Single => folders::single,
+            Mode::System => folders::shared,
+        };
+        self.own_leaves()
+            .try_for_each(|leaf| make(&self.places.state, &leaf))
     }
 
     /// The profile's rows as rules for this process.
@@ -119,42 +125,13 @@ impl Start {
     }
 }
 
-/// A directory of this user that nobody else can enter: made with mode 0700 if missing. One of this
-/// user with a wider mode is tightened; one of somebody else, or a link, is refused.
-///
-/// # Errors
-/// With what is wrong and how to mend it.
-pub fn own_directory(path: &Path) -> Result<(), StartError> {
-    let shown = path.display();
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(StartError::io(&format!("cannot make {shown}"), &error)),
-    }
-    let found = fs::symlink_metadata(path).map_err(|e| StartError::io(&shown.to_string(), &e))?;
-    if !found.is_dir() {
-        return Err(StartError::config(format!(
-            "{shown} is not a directory; move it away and start again"
-        )));
-    }
-    let own = rustix::process::geteuid().as_raw();
-    if found.uid() != own {
-        return Err(StartError::config(format!(
-            "{shown} belongs to user {}, this is user {own}; give it back with: chown -R {own} {shown}",
-            found.uid()
-        )));
-    }
-    if found.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(path, Permissions::from_mode(0o700))
-            .map_err(|e| StartError::io(&format!("cannot set mode 0700 on {shown}"), &e))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::Notifier;
+    use crate::callers::Callers;
     use crate::notify::Target;
 
     fn start(role: &str, state: &Path) -> Start {
@@ -167,9 +144,13 @@ mod tests {
                 ..Setup::default()
             },
             notifier: Notifier::new(Target::Nobody),
-            way: Way::Sockets("/run/nowhere".into()),
+            way: Way::Sockets {
+                runtime: "/run/nowhere".into(),
+                callers: Callers::this_user(false),
+            },
             orphaned: std::sync::Arc::default(),
             brought: crate::inherit::Brought::default(),
+            warnings: Vec::new(),
         };
         Start::new(inherited, clawdbot_confine::profile(role).unwrap())
     }
@@ -223,31 +204,5 @@ mod tests {
         assert!(!policy.iter().any(|rule| rule.contains("RemoveFiles")));
         let config = format!("{:?}", scratch.path());
         assert!(has(&policy, &config, "Read,"), "{policy:?}");
-    }
-
-    #[test]
-    fn a_directory_is_made_private_and_a_wide_one_is_tightened() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("a");
-        own_directory(&path).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-        own_directory(&path).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-    }
-
-    #[test]
-    fn a_link_in_the_place_of_a_directory_is_refused() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("link");
-        std::os::unix::fs::symlink(scratch.path(), &path).unwrap();
-        let error = own_directory(&path).unwrap_err();
-        assert!(error.to_string().contains("is not a directory"), "{error}");
     }
 }

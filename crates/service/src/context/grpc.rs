@@ -9,6 +9,7 @@ use clawdbot_proto::v1::Snapshot;
 use tokio::sync::watch;
 
 use super::{Context, accept_from};
+use crate::callers::Callers;
 use crate::edge::serve_stream;
 use crate::{Edge, Router, ServeError, follow_config};
 
@@ -62,6 +63,5 @@ pub async fn serve_socket(socket: StdListener, client: Role, server: Role, route
     let each = |role, stream| {
         tokio::spawn(serve_stream(stream, role, server.clone(), router.clone()));
     };
-    let users = Some(super::own_users(false));
-    accept_from(client, socket, users, each).await;
+    accept_from(client, socket, Callers::this_user(false), each).await;
 }

@@ -18,6 +18,7 @@ use clawdbot_identity::Role;
 use clawdbot_proto::edges::PROCESSES;
 use clawdbot_proto::v1::{Descriptor, Setup, descriptor};
 
+use crate::callers::Callers;
 use crate::notify::Target;
 use crate::{Notifier, StartError};
 
@@ -33,6 +34,8 @@ pub(crate) struct Inherited {
     /// Set when the supervisor is gone.
     pub(crate) orphaned: Arc<AtomicBool>,
     pub(crate) brought: Brought,
+    /// What is not as it should be and ends nothing, for the log.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// How the peers are reached.
@@ -42,8 +45,8 @@ pub(crate) enum Way {
         stream: UnixStream,
         reader: FrameReader,
     },
-    /// Servers listen in this directory, at SERVER/CLIENT.sock.
-    Sockets(PathBuf),
+    /// Servers listen in the runtime folder, see [`crate::system::socket_in`].
+    Sockets { runtime: PathBuf, callers: Callers },
 }
 
 /// Descriptors by what they are for.

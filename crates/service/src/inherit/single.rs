@@ -41,6 +41,7 @@ pub(super) fn take(role: Role) -> Result<Inherited, StartError> {
         way: Way::Control { stream, reader },
         orphaned: Arc::default(),
         brought,
+        warnings: Vec::new(),
     })
 }
 
