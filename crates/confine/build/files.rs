@@ -42,11 +42,16 @@ pub(super) fn access_names() -> Vec<&'static str> {
 /// Words for places that the start knows, and the library's for them.
 const WORDS: &[(&str, &str)] = &[
     ("CONFIG", "Config"),
+    ("CREDENTIALS", "Credentials"),
     ("EDGES", "Edges"),
+    (PLAN, "Plan"),
     ("RUN", "Run"),
+    ("SECRETS", "Secrets"),
     ("WORKSPACE", "Workspace"),
 ];
 
+/// Policy's folder for the service manager, which is made for it.
+const PLAN: &str = "PLAN";
 /// Before the name of a folder in the state directory.
 const STATE: &str = "STATE/";
 /// Stands in such a name for the instance of the process.
@@ -85,8 +90,8 @@ fn parse(text: &str, at: &str, access: &'static Access) -> Result<FileRow, Strin
         None => (place, false),
     };
     check(place)?;
-    if access.name == "own" && !place.starts_with(STATE) {
-        return Err("only folders in STATE are a process's own".to_owned());
+    if access.name == "own" && place != PLAN && !place.starts_with(STATE) {
+        return Err("only folders in STATE, and PLAN, are a process's own".to_owned());
     }
     Ok(FileRow {
         at: at.to_owned(),

@@ -84,7 +84,7 @@ close => lseek(arg2 & 0xf == 0x10) => 5 => no argument has such bits
 close => lseek(arg2 == 0x100000000) => 5 => no argument has such bits
 own = [ => keep = [ => 9 => unknown key `keep`
 STATE/queue => CONFG => 9 => `CONFG`: unknown place `CONFG`; the nearest known one is `CONFIG`
-STATE/queue => /etc => 9 => only folders in STATE are a process's own
+STATE/queue => /etc => 9 => only folders in STATE, and PLAN, are a process's own
 STATE/queue => STATE/../etc => 9 => small letters, digits and `-`, or INSTANCE
 STATE/queue => both: STATE/queue => 9 => the prefix is neither `single` nor `system`
 /etc/hosts? => /etc/../hosts => 10 => no empty parts, no `.` and no `..`

@@ -17,6 +17,7 @@ pub(crate) struct Places {
     /// A descriptor of the run directory came in.
     run: bool,
     edges: Option<PathBuf>,
+    credentials: Option<PathBuf>,
 }
 
 impl Places {
@@ -36,6 +37,7 @@ impl Places {
                 .trim_start_matches('-')
                 .to_owned(),
             run: inherited.brought.files.contains_key("run"),
+            credentials: inherited.brought.credentials.clone(),
             edges: match &inherited.way {
                 Way::Control { .. } => None,
                 Way::Sockets { runtime, .. } => Some(runtime.clone()),
@@ -57,6 +59,13 @@ impl Places {
             Place::Run if self.run => vec![self.state.join("run")],
             Place::Run => Vec::new(),
             Place::Edges => self.edges.iter().cloned().collect(),
+            Place::Plan => { self.edges.iter() }
+                .map(|edges| edges.join("plan"))
+                .collect(),
+            Place::Secrets => { self.config.parent().into_iter() }
+                .map(|folder| folder.join("secrets"))
+                .collect(),
+            Place::Credentials => self.credentials.iter().cloned().collect(),
             Place::Path(path) => vec![PathBuf::from(path)],
         }
     }

@@ -79,6 +79,15 @@ impl Start {
         )))
     }
 
+    /// A place of the profile's file rows, where this start has it.
+    #[must_use]
+    pub fn place(&self, place: Place) -> Option<PathBuf> {
+        let mut rows = self.profile.files(self.mode);
+        let named = rows.any(|row| row.place == place);
+        let paths = named.then(|| self.places.paths(place));
+        paths.and_then(|paths| paths.into_iter().next())
+    }
+
     /// The folders that whoever started the process names as the workspaces of its class, or the default.
     #[must_use]
     pub fn workspaces(&self) -> &[PathBuf] {

@@ -20,6 +20,7 @@ use crate::file_watch::FileWatch;
 use crate::grpc;
 use crate::keep::Keep;
 use crate::pairing::Store;
+use crate::plan_files::PlanFiles;
 use crate::policy::{Parts, Policy, random, unix_ms};
 use crate::provenance::Provenance;
 use crate::reload::{self, Outcome};
@@ -77,7 +78,8 @@ impl Bench {
             audit: Log::open(&folder, Limits::DEFAULT, random, unix_ms()).unwrap(),
             people,
             provenance,
-            budgets: Budgets::open(Keep::new(folder)),
+            budgets: Budgets::open(Keep::new(folder.clone())),
+            plan: PlanFiles::new(Some(folder.join("plan")).filter(|plan| plan.exists())),
         })
     }
 

@@ -29,6 +29,7 @@ mod notices;
 mod pairing;
 mod password;
 mod people;
+mod plan_files;
 mod policy;
 mod provenance;
 mod push;

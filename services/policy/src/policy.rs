@@ -25,6 +25,7 @@ use crate::keep::Keep;
 use crate::notices::{About, Notice, Notices, To};
 use crate::pairing::{self, Herald, Store};
 use crate::people;
+use crate::plan_files::PlanFiles;
 use crate::provenance::Provenance;
 use crate::questions::{self, Questions};
 use crate::record::Decision;
@@ -70,6 +71,7 @@ pub(crate) struct Parts {
     pub(crate) people: Store,
     pub(crate) provenance: Provenance,
     pub(crate) budgets: Budgets,
+    pub(crate) plan: PlanFiles,
 }
 
 /// The state of the process.
@@ -85,6 +87,7 @@ pub(crate) struct Policy {
     pub(crate) provenance: Provenance,
     pub(crate) questions: Questions,
     pub(crate) notices: Notices,
+    plan: PlanFiles,
     keep: Keep,
     master: Zeroizing<[u8; 32]>,
     start: StartCredentials,
@@ -118,6 +121,7 @@ impl Policy {
             provenance: parts.provenance,
             questions: Questions::default(),
             notices: Notices::new(unix_ms()),
+            plan: parts.plan,
             keep: parts.keep,
             master: parts.master,
             start: parts.start,
@@ -217,11 +221,15 @@ impl Policy {
         self.notices.over(&About::Config);
         lock(&self.health).keep(|role| slices::is_planned(&settings, role));
         info!(revision, "the configuration is in force");
-        self.in_force.send_replace(Some(Arc::new(InForce {
+        // A worker whose slice became empty ends; it must not be started again, nor before it has one.
+        self.plan.withdraw(Some(&settings), unix_ms());
+        let in_force = Arc::new(InForce {
             revision,
             settings,
             secrets,
-        })));
+        });
+        self.in_force.send_replace(Some(Arc::clone(&in_force)));
+        self.plan.publish(&in_force.settings, unix_ms());
         self.renew_problems();
         Ok(())
     }
@@ -253,6 +261,11 @@ impl Policy {
         }
         self.renew_problems();
         Ok(())
+    }
+
+    /// Looks whether the service manager still sees what is to run.
+    pub(crate) fn renew_plan(&self) {
+        self.plan.again(unix_ms());
     }
 
     /// A worker's last report.
@@ -308,6 +321,16 @@ impl Policy {
             role: "policy".to_owned(),
             since_ms: self.started_ms,
         }));
+        if let Some((since_ms, trouble)) = self.plan.trouble() {
+            all.push(v1::Problem {
+                code: "plan.unwritten".to_owned(),
+                message: format!(
+                    "the service manager cannot be told what is to run: {trouble}; `systemd-tmpfiles --create clawdbot.conf` mends the folder, `systemctl restart clawdbot-policy` writes it anew"
+                ),
+                role: "policy".to_owned(),
+                since_ms,
+            });
+        }
         if let Some(problem) = self.budgets.problem() {
             all.push(v1::Problem {
                 code: "budget.unavailable".to_owned(),
@@ -388,10 +411,13 @@ impl Policy {
                 );
                 self.notices.tell(trouble.notice(unix_ms()));
             }
-            None => warn!(
-                error = trouble.first,
-                "the configuration is refused: everything is denied until it is valid"
-            ),
+            None => {
+                warn!(
+                    error = trouble.first,
+                    "the configuration is refused: everything is denied until it is valid"
+                );
+                self.plan.withdraw(None, unix_ms());
+            }
         }
         *known = Some(trouble);
     }

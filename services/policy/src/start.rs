@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clawdbot_confine::profile;
 use clawdbot_identity::Role;
 use clawdbot_secrets::Secret;
 use clawdbot_service::{Context, ServeError, Start, StartError};
@@ -22,6 +23,7 @@ use crate::credential::StartCredentials;
 use crate::file_watch::FileWatch;
 use crate::keep::{Keep, KeepError};
 use crate::pairing::Store;
+use crate::plan_files::PlanFiles;
 use crate::policy::{Parts, Policy, random, unix_ms};
 use crate::provenance::Provenance;
 use crate::record::Decision;
@@ -77,6 +79,11 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         token: start_secret(start, "gateway-token", "CLAWDBOT_GATEWAY_TOKEN")?,
         password: start_secret(start, "gateway-password", "CLAWDBOT_GATEWAY_PASSWORD")?,
     };
+    let plan = start.place(profile::Place::Plan);
+    if plan.is_some() {
+        // Everybody reads what is written there. All other files are made with the mode that they keep.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    }
     let config = ConfigFile::new(config_path, start.take_file("config").map(File::from));
     let policy = Policy::new(Parts {
         place,
@@ -88,6 +95,7 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         people,
         provenance,
         budgets,
+        plan: PlanFiles::new(plan),
     });
     Ok(Prepared { policy, watch })
 }
@@ -179,6 +187,7 @@ async fn keep_counts(policy: &Policy) -> Infallible {
         times.tick().await;
         policy.write_counts();
         policy.seal_record();
+        policy.renew_plan();
         policy.renew_problems();
         policy.budgets.save().await;
     }

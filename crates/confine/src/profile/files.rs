@@ -19,6 +19,12 @@ pub enum Place {
     Run,
     /// The folder of the edges' sockets.
     Edges,
+    /// The folder where policy says to the service manager what is to run.
+    Plan,
+    /// The secrets beside the configuration that are files of their own.
+    Secrets,
+    /// The folder of what the service manager provides as credentials.
+    Credentials,
     /// A path.
     Path(&'static str),
 }
@@ -31,6 +37,9 @@ impl fmt::Display for Place {
             Place::Workspace => f.write_str("WORKSPACE"),
             Place::Run => f.write_str("RUN"),
             Place::Edges => f.write_str("EDGES"),
+            Place::Plan => f.write_str("PLAN"),
+            Place::Secrets => f.write_str("SECRETS"),
+            Place::Credentials => f.write_str("CREDENTIALS"),
             Place::Path(path) => f.write_str(path),
         }
     }

@@ -188,6 +188,20 @@ mod tests {
         assert!(system.contains(&"system: read CONFIG".to_owned()));
         assert!(!single.iter().any(|row| row.contains("CONFIG")));
         assert!(system.contains(&"system: connect EDGES".to_owned()));
+        // What the service manager is told there is policy's word alone.
+        let plan = "system: own PLAN".to_owned();
+        assert!(system.contains(&plan) && !single.contains(&plan));
+        let others = PROFILES.iter().filter(|other| other.name != "policy");
+        for other in others {
+            let rows = other.all_files();
+            assert!(rows.into_iter().all(|row| row.place != Place::Plan));
+        }
+        let broker = |mode| shown("broker", mode);
+        assert!(broker(Mode::Single).contains(&"single: read STATE/secrets".to_owned()));
+        for row in ["system: read SECRETS", "system: read CREDENTIALS"] {
+            assert!(broker(Mode::System).contains(&row.to_owned()));
+            assert!(!broker(Mode::Single).contains(&row.to_owned()));
+        }
         // The dialer has no socket to connect to one with.
         let dialer = ["read /etc/resolv.conf", "read /etc/hosts"];
         assert_eq!(shown("dialer", Mode::System), dialer);

@@ -57,6 +57,8 @@ pub(crate) struct Brought {
     pub(crate) accepts: Vec<(Role, UnixListener)>,
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) files: BTreeMap<String, OwnedFd>,
+    /// Where the service manager put the credentials.
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 impl Brought {

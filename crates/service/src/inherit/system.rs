@@ -114,11 +114,11 @@ fn served(role: &Role, brought: &Brought) -> Result<(), StartError> {
 }
 
 fn credentials(brought: &mut Brought) -> Result<(), StartError> {
-    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
+    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
         return Ok(());
     };
     for name in system::CREDENTIALS {
-        match File::open(Path::new(&directory).join(name)) {
+        match File::open(directory.join(name)) {
             Ok(file) => {
                 brought.files.insert(name.into(), file.into());
             }
@@ -126,6 +126,7 @@ fn credentials(brought: &mut Brought) -> Result<(), StartError> {
             Err(error) => return Err(StartError::io(&format!("credential {name}"), &error)),
         }
     }
+    brought.credentials = Some(directory);
     Ok(())
 }
 
