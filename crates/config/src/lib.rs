@@ -31,6 +31,7 @@ mod types;
 
 pub use config::{AuthSecret, Config, Loaded};
 pub use load::{MAX_SIZE, load, load_opened, locate, open, parse, read_text};
+pub use mask::masked;
 pub use path::{ConfigPath, PathError, Segment};
 pub use providers::{BUILTIN, Endpoint as ProviderEndpoint};
 pub use report::{LoadError, Mistake, Place};

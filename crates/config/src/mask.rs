@@ -58,6 +58,19 @@ pub(crate) fn secrets(text: &str) -> Vec<Span> {
     merged(text, all)
 }
 
+/// The text as it may be shown: `***` in the place of what may be a secret, every line where it was.
+pub fn masked(text: &str) -> String {
+    let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
+    for span in secrets(text) {
+        masked.push_str(&text[at..span.start]);
+        masked.push_str("***");
+        masked.extend(text[span.start..span.end].chars().filter(|c| *c == '\n'));
+        at = span.end;
+    }
+    masked.push_str(&text[at..]);
+    masked
+}
+
 fn by_tokens(tokens: &mut Tokens<'_>, is_secret: &mut impl FnMut(&str) -> bool) -> Vec<Span> {
     let text = tokens.text;
     let mut found = Vec::new();

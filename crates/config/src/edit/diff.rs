@@ -53,17 +53,9 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn of(text: &'a str) -> Self {
-        let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
-        for span in mask::secrets(text) {
-            masked.push_str(&text[at..span.start]);
-            masked.push_str("***");
-            masked.extend(text[span.start..span.end].chars().filter(|c| *c == '\n'));
-            at = span.end;
-        }
-        masked.push_str(&text[at..]);
         Self {
             real: text.split_inclusive('\n').collect(),
-            shown: masked
+            shown: mask::masked(text)
                 .lines()
                 .map(|line| sanitize_line(line).into_owned())
                 .collect(),

@@ -8,6 +8,7 @@ mod calls;
 mod channels;
 mod config;
 mod explain;
+mod file;
 mod health;
 mod ledger;
 mod notices;

@@ -58,6 +58,20 @@ impl PolicyOperator for Services {
         }))
     }
 
+    async fn read_config(
+        &self,
+        _: Request<v1::ReadConfigRequest>,
+    ) -> Result<Response<v1::ConfigText>, Status> {
+        self.config_text().await.map(Response::new)
+    }
+
+    async fn findings(
+        &self,
+        _: Request<v1::FindingsRequest>,
+    ) -> Result<Response<v1::ConfigFindings>, Status> {
+        Ok(Response::new(self.config_findings().await))
+    }
+
     async fn mint_login(
         &self,
         request: Request<v1::MintLoginRequest>,
