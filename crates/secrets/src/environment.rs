@@ -6,7 +6,7 @@ use std::io;
 
 use zeroize::Zeroizing;
 
-use crate::Secret;
+use crate::{EnvironmentFile, Secret};
 
 /// Largest blob, in bytes. Linux gives a process some MiB at most; a shell's environment has a few KiB.
 pub const MAX_BLOB: usize = 1 << 20;
@@ -61,6 +61,28 @@ impl Environment {
             }
         }
         Ok(parsed)
+    }
+
+    /// Takes over what a file says, as [`Self::parse`] does: kept are names that are `wanted`, and values that are not
+    /// empty. Of two with one name the last counts, as the service manager has it.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn of_file(
+        file: &EnvironmentFile,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self, EnvironmentError> {
+        let mut taken = Self::default();
+        for (name, value) in &file.assignments {
+            taken.values.remove(name);
+            if value.is_empty() || !wanted(name) {
+                taken.skipped += 1;
+                continue;
+            }
+            let secret = Secret::new(value.clone())?;
+            taken.values.insert(name.clone(), secret);
+        }
+        Ok(taken)
     }
 
     /// The names that are set, sorted.
@@ -143,6 +165,15 @@ mod tests {
         let env = parse(b"A=1\0A=2");
         assert!(env.get("A").unwrap().is(b"1"));
         assert_eq!(env.skipped(), 1);
+    }
+
+    #[test]
+    fn of_a_file_the_last_value_counts_and_an_empty_one_unsets() {
+        let file = EnvironmentFile::parse(b"A=1\nA=2\nB=1\nB=\nC=3\nlower=x\n");
+        let env = Environment::of_file(&file, |name| name != "C").unwrap();
+        assert_eq!(env.names().collect::<Vec<_>>(), ["A"]);
+        assert!(env.get("A").unwrap().is(b"2"));
+        assert_eq!(env.skipped(), 2);
     }
 
     #[test]

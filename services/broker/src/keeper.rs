@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::journal::Journal;
 use crate::keyring::{self, Helpers, Trouble};
 use crate::store::Store;
-use crate::vault::{Change, Edit, Header, KeySource, Random, key_file};
+use crate::vault::{Change, Edit, Header, KeySource, Provided, Random, key_file};
 
 /// First and longest pause before a worker's request has the key asked for again.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
@@ -47,6 +47,7 @@ pub(crate) enum Refused {
 pub(crate) struct Keeper {
     store: Mutex<Store>,
     helpers: Helpers,
+    provided: Provided,
     random: Random,
     attempts: tokio::sync::Mutex<Attempts>,
     changed: watch::Sender<()>,
@@ -61,11 +62,17 @@ struct Attempts {
 }
 
 impl Keeper {
-    /// Around a store. `helpers` starts whoever can reach the keyring.
-    pub(crate) fn new(store: Store, helpers: Helpers, random: Random) -> Arc<Self> {
+    /// Around a store. `helpers` starts whoever can reach the keyring; `provided` is the key that the service manager gave.
+    pub(crate) fn new(
+        store: Store,
+        helpers: Helpers,
+        provided: Provided,
+        random: Random,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store: Mutex::new(store),
             helpers,
+            provided,
             random,
             attempts: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(()),
@@ -113,6 +120,7 @@ impl Keeper {
                 key.map_err(Trouble::into_text)
             }
             KeySource::File => on_a_thread(move || key_file::read(&folder)).await,
+            KeySource::Credential => self.provided.key(),
         };
         let outcome = {
             let mut store = self.store();
@@ -174,13 +182,12 @@ impl Keeper {
         let secret = Zeroizing::new(secret);
         let (owner, profile) = place(&owner, profile)?;
         check(&secret)?;
-        let wanted =
-            match key_source.as_str() {
-                "" => None,
-                text => Some(KeySource::parse(text).ok_or_else(|| {
-                    Refused::Request("the key source is keyring or file".to_owned())
-                })?),
-            };
+        let wanted = match key_source.as_str() {
+            "" => None,
+            text => Some(KeySource::parse(text).ok_or_else(|| {
+                Refused::Request("the key source is keyring, file or credential".to_owned())
+            })?),
+        };
         let secret = Secret::new(secret)
             .map_err(|error| Refused::State(format!("no memory for a secret: {error}")))?;
         let mut attempts = self.attempts.lock().await;
@@ -197,7 +204,8 @@ impl Keeper {
             let source = store.vault.describe().key_source;
             let warning = match wanted {
                 Some(wanted) if wanted.as_str() != source => {
-                    format!("the vault was made with its key in the {source}, and there it stays")
+                    let kept = KeySource::parse(&source).map_or("", KeySource::place);
+                    format!("the vault was made with its key from {kept}, and so it stays")
                 }
                 _ => String::new(),
             };
@@ -229,6 +237,22 @@ impl Keeper {
             source: KeySource::Keyring,
             id,
         };
+        if self.provided.is_somebody() || wanted == Some(KeySource::Credential) {
+            if let Some(other @ (KeySource::Keyring | KeySource::File)) = wanted {
+                return Err(Refused::State(format!(
+                    "no vault is made: the service manager provides its key here, so it is not kept in {}; leave --key-source out",
+                    other.place()
+                )));
+            }
+            header.source = KeySource::Credential;
+            let key = self.provided.key().map_err(Refused::State)?;
+            info!(key_source = header.source.as_str(), "makes a vault");
+            let change = self
+                .store()
+                .vault
+                .found(header, key, at, secret, self.random);
+            return Ok((change.map_err(Refused::State)?, String::new()));
+        }
         let in_keyring = match wanted {
             Some(KeySource::File) => Err(Trouble::Nowhere(String::new())),
             _ => {

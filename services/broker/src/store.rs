@@ -3,7 +3,6 @@
 //! well-known variable. What wins and cannot be had is not replaced by what it wins over.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use clawdbot_identity::Role;
 use clawdbot_proto::v1;
@@ -12,18 +11,15 @@ use clawdbot_secrets::{Environment, Secret, owner};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::files;
+use crate::files::{self, Folders};
 use crate::vault::{Record, Vault};
 
 mod list;
 
-/// Sources that are known and not there yet.
-const LATER: &[&str] = &["keyring", "systemd"];
-
 /// Everything the broker holds.
 pub(crate) struct Store {
     environment: Environment,
-    folder: PathBuf,
+    folders: Folders,
     entries: Vec<Entry>,
     /// Whom each role's secrets are for.
     audiences: BTreeMap<String, String>,
@@ -81,11 +77,11 @@ pub(crate) struct Lease {
 }
 
 impl Store {
-    /// `folder` is STATE/secrets.
-    pub(crate) fn new(environment: Environment, folder: PathBuf, vault: Vault) -> Self {
+    /// Around what the start found.
+    pub(crate) fn new(environment: Environment, folders: impl Into<Folders>, vault: Vault) -> Self {
         Self {
             environment,
-            folder,
+            folders: folders.into(),
             entries: Vec::new(),
             audiences: BTreeMap::new(),
             loaded: false,
@@ -166,11 +162,19 @@ impl Store {
                 "env" => Value::Missing(format!(
                     "{id} is not set in the environment that started Clawdbot"
                 )),
-                "file" => files::read(&self.folder, &id).map_or_else(Value::Missing, Value::Held),
+                "file" => held(files::read(&self.folders.secrets, &id)),
+                "systemd" => match &self.folders.credentials {
+                    Some(folder) => held(files::read(folder, &id)),
+                    None => Value::Missing(
+                        "no service manager starts this process, so there is none of its credentials; use \"env\", \"file\" or \"vault\""
+                            .to_owned(),
+                    ),
+                },
                 "vault" => Value::Vault(id),
-                later if LATER.contains(&later) => Value::Missing(format!(
-                    "secrets cannot come from the {later} yet; use \"env\", \"file\" or \"vault\""
-                )),
+                "keyring" => Value::Missing(
+                    "secrets cannot come from the keyring yet; use \"env\", \"file\" or \"vault\""
+                        .to_owned(),
+                ),
                 _ => return Err("its source is unknown".to_owned()),
             },
         };
@@ -411,6 +415,10 @@ impl Store {
             Origin::Environment(..) => "environment",
         })
     }
+}
+
+fn held(read: Result<Secret, String>) -> Value {
+    read.map_or_else(Value::Missing, Value::Held)
 }
 
 /// The well-known variables of a role, in the order in which they count.

@@ -83,6 +83,7 @@ fn state(credential: &Credential, closed: bool) -> &'static str {
 fn vault(style: Style, vault: &Vault) -> String {
     let kept = match vault.key_source.as_str() {
         "" => String::new(),
+        "credential" => ", its key comes from the service manager".to_owned(),
         source => format!(", its key is in the {source}"),
     };
     let line = match vault.state.as_str() {

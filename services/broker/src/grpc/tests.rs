@@ -15,7 +15,7 @@ use tracing::span;
 use super::*;
 use crate::keeper::tests::{Keyring, keeper, put};
 use crate::store::Store;
-use crate::vault::Vault;
+use crate::vault::{Provided, Vault};
 
 const CANARY: &str = "sk-canary-7f3a";
 
@@ -24,7 +24,12 @@ fn unloaded(environment: &str) -> Router {
         Environment::parse(environment.as_bytes().to_vec().into(), Store::wants).unwrap();
     let nowhere = Path::new("/nonexistent");
     let store = Store::new(environment, nowhere.to_owned(), Vault::load(nowhere));
-    router(Keeper::new(store, Keyring::default().helpers(), |_| Ok(())))
+    router(Keeper::new(
+        store,
+        Keyring::default().helpers(),
+        Provided::Nobody,
+        |_| Ok(()),
+    ))
 }
 
 struct Bench(Router);

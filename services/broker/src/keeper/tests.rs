@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::*;
 use crate::store::NoLease;
-use crate::vault::Vault;
+use crate::vault::{KEY, Provided, Vault};
 
 /// A keyring that a test can lock, empty or break, and that counts who asks.
 #[derive(Clone, Default)]
@@ -84,11 +84,15 @@ impl Keyring {
 
 /// A keeper as after a start of the process in `folder`, with a configuration without secrets.
 pub(crate) fn keeper(folder: &Path, keyring: &Keyring, environment: &str) -> Arc<Keeper> {
+    started(folder, keyring, environment, Provided::Nobody)
+}
+
+fn started(folder: &Path, keyring: &Keyring, environment: &str, provided: Provided) -> Arc<Keeper> {
     let environment = Environment::parse(environment.as_bytes().to_vec().into(), Store::wants);
     let vault = Vault::load(folder);
     let mut store = Store::new(environment.unwrap(), folder.to_owned(), vault);
     store.load(vec![]);
-    Keeper::new(store, keyring.helpers(), |bytes| {
+    Keeper::new(store, keyring.helpers(), provided, |bytes| {
         getrandom::fill(bytes).map_err(std::io::Error::from)
     })
 }
@@ -438,4 +442,74 @@ async fn a_removed_credential_says_what_takes_its_place() {
         broken.remove(remove("")).await,
         Err(Refused::State(_))
     ));
+}
+
+/// As after a start by the service manager, which gave this key or none.
+fn by_manager(folder: &Path, key: Option<u8>) -> Arc<Keeper> {
+    let bytes = key.map(|fill| Ok(Zeroizing::new(vec![fill; KEY])));
+    started(folder, &Keyring::default(), "", Provided::of(bytes))
+}
+
+#[tokio::test]
+async fn in_system_mode_the_manager_holds_the_key_and_nobody_else_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let first = by_manager(path, Some(1));
+    for source in ["keyring", "file"] {
+        let refused = first
+            .put(from(source, put("model-openai", "", "sk-1")))
+            .await;
+        let Err(Refused::State(why)) = refused else {
+            panic!("{source}")
+        };
+        assert!(why.contains("--key-source"), "{why}");
+    }
+    assert!(!path.join("vault").exists());
+    let stored = first.put(put("model-openai", "", "sk-1")).await.unwrap();
+    assert_eq!(stored.warning, "");
+    assert_eq!(vault(&first), ("open".to_owned(), "credential".to_owned()));
+    assert!(!path.join("vault.key").exists(), "no copy of the key");
+    drop(first);
+
+    let again = by_manager(path, Some(1));
+    assert_eq!(leased(&again, "model-openai").await, one("default", "sk-1"));
+    let stored = again
+        .put(from("credential", put("model-openai", "work", "sk-2")))
+        .await;
+    assert_eq!(stored.unwrap().warning, "");
+    drop(again);
+
+    let before = fs::read(path.join("vault")).unwrap();
+    for (key, part) in [(None, "clawdbot.vault-key"), (Some(2), "not its key")] {
+        let other = by_manager(path, key);
+        let why = leased(&other, "model-openai").await.unwrap_err();
+        assert!(why.contains(part), "{why}");
+        assert_eq!(vault(&other).0, "unreachable");
+        let refused = other.put(put("model-openai", "", "sk-3")).await;
+        assert!(matches!(refused, Err(Refused::State(_))));
+        assert_eq!(fs::read(path.join("vault")).unwrap(), before);
+    }
+    // Without its service manager it cannot be opened.
+    let single = keeper(path, &Keyring::default(), "");
+    let why = leased(&single, "model-openai").await.unwrap_err();
+    assert!(why.contains("did not start this process"), "{why}");
+    let found = by_manager(path, Some(1));
+    assert_eq!(leased(&found, "model-openai").await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn without_the_managers_key_no_vault_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    for keeper in [
+        by_manager(folder.path(), None),
+        keeper(folder.path(), &Keyring::default(), ""),
+    ] {
+        let wanted = from("credential", put("model-openai", "", "sk-1"));
+        assert!(matches!(keeper.put(wanted).await, Err(Refused::State(_))));
+        assert!(!folder.path().join("vault").exists());
+    }
+    let refused = by_manager(folder.path(), None)
+        .put(put("model-openai", "", "sk-1"))
+        .await;
+    assert!(matches!(refused, Err(Refused::State(why)) if why.contains("credstore")));
 }

@@ -178,7 +178,7 @@ fn a_configured_secret_that_cannot_be_had_is_not_replaced_by_another() {
         ),
         (("file", "none"), "does not exist"),
         (("keyring", "x"), "keyring yet"),
-        (("systemd", "x"), "systemd yet"),
+        (("systemd", "x"), "no service manager"),
         (("vault", "x"), "login --provider openai"),
     ] {
         let mut bench = bench(EVERYTHING);

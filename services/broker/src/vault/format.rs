@@ -40,16 +40,28 @@ pub(crate) enum KeySource {
     Keyring,
     /// A file beside the vault.
     File,
+    /// The service manager, which decrypts it for this process alone.
+    Credential,
 }
 
 impl KeySource {
-    const ALL: [Self; 2] = [Self::Keyring, Self::File];
+    const ALL: [Self; 3] = [Self::Keyring, Self::File, Self::Credential];
 
-    /// `keyring` or `file`.
+    /// `keyring`, `file` or `credential`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Keyring => "keyring",
             Self::File => "file",
+            Self::Credential => "credential",
+        }
+    }
+
+    /// Whence the key comes, for a person.
+    pub(crate) fn place(self) -> &'static str {
+        match self {
+            Self::Keyring => "the keyring",
+            Self::File => "the file",
+            Self::Credential => "the service manager (credential vault-key)",
         }
     }
 
@@ -62,6 +74,7 @@ impl KeySource {
         match self {
             Self::Keyring => 1,
             Self::File => 2,
+            Self::Credential => 3,
         }
     }
 }

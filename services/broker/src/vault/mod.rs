@@ -4,6 +4,7 @@
 mod file;
 mod format;
 pub(crate) mod key_file;
+mod provided;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use format::Image;
 pub(crate) use format::{Header, KEY, KeySource, MAX_RECORDS, Random, Record};
+pub(crate) use provided::Provided;
 
 const NAME: &str = "vault";
 
@@ -121,9 +123,9 @@ impl Vault {
             }
             State::Closed { held, .. } => {
                 let why = format!(
-                    "the vault {} is damaged, or the key from the {} is not its key; put the right one back, or move the folder away and log in again (it is never replaced)",
+                    "the vault {} is damaged, or the key from {} is not its key; put the right one back, or move the folder away and log in again (it is never replaced)",
                     self.folder.join(NAME).display(),
-                    held.image.header.source.as_str()
+                    held.image.header.source.place()
                 );
                 let trouble = Some(why.clone());
                 self.state = State::Closed { held, trouble };

@@ -201,7 +201,8 @@ fn other_files_are_told_apart_from_damaged_ones() {
     assert_eq!(with(0, b'X'), Some(Damage::Foreign));
     assert_eq!(with(8, 2), Some(Damage::Version));
     assert_eq!(with(9, 2), Some(Damage::Version));
-    assert_eq!(with(10, 3), Some(Damage::Version));
+    assert_eq!(with(10, 0), Some(Damage::Version));
+    assert_eq!(with(10, 4), Some(Damage::Version));
     assert_eq!(with(37, 1), Some(Damage::Form));
     assert_eq!(Image::parse(b"").err(), Some(Damage::Form));
 }
