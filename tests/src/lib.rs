@@ -10,6 +10,8 @@ pub mod hunt;
 pub mod kernel;
 pub mod peers;
 mod product;
+#[cfg(target_os = "linux")]
+pub mod rig;
 pub mod solo;
 pub mod verdict;
 pub mod wire;

@@ -48,11 +48,17 @@ exec systemd-nspawn --quiet --directory="$disk/root" --machine="$name" --registe
     exec /usr/lib/systemd/systemd SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 systemd.unified_cgroup_hierarchy=0'
 "#;
 
-/// A command joins the machine's groups, so that nothing of it outlives the machine, and then its namespaces.
+/// A command joins the machine's groups, so that nothing of it outlives the machine, and then its namespaces. In some
+/// hierarchies systemd-nspawn keeps a group for itself, and gives the machine one beside it.
 const ENTER: &str = r#"
 leader=$1
 shift
-while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done
+while [ "$1" != -- ]; do
+  top=$1
+  if [ -d "$top/payload" ]; then top=$top/payload; fi
+  echo $$ >"$top/cgroup.procs"
+  shift
+done
 shift
 exec nsenter --target "$leader" --all -- "$@"
 "#;
