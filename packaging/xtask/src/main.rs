@@ -48,8 +48,9 @@ usage: cargo xtask COMMAND
                            with the first such row, with the results of an earlier run for those before it
   rig make [SUITE]         makes the root file systems of Debian 12 (bookworm) and 13 (trixie) for machines with systemd, in
                            /var/cache (as root, like all of these)
-  rig boot SUITE           starts such a machine, which runs until `rig halt [SUITE]`
-  rig run SUITE [--] COMMAND…, rig shell SUITE, rig copy SUITE FILE PATH, rig install SUITE FILE.deb
+  rig boot NAME            starts such a machine, which runs until `rig halt [NAME]`; it is called bookworm or trixie, or for
+                           more than one trixie-WORD
+  rig run NAME [--] COMMAND…, rig shell NAME, rig copy NAME FILE PATH, rig install NAME FILE.deb
                            in it: runs a command with its exit status, gives a shell, copies a file, installs a package
   peers                    installs the foreign programs that --full needs, and prints where (as root)
   budget [--write]         counts what the processes of the trusted base consist of, and holds it against the limits and

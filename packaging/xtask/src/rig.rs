@@ -1,4 +1,5 @@
 //! `cargo xtask rig`: machines with Debian and systemd, to try the installed product in by hand. The tests start their own.
+//! A machine is called by its suite, or by its suite and a word of one's own: `trixie`, `trixie-upgrade`.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -8,16 +9,16 @@ use clawdbot_rig::{Rig, Suite};
 
 use crate::{Done, peers};
 
-/// One machine of each suite, by the suite's name.
+/// What the words after `rig` say.
 pub fn run(words: &[&str]) -> Done {
     match words {
         ["make"] => make(&Suite::ALL),
-        ["make", suite] => make(&[named(suite)?]),
-        ["boot", suite] => {
-            let suite = named(suite)?;
+        ["make", suite] => make(&[suite_of(suite)?]),
+        ["boot", name] => {
+            let suite = suite_of(name)?;
             make(&[suite])?;
             let began = Instant::now();
-            let rig = Rig::boot_as(suite, suite.name())?;
+            let rig = Rig::boot_as(suite, name)?;
             let took = began.elapsed().as_secs_f64();
             println!(
                 "{} runs ({took:.1} s), first process {}",
@@ -27,19 +28,19 @@ pub fn run(words: &[&str]) -> Done {
             rig.leave();
             Ok(0)
         }
-        ["run", suite, rest @ ..] if !rest.is_empty() => {
+        ["run", name, rest @ ..] if !rest.is_empty() => {
             let rest = rest.strip_prefix(&["--"]).unwrap_or(rest);
-            let rig = Rig::find(named(suite)?.name())?;
+            let rig = Rig::find(name)?;
             finish(rig.command(rest).stdin(Stdio::inherit()))
         }
-        ["shell", suite] => finish(&mut Rig::find(named(suite)?.name())?.shell()),
-        ["copy", suite, from, to] => {
-            let rig = Rig::find(named(suite)?.name())?;
+        ["shell", name] => finish(&mut Rig::find(name)?.shell()),
+        ["copy", name, from, to] => {
+            let rig = Rig::find(name)?;
             let copied = rig.copy_in(Path::new(from), to);
             copied.map(|()| 0).map_err(|error| error.to_string())
         }
-        ["install", suite, deb] => {
-            let rig = Rig::find(named(suite)?.name())?;
+        ["install", name, deb] => {
+            let rig = Rig::find(name)?;
             let output = rig
                 .install(Path::new(deb))
                 .map_err(|error| error.to_string())?;
@@ -48,7 +49,7 @@ pub fn run(words: &[&str]) -> Done {
             Ok(code(output.status))
         }
         ["halt"] => halt(&Suite::ALL.map(Suite::name)),
-        ["halt", suite] => halt(&[named(suite)?.name()]),
+        ["halt", name] => halt(&[name]),
         _ => crate::usage(),
     }
 }
@@ -76,10 +77,13 @@ fn halt(names: &[&str]) -> Done {
     Ok(0)
 }
 
-fn named(suite: &str) -> Result<Suite, String> {
-    Suite::parse(suite).ok_or_else(|| {
-        let known = Suite::ALL.map(Suite::name).join(" and ");
-        format!("there is no suite {suite}; {known} are known")
+fn suite_of(name: &str) -> Result<Suite, String> {
+    let (suite, word) = name.split_once('-').unwrap_or((name, "x"));
+    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let suite = Suite::parse(suite).filter(|_| !word.is_empty() && word.chars().all(plain));
+    suite.ok_or_else(|| {
+        let known = Suite::ALL.map(Suite::name).join(" or ");
+        format!("{name}: a machine is called {known}, or that with a word after a hyphen")
     })
 }
 
@@ -100,9 +104,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suite_that_is_not_known_is_refused_with_those_that_are() {
-        assert_eq!(named("trixie"), Ok(Suite::Trixie));
-        let error = named("sid").unwrap_err();
-        assert!(error.contains("bookworm and trixie"), "{error}");
+    fn a_name_begins_with_a_suite() {
+        assert_eq!(suite_of("trixie"), Ok(Suite::Trixie));
+        assert_eq!(suite_of("bookworm-2"), Ok(Suite::Bookworm));
+        for name in ["sid", "trixie-", "trixie-../x", "1-trixie", ""] {
+            let error = suite_of(name).unwrap_err();
+            assert!(error.contains("bookworm or trixie"), "{error}");
+        }
     }
 }

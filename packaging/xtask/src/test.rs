@@ -6,16 +6,20 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use clawdbot_rig::Suite;
+
 use crate::cargo::{self, Built, Kind};
 use crate::outcome::{Failure, Outcome};
 use crate::stage::Stage;
 use crate::summary::Summary;
-use crate::{Done, bench, fuzz, orphans, peers, user};
+use crate::{Done, bench, fuzz, orphans, peers, rig, user};
 
 /// Longest time that one test program may take.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Begins the names of test programs that need root.
 const NEEDS_ROOT: &str = "root_";
+/// Begins the names of those that need machines with systemd.
+const NEEDS_RIG: &str = "root_rig_";
 
 /// What to run.
 #[derive(Default)]
@@ -40,6 +44,13 @@ pub fn run(options: &Options) -> Done {
     let peers = (options.full && options.only.is_none())
         .then(|| foreign(&mut summary))
         .flatten();
+    if options.full
+        && built
+            .iter()
+            .any(|built| built.target.starts_with(NEEDS_RIG))
+    {
+        machines(&mut summary);
+    }
     let stage = Stage::new(&built, peers)?;
     for program in built.iter().filter(|program| program.harness) {
         match as_root(program) && !options.full {
@@ -267,6 +278,23 @@ fn foreign(summary: &mut Summary) -> Option<PathBuf> {
     }
     summary.end(label, outcome, began.elapsed());
     installed.ok()
+}
+
+/// The root file systems of the machines with systemd. Where no machine can be started anyway, the tests say so.
+fn machines(summary: &mut Summary) {
+    let label = "machines for the tests";
+    summary.begin(label);
+    let began = Instant::now();
+    let mut outcome = Outcome::default();
+    match clawdbot_rig::possible().map(|()| rig::make(&Suite::ALL)) {
+        Err(_) => {}
+        Ok(Ok(_)) => outcome.passed = 1,
+        Ok(Err(output)) => outcome.failed.push(Failure {
+            test: "makes their root file systems".into(),
+            output,
+        }),
+    }
+    summary.end(label, outcome, began.elapsed());
 }
 
 /// Nothing is said about the figures, only that they can be taken: of the programs that are there, since to build them for
