@@ -135,6 +135,12 @@ impl PolicyOperator for Fake {
     async fn status(&self, _: Request<v1::PolicyStatusRequest>) -> Answer<v1::PolicyStatus> {
         unasked()
     }
+    async fn read_config(&self, _: Request<v1::ReadConfigRequest>) -> Answer<v1::ConfigText> {
+        unasked()
+    }
+    async fn findings(&self, _: Request<v1::FindingsRequest>) -> Answer<v1::ConfigFindings> {
+        unasked()
+    }
     async fn mint_login(&self, _: Request<v1::MintLoginRequest>) -> Answer<v1::MintLoginReply> {
         unasked()
     }
