@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use clawdbot_identity::Role;
+use clawdbot_service::system;
+use clawdbot_tests::kernel::eventually;
 use clawdbot_tests::solo::call_raw;
 use clawdbot_tests::{Scratch, binary, log_pipe};
 
@@ -27,6 +30,9 @@ impl Manager {
     fn new() -> Self {
         let scratch = Scratch::new();
         scratch.configure("{}");
+        let runtime = scratch.path().join("runtime");
+        std::fs::create_dir(&runtime).unwrap();
+        rustix::fs::chmod(&runtime, rustix::fs::Mode::from_raw_mode(0o755)).unwrap();
         let notify = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
         notify
             .set_read_timeout(Some(Duration::from_secs(20)))
@@ -39,14 +45,23 @@ impl Manager {
         }
     }
 
+    fn runtime(&self) -> PathBuf {
+        self.scratch.path().join("runtime")
+    }
+
     fn socket(&self, server: &str, client: &str) -> PathBuf {
-        let directory = self.scratch.path().join("runtime").join(server);
-        std::fs::create_dir_all(&directory).unwrap();
-        directory.join(format!("{client}.sock"))
+        let path = system::socket_in(&self.runtime(), &role(server), &role(client));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
     }
 
     /// Starts the program of a role with one listening socket for each client.
     fn start(&mut self, role: &str, clients: &[&str]) {
+        self.start_on("", role, clients);
+    }
+
+    /// The same on a kernel that lacks something: names that `clawdbot-simulate` knows.
+    fn start_on(&mut self, kernel: &str, role: &str, clients: &[&str]) {
         let listeners: Vec<UnixListener> = clients
             .iter()
             .map(|client| UnixListener::bind(self.socket(role, client)).unwrap())
@@ -74,8 +89,12 @@ impl Manager {
         }
         let (family, instance) = role.split_once('-').unwrap_or((role, ""));
         let program = binary(&format!("clawdbot-{family}"));
+        let through = match kernel {
+            "" => String::new(),
+            lacks => format!("{} {lacks} -- ", binary("clawdbot-simulate").display()),
+        };
         script.push_str(&format!(
-            "export LISTEN_PID=$$; exec {} {instance}",
+            "export LISTEN_PID=$$; exec {through}{} {instance}",
             program.display()
         ));
         let state = self.scratch.state();
@@ -88,10 +107,10 @@ impl Manager {
             .env("LISTEN_FDS", clients.len().to_string())
             .env("LISTEN_FDNAMES", clients.join(":"));
         command.env("NOTIFY_SOCKET", self.scratch.path().join("notify"));
-        command.env("CLAWDBOT_STATE_DIR", &state);
-        command.env("CLAWDBOT_CONFIG_PATH", state.join("clawdbot.json"));
-        command.env("CLAWDBOT_WORK_DIR", self.scratch.home());
-        command.env("CLAWDBOT_RUNTIME_DIR", self.scratch.path().join("runtime"));
+        command.env(system::STATE_VARIABLE, &state);
+        command.env(system::CONFIG_VARIABLE, state.join("clawdbot.json"));
+        command.env(system::WORKSPACES_VARIABLE, self.scratch.home());
+        command.env(system::RUNTIME_VARIABLE, self.runtime());
         command.env("SECRET_LEFTOVER", "canary");
         let log = log_pipe(&self.scratch.path().join(format!("{role}.log")));
         command.stdout(Stdio::null()).stderr(log);
@@ -123,9 +142,39 @@ impl Manager {
             .collect()
     }
 
+    /// Waits for a start that is refused, and whose log and status line say these words.
+    fn refused(&mut self, words: &[&str]) {
+        let code = self.running.pop().unwrap().wait().unwrap().code();
+        assert_eq!(code, Some(78), "{}", self.logs());
+        let mut buffer = [0; 4096];
+        let length = self.notify.recv(&mut buffer).unwrap();
+        let status = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        for word in words {
+            assert!(
+                status.starts_with("STATUS=") && status.contains(word),
+                "{word}: {status}"
+            );
+            self.logged(word);
+        }
+    }
+
+    /// Waits for a line of a log: it comes over a pipe, behind what the process does.
+    fn logged(&self, text: &str) {
+        let said = || self.logs().contains(text);
+        assert!(
+            eventually(Duration::from_secs(20), said),
+            "no {text:?}: {}",
+            self.logs()
+        );
+    }
+
     fn connect(&self, server: &str, client: &str) -> UnixStream {
         UnixStream::connect(self.socket(server, client)).unwrap()
     }
+}
+
+fn role(text: &str) -> Role {
+    Role::parse(text).unwrap()
 }
 
 fn is_log(path: &Path) -> bool {
@@ -241,4 +290,95 @@ fn a_program_started_by_hand_says_who_starts_it() {
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(log.contains("clawdbot up"), "{log}");
     }
+}
+
+#[tokio::test]
+async fn the_operator_has_a_folder_of_its_own() {
+    let mut manager = Manager::new();
+    manager.start("policy", &["operator"]);
+    manager.ready();
+    let path = manager.runtime().join("operator/policy.sock");
+    let status = "/clawdbot.v1.PolicyOperator/Status";
+    let (code, message) = call_raw(&UnixStream::connect(path).unwrap(), status).await;
+    assert_eq!(code, 0, "{message}");
+}
+
+#[test]
+fn a_server_without_its_sockets_does_not_start_and_names_them() {
+    let mut manager = Manager::new();
+    manager.start("executor", &[]);
+    manager.refused(&[
+        "clawdbot-executor-from-agent-main.socket, clawdbot-executor-from-agent-guest.socket",
+        "systemctl start clawdbot.target",
+    ]);
+}
+
+#[test]
+fn sockets_that_others_could_replace_are_not_served() {
+    let mut manager = Manager::new();
+    rustix::fs::chmod(manager.runtime(), rustix::fs::Mode::from_raw_mode(0o770)).unwrap();
+    manager.start("policy", &["gateway"]);
+    manager.refused(&[
+        "runtime can be written by others (mode 0770)",
+        "systemd-tmpfiles --create",
+    ]);
+}
+
+#[test]
+fn a_state_directory_that_others_can_write_is_refused() {
+    let mut manager = Manager::new();
+    let state = manager.scratch.state();
+    rustix::fs::chmod(&state, rustix::fs::Mode::from_raw_mode(0o777)).unwrap();
+    manager.start("policy", &["gateway"]);
+    manager.refused(&["can be written by others (mode 0777)", "chmod 0700"]);
+}
+
+/// What policy has written for the start of the others.
+fn plan(manager: &Manager, settings: &str) {
+    let path = system::settings_file(&manager.runtime());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, settings).unwrap();
+}
+
+#[test]
+fn full_confinement_is_required_by_what_policy_has_written_or_by_a_file_that_says_nothing() {
+    let lacking = "no-landlock";
+    for (settings, starts) in [
+        ("log_level=info\nsandbox_require=available\n", true),
+        ("log_level=info\nsandbox_require=full\n", false),
+        ("log_level=info\nsandbox_re", false),
+    ] {
+        let mut manager = Manager::new();
+        plan(&manager, settings);
+        manager.start_on(lacking, "executor", &["agent-main"]);
+        match starts {
+            true => assert!(manager.ready().contains("level=partial")),
+            false => manager.refused(&["sandbox.require", "landlock is missing"]),
+        }
+        // It says itself what is required, whatever it said when it ended.
+        manager.start_on(lacking, "policy", &["gateway"]);
+        assert!(manager.ready().contains("level=partial"), "{settings:?}");
+    }
+}
+
+#[test]
+fn a_settings_file_that_cannot_be_read_right_is_named() {
+    let mut manager = Manager::new();
+    plan(&manager, "log_level=loud\nsandbox_require=available\n");
+    manager.start("executor", &["agent-main"]);
+    manager.ready();
+    manager.logged("plan/settings: its log_level has no value of this version");
+}
+
+#[test]
+fn the_log_level_of_the_plan_counts_from_the_start() {
+    let mut manager = Manager::new();
+    plan(&manager, "log_level=error\nsandbox_require=available\n");
+    manager.start("executor", &["agent-main"]);
+    manager.ready();
+    assert!(!manager.logs().contains("confined"), "{}", manager.logs());
+    let mut manager = Manager::new();
+    manager.start("executor", &["agent-main"]);
+    manager.ready();
+    manager.logged("confined");
 }

@@ -8,8 +8,11 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clawdbot_attempts::Needs;
+use clawdbot_identity::{DEFAULT_WORKSPACE, Role, workspace};
+use clawdbot_service::system as service;
 
 use super::column::{Column, system_columns};
 use super::run::observe;
@@ -20,6 +23,9 @@ use crate::binary;
 
 /// The first user's number; nobody has these in a fresh system.
 const FIRST_USER: u32 = 61_001;
+
+/// Tells the sockets of one process from those of another.
+static SOCKETS: AtomicUsize = AtomicUsize::new(0);
 
 /// Where a service manager begins to number what it passes.
 const FIRST: i32 = 3;
@@ -115,7 +121,7 @@ pub fn furnish_all(scene: &Scene) {
 /// Starts a process of a column.
 pub fn start(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -> Started {
     let source = source(column, needs);
-    let mut passed: Vec<(&str, OwnedFd)> = Vec::new();
+    let mut passed: Vec<(String, OwnedFd)> = Vec::new();
     let mut kept: Vec<OwnedFd> = Vec::new();
     if source == Some("from-listener") {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -124,12 +130,12 @@ pub fn start(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) ->
                 .unwrap()
                 .into(),
         );
-        passed.push(("listener", listener.into()));
+        passed.push((service::LISTENER.into(), listener.into()));
     } else if source.is_none()
         && let Some(Handed { fd, _peer }) = sockets::hand(needs, &scene.canary(), false)
     {
         // Under the name of a role, and never served: only its number counts.
-        passed.push(("operator", fd));
+        passed.push(("operator".into(), fd));
         kept.extend(_peer);
     }
     let plan = scene.plan(Some(column), attempts, |plan| {
@@ -139,6 +145,14 @@ pub fn start(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) ->
         }
     });
     open_to(&plan, 0o644);
+    let role = Role::parse(column.role).unwrap();
+    if let Some(client) = service::clients_of(&role).first() {
+        // A server without a socket does not start. It stands behind those that the attempts know by number.
+        let at = SOCKETS.fetch_add(1, Ordering::Relaxed);
+        let path = scene.folder().join(format!("own-{at}.sock"));
+        let listener = UnixListener::bind(path).unwrap();
+        passed.push((client.to_string(), listener.into()));
+    }
     let mut script = String::new();
     for (at, (_, fd)) in passed.iter().enumerate() {
         rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).unwrap();
@@ -154,19 +168,22 @@ pub fn start(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) ->
         binary("clawdbot-probe").display(),
         instance.unwrap_or_default()
     ));
-    let names: Vec<&str> = passed.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
     let state = scene.state(Some(column));
     let user = user(column.role);
+    let work = role
+        .class()
+        .map(|class| workspace(DEFAULT_WORKSPACE, &scene.home().to_string_lossy(), class));
     let mut command = Command::new("/bin/bash");
     command
         .args(["-c", &script])
         .env_clear()
         .env("LISTEN_FDS", names.len().to_string())
         .env("LISTEN_FDNAMES", names.join(":"))
-        .env("CLAWDBOT_STATE_DIR", &state)
-        .env("CLAWDBOT_CONFIG_PATH", scene.config(Some(column)))
-        .env("CLAWDBOT_WORK_DIR", scene.home())
-        .env("CLAWDBOT_RUNTIME_DIR", scene.folder().join("runtime"))
+        .env(service::STATE_VARIABLE, &state)
+        .env(service::CONFIG_VARIABLE, scene.config(Some(column)))
+        .env(service::WORKSPACES_VARIABLE, work.unwrap_or_default())
+        .env(service::RUNTIME_VARIABLE, scene.folder().join("runtime"))
         .uid(user)
         .gid(user)
         .stdin(Stdio::null());

@@ -7,6 +7,10 @@ use std::io;
 #[cfg(target_os = "linux")]
 use super::Status;
 
+/// What it takes to empty the bounding set.
+#[cfg(target_os = "linux")]
+const SETPCAP: u64 = 1 << 8;
+
 /// Why a process may not start as who it is.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -47,8 +51,9 @@ pub enum IdentityError {
 
 /// Gives up all capabilities, sets the umask to 077 and checks that the process is an ordinary user.
 ///
-/// The bounding set is left as it is: an ordinary user cannot empty it, and it means nothing once
-/// `no_new_privs` is set.
+/// Nothing is asked of the kernel that is so already: a service manager that has dropped everything
+/// refuses the calls as well. The bounding set is emptied where that is possible; an ordinary user
+/// cannot, and it means nothing once `no_new_privs` is set.
 ///
 /// # Errors
 /// The first thing that is not as it must be.
@@ -65,6 +70,12 @@ pub fn assert_identity() -> Result<(), IdentityError> {
         if ids.iter().any(|id| Some(id) != ids.first()) {
             return Err(IdentityError::MixedIds { what, ids });
         }
+    }
+    if status.bounding != 0 && status.effective & SETPCAP != 0 {
+        empty_bounding_set()?;
+    }
+    if status.capabilities() == 0 {
+        return Ok(());
     }
     give_up_capabilities()?;
     let status = Status::now()?;
@@ -179,25 +190,68 @@ mod tests {
         }
     }
 
+    /// An ordinary user that kept its capabilities over the change, as a login session may.
+    fn keep_capabilities() {
+        rustix::thread::set_keep_capabilities(true).unwrap();
+        let group = rustix::process::Gid::from_raw(65_534);
+        rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+        let user = rustix::process::Uid::from_raw(65_534);
+        rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+    }
+
     #[test]
     fn left_over_capabilities_are_given_up() {
         if !rustix::process::geteuid().is_root() {
             return;
         }
         let status = in_child(|| {
-            // An ordinary user that kept its capabilities over the change, as a login session may.
-            rustix::thread::set_keep_capabilities(true).unwrap();
-            rustix::thread::set_thread_res_gid(
-                rustix::process::Gid::from_raw(65_534),
-                rustix::process::Gid::from_raw(65_534),
-                rustix::process::Gid::from_raw(65_534),
-            )
-            .unwrap();
-            let user = rustix::process::Uid::from_raw(65_534);
-            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+            keep_capabilities();
             assert_ne!(Status::now().unwrap().permitted, 0);
             assert_identity().unwrap();
             i32::from(Status::now().unwrap().permitted != 0)
+        });
+        assert_eq!(status.exit(), 0);
+    }
+
+    #[test]
+    fn who_has_nothing_to_give_up_needs_no_call_for_it() {
+        use crate::test_child::without;
+        let refused = (libc::SYS_capset, libc::EPERM);
+        let root = rustix::process::geteuid().is_root();
+        let status = in_child(|| {
+            if root {
+                drop_to(65_534, 65_534).unwrap();
+            }
+            without(&[refused]);
+            assert_identity().unwrap();
+            0
+        });
+        assert_eq!(status.exit(), 0);
+        if root {
+            let status = in_child(|| {
+                keep_capabilities();
+                without(&[refused]);
+                i32::from(!matches!(assert_identity(), Err(IdentityError::Unknown(_))))
+            });
+            assert_eq!(status.exit(), 0);
+        }
+    }
+
+    #[test]
+    fn the_bounding_set_is_emptied_where_that_is_possible() {
+        use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let status = in_child(|| {
+            keep_capabilities();
+            let sets = capabilities(None).unwrap();
+            let effective = sets.permitted;
+            set_capabilities(None, CapabilitySets { effective, ..sets }).unwrap();
+            assert_ne!(Status::now().unwrap().bounding, 0);
+            assert_identity().unwrap();
+            let left = Status::now().unwrap();
+            i32::from(left.bounding != 0 || left.capabilities() != 0)
         });
         assert_eq!(status.exit(), 0);
     }

@@ -31,7 +31,9 @@ pub(super) fn take(role: Role) -> Result<Inherited, StartError> {
 
 fn rest(role: Role, mut brought: Brought, notifier: Notifier) -> Result<Inherited, StartError> {
     served(&role, &brought)?;
-    credentials(&mut brought)?;
+    if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+        credentials(Path::new(&folder), &mut brought)?;
+    }
     let runtime = PathBuf::from(variable(system::RUNTIME_VARIABLE, system::RUNTIME)?);
     let clients = brought.accepts.iter().map(|(client, _)| client);
     let (callers, mut warnings) = Callers::resolve(&role, &runtime, clients)?;
@@ -113,12 +115,10 @@ fn served(role: &Role, brought: &Brought) -> Result<(), StartError> {
     )))
 }
 
-fn credentials(brought: &mut Brought) -> Result<(), StartError> {
-    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
-        return Ok(());
-    };
+/// Takes those that are there.
+fn credentials(folder: &Path, brought: &mut Brought) -> Result<(), StartError> {
     for name in system::CREDENTIALS {
-        match File::open(directory.join(name)) {
+        match File::open(folder.join(name)) {
             Ok(file) => {
                 brought.files.insert(name.into(), file.into());
             }
@@ -126,7 +126,7 @@ fn credentials(brought: &mut Brought) -> Result<(), StartError> {
             Err(error) => return Err(StartError::io(&format!("credential {name}"), &error)),
         }
     }
-    brought.credentials = Some(directory);
+    brought.credentials = Some(folder.to_owned());
     Ok(())
 }
 
@@ -244,6 +244,27 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         door.listeners.push(listener);
         served(&role("gateway"), &door).unwrap();
+    }
+
+    #[test]
+    fn the_credentials_that_are_there_are_handed_over_and_no_other_file() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ["vault-key", "environment", "other"] {
+            std::fs::write(scratch.path().join(name), name).unwrap();
+        }
+        let mut brought = Brought::default();
+        credentials(scratch.path(), &mut brought).unwrap();
+        let names: Vec<&str> = brought.files.keys().map(String::as_str).collect();
+        assert_eq!(names, ["environment", "vault-key"]);
+        let mut key = File::from(brought.files.remove("vault-key").unwrap());
+        let mut text = String::new();
+        io::Read::read_to_string(&mut key, &mut text).unwrap();
+        assert_eq!(text, "vault-key");
+        let error = credentials(Path::new("/dev/null"), &mut brought).unwrap_err();
+        assert!(
+            error.to_string().starts_with("credential environment: "),
+            "{error}"
+        );
     }
 
     #[test]
