@@ -1,8 +1,9 @@
-//! From one frame on descriptor 3 to the program. The connection closes by itself when the program
-//! starts; a reply on it means that none did. Exit status 65: the request is refused, 78: it could not
-//! be confined, 127: it cannot be executed.
+//! From one frame to the program. It comes over descriptor 3 from whoever started the launcher, or, where
+//! the service manager starts one for each connection, over the standard input. The connection closes by
+//! itself when the program starts; a reply on it means that none did. Exit status 65: the request is
+//! refused, 78: it could not be confined, 127: it cannot be executed.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
@@ -13,8 +14,9 @@ use clawdbot_proto::v1;
 use prost::Message as _;
 
 use crate::request::Launch;
+use crate::starter::{Starter, belongs_to};
 
-/// Where the request comes from, whoever starts the launcher.
+/// Where the request comes from when another process starts the launcher.
 const CONTROL: i32 = 3;
 
 /// Why no program was started.
@@ -52,10 +54,22 @@ impl Refused {
 
 /// The whole life of the launcher. Returns only when it did not become the program.
 pub fn main() -> ExitCode {
-    let Ok(control) = fd::take(CONTROL) else {
-        return ExitCode::from(65);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let control = Starter::parse(&arguments).and_then(|starter| {
+        let control = control(&starter).map_err(|error| {
+            format!("is started by the executor or by the service manager, not by hand: {error}")
+        })?;
+        Ok((starter, control))
+    });
+    let (starter, control) = match control {
+        Ok(found) => found,
+        Err(why) => {
+            // Nobody there to read it: the exit status says the same.
+            let _lost = writeln!(io::stderr(), "clawdbot-sandbox: {why}");
+            return ExitCode::from(65);
+        }
     };
-    let refused = match start(&control) {
+    let refused = match start(&starter, &control) {
         Ok(never) => match never {},
         Err(refused) => refused,
     };
@@ -63,14 +77,36 @@ pub fn main() -> ExitCode {
         rule: refused.rule.into(),
         message: refused.message,
     };
-    // Nobody there to read it: the exit status says the same.
     let _gone = frame::send(&control, &reply.encode_to_vec(), &[]);
     ExitCode::from(refused.status)
 }
 
-fn start(control: &OwnedFd) -> Result<std::convert::Infallible, Refused> {
+/// The connection that the request comes over.
+fn control(starter: &Starter) -> io::Result<OwnedFd> {
+    match starter {
+        Starter::Executor => fd::take(CONTROL),
+        Starter::Manager(_) => {
+            let input = rustix::stdio::stdin();
+            let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(input)?.st_mode);
+            if kind != rustix::fs::FileType::Socket {
+                return Err(io::Error::other("its standard input is no socket"));
+            }
+            // The standard streams become the program's.
+            Ok(rustix::io::fcntl_dupfd_cloexec(input, CONTROL)?)
+        }
+    }
+}
+
+fn start(starter: &Starter, control: &OwnedFd) -> Result<std::convert::Infallible, Refused> {
     fd::close_from(&[control.as_fd()]).map_err(Refused::confinement)?;
     process::assert_identity().map_err(Refused::confinement)?;
+    if let Starter::Manager(class) = starter {
+        let own = rustix::process::geteuid().as_raw();
+        let user = class.user();
+        let known = process::lookup_user(user);
+        let known = known.map_err(|error| Refused::confinement(format!("/etc/passwd: {error}")))?;
+        belongs_to(user, known.map(|user| user.uid), own).map_err(Refused::confinement)?;
+    }
     let frame = receive(control).map_err(Refused::request)?;
     let request = v1::SandboxRequest::decode(frame.payload.as_slice())
         .map_err(|_| Refused::request("the request is unreadable"))?;

@@ -3,5 +3,6 @@
 
 mod launch;
 mod request;
+mod starter;
 
 pub use launch::main;
