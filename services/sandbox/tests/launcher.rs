@@ -116,44 +116,65 @@ impl Rig {
     }
 
     fn run_in(&self, request: &v1::SandboxRequest, workspace: &File) -> Outcome {
-        let (mut child, control) = self.start();
-        let (mut stdout, stdout_theirs) = std::io::pipe().unwrap();
-        let (mut stderr, stderr_theirs) = std::io::pipe().unwrap();
-        let (stdin_theirs, mut stdin) = std::io::pipe().unwrap();
-        let fds: [BorrowedFd<'_>; 4] = [
-            stdin_theirs.as_fd(),
-            stdout_theirs.as_fd(),
-            stderr_theirs.as_fd(),
-            workspace.as_fd(),
-        ];
-        frame::send(&control, &request.encode_to_vec(), &fds).unwrap();
-        drop((stdout_theirs, stderr_theirs, stdin_theirs));
-        // A program that reads nothing may be gone already.
-        let _unread = stdin.write_all(b"from outside\n");
-        drop(stdin);
-        let refused = match FrameReader::new().read_from(&control).unwrap() {
-            Progress::Closed => None,
-            Progress::Frame(frame) => Some(
-                v1::SandboxReply::decode(frame.payload.as_slice())
-                    .unwrap()
-                    .rule,
-            ),
-        };
-        let (mut out, mut err) = (String::new(), String::new());
-        stdout.read_to_string(&mut out).unwrap();
-        stderr.read_to_string(&mut err).unwrap();
-        let status = child.wait().unwrap().code();
-        Outcome {
-            stdout: out,
-            stderr: err,
-            status,
-            refused,
-        }
+        let (child, control) = self.start();
+        exchange(child, &control, request, workspace)
+    }
+
+    /// As the service manager does it: the connection is the standard input and output, the class the only argument.
+    fn managed(&self, mut command: Command) -> (Child, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let output = theirs.try_clone().unwrap();
+        command
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(OwnedFd::from(output)))
+            .stderr(Stdio::null());
+        (spawn(&mut command), ours)
     }
 
     /// Runs a line of shell in the sandbox.
     fn shell(&self, line: &str) -> Outcome {
         self.run(&request(&["/bin/sh", "-c", line]))
+    }
+}
+
+fn exchange(
+    mut child: Child,
+    control: &UnixStream,
+    request: &v1::SandboxRequest,
+    workspace: &File,
+) -> Outcome {
+    let (mut stdout, stdout_theirs) = std::io::pipe().unwrap();
+    let (mut stderr, stderr_theirs) = std::io::pipe().unwrap();
+    let (stdin_theirs, mut stdin) = std::io::pipe().unwrap();
+    let fds: [BorrowedFd<'_>; 4] = [
+        stdin_theirs.as_fd(),
+        stdout_theirs.as_fd(),
+        stderr_theirs.as_fd(),
+        workspace.as_fd(),
+    ];
+    // One that refuses to be who it is has ended without looking at it.
+    let _unread = frame::send(control, &request.encode_to_vec(), &fds);
+    drop((stdout_theirs, stderr_theirs, stdin_theirs));
+    // A program that reads nothing may be gone already.
+    let _unread = stdin.write_all(b"from outside\n");
+    drop(stdin);
+    let refused = match FrameReader::new().read_from(control).unwrap() {
+        Progress::Closed => None,
+        Progress::Frame(frame) => Some(
+            v1::SandboxReply::decode(frame.payload.as_slice())
+                .unwrap()
+                .rule,
+        ),
+    };
+    let (mut out, mut err) = (String::new(), String::new());
+    stdout.read_to_string(&mut out).unwrap();
+    stderr.read_to_string(&mut err).unwrap();
+    let status = child.wait().unwrap().code();
+    Outcome {
+        stdout: out,
+        stderr: err,
+        status,
+        refused,
     }
 }
 
@@ -404,4 +425,78 @@ fn root_is_not_who_a_tool_runs_as() {
     let mut child = spawn(shell.stdin(Stdio::from(OwnedFd::from(theirs))));
     assert_eq!(child.wait().unwrap().code(), Some(78));
     drop(ours);
+}
+
+#[test]
+fn as_a_unit_it_is_nobody_but_its_class_s_user() {
+    let rig = Rig::new();
+    let mut command = unprivileged(&rig.launcher);
+    command.arg("main");
+    let (child, control) = rig.managed(command);
+    let workspace = File::open(rig.workspace.path()).unwrap();
+    let outcome = exchange(child, &control, &request(&["/bin/echo", "ran"]), &workspace);
+    assert_eq!(
+        (
+            outcome.refused.as_deref(),
+            outcome.status,
+            outcome.stdout.as_str()
+        ),
+        (Some("sandbox.confinement"), Some(78), "")
+    );
+    for arguments in [&["main"][..], &["root"], &["main", "guest"]] {
+        let mut command = unprivileged(&rig.launcher);
+        command.args(arguments).stdin(Stdio::null());
+        let output = spawn(command.stderr(Stdio::piped())).wait_with_output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(65), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+/// The users of the package are in a list of users that this test alone sees, which needs root.
+#[test]
+fn the_classes_users_run_programs_in_their_own_workspace_and_not_in_each_others() {
+    if !is_root() {
+        return;
+    }
+    const USERS: [(&str, u32); 2] = [("main", 64_101), ("guest", 64_102)];
+    let rig = Rig::new();
+    let list = rig.workspace.path().join("passwd");
+    let row = |(class, uid): (&str, u32)| {
+        format!("clawdbot-sandbox-{class}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n")
+    };
+    let system = fs::read_to_string("/etc/passwd").unwrap();
+    fs::write(&list, system + &USERS.map(row).concat()).unwrap();
+    fs::set_permissions(&list, Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(rig.workspace.path(), Permissions::from_mode(0o755)).unwrap();
+    for (class, uid) in USERS {
+        let workspace = tempfile::tempdir().unwrap();
+        chown(workspace.path(), Some(uid), Some(uid)).unwrap();
+        let folder = File::open(workspace.path()).unwrap();
+        for (runs, own) in USERS {
+            let mut command = Command::new("unshare");
+            let script = "mount --bind \"$1\" /etc/passwd && \
+                exec setpriv --reuid \"$2\" --regid \"$2\" --clear-groups -- \"$0\" \"$3\"";
+            command
+                .args(["--mount", "/bin/sh", "-c", script])
+                .arg(&rig.launcher)
+                .arg(&list)
+                .args([&own.to_string(), class]);
+            let (child, control) = rig.managed(command);
+            let call = request(&["/bin/sh", "-c", "echo $$ >file && /usr/bin/id -u"]);
+            let outcome = exchange(child, &control, &call, &folder);
+            if runs == class {
+                assert_eq!(
+                    (outcome.stdout.trim(), outcome.status, outcome.refused),
+                    (uid.to_string().as_str(), Some(0), None),
+                    "{}",
+                    outcome.stderr
+                );
+                assert!(workspace.path().join("file").exists());
+            } else {
+                assert_eq!(outcome.refused.as_deref(), Some("sandbox.confinement"));
+                assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(78), ""));
+            }
+        }
+    }
 }
