@@ -195,7 +195,9 @@ async fn the_name_of_the_socket_is_the_role_of_whoever_connects() {
     let mut manager = Manager::new();
     manager.start("policy", &["gateway", "executor"]);
     let ready = manager.ready();
-    assert!(ready.contains("STATUS=level=full"), "{ready}");
+    let (words, confinement) = clawdbot_service::split_status(ready.trim_end());
+    assert!(words.ends_with("\nSTATUS=configuration 1"), "{ready}");
+    assert_eq!(confinement.and_then(clawdbot_service::level), Some("full"));
     let verify = "/clawdbot.v1.Access/Verify";
     let (status, message) = call_raw(&manager.connect("policy", "gateway"), verify).await;
     assert_ne!(status, 7, "{message}");

@@ -1,9 +1,39 @@
-//! The confinement lines of status lines, as an object for everything that prints JSON, and gap by gap
+//! Status lines and the confinement in them, as an object for everything that prints JSON, and gap by gap
 //! for a person.
+//!
+//! A status line is `WORDS | level=full landlock=7 ...`: first what a person wants to know, at the end what
+//! the process measured of its confinement.
 
 use clawdbot_confine::measure::{Confinement, Missing};
 use clawdbot_confine::memory::Backing;
 use serde_json::{Value, json};
+
+/// Between the words of a status line and the confinement.
+const BETWEEN: &str = " | ";
+/// How a confinement line begins.
+const LEVEL: &str = "level=";
+
+/// A status line of both parts.
+pub(crate) fn join_status(words: &str, confinement: &str) -> String {
+    format!("{words}{BETWEEN}{confinement}")
+}
+
+/// A status line's words, and the confinement that stands at its end, which a process that is not confined yet lacks.
+#[must_use]
+pub fn split_status(line: &str) -> (&str, Option<&str>) {
+    match line.rsplit_once(BETWEEN) {
+        Some((words, confinement)) if confinement.starts_with(LEVEL) => (words, Some(confinement)),
+        _ => (line, None),
+    }
+}
+
+/// The level in a confinement line: full, partial, limits or none.
+#[must_use]
+pub fn level(confinement: &str) -> Option<&str> {
+    confinement
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(LEVEL))
+}
 
 /// What a process measured: level, landlock ABI, the single measures, and what is missing with its
 /// meaning. `None` for a line that no process of this version writes.
@@ -101,6 +131,23 @@ mod tests {
     use super::*;
 
     const FULL: &str = "level=full landlock=7 seccomp=on filters=5 nnp=on caps=off dumpable=off core=0 env=0 strays=0 net=own memory=secret";
+
+    #[test]
+    fn a_status_line_comes_apart_as_it_was_put_together_whatever_its_words_are() {
+        for words in [
+            "ready",
+            "",
+            "a | b",
+            "level=none | working",
+            "3 | level=none",
+        ] {
+            let line = join_status(words, FULL);
+            assert_eq!(split_status(&line), (words, Some(FULL)));
+        }
+        for line in ["", "starting", "a | b", "level=none", "a | blevel=full"] {
+            assert_eq!(split_status(line), (line, None));
+        }
+    }
 
     #[test]
     fn the_line_becomes_typed_fields_and_rubbish_is_nothing() {

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::callers::Callers;
+use crate::confinement::join_status;
 use crate::frames::{CONCURRENT, FrameHandler, serve_frames};
 use crate::gate::Gates;
 use crate::inherit::{Inherited, Way};
@@ -244,7 +245,7 @@ impl Context {
     }
 
     fn status_line(&self, status: &str) -> String {
-        format!("{} | {status}", self.0.confinement)
+        join_status(status, &self.0.confinement)
     }
 
     /// Serves all frame edges, present and future, until the process should end.

@@ -31,7 +31,7 @@ pub mod testing;
 mod watch_config;
 mod wipe;
 
-pub use confinement::{Gap, confinement_json, gaps, shortfall};
+pub use confinement::{Gap, confinement_json, gaps, level, shortfall, split_status};
 #[cfg(feature = "grpc")]
 pub use context::serve_socket;
 pub use context::{Context, Listener, Shutdown};

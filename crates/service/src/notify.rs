@@ -299,9 +299,9 @@ mod tests {
         let (near, far) = UnixStream::pair().unwrap();
         let notifier = Notifier::new(Target::Control(near));
         // Also before there is a runtime: the socket waits by itself, these do not.
-        notifier.ready("level=full | first");
+        notifier.ready("first | level=full");
         for number in 0..MANY {
-            notifier.status(&format!("level=full | {number}"));
+            notifier.status(&format!("{number} | level=full"));
             notifier.watchdog();
         }
         notifier.edge_ended(&Role::policy(), Why::GivenUp);
@@ -325,9 +325,9 @@ mod tests {
         delivering.abort();
         assert_eq!(
             heard[0],
-            Frame::Notify("READY=1\nSTATUS=level=full | first".into())
+            Frame::Notify("READY=1\nSTATUS=first | level=full".into())
         );
-        let last = format!("WATCHDOG=1\nSTATUS=level=full | {}", MANY - 1);
+        let last = format!("WATCHDOG=1\nSTATUS={} | level=full", MANY - 1);
         let end = [
             Frame::Notify(last),
             Frame::EdgeGivenUp("broker".into()),

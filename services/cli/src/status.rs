@@ -12,7 +12,7 @@ use clawdbot_proto::v1::{
     BudgetRow, GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Problem,
     Process, ProcessesReply, ProcessesRequest,
 };
-use clawdbot_service::{Edge, confinement_json, gaps};
+use clawdbot_service::{Edge, confinement_json, gaps, level};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Response, Status};
@@ -438,13 +438,6 @@ pub fn gap_lines(style: Style, processes: &[Process]) -> String {
         );
     }
     text
-}
-
-/// The level in a confinement line.
-pub fn level(confinement: &str) -> Option<&str> {
-    confinement
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("level="))
 }
 
 /// Prints the report; exit status 1 when something is wrong.

@@ -3,13 +3,14 @@
 
 use clawdbot_proto::edges::{Carries, EDGES, Edge, PROCESSES, Process, Retry, Starts, matches};
 use clawdbot_proto::v1;
+use clawdbot_service::level;
 use serde_json::{Value, json};
 
 use crate::dial::Sockets;
 use crate::failure::Failure;
 use crate::out::{Out, Style, table};
 use crate::reach;
-use crate::status::{gap_lines, gather, level, pid, process_json};
+use crate::status::{gap_lines, gather, pid, process_json};
 
 /// Prints it.
 ///

@@ -258,9 +258,7 @@ fn millis(took: Duration) -> u64 {
 
 /// The word after `level=`, or `none`.
 pub(crate) fn level(line: &str) -> &str {
-    line.split(' ')
-        .find_map(|word| word.strip_prefix("level="))
-        .unwrap_or("none")
+    clawdbot_service::level(line).unwrap_or("none")
 }
 
 /// One word for all: full only if every process is. The supervisor has limits only, by design: what it

@@ -175,11 +175,10 @@ fn service(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -> S
     }
     solo.done();
     let level = solo.notified("STATUS=");
-    let level = level
-        .split_whitespace()
-        .find_map(|word| word.split_once("level="));
+    let (_, confinement) = clawdbot_service::split_status(&level);
+    let level = confinement.and_then(clawdbot_service::level);
     Started {
-        level: level.map(|(_, level)| level.to_owned()),
+        level: level.map(str::to_owned),
         process: Process::Solo(solo),
         lines,
         _kept: kept,

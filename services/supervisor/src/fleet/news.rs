@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use clawdbot_identity::Role;
-use clawdbot_service::shortfall;
+use clawdbot_service::{shortfall, split_status};
 
 use super::{Fleet, Member, REFUSED, Run};
 use crate::home::Refusal;
@@ -144,10 +144,7 @@ impl Member {
             if line == "READY=1" {
                 became_ready |= self.life.became_ready(now);
             } else if let Some(status) = line.strip_prefix("STATUS=") {
-                let (confinement, status) = match status.split_once(" | ") {
-                    Some((confinement, status)) => (Some(confinement), status),
-                    None => (None, status),
-                };
+                let (status, confinement) = split_status(status);
                 self.status = status.into();
                 if let Some(confinement) = confinement.filter(|_| measures) {
                     self.confinement = confinement.into();
@@ -167,13 +164,13 @@ mod tests {
     #[test]
     fn what_a_process_measured_stays_as_it_was_when_it_became_ready() {
         let (mut member, now) = (Member::default(), Instant::now());
-        assert!(!member.hears("STATUS=level=limits | starting", now));
-        assert!(member.hears("READY=1\nSTATUS=level=full | ready", now));
+        assert!(!member.hears("STATUS=starting | level=limits", now));
+        assert!(member.hears("READY=1\nSTATUS=ready | level=full", now));
         assert_eq!(member.confinement, "level=full");
         for forged in [
-            "STATUS=level=none | working",
-            "READY=1\nSTATUS=level=none | working",
-            "STATUS=level=none | more\nREADY=1\nSTATUS=working",
+            "STATUS=working | level=none",
+            "READY=1\nSTATUS=working | level=none",
+            "STATUS=more | level=none\nREADY=1\nSTATUS=working",
         ] {
             assert!(!member.hears(forged, now), "{forged}");
             assert_eq!(member.confinement, "level=full", "{forged}");
@@ -181,7 +178,7 @@ mod tests {
         }
         // Its successor measures for itself.
         member.life.ended(Exit::Code(1), now);
-        assert!(member.hears("READY=1\nSTATUS=level=limits | ready", now));
+        assert!(member.hears("READY=1\nSTATUS=ready | level=limits", now));
         assert_eq!(member.confinement, "level=limits");
     }
 }
