@@ -1,13 +1,27 @@
 //! Machines with systemd, in which tests install the product. A test that cannot have one says so in the summary.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use clawdbot_identity::Role;
 use clawdbot_rig::{Rig, Suite};
+use clawdbot_service::system::service_unit;
 
 use crate::kernel::eventually;
-use crate::{Output, finish_within, skip};
+use crate::{Output, Scratch, finish_within, skip};
+
+/// What runs all the time.
+pub const ALWAYS: [&str; 7] = [
+    "gateway",
+    "policy",
+    "broker",
+    "dialer",
+    "executor",
+    "agent-main",
+    "agent-guest",
+];
 
 /// Longest time that a command inside may take; apt on a loaded machine is the slowest.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -33,6 +47,27 @@ pub fn on_each(test: &str, check: impl Fn(&Machine)) {
         check(&machine);
         machine.halt();
     }
+}
+
+/// The package, as `--full` has built it out of the programs under test; says that the test is skipped when it has not.
+#[track_caller]
+pub fn package(test: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("CLAWDBOT_DEB").map(PathBuf::from);
+    if found.is_none() {
+        skip(test, "needs the package, which --full builds");
+    }
+    found
+}
+
+/// A fresh machine of each suite with the package installed and everything ready, one after the other.
+#[track_caller]
+pub fn on_each_installed(test: &str, check: impl Fn(&Machine)) {
+    let Some(deb) = package(test) else { return };
+    on_each(test, |machine| {
+        machine.install(&deb).ok();
+        machine.ready();
+        check(machine);
+    });
 }
 
 /// A machine, for a test: what cannot be done ends it.
@@ -65,6 +100,11 @@ impl Machine {
         finish_within(PATIENCE, &mut self.0.as_user(user, words))
     }
 
+    /// A command of another user that a test speaks with while it runs.
+    pub fn user_command(&self, user: &str, words: &[&str]) -> Command {
+        self.0.as_user(user, words)
+    }
+
     /// What a command that must succeed says, without the end of its last line.
     #[track_caller]
     pub fn says(&self, script: &str) -> String {
@@ -89,6 +129,44 @@ impl Machine {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             took: Duration::ZERO,
         }
+    }
+
+    /// Waits until everything that the target wants has come up.
+    #[track_caller]
+    pub fn ready(&self) {
+        let services = ALWAYS.map(|role| service_unit(&Role::parse(role).unwrap()));
+        self.until(&format!(
+            "systemctl is-active --quiet {}",
+            services.join(" ")
+        ));
+    }
+
+    /// A user inside who may use the operator's sockets, or one who may not.
+    #[track_caller]
+    pub fn add_user(&self, name: &str, operator: bool) {
+        let group = if operator { "clawdbot" } else { "nogroup" };
+        self.run(&["useradd", "--create-home", "--groups", group, name])
+            .ok();
+    }
+
+    /// The fields of a unit, by name.
+    #[track_caller]
+    pub fn unit(&self, name: &str, fields: &str) -> BTreeMap<String, String> {
+        let property = format!("--property={fields}");
+        let shown = self
+            .run(&["systemctl", "show", &property, name])
+            .ok()
+            .stdout;
+        let fields = shown.lines().filter_map(|line| line.split_once('='));
+        fields
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// What units named like this have to complain about in the journal: one line for each entry from warning upwards.
+    #[track_caller]
+    pub fn complaints(&self) -> String {
+        self.says("journalctl --no-pager --output=short-monotonic --priority=warning --unit='clawdbot*' | grep -v '^-- No entries'; true")
     }
 
     /// Writes a file inside, of root and readable by everybody.
@@ -123,12 +201,36 @@ impl Machine {
     }
 }
 
+/// The package again with a changed control file or other files: what `change`, lines of shell, does in its folder.
+#[track_caller]
+pub fn repack(deb: &Path, into: &Path, change: &str) {
+    let scratch = Scratch::new();
+    let folder = scratch.path().join("package");
+    let mut unpack = Command::new("dpkg-deb");
+    unpack.arg("--raw-extract").args([deb, &folder]);
+    crate::finish(&mut unpack).ok();
+    let mut edit = Command::new("sh");
+    edit.args(["-ec", change]).current_dir(&folder);
+    crate::finish(&mut edit).ok();
+    pack(&folder, into);
+}
+
+/// The package in another version.
+#[track_caller]
+pub fn with_version(deb: &Path, into: &Path, version: &str) {
+    repack(
+        deb,
+        into,
+        &format!("sed -i 's/^Version:.*/Version: {version}/' DEBIAN/control"),
+    );
+}
+
 /// A package of these files, made from a folder that becomes the root of the file system.
 #[track_caller]
 pub fn pack(folder: &Path, deb: &Path) {
     let mut command = Command::new("dpkg-deb");
     command
-        .args(["--root-owner-group", "--build"])
+        .args(["--root-owner-group", "-Zgzip", "-z1", "--build"])
         .args([folder, deb]);
     crate::finish(&mut command).ok();
 }

@@ -218,10 +218,17 @@ impl Rig {
 
     /// A command of another user inside, with that user's groups.
     pub fn as_user(&self, user: &str, words: &[&str]) -> Command {
-        let mut all = vec!["setpriv", "--reuid", user, "--regid", user, "--init-groups"];
-        all.extend(["--reset-env", "--"]);
-        all.extend(words);
-        self.command(&all)
+        let become_user = [
+            "setpriv",
+            "--reuid",
+            user,
+            "--regid",
+            user,
+            "--init-groups",
+            "--reset-env",
+            "--",
+        ];
+        self.command(&[&become_user, words].concat())
     }
 
     /// A file inside as it can be reached from here, for root. Absolute links on the way lead outside.
