@@ -14,4 +14,5 @@ mod rules;
 mod service;
 mod work;
 
+pub use address::{Space, judge};
 pub use service::{Prepared, prepare, serve};

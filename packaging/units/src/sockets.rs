@@ -1,0 +1,92 @@
+//! One socket unit for each edge, whose group is the caller's: the socket that a connection came in on says who calls.
+
+use clawdbot_identity::{Class, Role};
+use clawdbot_service::system;
+
+use crate::Generated;
+use crate::unit::Unit;
+
+pub(crate) fn files() -> Vec<Generated> {
+    let mut files: Vec<_> = edges()
+        .iter()
+        .map(|(server, client)| edge(server, client))
+        .collect();
+    files.extend(Class::ALL.map(sandbox));
+    files.push(listener());
+    files
+}
+
+/// Every pair of server and client as installed.
+pub(crate) fn edges() -> Vec<(Role, Role)> {
+    let servers = system::roles();
+    let pairs = servers.iter().flat_map(|server| {
+        let clients = system::clients_of(server);
+        clients.into_iter().map(|client| (server.clone(), client))
+    });
+    pairs.collect()
+}
+
+fn head(what: String) -> Unit {
+    Unit::new()
+        .section("Unit")
+        .set("Description", what)
+        .set("PartOf", system::TARGET)
+        .set("StartLimitIntervalSec", "0")
+        .section("Socket")
+}
+
+fn access(unit: Unit, server: &Role, client: &Role) -> Unit {
+    let path = system::socket_path(server, client);
+    unit.set("ListenStream", path.display().to_string())
+        .set("SocketUser", "root")
+        .set("SocketGroup", system::socket_group(client))
+        .set("SocketMode", "0660")
+        .set("DirectoryMode", "0755")
+        .set("RemoveOnStop", "yes")
+}
+
+fn edge(server: &Role, client: &Role) -> Generated {
+    let unit = access(
+        head(format!("Clawdbot: {server}'s socket for {client}")),
+        server,
+        client,
+    )
+    .set("FileDescriptorName", client)
+    .set("Service", system::service_unit(server))
+    .set("FlushPending", "yes")
+    .set("TriggerLimitIntervalSec", "0");
+    Generated::system(system::socket_unit(server, client), unit.text())
+}
+
+/// Tool calls that run at the same time in a class. Each is a unit of up to 512M; more than these make a machine slow
+/// before they make an agent fast, and the executor asks again.
+const CALLS: u32 = 4;
+
+fn sandbox(class: Class) -> Generated {
+    let (server, client) = (Role::sandbox(class), Role::executor());
+    let unit = access(
+        head(format!(
+            "Clawdbot: one sandbox of class {class} for each connection"
+        )),
+        &server,
+        &client,
+    )
+    .set("Accept", "yes")
+    .set("MaxConnections", CALLS.to_string());
+    Generated::system(system::socket_unit(&server, &client), unit.text())
+}
+
+/// The front door. `clawdbotctl apply` gives it another address with a drop-in.
+fn listener() -> Generated {
+    let unit = head("Clawdbot: front door, HTTP and WebSocket".into())
+        .set("ListenStream", "127.0.0.1:18789")
+        .set("FileDescriptorName", system::LISTENER)
+        .set("Service", system::service_unit(&Role::gateway()))
+        .set("ReusePort", "yes")
+        .set("NoDelay", "yes")
+        .set("FlushPending", "yes")
+        .set("TriggerLimitIntervalSec", "0")
+        .set("IPAddressDeny", "any")
+        .set("IPAddressAllow", "localhost");
+    Generated::system(system::LISTENER_UNIT, unit.text())
+}
