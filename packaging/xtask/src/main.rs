@@ -19,6 +19,7 @@ mod rig;
 mod stage;
 mod summary;
 mod test;
+mod units;
 mod up;
 mod user;
 
@@ -36,7 +37,9 @@ usage: cargo xtask COMMAND
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
   bench agentdojo [--write]  measures what passes policy when a model obeys every injected text (AgentDojo, installed from
                            PyPI into the target folder) and checks the limits; --write puts the table into docs/agentdojo.md
-  docs [--check]           writes the generated pages of docs/, or says which are out of date
+  docs [--check]           writes the generated pages of docs/ and the units in systemd/, or says which are out of date
+  units [--write]          has systemd check the units and say how exposed each is, against limits; --write puts the table
+                           into docs/hardening.md
   fuzz [TARGET…] [--seconds N] [--seed N] [--jobs N] [--keep]
                            looks for bytes that break a parser's promise, 60 s for each target, two at a time;
                            --seed: begins elsewhere, so that it tries other bytes; --keep makes seeds of what reached new code
@@ -92,6 +95,8 @@ fn run(arguments: &[String]) -> Done {
         },
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
+        ["units"] => units::run(false),
+        ["units", "--write"] => units::run(true),
         ["budget"] => budget::run(false),
         ["budget", "--write"] => budget::run(true),
         ["escape"] => escape::run(false),

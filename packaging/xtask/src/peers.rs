@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::cargo;
+use crate::{cargo, units};
 
 /// Outlives the test run, so that a second one finds everything there.
 const PLACE: &str = "/var/tmp/clawdbot-peers";
@@ -22,7 +22,7 @@ const LISTS: [&str; 4] = [
 ];
 
 /// A command that works when the Debian package is there, and the package.
-const SYSTEM: [(&[&str], &str); 7] = [
+const SYSTEM: [(&[&str], &str); 8] = [
     (&[PYTHON, "-c", "import ensurepip"], "python3-venv"),
     (&["node", "--version"], "nodejs"),
     (&["npm", "--version"], "npm"),
@@ -30,6 +30,7 @@ const SYSTEM: [(&[&str], &str); 7] = [
     (&["gnome-keyring-daemon", "--version"], "gnome-keyring"),
     (&["dbus-run-session", "--version"], "dbus"),
     (&["ip", "-V"], "iproute2"),
+    units::TOOL,
 ];
 
 /// Installs what is missing; the folder where it lies, readable by everybody.
