@@ -237,6 +237,33 @@ pub fn reference_markdown() -> String {
     crate::reference::markdown(&rows(), Settings::SECTION)
 }
 
+/// A setting as the reference shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its place: `channels.telegram.groups.<id|*>.requireMention`.
+    pub path: String,
+    /// What it accepts.
+    pub kind: String,
+    /// What holds when it is not set; `–` for nothing.
+    pub default: String,
+    /// What it does.
+    pub doc: &'static str,
+    /// The feature that is missing, so that it has no effect yet.
+    pub later: Option<&'static str>,
+}
+
+/// The reference of all settings as rows, each section before what lies in it.
+pub fn settings() -> Vec<Setting> {
+    let setting = |row: Row| Setting {
+        default: default_text(&row),
+        path: row.shown,
+        kind: row.info.name,
+        doc: row.key.doc.trim(),
+        later: row.later,
+    };
+    rows().into_iter().map(setting).collect()
+}
+
 /// The schema for editors and other programs: JSON Schema, draft 2020-12.
 pub fn json_schema() -> Json {
     crate::json_schema::document(&root())

@@ -5,6 +5,7 @@
 mod bench;
 mod budget;
 mod cargo;
+mod deb;
 mod docs;
 mod dojo;
 mod escape;
@@ -37,6 +38,10 @@ usage: cargo xtask COMMAND
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
   bench agentdojo [--write]  measures what passes policy when a model obeys every injected text (AgentDojo, installed from
                            PyPI into the target folder) and checks the limits; --write puts the table into docs/agentdojo.md
+  deb [--programs FOLDER] [--out FOLDER] [--version V] [--twice]
+                           builds the Debian package and the one of its debug symbols, into target/deb or FOLDER
+                           --programs: from programs that are there, without their symbols and without a limit of its size
+                           --version: as another version than the sources'; --twice: also sees that two builds are equal
   docs [--check]           writes the generated pages of docs/ and the units in systemd/, or says which are out of date
   units [--write]          has systemd check the units and say how exposed each is, against limits; --write puts the table
                            into docs/hardening.md
@@ -91,6 +96,10 @@ fn run(arguments: &[String]) -> Done {
         }
         ["fuzz", rest @ ..] => match fuzz::Options::parse(rest) {
             Some(options) => fuzz::run(&options),
+            None => usage(),
+        },
+        ["deb", rest @ ..] => match deb::Options::read(rest) {
+            Some(options) => deb::run(&options),
             None => usage(),
         },
         ["docs"] => docs::run(false),

@@ -22,7 +22,7 @@ const LISTS: [&str; 4] = [
 ];
 
 /// A command that works when the Debian package is there, and the package.
-const SYSTEM: [(&[&str], &str); 8] = [
+const SYSTEM: [(&[&str], &str); 14] = [
     (&[PYTHON, "-c", "import ensurepip"], "python3-venv"),
     (&["node", "--version"], "nodejs"),
     (&["npm", "--version"], "npm"),
@@ -31,6 +31,13 @@ const SYSTEM: [(&[&str], &str); 8] = [
     (&["dbus-run-session", "--version"], "dbus"),
     (&["ip", "-V"], "iproute2"),
     units::TOOL,
+    // What judges the package, its scripts, its pages and its completions.
+    (&["lintian", "--version"], "lintian"),
+    (&["shellcheck", "--version"], "shellcheck"),
+    (&["groff", "--version"], "groff-base"),
+    (&["sh", "-c", "command -v mandoc"], "mandoc"),
+    (&["zsh", "--version"], "zsh"),
+    (&["fish", "--version"], "fish"),
 ];
 
 /// Installs what is missing; the folder where it lies, readable by everybody.

@@ -1,0 +1,250 @@
+//! A page for each daemon, from the tables of processes and edges and from the profiles: what it is, whom it runs as, what
+//! it holds and reaches, and which units are its.
+
+use std::collections::BTreeSet;
+
+use clawdbot_confine::profile::{Mode, profile};
+use clawdbot_identity::{Class, Role};
+use clawdbot_proto::edges::{EDGES, PROCESSES, Process, Starts};
+use clawdbot_service::system;
+
+use crate::File;
+use crate::roff::Page;
+
+/// The launcher of tool calls is on no edge: it talks to whoever connected, and ends.
+const SANDBOX: Process = Process {
+    role: "sandbox",
+    binary: "clawdbot-sandbox",
+    starts: Starts::Demand,
+    job: "runs one tool call: applies the sandbox, then becomes the tool",
+    holds: "one workspace",
+    network: "none",
+};
+
+/// A program, and its rows of the table: an agent has one for each class.
+struct Daemon {
+    binary: &'static str,
+    rows: Vec<&'static Process>,
+}
+
+fn daemons() -> Vec<Daemon> {
+    let mut daemons: Vec<Daemon> = Vec::new();
+    for row in PROCESSES.iter().chain([&SANDBOX]) {
+        if row.starts == Starts::Person {
+            continue;
+        }
+        match daemons.iter_mut().find(|known| known.binary == row.binary) {
+            Some(known) => known.rows.push(row),
+            None => daemons.push(Daemon {
+                binary: row.binary,
+                rows: vec![row],
+            }),
+        }
+    }
+    daemons
+}
+
+/// The names of all pages.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    daemons().into_iter().map(|daemon| daemon.binary)
+}
+
+pub fn pages(date: &str) -> Vec<File> {
+    let write = |daemon: Daemon| File {
+        path: format!("man8/{}.8", daemon.binary),
+        text: page(&daemon, date),
+    };
+    daemons().into_iter().map(write).collect()
+}
+
+fn page(daemon: &Daemon, date: &str) -> String {
+    let roles = roles(daemon);
+    let (first, rest) = match daemon.rows.as_slice() {
+        [first, rest @ ..] => (*first, rest),
+        [] => return String::new(),
+    };
+    let mut page = Page::new(daemon.binary, 8, first.job, date);
+    page.section("SYNOPSIS");
+    page.paragraph(&format!("`/usr/libexec/clawdbot/{}`", daemon.binary));
+    page.section("DESCRIPTION").paragraph(&format!(
+        "One of the processes of Clawdbot. It confines itself before it reads its first byte, and refuses to work where it \
+         cannot. {}",
+        starts(first.starts)
+    ));
+    for row in std::iter::once(first).chain(rest.iter().copied()) {
+        page.item(row.role, &sentence(row.job));
+    }
+    page.section("WHAT IT CAN REACH");
+    page.item("Holds", &sentence(first.holds));
+    page.item("Network", &sentence(first.network));
+    let users: Vec<String> = roles.iter().map(system::user_of).collect();
+    if !users.is_empty() {
+        page.item("Runs as", &format!("`{}`.", users.join("`, `")));
+    }
+    files(&mut page, daemon);
+    edges(&mut page, daemon, &roles);
+    page.section("EXIT STATUS");
+    page.item("0", "It was told to stop, or has nothing to do any more.");
+    page.item("1", "It failed, and is started again.");
+    page.item(
+        "78",
+        "What it needs is missing or wrong, so that it would have to work unconfined or on something broken. It is not \
+         started again by itself; the journal says what to do.",
+    );
+    let mut beside = vec![
+        "clawdbot(1)".to_owned(),
+        "clawdbotctl(1)".into(),
+        "clawdbot.json(5)".into(),
+    ];
+    let others = names().filter(|name| *name != daemon.binary);
+    beside.extend(others.map(|name| format!("{name}(8)")));
+    page.see_also(&beside);
+    page.text().to_owned()
+}
+
+/// Whom the program is on edges, as installed.
+fn roles(daemon: &Daemon) -> Vec<Role> {
+    if daemon.binary == SANDBOX.binary {
+        return Class::ALL.map(Role::sandbox).to_vec();
+    }
+    let is_its = |role: &Role| {
+        daemon
+            .rows
+            .iter()
+            .any(|row| match row.role.strip_suffix("NAME") {
+                Some(family) => role.as_str().starts_with(family),
+                None => role.as_str() == row.role,
+            })
+    };
+    system::roles().into_iter().filter(is_its).collect()
+}
+
+fn starts(starts: Starts) -> &'static str {
+    match starts {
+        Starts::Always => "It always runs.",
+        Starts::Plan => "It runs when the configuration asks for it.",
+        Starts::Demand => "It runs for one request of another process and ends.",
+        Starts::Itself => {
+            "It is `clawdbot up`: it starts the others, watches them and starts them again. The installed services do not use \
+             it, since systemd does that."
+        }
+        Starts::Person => "Somebody starts it.",
+    }
+}
+
+fn files(page: &mut Page, daemon: &Daemon) {
+    let Some(found) = daemon.rows.first().and_then(|row| profile(row.role)) else {
+        return;
+    };
+    let rows: BTreeSet<String> = found
+        .files(Mode::System)
+        .map(|row| format!("{} {}", row.access.as_str(), row.place))
+        .collect();
+    page.section("FILES");
+    if rows.is_empty() {
+        page.paragraph("It can open no file.");
+        return;
+    }
+    page.paragraph(
+        "All that landlock lets it reach, besides what it inherits. `STATE` is /var/lib/clawdbot, `CONFIG` /etc/clawdbot, \
+         `EDGES` /run/clawdbot, `WORKSPACE` /var/lib/clawdbot-work.",
+    );
+    for row in rows {
+        let (access, place) = row.split_once(' ').unwrap_or((&row, ""));
+        page.item(place, access);
+    }
+}
+
+fn edges(page: &mut Page, daemon: &Daemon, roles: &[Role]) {
+    page.section("UNITS");
+    if roles.is_empty() {
+        page.paragraph("None: only `clawdbot up` starts it.");
+        return;
+    }
+    let units: BTreeSet<String> = roles.iter().map(system::service_unit).collect();
+    page.paragraph(&format!("`{}`.", Vec::from_iter(units).join("`, `")));
+    let mut sockets = Vec::new();
+    for role in roles {
+        for client in system::clients_of(role) {
+            let path = system::socket_path(role, &client);
+            sockets.push((
+                system::socket_unit(role, &client),
+                path,
+                system::socket_group(&client),
+            ));
+        }
+    }
+    if !sockets.is_empty() {
+        page.paragraph(
+            "Whoever calls it has a socket of its own, which nobody else can open: that is who the caller is.",
+        );
+    }
+    for (unit, path, group) in sockets {
+        page.item(&unit, &format!("{}, group `{group}`", path.display()));
+    }
+    let calls: Vec<_> = EDGES
+        .iter()
+        .filter(|edge| daemon.rows.iter().any(|row| is(edge.client, row.role)))
+        .collect();
+    page.section("CALLS");
+    if calls.is_empty() {
+        page.paragraph("It calls nobody.");
+    }
+    for edge in calls {
+        let methods = edge.methods.iter().map(|method| {
+            let name = method.path.trim_start_matches('/');
+            name.rsplit('.').next().unwrap_or(name).to_owned()
+        });
+        page.item(edge.server, &methods.collect::<Vec<_>>().join(", "));
+    }
+}
+
+/// Whether a row of the process table is meant by a pattern of the edge table.
+fn is(pattern: &str, role: &str) -> bool {
+    clawdbot_proto::edges::matches(pattern, &role.replace("NAME", "x"))
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.trim_end_matches('.').chars();
+    let first = chars.next().map(char::to_uppercase);
+    let first: String = first.into_iter().flatten().collect();
+    format!("{first}{}.", chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_a_page_with_its_units_and_callers() {
+        let pages = pages("2026-01-31");
+        let page = |name: &str| {
+            let path = format!("man8/clawdbot-{name}.8");
+            let found = pages.iter().find(|page| page.path == path);
+            found
+                .unwrap_or_else(|| panic!("{path}"))
+                .text
+                .replace("\\-", "-")
+        };
+        for row in PROCESSES.iter().filter(|row| row.starts != Starts::Person) {
+            page(row.binary.trim_start_matches("clawdbot-"));
+        }
+        let policy = page("policy");
+        for part in [
+            "clawdbot-policy.service",
+            "clawdbot-policy-from-gateway.socket",
+            "/run/clawdbot/operator/policy.sock, group \\fBclawdbot\\fR",
+            "STATE/audit",
+        ] {
+            assert!(policy.contains(part), "{part}: {policy}");
+        }
+        let agent = page("agent");
+        assert!(
+            agent.contains("clawdbot-agent@main.service") && agent.contains("\\fBagent-guest\\fR")
+        );
+        assert!(page("model").contains("clawdbot-model@anthropic.service"));
+        assert!(page("sandbox").contains("clawdbot-sandbox-main@.service"));
+        assert!(page("supervisor").contains("None: only"));
+        assert!(page("executor").contains("\\fBpolicy\\fR\n"));
+    }
+}

@@ -1,0 +1,649 @@
+//! The package's own scripts, run as dpkg runs them on a root folder of their own (`DPKG_ROOT`), with nothing on their path
+//! but plain tools and impostors of what changes a system. The impostors write down how they were called.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// What the scripts may use: from packages that every Debian system has.
+const PLAIN: &[&str] = &[
+    "cat", "cp", "cut", "dpkg", "env", "grep", "head", "mkdir", "mv", "rm", "rmdir", "sh", "wc",
+];
+
+/// What is only written down, or answers what the test put into `answers/NAME`, a piece of shell.
+const IMPOSTORS: &[&str] = &[
+    "aa-enabled",
+    "apparmor_parser",
+    "chgrp",
+    "clawdbotctl",
+    "deb-systemd-helper",
+    "deb-systemd-invoke",
+    "stat",
+    "systemctl",
+    "systemd-creds",
+    "systemd-sysusers",
+    "systemd-tmpfiles",
+];
+
+/// Made by a shell: a program that this process wrote could be held open by the child of another test.
+const MAKE: &str = r#"
+for name in $PLAIN; do ln -s "$(command -v "$name")" "$BOX/bin/$name"; done
+for name in $IMPOSTORS; do
+    cat >"$BOX/bin/$name" <<EOT
+#!/bin/sh
+echo "$name \$*" >>"$BOX/calls"
+if [ -e "$BOX/answers/$name" ]; then . "$BOX/answers/$name"; fi
+EOT
+    chmod 755 "$BOX/bin/$name"
+done
+"#;
+
+struct Machine {
+    folder: TempDir,
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+    calls: Vec<String>,
+}
+
+impl Machine {
+    /// With the package's files unpacked, systemd running and every tool content.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Self { folder };
+        for name in ["bin", "answers", "root"] {
+            fs::create_dir(machine.at(name)).unwrap();
+        }
+        let made = Command::new("sh")
+            .args(["-ec", MAKE])
+            .env("BOX", machine.folder.path())
+            .env("PLAIN", PLAIN.join(" "))
+            .env("IMPOSTORS", IMPOSTORS.join(" "))
+            .status()
+            .unwrap();
+        assert!(made.success());
+        machine.put("run/systemd/system/x", "");
+        machine.put("etc/clawdbot/clawdbot.json", "{}");
+        let units = [
+            (
+                "clawdbot.target",
+                "[Unit]\n[Install]\nWantedBy=multi-user.target\n",
+            ),
+            ("clawdbot-policy.service", "[Service]\n"),
+            ("clawdbot-channel@.path", "[Path]\n[Install]\n"),
+        ];
+        for (name, text) in units {
+            machine.put(&format!("usr/lib/systemd/system/{name}"), text);
+        }
+        machine.answer("stat", "echo root:root:640");
+        machine.answer(
+            "systemd-creds",
+            r#"case $1 in encrypt) cat >"$6" ;; decrypt) cat "$3" ;; esac"#,
+        );
+        machine
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn installed(&self, path: &str) -> PathBuf {
+        self.at("root").join(path)
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.installed(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// What an impostor does when it is called, in shell.
+    fn answer(&self, name: &str, script: &str) {
+        fs::write(self.at("answers").join(name), script).unwrap();
+    }
+
+    /// These services are active, these of them masked.
+    fn active(&self, units: &[&str], masked: &[&str]) {
+        let mut script = String::from("case \"$*\" in\n");
+        for unit in masked {
+            script.push_str(&format!("*is-enabled*{unit}) echo masked; exit 1 ;;\n"));
+        }
+        script.push_str("*is-enabled*) echo static ;;\n*list-units*)\n");
+        script.push_str("for last in \"$@\"; do :; done\n");
+        for unit in units {
+            script.push_str(&format!(
+                "case {unit} in $last) echo '{unit} loaded active running x' ;; esac\n"
+            ));
+        }
+        script.push_str(";; esac");
+        self.answer("systemctl", &script);
+    }
+
+    fn run(&self, script: &str, arguments: &[&str]) -> Ran {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+        let path = Path::new(&own).join("../packaging/deb").join(script);
+        let _none_yet = fs::remove_file(self.at("calls"));
+        let output = Command::new("/bin/sh")
+            .arg(path)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", self.at("bin"))
+            .env("DPKG_ROOT", self.at("root"))
+            .env("SUDO_USER", "ada")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let root = self.at("root").display().to_string();
+        let calls = fs::read_to_string(self.at("calls")).unwrap_or_default();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran {
+            code: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+            calls: calls
+                .lines()
+                .map(|line| line.replace(&root, "ROOT"))
+                .collect(),
+        }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    fn fine(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        assert!(
+            !self.err.contains("not found") && !self.err.contains("syntax"),
+            "{}",
+            self.err
+        );
+        self
+    }
+
+    /// Nothing had to be said.
+    #[track_caller]
+    fn quiet(self) -> Self {
+        assert_eq!(self.err, "");
+        self.fine()
+    }
+
+    fn called(&self, beginning: &str) -> Vec<&str> {
+        let calls = self.calls.iter().map(String::as_str);
+        calls.filter(|call| call.starts_with(beginning)).collect()
+    }
+
+    #[track_caller]
+    fn position(&self, call: &str) -> usize {
+        let found = self.calls.iter().position(|line| line == call);
+        found.unwrap_or_else(|| panic!("{call} is not among {:#?}", self.calls))
+    }
+
+    /// In this order, whatever stands between.
+    #[track_caller]
+    fn in_order(&self, calls: &[&str]) {
+        let found: Vec<usize> = calls.iter().map(|call| self.position(call)).collect();
+        assert!(found.is_sorted(), "{:#?}", self.calls);
+    }
+}
+
+const START: &str = "deb-systemd-invoke start clawdbot.target";
+
+#[test]
+fn a_fresh_installation_makes_everything_once_and_starts() {
+    let machine = Machine::new();
+    machine.answer("deb-systemd-helper", "exit 0");
+    let ran = machine.run("postinst", &["configure", ""]).quiet();
+    ran.in_order(&[
+        "systemd-sysusers --root=ROOT clawdbot.conf",
+        "systemd-tmpfiles --root=ROOT --create clawdbot.conf",
+        "chgrp clawdbot-policy ROOT/etc/clawdbot/clawdbot.json",
+        "deb-systemd-helper unmask clawdbot.target",
+        "deb-systemd-helper --quiet was-enabled clawdbot.target",
+        "deb-systemd-helper enable clawdbot.target",
+        "systemctl --system daemon-reload",
+        "clawdbotctl --no-color config validate",
+        "clawdbotctl --no-color apply",
+        START,
+    ]);
+    // Units that belong to another, and templates, are not switched.
+    assert_eq!(ran.called("deb-systemd-helper").len(), 3);
+    assert_eq!(ran.called("deb-systemd-invoke restart"), [""; 0]);
+    for step in [
+        "usermod -aG clawdbot ada",
+        "clawdbot login --provider anthropic",
+        "clawdbot chat",
+    ] {
+        assert!(ran.out.contains(step), "{}", ran.out);
+    }
+    let key = machine.installed("etc/credstore.encrypted/clawdbot.vault-key");
+    let meta = fs::metadata(&key).unwrap();
+    assert_eq!((meta.len(), meta.permissions().mode() & 0o777), (32, 0o600));
+    let folder = fs::metadata(key.parent().unwrap()).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+
+    let before = fs::read(&key).unwrap();
+    let again = machine.run("postinst", &["configure", "0.1.0"]).quiet();
+    assert_eq!(again.called("systemd-creds"), [""; 0]);
+    assert_eq!(fs::read(&key).unwrap(), before);
+    assert_eq!(again.out, "");
+}
+
+#[test]
+fn an_upgrade_restarts_what_is_active_one_by_one_from_the_called_to_the_callers() {
+    let machine = Machine::new();
+    let active = [
+        "clawdbot-agent@main.service",
+        "clawdbot-broker.service",
+        "clawdbot-docker.service",
+        "clawdbot-gateway.service",
+        "clawdbot-model@openai.service",
+        "clawdbot-policy.service",
+        "clawdbot-sandbox-main@3-77-0.service",
+    ];
+    machine.active(&active, &["clawdbot-model@openai.service"]);
+    let ran = machine.run("postinst", &["configure", "0.0.9"]).quiet();
+    // The call in flight is left alone, and so is what somebody masked.
+    assert_eq!(
+        ran.called("deb-systemd-invoke"),
+        [
+            "deb-systemd-invoke restart clawdbot-broker.service",
+            "deb-systemd-invoke restart clawdbot-policy.service",
+            "deb-systemd-invoke restart clawdbot-agent@main.service",
+            "deb-systemd-invoke restart clawdbot-gateway.service",
+            "deb-systemd-invoke restart clawdbot-docker.service",
+            START,
+        ]
+    );
+    assert_eq!(ran.called("systemctl stop"), [""; 0]);
+    ran.in_order(&[
+        "systemctl --system daemon-reload",
+        "deb-systemd-invoke restart clawdbot-broker.service",
+        "systemctl reset-failed clawdbot-*",
+        START,
+    ]);
+}
+
+#[test]
+fn a_service_that_does_not_come_back_is_named_and_the_others_are_restarted() {
+    let machine = Machine::new();
+    machine.active(&["clawdbot-broker.service", "clawdbot-policy.service"], &[]);
+    machine.answer(
+        "deb-systemd-invoke",
+        "case $2 in clawdbot-broker.service) exit 1 ;; esac",
+    );
+    let ran = machine.run("postinst", &["configure", "0.0.9"]).fine();
+    assert!(
+        ran.err.contains("systemctl status clawdbot-broker.service"),
+        "{}",
+        ran.err
+    );
+    ran.in_order(&["deb-systemd-invoke restart clawdbot-policy.service", START]);
+}
+
+#[test]
+fn a_configuration_that_does_not_load_is_said_and_keeps_the_running_programs() {
+    let machine = Machine::new();
+    machine.active(&["clawdbot-policy.service"], &[]);
+    machine.answer("clawdbotctl", "echo 'line 3: no key gatewya'; exit 78");
+    let ran = machine.run("postinst", &["configure", "0.0.9"]).fine();
+    assert!(
+        ran.err.contains("everything is denied") && ran.err.contains("line 3"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(ran.called("deb-systemd-invoke"), [START]);
+    assert_eq!(ran.called("clawdbotctl --no-color apply"), [""; 0]);
+}
+
+#[test]
+fn what_apply_could_not_do_is_said_with_its_words() {
+    let machine = Machine::new();
+    machine.answer(
+        "clawdbotctl",
+        "case \"$*\" in *apply) echo 'port 1 is taken' >&2; exit 1 ;; esac",
+    );
+    let ran = machine.run("postinst", &["configure", ""]).fine();
+    assert!(ran.err.contains("port 1 is taken"), "{}", ran.err);
+    assert!(ran.err.contains("clawdbotctl apply"), "{}", ran.err);
+    ran.position(START);
+    // A version without that command has nothing to apply.
+    machine.answer("clawdbotctl", "case \"$*\" in *apply*) exit 2 ;; esac");
+    let ran = machine.run("postinst", &["configure", ""]).quiet();
+    assert_eq!(
+        ran.called("clawdbotctl --no-color apply"),
+        ["clawdbotctl --no-color apply --help"]
+    );
+}
+
+#[test]
+fn a_unit_that_was_switched_off_stays_off() {
+    let machine = Machine::new();
+    machine.answer(
+        "deb-systemd-helper",
+        "case \"$*\" in *was-enabled*) exit 1 ;; esac",
+    );
+    let ran = machine.run("postinst", &["configure", "0.0.9"]).quiet();
+    assert_eq!(ran.called("deb-systemd-helper enable"), [""; 0]);
+    ran.position("deb-systemd-helper update-state clawdbot.target");
+    // Whether it may be started is asked of the tool that knows disabled units; the manager is never told to directly.
+    assert_eq!(ran.called("systemctl start"), [""; 0]);
+    assert_eq!(ran.called("systemctl restart"), [""; 0]);
+}
+
+#[test]
+fn an_older_version_is_refused_while_there_is_state() {
+    let machine = Machine::new();
+    for words in [["upgrade", "0.2.0", "0.1.0"], ["install", "0.2.0", "0.1.0"]] {
+        assert_eq!(machine.run("preinst", &words).quiet().calls, [""; 0]);
+    }
+    machine.put("var/lib/clawdbot/queue/x", "");
+    for words in [["upgrade", "0.2.0", "0.1.0"], ["install", "0.2.0", "0.1.0"]] {
+        let ran = machine.run("preinst", &words);
+        assert_eq!(ran.code, Some(1));
+        for word in ["0.2.0", "0.1.0", "formats", "apt-get purge clawdbot"] {
+            assert!(ran.err.contains(word), "{}", ran.err);
+        }
+    }
+    for words in [
+        &["upgrade", "0.1.0", "0.2.0"][..],
+        &["upgrade", "0.2.0~rc1", "0.2.0"],
+        &["upgrade", "0.1.0", "0.1.0"],
+        &["install"],
+        &["abort-upgrade", "0.1.0"],
+    ] {
+        machine.run("preinst", words).quiet();
+    }
+}
+
+#[test]
+fn removal_stops_sockets_before_services_and_keeps_what_is_the_owners() {
+    let machine = Machine::new();
+    let ran = machine.run("prerm", &["remove"]).quiet();
+    assert_eq!(
+        ran.calls,
+        [
+            "deb-systemd-invoke stop clawdbot.target",
+            "deb-systemd-invoke stop clawdbot-*.path",
+            "deb-systemd-invoke stop clawdbot-*.socket",
+            "deb-systemd-invoke stop clawdbot-*.service",
+        ]
+    );
+    fill(&machine);
+    let ran = machine.run("postrm", &["remove"]).quiet();
+    assert_eq!(
+        ran.calls,
+        [
+            "deb-systemd-helper mask clawdbot.target",
+            "aa-enabled --quiet",
+            "apparmor_parser -R ROOT/etc/apparmor.d/clawdbot-sandbox",
+            "systemctl --system daemon-reload",
+        ]
+    );
+    for kept in KEPT_BY_REMOVAL {
+        assert!(machine.installed(kept).exists(), "{kept}");
+    }
+    assert!(
+        !machine
+            .installed("etc/apparmor.d/clawdbot-sandbox")
+            .exists()
+    );
+}
+
+const KEPT_BY_REMOVAL: &[&str] = &[
+    "var/lib/clawdbot/queue/x",
+    "var/lib/clawdbot-work/main/x",
+    "etc/clawdbot/environment",
+    "etc/clawdbot/secrets/x",
+    "etc/credstore.encrypted/clawdbot.vault-key",
+    "etc/sysusers.d/clawdbot-instances.conf",
+];
+
+fn fill(machine: &Machine) {
+    for path in KEPT_BY_REMOVAL {
+        machine.put(path, "");
+    }
+    for (path, text) in [
+        (
+            "var/lib/systemd/deb-systemd-helper-enabled/clawdbot.target.dsh-also",
+            "",
+        ),
+        (
+            "etc/apparmor.d/clawdbot-sandbox",
+            "# Written by the package clawdbot.\n",
+        ),
+        (
+            "etc/systemd/system/clawdbot-gateway.socket.d/50-clawdbot-apply.conf",
+            "# Written by clawdbotctl apply.\n",
+        ),
+        (
+            "etc/systemd/system/clawdbot-model-x.socket",
+            "# Written by clawdbotctl apply.\n",
+        ),
+        (
+            "etc/systemd/system/clawdbot-policy.service.d/mine.conf",
+            "[Service]\n",
+        ),
+    ] {
+        machine.put(path, text);
+    }
+}
+
+#[test]
+fn purge_leaves_what_others_wrote_and_nothing_else() {
+    let machine = Machine::new();
+    fill(&machine);
+    // dpkg removes the configuration file itself.
+    fs::remove_file(machine.installed("etc/clawdbot/clawdbot.json")).unwrap();
+    let ran = machine.run("postrm", &["purge"]).quiet();
+    assert_eq!(
+        ran.calls,
+        [
+            "deb-systemd-helper purge clawdbot.target",
+            "deb-systemd-helper unmask clawdbot.target",
+            "systemctl --system daemon-reload",
+        ]
+    );
+    for gone in KEPT_BY_REMOVAL {
+        assert!(!machine.installed(gone).exists(), "{gone}");
+    }
+    for gone in [
+        "var/lib/clawdbot",
+        "etc/clawdbot",
+        "etc/apparmor.d/clawdbot-sandbox",
+        "etc/systemd/system/clawdbot-gateway.socket.d",
+        "etc/systemd/system/clawdbot-model-x.socket",
+    ] {
+        assert!(!machine.installed(gone).exists(), "{gone}");
+    }
+    let mine = "etc/systemd/system/clawdbot-policy.service.d/mine.conf";
+    assert!(machine.installed(mine).exists());
+    // Once more, as after a removal that was purged already.
+    machine.run("postrm", &["purge"]).quiet();
+}
+
+#[test]
+fn a_file_of_somebody_else_keeps_the_folder_of_the_configuration() {
+    let machine = Machine::new();
+    machine.put("etc/clawdbot/notes", "mine");
+    machine.run("postrm", &["purge"]).quiet();
+    assert!(machine.installed("etc/clawdbot/notes").exists());
+}
+
+#[test]
+fn what_was_broken_off_changes_only_what_had_been_stopped() {
+    let machine = Machine::new();
+    let ran = machine
+        .run("postinst", &["abort-remove", "in-favour", "x", "1"])
+        .quiet();
+    assert_eq!(ran.called("deb-systemd-invoke"), [START]);
+    for (script, words) in [
+        ("postinst", &["abort-upgrade", "0.2.0"][..]),
+        (
+            "postinst",
+            &["abort-deconfigure", "in-favour", "x", "1", "removing"],
+        ),
+        ("prerm", &["upgrade", "0.2.0"]),
+        ("prerm", &["deconfigure", "in-favour", "x", "1"]),
+        ("prerm", &["failed-upgrade", "0.1.0", "0.2.0"]),
+        ("postrm", &["upgrade", "0.2.0"]),
+        ("postrm", &["failed-upgrade", "0.1.0", "0.2.0"]),
+        ("postrm", &["abort-install"]),
+        ("postrm", &["abort-upgrade", "0.1.0", "0.2.0"]),
+        ("postrm", &["disappear", "other", "1"]),
+    ] {
+        assert_eq!(
+            machine.run(script, words).quiet().calls,
+            [""; 0],
+            "{script}"
+        );
+    }
+    for script in ["preinst", "postinst", "prerm", "postrm"] {
+        assert_eq!(machine.run(script, &["dance"]).code, Some(1), "{script}");
+    }
+}
+
+#[test]
+fn where_systemd_does_not_run_nothing_is_started_or_stopped() {
+    let machine = Machine::new();
+    fs::remove_dir_all(machine.installed("run")).unwrap();
+    let ran = machine.run("postinst", &["configure", ""]).fine();
+    for never in [
+        "systemctl",
+        "deb-systemd-invoke",
+        "systemd-creds",
+        "clawdbotctl --no-color apply",
+    ] {
+        assert_eq!(ran.called(never), [""; 0], "{never}");
+    }
+    // Users, folders and what is switched on are made all the same; a key of this machine would be wrong elsewhere.
+    ran.in_order(&[
+        "systemd-sysusers --root=ROOT clawdbot.conf",
+        "deb-systemd-helper enable clawdbot.target",
+    ]);
+    assert!(ran.err.contains("dpkg-reconfigure clawdbot"), "{}", ran.err);
+    assert_eq!(machine.run("prerm", &["remove"]).quiet().calls, [""; 0]);
+    for action in ["remove", "purge"] {
+        let ran = machine.run("postrm", &[action]).quiet();
+        assert_eq!(ran.called("systemctl"), [""; 0]);
+    }
+}
+
+#[test]
+fn a_mode_or_owner_that_somebody_chose_for_the_configuration_stays() {
+    for chosen in [
+        "root:clawdbot-policy:640",
+        "root:adm:640",
+        "root:root:600",
+        "ada:root:640",
+    ] {
+        let machine = Machine::new();
+        machine.answer("stat", &format!("echo {chosen}"));
+        let ran = machine.run("postinst", &["configure", ""]).quiet();
+        assert_eq!(ran.called("chgrp"), [""; 0], "{chosen}");
+    }
+}
+
+#[test]
+fn the_vault_gets_no_other_key_and_no_short_one() {
+    let key = "etc/credstore.encrypted/clawdbot.vault-key";
+    let machine = Machine::new();
+    machine.put("var/lib/clawdbot/credentials/vault", "sealed");
+    let ran = machine.run("postinst", &["configure", "0.0.9"]).fine();
+    assert!(ran.err.contains("from a backup"), "{}", ran.err);
+    assert!(!machine.installed(key).exists());
+
+    for broken in [
+        "cat >/dev/null; echo 'no key of the host' >&2; exit 1",
+        r#"case $1 in encrypt) echo short >"$6" ;; decrypt) cat "$3" ;; esac"#,
+    ] {
+        let machine = Machine::new();
+        machine.answer("systemd-creds", broken);
+        let ran = machine.run("postinst", &["configure", ""]).fine();
+        assert!(ran.err.contains("nothing can be logged in"), "{}", ran.err);
+        let folder = machine.installed(key);
+        let left = fs::read_dir(folder.parent().unwrap()).unwrap().count();
+        assert_eq!(left, 0);
+        ran.position(START);
+    }
+}
+
+#[test]
+fn the_profile_for_apparmor_comes_only_where_it_is_understood_and_never_over_an_edited_one() {
+    let profile = "etc/apparmor.d/clawdbot-sandbox";
+    let ours = "usr/share/clawdbot/apparmor/clawdbot-sandbox";
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    let text = fs::read_to_string(Path::new(&own).join("../packaging/deb/apparmor")).unwrap();
+    let machine = Machine::new();
+    machine.put(ours, &text);
+    machine.answer("apparmor_parser", "case $1 in -Q) exit 1 ;; esac");
+    fs::create_dir_all(machine.installed("etc/apparmor.d")).unwrap();
+    machine.run("postinst", &["configure", ""]).quiet();
+    assert!(!machine.installed(profile).exists());
+
+    machine.answer("apparmor_parser", "exit 0");
+    let ran = machine.run("postinst", &["configure", ""]).quiet();
+    ran.position("apparmor_parser -r -W ROOT/etc/apparmor.d/clawdbot-sandbox");
+    assert_eq!(
+        fs::read_to_string(machine.installed(profile)).unwrap(),
+        text
+    );
+
+    machine.put(profile, "# mine\n");
+    machine.run("postinst", &["configure", "0.0.9"]).quiet();
+    assert_eq!(
+        fs::read_to_string(machine.installed(profile)).unwrap(),
+        "# mine\n"
+    );
+}
+
+#[test]
+fn the_configuration_of_the_package_loads_and_has_nothing_to_warn_of() {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    let path = Path::new(&own).join("../packaging/deb/clawdbot.json");
+    let text = fs::read(path).unwrap();
+    let loaded = clawdbot_config::parse("clawdbot.json", &text)
+        .unwrap_or_else(|error| panic!("{}", error.render(false)));
+    assert!(loaded.findings.is_empty(), "{:?}", loaded.findings);
+    assert!(loaded.inactive().is_empty(), "{:?}", loaded.inactive());
+    let set = |path: &str| loaded.get(path).unwrap_or_default();
+    assert_eq!(set("gateway.bind"), "loopback");
+    assert_eq!(set("gateway.auth.mode"), "token");
+    assert_eq!(set("agents.defaults.model.primary"), "builtin/guide");
+    assert_eq!(loaded.get("channels.telegram"), None);
+}
+
+#[test]
+fn shellcheck_finds_nothing_and_the_shell_of_debian_reads_the_scripts() {
+    let test = "shellcheck_finds_nothing_and_the_shell_of_debian_reads_the_scripts";
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    let folder = Path::new(&own).join("../packaging/deb");
+    let check = |words: &[&str], script: &Path| {
+        let output = Command::new(words[0])
+            .args(&words[1..])
+            .arg(script)
+            .stdin(Stdio::null())
+            .output();
+        output.map(|output| {
+            let text = [output.stdout, output.stderr].concat();
+            (
+                output.status.success(),
+                String::from_utf8_lossy(&text).into_owned(),
+            )
+        })
+    };
+    for script in ["preinst", "postinst", "prerm", "postrm"] {
+        let script = folder.join(script);
+        for words in [&["dash", "-n"][..], &["shellcheck", "-s", "sh"]] {
+            match check(words, &script) {
+                Ok((fine, said)) => assert!(fine, "{said}"),
+                Err(_) => clawdbot_tests::skip(test, &format!("{} is not installed", words[0])),
+            }
+        }
+    }
+}
