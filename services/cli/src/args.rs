@@ -15,7 +15,7 @@ use clawdbot_identity::{AgentId, InstanceName, SessionKey};
     disable_help_subcommand = true,
     after_help = "First steps: `clawdbot up --chat` starts everything here and opens a chat.\n\
                   Exit status: 0 done, 1 failed, 2 wrong usage or critical finding, 69 nothing is running, \
-                  78 invalid configuration."
+                  77 needs root or the group clawdbot, 78 invalid configuration."
 )]
 pub struct Cli {
     /// Flags of every command.
@@ -103,6 +103,18 @@ pub enum Command {
     Sessions,
     /// Read the log
     Logs(Logs),
+    /// Install, start and stop the assistant as a service
+    #[command(subcommand, arg_required_else_help = true)]
+    Service(Service),
+    /// Make the users and sockets that the configuration needs (services of the machine only; needs root)
+    ///
+    /// `config set` and `service restart` do it on the way; after an edit by hand it is needed for another port or address
+    /// of the front door, and for providers that the package does not know. Whatever else changes is taken over by itself.
+    Apply {
+        /// Only say what there is to do; exit status 1 when there is something
+        #[arg(long)]
+        check: bool,
+    },
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -400,6 +412,23 @@ pub struct Verify {
     pub accept: bool,
 }
 
+/// `clawdbot service …`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Service {
+    /// Have it started with the machine, or without the package with your user's session
+    Install,
+    /// Stop it and do not start it any more; the configuration and all state stay
+    Uninstall,
+    /// Check the configuration and start what does not run
+    Start,
+    /// Stop everything
+    Stop,
+    /// Check the configuration and start everything anew
+    Restart,
+    /// Show the units, what they say and since when
+    Status,
+}
+
 /// `clawdbot logs`.
 #[derive(Debug, Clone, Args)]
 pub struct Logs {
@@ -512,6 +541,8 @@ mod tests {
             "audit key",
             "sessions",
             "logs",
+            "service status",
+            "apply --check",
             "completions bash",
         ] {
             for line in [
@@ -575,6 +606,10 @@ mod tests {
             "sandbox explain --agent Main",
             "sandbox explain --agent main --session agent:main:main",
             "approvals approve",
+            "service",
+            "service reload",
+            "service start gateway",
+            "apply now",
         ] {
             assert!(parse(&format!("clawdbot {wrong}")).is_err(), "{wrong}");
         }

@@ -1,4 +1,4 @@
-//! Connects to the operator's sockets in STATE/run. What is not there, refuses or belongs to somebody else is told
+//! Connects to the operator's sockets, in STATE/run or in system mode in the runtime folder. What is not there, refuses or belongs to somebody else is told
 //! apart in one sentence, at once: a command never hangs because nothing runs.
 
 use std::io::{self, ErrorKind};
@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use clawdbot_identity::Role;
 use clawdbot_service::Edge;
+use clawdbot_service::system::operator_folder;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::failure::{EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
+use crate::place::{Mode, Place};
+use crate::rights;
 
 /// How long a socket may take to accept.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -64,16 +67,38 @@ impl From<Edge> for Line {
     }
 }
 
-/// The operator's sockets of one state directory.
+/// The operator's sockets of one assistant.
 #[derive(Debug, Clone)]
 pub struct Sockets {
-    state: PathBuf,
+    place: Place,
 }
 
 impl Sockets {
-    /// Those of `state`. Nothing is opened yet.
+    /// Those that `clawdbot up` has in `state`. Nothing is opened yet.
     pub fn new(state: PathBuf) -> Self {
-        Self { state }
+        Self::of(&Place {
+            state,
+            ..Place::default()
+        })
+    }
+
+    /// Those of the assistant that is meant. Nothing is opened yet.
+    pub fn of(place: &Place) -> Self {
+        Self {
+            place: place.clone(),
+        }
+    }
+
+    /// The assistant that is meant.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn folder(&self) -> PathBuf {
+        match &self.place.mode {
+            Mode::Single => self.place.state.join("run"),
+            Mode::System { runtime } => operator_folder(runtime),
+        }
     }
 
     /// A line to `server`, after a first connection has shown that somebody is there: the edge itself could not tell
@@ -97,20 +122,30 @@ impl Sockets {
 
     async fn probe(&self, server: Server) -> io::Result<(PathBuf, Option<OwnedFd>)> {
         let name = format!("{}.sock", server.name());
-        let found = reachable(&self.state.join("run"), &name)?;
+        let found = reachable(&self.folder(), &name)?;
         timeout(CONNECT, UnixStream::connect(&found.0)).await??;
         Ok(found)
     }
 
     fn explain(&self, server: Server, error: &io::Error) -> Failure {
-        let state = self.state.display();
+        match &self.place.mode {
+            Mode::Single => self.explain_single(server, error),
+            Mode::System { .. } => {
+                let path = self.folder().join(format!("{}.sock", server.name()));
+                explain_system(server, &path, error)
+            }
+        }
+    }
+
+    fn explain_single(&self, server: Server, error: &io::Error) -> Failure {
+        let state = self.place.state.display();
         let failure = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
                 Failure::new(NOT_RUNNING, format!("nothing is running in {state}"))
                     .remedy("start it with `clawdbot up`")
             }
             ErrorKind::PermissionDenied => {
-                let owner = std::fs::metadata(&self.state).map(|found| found.uid());
+                let owner = std::fs::metadata(&self.place.state).map(|found| found.uid());
                 let owner = owner.map_or("another user".to_owned(), |uid| {
                     format!("the user with id {uid}")
                 });
@@ -129,6 +164,49 @@ impl Sockets {
             .remedy("if it stays so, stop `clawdbot up` and start it again"),
         };
         failure.exit(EXIT_NOT_RUNNING)
+    }
+}
+
+fn explain_system(server: Server, path: &Path, error: &io::Error) -> Failure {
+    let (shown, name) = (path.display(), server.name());
+    let failure = match error.kind() {
+        ErrorKind::PermissionDenied => return rights::refused(path),
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Failure::new(
+            NOT_RUNNING,
+            format!("the assistant of this machine is not running: there is no {shown}"),
+        )
+        .remedy("sudo systemctl start clawdbot.target"),
+        ErrorKind::ConnectionRefused => Failure::new(
+            NOT_RUNNING,
+            format!("nobody listens at {shown}: its socket unit was stopped"),
+        )
+        .remedy("sudo clawdbot service restart"),
+        _ => Failure::new(
+            "unreachable",
+            format!("the {name} at {shown} does not answer: {error}"),
+        )
+        .remedy(format!(
+            "systemctl status clawdbot-{name}.service shows why; if it stays so: sudo clawdbot service restart"
+        )),
+    };
+    failure.exit(EXIT_NOT_RUNNING)
+}
+
+/// Whether somebody answers the operator in this state directory. Never waits: a queue that is full has an owner.
+pub fn answers(state: &Path) -> bool {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+    let connected = || -> io::Result<()> {
+        let (path, _directory) = reachable(&state.join("run"), "gateway.sock")?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(())
+    };
+    match connected() {
+        Ok(()) => true,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
     }
 }
 
@@ -215,6 +293,51 @@ mod tests {
                 .unwrap();
             listener.accept().unwrap();
         }
+    }
+
+    #[test]
+    fn in_system_mode_closed_missing_and_stopped_are_three_sentences() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sockets = Sockets::of(&Place {
+            mode: Mode::System {
+                runtime: runtime.path().to_owned(),
+            },
+            ..Place::default()
+        });
+        let open = || on_runtime(sockets.open(Server::Policy)).map(drop);
+        let missing = open().unwrap_err();
+        assert_eq!((missing.exit, missing.code.as_str()), (69, NOT_RUNNING));
+        assert!(
+            missing
+                .remedy
+                .unwrap()
+                .contains("systemctl start clawdbot.target")
+        );
+        let folder = runtime.path().join("operator");
+        std::fs::create_dir(&folder).unwrap();
+        let listener = UnixListener::bind(folder.join("policy.sock")).unwrap();
+        open().unwrap();
+        listener.accept().unwrap();
+        drop(listener);
+        let stopped = open().unwrap_err();
+        assert_eq!((stopped.exit, stopped.code.as_str()), (69, NOT_RUNNING));
+        assert!(
+            stopped.message.contains("nobody listens"),
+            "{}",
+            stopped.message
+        );
+        let closed = sockets.explain(Server::Policy, &ErrorKind::PermissionDenied.into());
+        assert_eq!(closed.exit, 77);
+    }
+
+    #[test]
+    fn a_socket_that_was_left_over_answers_nobody() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(!answers(state.path()));
+        let listener = listening(state.path());
+        assert!(answers(state.path()));
+        drop(listener);
+        assert!(!answers(state.path()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! parses the configuration file; it holds no secret and opens no network connection.
 
 mod access;
+mod apply;
 mod approvals;
 mod args;
 mod audit;
@@ -14,12 +15,15 @@ mod doctor;
 mod failure;
 mod login;
 mod logs;
+mod manager;
 mod out;
 mod pairing;
 mod place;
 mod reach;
+mod rights;
 mod run;
 mod sandbox;
+mod service;
 mod sessions;
 mod status;
 mod topology;

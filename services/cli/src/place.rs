@@ -1,12 +1,23 @@
-//! Where the configuration file and the state are, from the flags, the environment and the user.
+//! Which assistant is meant, and where its configuration file and its state are. The first of these that holds:
+//!
+//! 1. `CLAWDBOT_RUNTIME_DIR`, which only the units of a service manager have: the system's, in the folders of the variables.
+//! 2. A flag or variable names the state directory or the file: the one that a person runs there.
+//! 3. The package's units are installed, and no `clawdbot up` of this user answers in the home directory: the system's.
+//! 4. The one in the home directory.
+//!
+//! `clawdbot up` is always one that a person runs.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clawdbot_config::paths::{Surroundings, config_path, state_dir};
+use clawdbot_service::system;
 
 use crate::args::Global;
 use crate::failure::{EXIT_USAGE, Failure};
+
+/// Where the package and the administrator have units.
+const UNITS: [&str; 2] = ["/usr/lib/systemd/system", "/etc/systemd/system"];
 
 /// The two places that everything else follows from. Absolute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +28,48 @@ pub struct Place {
     pub config: PathBuf,
     /// The flags that lead here, as a shell takes them, each with a blank before it.
     pub flags: String,
+    /// Who starts the processes.
+    pub mode: Mode,
+}
+
+/// Who starts the processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// `clawdbot up`, as one user.
+    #[default]
+    Single,
+    /// The system's service manager, each process with a user of its own.
+    System {
+        /// Folder of the sockets.
+        runtime: PathBuf,
+    },
+}
+
+impl Mode {
+    /// For scripts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::System { .. } => "system",
+        }
+    }
+}
+
+/// What a choice depends on, besides the flags.
+struct World<'a> {
+    env: &'a dyn Fn(&str) -> Option<OsString>,
+    euid: u32,
+    /// Whether the package's units are there.
+    installed: &'a dyn Fn() -> bool,
+    /// Whether somebody answers in this state directory.
+    answers: &'a dyn Fn(&Path) -> bool,
+}
+
+/// Whether the units of the package are installed on this machine.
+pub fn installed() -> bool {
+    UNITS
+        .iter()
+        .any(|folder| Path::new(folder).join(system::TARGET).exists())
 }
 
 impl Place {
@@ -25,11 +78,68 @@ impl Place {
     /// # Errors
     /// When there is neither a flag nor a home directory to go by.
     pub fn find(global: &Global) -> Result<Self, Failure> {
-        Self::among(
+        let euid = rustix::process::geteuid().as_raw();
+        Self::chosen(
             global,
-            &|name| std::env::var_os(name),
-            rustix::process::geteuid().as_raw(),
+            &World {
+                env: &|name| std::env::var_os(name),
+                euid,
+                installed: &installed,
+                answers: &crate::dial::answers,
+            },
         )
+    }
+
+    /// The one that a person runs, for `clawdbot up`.
+    ///
+    /// # Errors
+    /// When there is neither a flag nor a home directory to go by.
+    pub fn single(global: &Global) -> Result<Self, Failure> {
+        let euid = rustix::process::geteuid().as_raw();
+        Self::among(global, &|name| std::env::var_os(name), euid)
+    }
+
+    /// Whether it is the system's.
+    pub fn is_system(&self) -> bool {
+        self.mode != Mode::Single
+    }
+
+    fn chosen(global: &Global, world: &World<'_>) -> Result<Self, Failure> {
+        let set = |name: &str| (world.env)(name).filter(|value| !value.is_empty());
+        let or = |name: &str, usual: &str| {
+            let path = set(name).map_or_else(|| usual.into(), PathBuf::from);
+            absolute(&path)
+        };
+        let system = || {
+            Ok(Self {
+                state: or(system::STATE_VARIABLE, system::STATE)?,
+                config: or(system::CONFIG_VARIABLE, system::CONFIG)?,
+                flags: String::new(),
+                mode: Mode::System {
+                    runtime: or(system::RUNTIME_VARIABLE, system::RUNTIME)?,
+                },
+            })
+        };
+        let flagged = global.config.is_some() || global.state_dir.is_some();
+        if !flagged && set(system::RUNTIME_VARIABLE).is_some() {
+            return system();
+        }
+        let named = flagged
+            || [system::STATE_VARIABLE, system::CONFIG_VARIABLE]
+                .iter()
+                .any(|name| set(name).is_some());
+        if named || !(world.installed)() {
+            return Self::among(global, world.env, world.euid);
+        }
+        // Root has no assistant of its own beside the system's.
+        let own = match world.euid {
+            0 => None,
+            euid => Self::among(global, world.env, euid).ok(),
+        };
+        match own {
+            Some(own) if (world.answers)(&own.state) => Ok(own),
+            _ => system(),
+        }
     }
 
     fn among(
@@ -67,6 +177,7 @@ impl Place {
             state,
             config,
             flags,
+            mode: Mode::Single,
         })
     }
 
@@ -199,6 +310,59 @@ mod tests {
             place(Some("/s"), None).aim("clawdbot up"),
             "clawdbot --state-dir /s up"
         );
+    }
+
+    #[test]
+    fn the_first_rule_that_holds_says_which_assistant_is_meant() {
+        let own = "/home/u/.clawdbot";
+        // (flag, RUNTIME_DIR, STATE_DIR, euid, installed, own answers) -> mode, state, config
+        let system = system::STATE;
+        for (flag, runtime, state, euid, installed, answers, expected) in [
+            ("", "", "", 1000, false, false, ("single", own)),
+            ("", "", "", 1000, false, true, ("single", own)),
+            ("", "", "", 1000, true, false, ("system", system)),
+            ("", "", "", 1000, true, true, ("single", own)),
+            ("", "", "", 0, false, false, ("single", system)),
+            ("", "", "", 0, true, true, ("system", system)),
+            ("/s", "", "", 1000, true, false, ("single", "/s")),
+            ("/s", "/r", "", 1000, true, false, ("single", "/s")),
+            ("", "", "/s", 0, true, false, ("single", "/s")),
+            ("", "/r", "/s", 1000, false, true, ("system", "/s")),
+            ("", "/r", "", 1000, false, true, ("system", system)),
+        ] {
+            let env = |name: &str| match name {
+                "HOME" => Some("/home/u".into()),
+                system::RUNTIME_VARIABLE => Some(runtime.into()),
+                system::STATE_VARIABLE => Some(state.into()),
+                _ => None,
+            };
+            let world = World {
+                env: &env,
+                euid,
+                installed: &|| installed,
+                answers: &|folder| {
+                    assert_eq!(folder, Path::new(own));
+                    answers
+                },
+            };
+            let flag = (!flag.is_empty()).then_some(flag);
+            let place = Place::chosen(&global(flag, None), &world).unwrap();
+            let case = format!("{flag:?} {runtime} {state} {euid} {installed} {answers}");
+            assert_eq!(
+                (place.mode.name(), place.state.as_path()),
+                (expected.0, Path::new(expected.1)),
+                "{case}"
+            );
+            if let Mode::System { runtime: found } = &place.mode {
+                let expected = if runtime.is_empty() {
+                    system::RUNTIME
+                } else {
+                    runtime
+                };
+                assert_eq!(found, Path::new(expected), "{case}");
+                assert_eq!(place.config, Path::new(system::CONFIG), "{case}");
+            }
+        }
     }
 
     #[test]

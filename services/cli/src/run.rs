@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, FromArgMatches};
@@ -14,8 +15,8 @@ use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, compact};
 use crate::place::Place;
 use crate::{
-    access, approvals, audit, check, config, credentials, doctor, login, logs, pairing, sandbox,
-    sessions, status, topology, up,
+    access, apply, approvals, audit, check, config, credentials, doctor, login, logs, pairing,
+    sandbox, service, sessions, status, topology, up,
 };
 
 /// The whole program.
@@ -78,8 +79,11 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         out.text(&String::from_utf8_lossy(&script))?;
         return Ok(0);
     }
-    let place = Place::find(&cli.global)?;
-    let sockets = Sockets::new(place.state.clone());
+    let place = match &cli.command {
+        Command::Up(_) => Place::single(&cli.global)?,
+        _ => Place::find(&cli.global)?,
+    };
+    let sockets = Sockets::of(&place);
     match &cli.command {
         Command::Completions { .. } => Ok(0),
         Command::Up(up) => up::run(up, || chat(&place, "main", out), &place, out),
@@ -115,17 +119,28 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         Command::Pairing(wanted) => block_on(pairing::run(wanted, &sockets, out)),
         Command::Audit(wanted) => block_on(audit::run(wanted, &place, &sockets, out)),
         Command::Sessions => block_on(sessions::run(&sockets, out)),
+        Command::Service(wanted) => service::run(*wanted, &place, out),
+        Command::Apply { check } => apply::run(*check, &place, out),
         Command::Logs(wanted) => logs::run(wanted, &place, out),
     }
 }
 
 fn chat(place: &Place, session: &str, out: Out) -> Chat {
     Chat {
-        sockets: Sockets::new(place.state.clone()),
+        sockets: Sockets::of(place),
         out,
         session: session.to_owned(),
-        history: place.state.join("cli-history"),
+        history: history(place),
         tools: out.verbose || check::shows_tools(place),
+    }
+}
+
+/// Where the lines typed in a chat are kept: with the state, or where that is the system's, in this user's home.
+fn history(place: &Place) -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    match home.filter(|_| place.is_system()) {
+        Some(home) => home.join(".clawdbot-history"),
+        None => place.state.join("cli-history"),
     }
 }
 

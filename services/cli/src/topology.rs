@@ -23,7 +23,7 @@ pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
         .map(|report| report.processes())
         .unwrap_or_default();
     match out.json {
-        true => out.value(&as_json(report.is_ok(), live))?,
+        true => out.value(&as_json(sockets.place().mode.name(), report.is_ok(), live))?,
         false => {
             let lacking = gap_lines(out.style, live);
             out.text(&(as_text(out.style, report.is_ok(), live) + &lacking))?;
@@ -40,7 +40,7 @@ fn instances<'a>(kind: &Process, live: &'a [v1::Process]) -> Vec<&'a v1::Process
         .collect()
 }
 
-fn as_json(running: bool, live: &[v1::Process]) -> Value {
+fn as_json(mode: &str, running: bool, live: &[v1::Process]) -> Value {
     let processes: Vec<Value> = PROCESSES
         .iter()
         .map(|kind| {
@@ -79,7 +79,7 @@ fn as_json(running: bool, live: &[v1::Process]) -> Value {
             json!({ "client": edge.client, "server": edge.server, "carries": carries(edge), "methods": methods })
         })
         .collect();
-    json!({ "running": running, "processes": processes, "edges": edges })
+    json!({ "mode": mode, "running": running, "processes": processes, "edges": edges })
 }
 
 fn as_text(style: Style, running: bool, live: &[v1::Process]) -> String {
@@ -194,7 +194,10 @@ mod tests {
 
     #[test]
     fn every_process_and_edge_of_the_table_is_shown() {
-        let (text, json) = (as_text(Style::PLAIN, false, &[]), as_json(false, &[]));
+        let (text, json) = (
+            as_text(Style::PLAIN, false, &[]),
+            as_json("single", false, &[]),
+        );
         for process in PROCESSES {
             assert!(
                 text.contains(process.role) && text.contains(process.job),
@@ -219,7 +222,7 @@ mod tests {
         );
         let (table, _) = text.split_once("What each may reach").unwrap();
         assert!(!table.contains("model-NAME"));
-        let json = as_json(true, &processes);
+        let json = as_json("single", true, &processes);
         let row = |role: &str| {
             json["processes"]
                 .as_array()

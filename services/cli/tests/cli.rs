@@ -96,7 +96,6 @@ fn commands_that_are_not_there_are_refused_by_name_with_exit_status_2() {
         "pairing",
         "approvals",
         "service",
-        "apply",
         "sandbox",
         "audit",
         "import",

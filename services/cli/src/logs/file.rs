@@ -57,7 +57,7 @@ fn of_file(
 }
 
 /// Reads a line without its break; false at the end. A last line without a break counts.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+pub fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     if reader.by_ref().take(LONGEST).read_until(b'\n', line)? == 0 {
         return Ok(false);

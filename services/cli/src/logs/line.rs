@@ -116,16 +116,13 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The moment that `text` names, in the form of the log: a length of time before now, or a date and time in UTC.
-///
-/// # Errors
-/// In words, when it is neither.
-pub fn since(text: &str, now: SystemTime) -> Result<String, String> {
-    // The form of the log has no times before 1970, and neither has the log.
-    moment(text, now).map(|then| timestamp(then.max(UNIX_EPOCH)))
+/// A moment in the form of the log.
+pub fn since(then: SystemTime) -> String {
+    // That form has no times before 1970, and neither has the log.
+    timestamp(then.max(UNIX_EPOCH))
 }
 
-/// The same as a moment.
+/// The moment that `text` names: a length of time before now, or a date and time in UTC.
 ///
 /// # Errors
 /// A sentence, when it is neither.
@@ -227,6 +224,7 @@ mod tests {
     #[test]
     fn a_time_is_a_length_before_now_or_a_date() {
         let now = UNIX_EPOCH + Duration::from_secs(3600);
+        let since = |text: &str, now| moment(text, now).map(since);
         assert_eq!(since("10m", now).unwrap(), "1970-01-01T00:50:00.000Z");
         assert_eq!(since("1h", now).unwrap(), "1970-01-01T00:00:00.000Z");
         assert_eq!(since("100y", now).unwrap(), "1970-01-01T00:00:00.000Z");

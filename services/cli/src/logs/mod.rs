@@ -1,7 +1,8 @@
-//! `clawdbot logs`: the lines that the processes wrote, from STATE/gateway.log and the older files beside it. Needs no
-//! running assistant.
+//! `clawdbot logs`: the lines that the processes wrote, from STATE/gateway.log and the older files beside it, or in system
+//! mode from the journal. Needs no running assistant.
 
 mod file;
+mod journal;
 mod line;
 
 use std::io;
@@ -25,17 +26,23 @@ const LOOK: Duration = Duration::from_millis(200);
 /// # Errors
 /// When there is no log, it cannot be read, or a time cannot be understood.
 pub fn run(logs: &Logs, place: &Place, out: Out) -> Result<u8, Failure> {
-    let since = logs
-        .since
-        .as_deref()
-        .map(|text| since(text, SystemTime::now()))
-        .transpose();
+    let now = SystemTime::now();
+    let then = logs.since.as_deref().map(|text| moment(text, now));
+    let then = then
+        .transpose()
+        .map_err(|why| Failure::new("since", why).exit(EXIT_USAGE))?;
     let filter = Filter {
         service: logs.service.clone(),
-        since: since.map_err(|why| Failure::new("since", why).exit(EXIT_USAGE))?,
+        since: then.map(since),
         level: logs.level,
         text: logs.grep.clone(),
     };
+    if place.is_system() {
+        let limit = logs.limit as usize;
+        return journal::run(&filter, then, limit, logs.follow, |line| {
+            Ok(print(line, out)?)
+        });
+    }
     let file = place.state.join("gateway.log");
     // Opened before the old lines are read: a line may then come twice to the filter's door, but none is missed.
     let mut follow = Follow::at_end(&file).map_err(|error| unreadable(&file, &error))?;

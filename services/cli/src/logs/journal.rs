@@ -1,0 +1,397 @@
+//! The log of system mode: the journal's entries of our units, as lines of the form that gateway.log has. Who wrote a line
+//! is the unit that the journal itself notes, not what the line says, so that no process can speak as another.
+
+use std::collections::BTreeSet;
+use std::io::{BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clawdbot_identity::Role;
+use clawdbot_identity::text::sanitize_line;
+use clawdbot_service::log::render;
+use clawdbot_service::system::{LISTENER_UNIT, TARGET, roles, service_unit};
+use serde_json::{Map, Value};
+
+use super::file::read_line;
+use super::line::{Filter, Line};
+use crate::failure::Failure;
+use crate::manager::{missing, program, role_of};
+use crate::rights::{self, EXIT_RIGHTS};
+
+/// What an entry is read for.
+const FIELDS: &str =
+    "MESSAGE,PRIORITY,CLAWDBOT_LEVEL,CLAWDBOT_TRACE,CLAWDBOT_FIELDS,UNIT,_SYSTEMD_UNIT,_PID";
+/// Entries that following begins with; those that were shown already are passed over.
+const OVERLAP: usize = 1000;
+/// Longest complaint of journalctl that is kept, bytes.
+const COMPLAINT: u64 = 4096;
+
+/// One entry.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    cursor: String,
+    micros: u64,
+    /// As gateway.log has it, without its break.
+    line: String,
+}
+
+/// The last lines that are wanted, oldest first, and new ones as they come if `follow`.
+///
+/// # Errors
+/// Exit status 77 when the journal may not be read.
+pub fn run(
+    filter: &Filter,
+    since: Option<SystemTime>,
+    limit: usize,
+    follow: bool,
+    mut print: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let mut command = journalctl();
+    command.arg("--reverse");
+    if let Some(since) = since {
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        command.arg(format!("--since=@{}", since.as_secs()));
+    }
+    let mut journal = Journal::open(command)?;
+    let (mut lines, mut seen, mut newest) = (Vec::new(), BTreeSet::new(), 0);
+    while lines.len() < limit
+        && let Some(entry) = journal.next()?
+    {
+        newest = newest.max(entry.micros);
+        if seen.len() < OVERLAP {
+            seen.insert(entry.cursor);
+        }
+        if filter.passes(&Line::parse(&entry.line)) {
+            lines.push(entry.line);
+        }
+    }
+    journal.end(lines.len() < limit)?;
+    for line in lines.iter().rev() {
+        print(line)?;
+    }
+    if !follow {
+        return Ok(0);
+    }
+    // Not by the cursor: with a match beside it systemd 252 loses the entry after it.
+    let mut command = journalctl();
+    command.args(["--follow", &format!("--lines={OVERLAP}")]);
+    let mut journal = Journal::open(command)?;
+    while let Some(entry) = journal.next()? {
+        let new = entry.micros >= newest && !seen.remove(&entry.cursor);
+        if new && filter.passes(&Line::parse(&entry.line)) {
+            print(&entry.line)?;
+        }
+    }
+    journal.end(true).map(|()| 0)
+}
+
+fn journalctl() -> Command {
+    let mut command = program("journalctl");
+    command.args(["--system", "--no-pager", "--all", "--output=json"]);
+    command.arg(format!("--output-fields={FIELDS}"));
+    // By name, since a pattern means only what the journal has when it is asked; then whatever else is ours.
+    let services = roles().iter().map(service_unit).collect::<Vec<_>>();
+    let others = [LISTENER_UNIT, TARGET, "clawdbot-*"].map(str::to_owned);
+    for unit in services.into_iter().chain(others) {
+        command.arg(format!("--unit={unit}"));
+    }
+    command
+}
+
+/// A running journalctl.
+struct Journal {
+    child: Child,
+    entries: BufReader<ChildStdout>,
+    complaint: Option<JoinHandle<String>>,
+    line: Vec<u8>,
+}
+
+impl Journal {
+    fn open(mut command: Command) -> Result<Self, Failure> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| missing(&command, &error))?;
+        let complaint = child.stderr.take().map(|stderr| {
+            std::thread::spawn(move || {
+                let mut text = Vec::new();
+                // What cannot be read is no complaint.
+                let _end = stderr.take(COMPLAINT).read_to_end(&mut text);
+                String::from_utf8_lossy(&text).into_owned()
+            })
+        });
+        let stdout = child.stdout.take();
+        let stdout = stdout.ok_or_else(|| Failure::new("log", "journalctl has no output"))?;
+        Ok(Self {
+            child,
+            entries: BufReader::new(stdout),
+            complaint,
+            line: Vec::new(),
+        })
+    }
+
+    /// The next entry that is one.
+    fn next(&mut self) -> Result<Option<Entry>, Failure> {
+        while read_line(&mut self.entries, &mut self.line)? {
+            if let Some(entry) = entry(&String::from_utf8_lossy(&self.line)) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends it. What it complained of counts when it came to its end by itself.
+    fn end(mut self, by_itself: bool) -> Result<(), Failure> {
+        if !by_itself {
+            return Ok(());
+        }
+        let status = self.child.wait()?;
+        let complaint = self
+            .complaint
+            .take()
+            .map(|thread| thread.join().unwrap_or_default());
+        judge(status, &complaint.unwrap_or_default())
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and need not.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn judge(status: ExitStatus, complaint: &str) -> Result<(), Failure> {
+    let closed = [
+        "insufficient permissions",
+        "not seeing messages from other users",
+    ];
+    if closed.iter().any(|words| complaint.contains(words)) {
+        return Err(Failure::new("rights.journal", "this user may not read the journal of the machine, where the log is")
+            .exit(EXIT_RIGHTS)
+            .remedy(format!(
+                "sudo {}; to do without sudo be a member of the group clawdbot (of adm or systemd-journal for all of the journal), and log in again",
+                rights::typed()
+            )));
+    }
+    match status.success() {
+        true => Ok(()),
+        false => {
+            let said = complaint.lines().next().unwrap_or("it gave no reason");
+            Err(Failure::new(
+                "log",
+                format!("journalctl: {}", sanitize_line(said)),
+            ))
+        }
+    }
+}
+
+fn entry(raw: &str) -> Option<Entry> {
+    let fields: Map<String, Value> = serde_json::from_str(raw).ok()?;
+    let text = |name: &str| fields.get(name).and_then(text);
+    let micros: u64 = text("__REALTIME_TIMESTAMP")?.parse().ok()?;
+    let at = UNIX_EPOCH + Duration::from_micros(micros);
+    // Only process 1 may speak about a unit.
+    let manager = text("_PID").as_deref() == Some("1");
+    let unit = text("UNIT")
+        .filter(|_| manager)
+        .or_else(|| text("_SYSTEMD_UNIT"))
+        .unwrap_or_default();
+    let role = spoken_of(&unit);
+    let mut more = match text("CLAWDBOT_FIELDS").map(|json| serde_json::from_str(&json)) {
+        Some(Ok(Value::Object(more))) => more,
+        _ => Map::new(),
+    };
+    for own in ["time", "role", "level", "message"] {
+        more.remove(own);
+    }
+    if let Some(trace) = text("CLAWDBOT_TRACE") {
+        more.entry("trace").or_insert(trace.into());
+    }
+    if manager {
+        more.insert("from".into(), "systemd".into());
+    }
+    if role.is_none() && !unit.is_empty() {
+        more.insert("unit".into(), unit.into());
+    }
+    more.insert("message".into(), text("MESSAGE").unwrap_or_default().into());
+    let level = text("CLAWDBOT_LEVEL").filter(|level| LEVELS.contains(&level.as_str()));
+    let level = level.unwrap_or_else(|| of_priority(text("PRIORITY").as_deref()).to_owned());
+    let role = role.map_or_else(|| "systemd".to_owned(), |role| role.to_string());
+    let line = render(at, &role, &level, more);
+    Some(Entry {
+        cursor: text("__CURSOR").unwrap_or_default(),
+        micros,
+        line: line.trim_end().to_owned(),
+    })
+}
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// The journal's levels, from syslog: 0 is the gravest.
+fn of_priority(priority: Option<&str>) -> &'static str {
+    match priority {
+        Some("0" | "1" | "2" | "3") => "error",
+        Some("4") => "warn",
+        Some("7") => "debug",
+        _ => "info",
+    }
+}
+
+/// The process that a line about this unit is about: a service's own, a socket's server.
+fn spoken_of(unit: &str) -> Option<Role> {
+    let socket = || {
+        let name = unit.strip_prefix("clawdbot-")?.strip_suffix(".socket")?;
+        let server = name.split_once("-from-").map_or(name, |(server, _)| server);
+        Role::parse(server).ok()
+    };
+    let path = || role_of(&format!("{}.service", unit.strip_suffix(".path")?));
+    role_of(unit).or_else(socket).or_else(path)
+}
+
+/// A field's text: also where it is given as bytes, or several times.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) if items.iter().all(Value::is_u64) => {
+            let bytes = items
+                .iter()
+                .filter_map(|byte| u8::try_from(byte.as_u64()?).ok());
+            Some(String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned())
+        }
+        Value::Array(items) => items.first().and_then(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::out::Style;
+
+    fn line(fields: Value) -> Value {
+        let mut all = json!({ "__CURSOR": "s=1", "__REALTIME_TIMESTAMP": "1769860800000000" });
+        all.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        let entry = entry(&all.to_string()).unwrap();
+        assert_eq!(
+            (entry.cursor.as_str(), entry.micros),
+            ("s=1", 1_769_860_800_000_000)
+        );
+        serde_json::from_str(&entry.line).unwrap()
+    }
+
+    #[test]
+    fn an_entry_becomes_a_line_of_the_log() {
+        let found = line(json!({
+            "MESSAGE": "an edge ended", "PRIORITY": "4", "CLAWDBOT_ROLE": "agent-main", "CLAWDBOT_LEVEL": "warn",
+            "CLAWDBOT_TRACE": "00ff", "CLAWDBOT_FIELDS": "{\"peer\":\"policy\",\"n\":3}",
+            "_SYSTEMD_UNIT": "clawdbot-agent@main.service", "_PID": "77",
+        }));
+        assert_eq!(
+            found,
+            json!({ "time": "2026-01-31T12:00:00.000Z", "role": "agent-main", "level": "warn",
+                    "message": "an edge ended", "peer": "policy", "n": 3, "trace": "00ff" })
+        );
+    }
+
+    #[test]
+    fn nobody_speaks_as_another_process_or_as_the_service_manager() {
+        let forged = line(json!({
+            "MESSAGE": "all is well", "CLAWDBOT_ROLE": "policy", "UNIT": "clawdbot-policy.service",
+            "CLAWDBOT_FIELDS": "{\"role\":\"policy\",\"time\":\"1999\",\"level\":\"info\",\"message\":\"x\"}",
+            "CLAWDBOT_LEVEL": "loud", "PRIORITY": "3", "_SYSTEMD_UNIT": "clawdbot-gateway.service", "_PID": "9",
+        }));
+        assert_eq!(
+            forged,
+            json!({ "time": "2026-01-31T12:00:00.000Z", "role": "gateway", "level": "error", "message": "all is well" })
+        );
+    }
+
+    #[test]
+    fn what_the_service_manager_says_of_a_unit_is_told_with_its_process() {
+        for (unit, role) in [
+            ("clawdbot-policy.service", "policy"),
+            ("clawdbot-gateway.socket", "gateway"),
+            (
+                "clawdbot-model-anthropic-from-agent-main.socket",
+                "model-anthropic",
+            ),
+            ("clawdbot-channel@telegram.path", "channel-telegram"),
+            ("clawdbot-sandbox-guest@1-2-3.service", "sandbox-guest"),
+        ] {
+            let found = line(
+                json!({ "MESSAGE": "Failed", "PRIORITY": "4", "UNIT": unit, "_PID": "1", "_SYSTEMD_UNIT": "init.scope" }),
+            );
+            assert_eq!(
+                (&found["role"], &found["from"]),
+                (&json!(role), &json!("systemd")),
+                "{unit}"
+            );
+        }
+        let target = line(
+            json!({ "MESSAGE": "Reached", "PRIORITY": "6", "UNIT": "clawdbot.target", "_PID": "1" }),
+        );
+        assert_eq!(
+            (&target["role"], &target["unit"]),
+            (&json!("systemd"), &json!("clawdbot.target"))
+        );
+    }
+
+    #[test]
+    fn what_is_no_text_in_the_journal_is_shown_without_acting_on_the_terminal() {
+        let found = line(
+            json!({ "MESSAGE": [27, 91, 50, 74, 255], "PRIORITY": "6", "_SYSTEMD_UNIT": "clawdbot-dialer.service" }),
+        );
+        let text = Line::parse(&found.to_string()).text(Style::PLAIN);
+        assert!(text.contains("\\u{1b}[2J\u{fffd}"), "{text}");
+        let twice =
+            line(json!({ "MESSAGE": ["one", "two"], "_SYSTEMD_UNIT": "clawdbot-dialer.service" }));
+        assert_eq!(twice["message"], "one");
+        let none = line(json!({ "MESSAGE": null, "_SYSTEMD_UNIT": "clawdbot-dialer.service" }));
+        assert_eq!(none["message"], "");
+    }
+
+    #[test]
+    fn what_is_no_entry_is_passed_over() {
+        for odd in [
+            "-- No entries --",
+            "",
+            "{}",
+            "[]",
+            r#"{"__REALTIME_TIMESTAMP":"x"}"#,
+        ] {
+            assert_eq!(entry(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_closed_journal_is_told_apart_from_an_empty_one() {
+        let status = |code: i32| ExitStatus::from_raw(code << 8);
+        assert!(judge(status(0), "").is_ok());
+        for (code, said) in [
+            (
+                1,
+                "No journal files were opened due to insufficient permissions.\n",
+            ),
+            (
+                0,
+                "Hint: You are currently not seeing messages from other users and the system.\n",
+            ),
+        ] {
+            let failure = judge(status(code), said).unwrap_err();
+            assert_eq!(failure.exit, 77);
+            assert!(failure.remedy.unwrap().starts_with("sudo "));
+        }
+        let failure = judge(status(1), "Failed \u{1b}x\n").unwrap_err();
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (1, "journalctl: Failed \\u{1b}x")
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! `clawdbot service`: the units of the package where it is installed, else one unit of this user's service manager that
+//! runs `clawdbot up`. Nothing is started with a configuration that does not load.
+
+mod unit;
+mod user;
+
+use clawdbot_identity::Role;
+use clawdbot_identity::text::sanitize_line;
+use clawdbot_service::system::{TARGET, service_unit};
+use serde_json::{Value, json};
+
+use crate::args::Service;
+use crate::failure::{EXIT_FAILURE, EXIT_NOT_RUNNING, Failure};
+use crate::manager::{Manager, NO_MANAGER, Processes};
+use crate::out::{Out, duration, table};
+use crate::place::{Mode, Place};
+use crate::{apply, check, rights};
+
+/// Does what is wanted.
+///
+/// # Errors
+/// Exit status 77 without the rights, 78 for an invalid configuration, else what the service manager says.
+pub fn run(wanted: Service, place: &Place, out: Out) -> Result<u8, Failure> {
+    match &place.mode {
+        Mode::System { runtime } => {
+            if wanted == Service::Status {
+                let seen = Processes::ask(runtime)?;
+                return status(&seen, out);
+            }
+            rights::root_only("this")?;
+            let changes = act(wanted, place, out)?;
+            let problems = match wanted {
+                Service::Stop | Service::Uninstall => Vec::new(),
+                _ => Processes::ask(runtime)?.problems,
+            };
+            report(wanted, "system", &changes, &problems, out)
+        }
+        Mode::Single => {
+            // Without a manager of this user's nothing else can be done.
+            Manager::User.show(&["Version"], &[]).map_err(nobody)?;
+            user::run(wanted, place, out)
+        }
+    }
+}
+
+fn nobody(failure: Failure) -> Failure {
+    if failure.code != NO_MANAGER {
+        return failure;
+    }
+    Failure::new(
+        "service.none",
+        "there is no service manager that could run the assistant for this user",
+    )
+    .remedy("clawdbot up runs it in the foreground; on a machine with systemd log in as this user, not by su or sudo")
+}
+
+fn act(wanted: Service, place: &Place, out: Out) -> Result<Vec<String>, Failure> {
+    let manager = Manager::System;
+    match wanted {
+        Service::Install => {
+            let changes = start(place, out)?;
+            manager.act(&["enable", "--", TARGET])?;
+            Ok(changes)
+        }
+        Service::Start => start(place, out),
+        Service::Restart => {
+            check::load(place, out)?;
+            stop()?;
+            start(place, out)
+        }
+        Service::Stop => stop().map(|()| Vec::new()),
+        Service::Uninstall => {
+            manager.act(&["disable", "--", TARGET])?;
+            stop().map(|()| Vec::new())
+        }
+        Service::Status => Ok(Vec::new()),
+    }
+}
+
+/// Sockets and services go with the target, and with one call, so that nothing starts the other again.
+fn stop() -> Result<(), Failure> {
+    Manager::System.act(&[
+        "stop",
+        "--",
+        TARGET,
+        "clawdbot-*.path",
+        "clawdbot-*.socket",
+        "clawdbot-*.service",
+    ])
+}
+
+fn start(place: &Place, out: Out) -> Result<Vec<String>, Failure> {
+    let loaded = check::load(place, out)?;
+    let changes = apply::now(&loaded.config, out)?;
+    // What failed before is tried again, sockets included.
+    Manager::System.act(&["reset-failed", "--", "clawdbot-*"])?;
+    Manager::System.act(&["start", "--", TARGET])?;
+    apply::judge_start(&loaded.config)?;
+    Ok(changes)
+}
+
+fn report(
+    wanted: Service,
+    manager: &str,
+    changes: &[String],
+    problems: &[String],
+    out: Out,
+) -> Result<u8, Failure> {
+    let what = match wanted {
+        Service::Install => "installed, and started",
+        Service::Uninstall => {
+            "stopped, and no longer started with the machine; the configuration and all state stay"
+        }
+        Service::Start => "started",
+        Service::Stop => "stopped",
+        Service::Restart => "started anew",
+        Service::Status => "",
+    };
+    if out.json {
+        out.value(
+            &json!({ "manager": manager, "done": what, "changes": changes, "problems": problems }),
+        )?;
+    } else {
+        let mut text = String::new();
+        for change in changes {
+            text.push_str(&format!("{}\n", sanitize_line(change)));
+        }
+        for problem in problems {
+            text.push_str(&format!(
+                "{} {}\n",
+                out.style.red("problem:"),
+                sanitize_line(problem)
+            ));
+        }
+        if problems.is_empty() {
+            text.push_str(what);
+        }
+        out.text(&text)?;
+    }
+    Ok(if problems.is_empty() { 0 } else { EXIT_FAILURE })
+}
+
+/// The units of the package.
+fn status(seen: &Processes, out: Out) -> Result<u8, Failure> {
+    let rows: Vec<(String, &clawdbot_proto::v1::Process)> = seen
+        .processes
+        .iter()
+        .filter_map(|process| Some((service_unit(&Role::parse(&process.role).ok()?), process)))
+        .collect();
+    let sockets = Manager::System.sockets("clawdbot-*").unwrap_or_default();
+    let (listening, silent): (Vec<_>, Vec<_>) = sockets
+        .into_iter()
+        .partition(|socket| socket.active == "active");
+    let silent: Vec<String> = silent
+        .into_iter()
+        .map(|socket| format!("{} ({})", socket.name, socket.active))
+        .collect();
+    let stopped = seen.is_stopped();
+    if out.json {
+        let units: Vec<Value> = rows
+            .iter()
+            .map(|(unit, process)| {
+                json!({
+                    "unit": unit, "role": process.role, "state": process.state, "status": process.status,
+                    "pid": (process.pid != 0).then_some(process.pid), "restarts": process.restarts,
+                    "sinceMs": process.uptime_ms,
+                })
+            })
+            .collect();
+        out.value(&json!({
+            "manager": "system", "running": !stopped, "units": units,
+            "sockets": { "listening": listening.len(), "silent": silent }, "problems": seen.problems,
+        }))?;
+    } else {
+        let lines: Vec<[String; 5]> = rows
+            .iter()
+            .map(|(unit, process)| {
+                [
+                    unit.clone(),
+                    process.state.clone(),
+                    duration(process.uptime_ms),
+                    process.restarts.to_string(),
+                    process.status.clone(),
+                ]
+            })
+            .collect();
+        let heading = ["UNIT", "STATE", "SINCE", "RESTARTS", "SAYS"];
+        let mut text = table(out.style, heading, &lines);
+        text.push_str(&format!("\n{} sockets listen", listening.len()));
+        if !stopped && !silent.is_empty() {
+            text.push_str(&format!("; not: {}", sanitize_line(&silent.join(", "))));
+        }
+        text.push('\n');
+        if stopped {
+            text.push_str("everything is stopped: sudo clawdbot service start\n");
+        }
+        out.text(&text)?;
+    }
+    Ok(match (stopped, seen.problems.is_empty()) {
+        (true, _) => EXIT_NOT_RUNNING,
+        (_, false) => EXIT_FAILURE,
+        _ => 0,
+    })
+}
