@@ -17,6 +17,7 @@ mod folders;
 mod frames;
 mod gate;
 mod inherit;
+mod journal;
 pub mod log;
 mod notify;
 mod places;

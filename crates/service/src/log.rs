@@ -1,5 +1,5 @@
-//! Log lines: one JSON object a line on the error stream, whose other end is the supervisor or the
-//! service manager. Message texts and secrets are never fields.
+//! Log records: to the journal where a service manager started the process, else one JSON object a line on the error stream,
+//! whose other end is the supervisor or whatever the manager was told. Message texts and secrets are never fields.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -13,8 +13,11 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::journal::Journal;
+
 static LEVEL: AtomicU8 = AtomicU8::new(INFO);
 static ROLE: OnceLock<String> = OnceLock::new();
+static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
 const INFO: u8 = 3;
 pub(crate) const LEVELS: [&str; 6] = ["silent", "error", "warn", "info", "debug", "trace"];
@@ -29,6 +32,11 @@ pub fn start(role: &str) {
         // Fails only if another subscriber was set, which then has the lines.
         let _set = tracing::subscriber::set_global_default(Lines);
     }
+}
+
+/// Sends records to the journal from now on. Later calls change nothing.
+pub(crate) fn to_journal(journal: Journal) {
+    let _first = JOURNAL.set(journal);
 }
 
 /// Shows lines of `level` and above, and records: silent, error, warn, info, debug or trace. Other words change nothing.
@@ -91,7 +99,18 @@ impl Subscriber for Lines {
         event.record(&mut fields);
         let level = LEVELS[usize::from(number(*event.metadata().level()))];
         let role = ROLE.get().map_or("", String::as_str);
-        let line = render(SystemTime::now(), role, level, fields.0);
+        let fields = match JOURNAL.get() {
+            None => fields.0,
+            Some(journal) => match journal.send(role, level, fields.0.clone()) {
+                Ok(()) => return,
+                Err(error) => {
+                    let mut fields = fields.0;
+                    fields.insert("journal".into(), error.to_string().into());
+                    fields
+                }
+            },
+        };
+        let line = render(SystemTime::now(), role, level, fields);
         // A log that cannot be written has nowhere to say so.
         let _lost = std::io::stderr().lock().write_all(line.as_bytes());
     }

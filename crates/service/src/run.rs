@@ -1,6 +1,6 @@
 //! The start order, the same for every process:
 //!
-//! 1. name the inherited descriptors, close the rest, connect the notify socket
+//! 1. name the inherited descriptors, close the rest, connect the notify socket and the journal
 //! 2. check identity, capabilities and environment
 //! 3. make the profile's directories, open files (`prepare`)
 //! 4. an empty network of its own, limits, not dumpable, no new privileges
@@ -23,9 +23,10 @@ use clawdbot_confine::measure::Confinement;
 use clawdbot_confine::{process, profile};
 use clawdbot_proto::edges::EDGES;
 use rustix::fs::{AtFlags, unlinkat};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use crate::inherit;
+use crate::inherit::{self, Way};
+use crate::journal::{self, Journal};
 use crate::{Context, ServeError, Start, StartError, log, shortfall};
 
 /// How long work that is left may go on after `serve` has returned.
@@ -97,9 +98,19 @@ fn start<P>(
     prepare: fn(&mut Start) -> Result<P, StartError>,
 ) -> Result<Started<P>, StartError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let journal = journal::address();
     let inherited = inherit::take(inherit::own_role(program, &arguments)?)?;
     log::start(inherited.role.as_str());
     log::set_level(&inherited.setup.log_level);
+    let managed = matches!(inherited.way, Way::Sockets(_));
+    if let Some(path) = journal.filter(|_| managed) {
+        match Journal::connect(&path) {
+            Ok(journal) => log::to_journal(journal),
+            Err(error) => {
+                warn!(%error, path = %path.display(), "the journal cannot be reached; lines go to the error stream");
+            }
+        }
+    }
 
     process::assert_identity().map_err(|e| StartError::config(e.to_string()))?;
     let profile = profile(program)
