@@ -25,6 +25,7 @@ use crate::frames::{CONCURRENT, FrameHandler, serve_frames};
 use crate::gate::Gates;
 use crate::inherit::{Inherited, Way};
 use crate::source::{Slots, Source};
+use crate::pulse::{Pulse, Pulses, feed_watchdog};
 use crate::{FrameClient, FrameMessage, Notifier, ServeError, control, system};
 
 #[cfg(feature = "grpc")]
@@ -33,8 +34,6 @@ mod grpc;
 #[cfg(feature = "grpc")]
 pub use grpc::serve_socket;
 
-/// Time between two signs of life.
-const WATCHDOG: Duration = Duration::from_secs(10);
 /// How long the supervisor may take to open a file.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two lines about refused callers of one socket.
@@ -73,6 +72,7 @@ struct Inner {
     incoming: Mutex<Option<mpsc::UnboundedReceiver<Incoming>>>,
     listeners: watch::Receiver<Vec<Arc<Listener>>>,
     shutdown: watch::Receiver<bool>,
+    pulses: Pulses,
     #[cfg(feature = "grpc")]
     grpc: grpc::Grpc,
     dialer: OnceLock<FrameClient<DialerRequest, DialerReply>>,
@@ -136,7 +136,8 @@ impl Context {
                 Peers::Sockets { runtime, callers }
             }
         };
-        tokio::spawn(watchdog(inherited.notifier.clone()));
+        let pulses = Pulses::default();
+        tokio::spawn(feed_watchdog(inherited.notifier.clone(), pulses.clone()));
         tokio::spawn(inherited.notifier.clone().deliver());
         Ok(Self(Arc::new(Inner {
             role: inherited.role,
@@ -146,6 +147,7 @@ impl Context {
             incoming: Mutex::new(Some(incoming_rx)),
             listeners: listeners_rx,
             shutdown: shutdown_rx,
+            pulses,
             #[cfg(feature = "grpc")]
             grpc: grpc::Grpc::default(),
             dialer: OnceLock::new(),
@@ -231,6 +233,19 @@ impl Context {
     #[must_use]
     pub fn shutdown(&self) -> Shutdown {
         Shutdown(self.0.shutdown.clone())
+    }
+
+    /// A piece of work that has to get on while it is under way, lest the process be ended and started anew. `patience`: how
+    /// long it may take from one step to the next.
+    #[must_use]
+    pub fn pulse(&self, name: &str, patience: Duration) -> Pulse {
+        self.0.pulses.add(name, patience)
+    }
+
+    /// All of them, for work that comes and goes.
+    #[must_use]
+    pub fn pulses(&self) -> &Pulses {
+        &self.0.pulses
     }
 
     /// The process is ready to work.
@@ -349,13 +364,5 @@ async fn accept_from(
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-    }
-}
-
-async fn watchdog(notifier: Notifier) {
-    let mut ticks = tokio::time::interval(WATCHDOG);
-    loop {
-        ticks.tick().await;
-        notifier.watchdog();
     }
 }

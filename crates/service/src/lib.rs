@@ -21,6 +21,7 @@ mod journal;
 pub mod log;
 mod notify;
 mod places;
+mod pulse;
 mod rate;
 mod run;
 mod source;
@@ -43,6 +44,7 @@ pub use folders::own_directory;
 pub use frames::{FrameClient, FrameConnection, FrameError, FrameMessage};
 pub use notify::Notifier;
 pub use places::config_folders;
+pub use pulse::{Pulse, Pulses, Work};
 pub use run::run;
 pub use start::Start;
 #[cfg(feature = "grpc")]

@@ -8,11 +8,16 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
+use clawdbot_service::Pulse;
 use tokio::sync::oneshot;
 
 /// Reading a transcript parses JSON to a fixed depth; this is ample.
 const STACK_BYTES: usize = 512 << 10;
+
+/// How long one file may take: a slow disk is waited for, one that answers no more is not.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -21,13 +26,18 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Disk(mpsc::Sender<Job>);
 
 impl Disk {
-    /// Starts the thread.
-    pub fn start() -> io::Result<Self> {
+    /// Starts the thread; `pulse` beats with each job.
+    pub fn start(pulse: Pulse) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         thread::Builder::new()
             .name("disk".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || jobs.into_iter().for_each(|job| job()))?;
+            .spawn(move || {
+                for job in jobs {
+                    let _under_way = pulse.work();
+                    job();
+                }
+            })?;
         Ok(Self(sender))
     }
 
@@ -115,6 +125,8 @@ pub fn cut(path: &Path, length: u64) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use clawdbot_service::Pulses;
+
     use super::*;
 
     fn append(path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -158,8 +170,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_disk_that_does_not_answer_is_noticed_and_one_that_is_slow_is_not() {
+        let pulses = Pulses::default();
+        let disk = Disk::start(pulses.add("disk", PATIENCE)).unwrap();
+        let (begun, begins) = mpsc::channel();
+        let (answer, answers) = mpsc::channel::<()>();
+        let hangs = disk.run(move || {
+            begun.send(()).unwrap();
+            answers.recv().map_err(io::Error::other)
+        });
+        let watches = thread::spawn(move || {
+            begins.recv().unwrap();
+            let seen = [PATIENCE, PATIENCE, PATIENCE].map(|passed| pulses.are_fresh(passed));
+            answer.send(()).unwrap();
+            (seen, pulses)
+        });
+        hangs.await.unwrap();
+        let (seen, pulses) = watches.join().unwrap();
+        assert_eq!(seen, [true, true, false]);
+        // Nothing more comes after this job, so that the thread rests; and each job is a step.
+        disk.run(|| Ok(())).await.unwrap();
+        assert!(pulses.are_fresh(2 * PATIENCE));
+    }
+
+    #[tokio::test]
     async fn jobs_run_in_order_and_bring_their_answers() {
-        let disk = Disk::start().unwrap();
+        let disk = Disk::start(Pulse::default()).unwrap();
         let (first, second) = tokio::join!(disk.run(|| Ok(1)), disk.run(|| Ok(2)));
         assert_eq!((first.unwrap(), second.unwrap()), (1, 2));
         let failed: io::Result<()> = disk.run(|| Err(io::Error::other("full"))).await;

@@ -10,7 +10,7 @@ use clawdbot_service::{Context, Router, ServeError, Start, StartError};
 use tracing::warn;
 
 use crate::agent::Agent;
-use crate::disk::Disk;
+use crate::disk::{Disk, PATIENCE};
 use crate::index::Index;
 use crate::peers::Peers;
 use crate::service::Service;
@@ -68,7 +68,8 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
         index,
         workspaces,
     } = prepared;
-    let (disks, syncs) = ([Disk::start()?, Disk::start()?], Syncs::start()?);
+    let disk = || Disk::start(context.pulse("disk", PATIENCE));
+    let (disks, syncs) = ([disk()?, disk()?], Syncs::start(context.pulses())?);
     let sessions = Sessions::new(&folder, class, index, disks, syncs, Arc::new(System));
     let edges = context.clone();
     let peers = Peers::new(

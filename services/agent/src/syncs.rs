@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use clawdbot_service::{Pulse, Pulses};
 use tokio::sync::watch;
 use tracing::error;
+
+use crate::disk::PATIENCE;
 
 const THREADS: usize = 2;
 /// It opens a file and waits.
@@ -35,8 +38,8 @@ struct State {
 }
 
 impl Syncs {
-    /// Starts the threads.
-    pub fn start() -> io::Result<Self> {
+    /// Starts the threads, each with a pulse of its own that beats with each file.
+    pub fn start(pulses: &Pulses) -> io::Result<Self> {
         let syncs = Self(Arc::new(Shared {
             state: Mutex::default(),
             work: Condvar::new(),
@@ -44,10 +47,11 @@ impl Syncs {
         }));
         for _ in 0..THREADS {
             let shared = Arc::clone(&syncs.0);
+            let pulse = pulses.add("sync", PATIENCE);
             thread::Builder::new()
                 .name("sync".into())
                 .stack_size(STACK_BYTES)
-                .spawn(move || shared.serve())?;
+                .spawn(move || shared.serve(&pulse))?;
         }
         Ok(syncs)
     }
@@ -85,8 +89,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self) {
+    fn serve(&self, pulse: &Pulse) {
         while let Some((path, name)) = self.next() {
+            let _under_way = pulse.work();
             match sync(&path, name) {
                 // Put aside meanwhile, and synced before that.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -134,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_synced_once_and_then_nothing_waits() {
         let dir = tempfile::tempdir().unwrap();
-        let syncs = Syncs::start().unwrap();
+        let syncs = Syncs::start(&Pulses::default()).unwrap();
         syncs.settled().await;
         for n in 0..100 {
             let path = dir.path().join(format!("{}", n % 5));

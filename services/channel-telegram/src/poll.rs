@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clawdbot_channel::{Backoff, Credit, Health, Journal, Record, deliver, random};
 use clawdbot_identity::command::COMMANDS;
 use clawdbot_proto::v1::{Inbound, ReceiptState};
-use clawdbot_service::Edge;
+use clawdbot_service::{Edge, Pulse, Pulses};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -26,6 +26,8 @@ use crate::types::{Update, User};
 
 /// How long Telegram holds a poll that has nothing to say.
 const HOLD: Duration = Duration::from_secs(30);
+/// Longer than any poll takes, whose every wait has its own limit.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// An empty poll that took less than this was not held.
 const SHORT: Duration = Duration::from_secs(1);
 /// Updates in a batch.
@@ -58,6 +60,7 @@ pub(crate) struct Ports {
     pub(crate) health: Health,
     pub(crate) journal: Arc<Journal>,
     pub(crate) cursors: Arc<Cursors>,
+    pub(crate) pulses: Pulses,
 }
 
 /// The way in of one bot.
@@ -68,11 +71,13 @@ pub(crate) struct Poller {
     seen: Seen,
     since: i64,
     repeats: Backoff,
+    pulse: Pulse,
 }
 
 impl Poller {
     pub(crate) fn new(account: Arc<Account>, ports: Ports) -> Self {
         Self {
+            pulse: ports.pulses.add("poll", PATIENCE),
             trouble: Trouble::new(account.id()),
             account,
             ports,
@@ -172,6 +177,8 @@ impl Poller {
         if let Some(offset) = offset {
             body["offset"] = offset.into();
         }
+        // Other waits, for policy and the gateway, have no limit.
+        let _under_way = self.pulse.work();
         match self.account.client.poll(&body, hold).await? {
             Value::Array(updates) => Ok(updates),
             _ => Err(CallError::Lost("getUpdates gave no list".into())),

@@ -36,6 +36,7 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
         connect: through_dialer(context.dialer()),
         tls: Tls::public().map_err(|error| error.to_string())?,
         state: prepared.state,
+        pulses: context.pulses().clone(),
     };
     context.ready("waiting for the configuration");
     let shown = context.clone();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clawdbot_channel::{Credit, Health, Journal, Lease, Leased, Outbound, follow_leases};
 use clawdbot_http::{BaseUrl, Tls};
 use clawdbot_proto::v1::{ChannelAccount, ChannelSlice, Snapshot, snapshot::Slice};
-use clawdbot_service::{Edge, ServeError};
+use clawdbot_service::{Edge, Pulses, ServeError};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{error, warn};
@@ -43,6 +43,8 @@ pub struct Worker {
     pub tls: Tls,
     /// Directory for the journal and the cursors.
     pub state: PathBuf,
+    /// Where polls show that they get on.
+    pub pulses: Pulses,
 }
 
 /// A bot at work, and what it works with.
@@ -84,6 +86,7 @@ impl Worker {
             health: Health::start(self.policy.clone()),
             journal: Arc::clone(&journal),
             cursors: Arc::new(Cursors::open(self.state.join("cursors.json"))),
+            pulses: self.pulses.clone(),
         };
         let telegram = Arc::new(Telegram {
             accounts: Arc::clone(&accounts),

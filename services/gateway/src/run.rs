@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clawdbot_identity::{Class, Role};
 use clawdbot_proto::v1;
@@ -20,6 +21,9 @@ use crate::queue::{Queue, Store};
 use crate::rule::Manners;
 use crate::turns::{Agents, Turns};
 use crate::{clock, limits, problems};
+
+/// How long one transaction may take: a slow disk is waited for, one that answers no more is not.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is known before the confinement.
 pub struct Prepared {
@@ -46,7 +50,7 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
         ctx.status(&error.to_string());
         ServeError::from(error.to_string())
     })?;
-    let queue = Queue::start(store)?;
+    let queue = Queue::start(store, ctx.pulse("queue", PATIENCE))?;
     let forgotten = queue.prune(clock::now_ms()).await;
     forgotten.map_err(|e| ServeError::from(e.to_string()))?;
 

@@ -18,7 +18,7 @@ use clawdbot_proto::v1::problems_server::{Problems, ProblemsServer};
 use clawdbot_proto::v1::run_event::Event;
 use clawdbot_proto::v1::snapshot::Slice;
 use clawdbot_service::testing::{Link, connect};
-use clawdbot_service::{Edge, Listener, Router};
+use clawdbot_service::{Edge, Listener, Pulse, Router};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -515,6 +515,7 @@ pub fn snapshot(change: impl FnOnce(&mut v1::GatewaySlice)) -> Option<Arc<v1::Sn
     Some(Arc::new(v1::Snapshot {
         revision: 1,
         slice: Some(Slice::Gateway(slice)),
+        ..v1::Snapshot::default()
     }))
 }
 
@@ -557,7 +558,7 @@ impl World {
             guest: guest_edge,
         };
 
-        let queue = Queue::start(Store::open(dir).unwrap()).unwrap();
+        let queue = Queue::start(Store::open(dir).unwrap(), Pulse::default()).unwrap();
         let channels = Channels::new(queue.clone());
         let turns = Turns::new(queue, agents.clone(), channels.clone());
         let listener = listener().await;

@@ -15,7 +15,7 @@ use clawdbot_proto::v1::{
     self, ModelErrorClass, Snapshot, StopReason, generate_event, snapshot::Slice,
 };
 use clawdbot_service::testing::{self, Link};
-use clawdbot_service::{Edge, Router};
+use clawdbot_service::{Edge, Pulse, Pulses, Router};
 use futures_util::stream::{self, Stream};
 use tokio::sync::{mpsc, watch};
 use tonic::{Request, Response, Status, Streaming};
@@ -249,6 +249,7 @@ pub fn snapshot(slice: v1::AgentSlice) -> Option<Arc<Snapshot>> {
     Some(Arc::new(Snapshot {
         revision: 1,
         slice: Some(Slice::Agent(slice)),
+        ..Snapshot::default()
     }))
 }
 
@@ -317,8 +318,10 @@ impl Rig {
         let (config, links) = (self.config.subscribe(), Arc::clone(&self.links));
         let edges = Box::new(move |role: &Role| -> Edge { links[role].edge() });
         let index = Index::load(&folder).unwrap();
-        let (disk, syncs) = (Disk::start().unwrap(), Syncs::start().unwrap());
-        let disks = [disk.clone(), Disk::start().unwrap()];
+        let start_disk = || Disk::start(Pulse::default()).unwrap();
+        let disk = start_disk();
+        let disks = [disk.clone(), start_disk()];
+        let syncs = Syncs::start(&Pulses::default()).unwrap();
         let peers = Peers::new(Class::Main, config, edges);
         let sessions = Sessions::new(
             &folder,

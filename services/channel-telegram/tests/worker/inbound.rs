@@ -1,6 +1,8 @@
 //! From Telegram to the gateway.
 
-use clawdbot_fakes::telegram::Fault;
+use std::time::Duration;
+
+use clawdbot_fakes::telegram::{Bot, Fault};
 use clawdbot_proto::v1;
 use serde_json::json;
 
@@ -34,6 +36,25 @@ async fn an_update_is_confirmed_only_when_the_gateway_has_it() {
         ("42:1:b4242", "42")
     );
     rig.telegram.until(TOKEN, |bot| bot.pending() == 0).await;
+}
+
+#[tokio::test]
+async fn a_poll_that_hangs_is_noticed_and_a_gateway_that_takes_nothing_is_waited_for() {
+    let long = Duration::from_secs(3600);
+    let rig = Rig::start().await;
+    let polls = |bot: &Bot| bot.calls.iter().any(|method| method == "getUpdates");
+    rig.telegram.until(TOKEN, polls).await;
+    assert!(rig.pulses.are_fresh(long), "it has begun");
+    assert!(!rig.pulses.are_fresh(long));
+
+    rig.played.room.send_replace(0);
+    rig.write(json!({ "chat": 42, "text": "hello" }));
+    rig.played
+        .until(|seen| (seen.calls > 0).then_some(()))
+        .await;
+    for _ in 0..3 {
+        assert!(rig.pulses.are_fresh(long), "no poll is under way");
+    }
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use clawdbot_proto::v1::health_server::{Health, HealthServer};
 use clawdbot_proto::v1::leases_server::{Leases, LeasesServer};
 use clawdbot_proto::v1::notices_server::{Notices, NoticesServer};
 use clawdbot_proto::v1::{self, channel_order::Order};
-use clawdbot_service::Router;
 use clawdbot_service::testing::connect;
+use clawdbot_service::{Pulses, Router};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::{UnboundedReceiverStream, WatchStream};
@@ -243,6 +243,8 @@ pub struct Rig {
     pub config: watch::Sender<Option<Arc<v1::Snapshot>>>,
     /// The worker's own word on its bots.
     pub status: watch::Sender<String>,
+    /// Whether its polls get on.
+    pub pulses: Pulses,
     folder: tempfile::TempDir,
     process: Option<Process>,
 }
@@ -276,6 +278,7 @@ pub fn snapshot_for(account: v1::ChannelAccount, audience: &str) -> Option<Arc<v
     Some(Arc::new(v1::Snapshot {
         revision: 1,
         slice: Some(v1::snapshot::Slice::Channel(slice)),
+        ..v1::Snapshot::default()
     }))
 }
 
@@ -302,6 +305,7 @@ impl Rig {
             },
             config: watch::Sender::new(snapshot(account)),
             status: watch::Sender::default(),
+            pulses: Pulses::default(),
             folder: tempfile::tempdir().unwrap(),
             process: None,
         };
@@ -328,6 +332,7 @@ impl Rig {
             connect: directly(),
             tls: Tls::public().unwrap(),
             state: self.folder.path().to_owned(),
+            pulses: self.pulses.clone(),
         };
         let (kill, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let status = self.status.clone();

@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use clawdbot_service::Pulse;
+
 use super::*;
 use crate::limits;
 
@@ -40,7 +42,7 @@ fn failed(code: &str) -> Outcome {
 }
 
 fn open(dir: &Path) -> Queue {
-    Queue::start(Store::open(dir).unwrap()).unwrap()
+    Queue::start(Store::open(dir).unwrap(), Pulse::default()).unwrap()
 }
 
 /// What a machine that lost power now would find.
@@ -205,7 +207,7 @@ async fn a_full_disk_refuses_the_message_and_keeps_what_was_accepted() {
         .db
         .execute_batch("PRAGMA max_page_count = 40")
         .unwrap();
-    let queue = Queue::start(store).unwrap();
+    let queue = Queue::start(store, Pulse::default()).unwrap();
     let kept = accept(&queue, message("small", "main", "x")).await;
     let big = "x".repeat(limits::TEXT_BYTES);
     let error = queue

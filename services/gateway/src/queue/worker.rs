@@ -3,6 +3,7 @@
 
 use clawdbot_identity::{Handle, SessionKey, TurnId};
 use clawdbot_proto::v1;
+use clawdbot_service::Pulse;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
@@ -87,16 +88,16 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Starts the thread.
+    /// Starts the thread; `pulse` beats with each transaction.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(store: Store) -> std::io::Result<Self> {
+    pub fn start(store: Store, pulse: Pulse) -> std::io::Result<Self> {
         let (commands, jobs) = mpsc::channel(WAITING_JOBS);
         std::thread::Builder::new()
             .name("queue".into())
             .stack_size(512 * 1024)
-            .spawn(move || work(store.db, jobs))?;
+            .spawn(move || work(store.db, jobs, &pulse))?;
         Ok(Self { commands })
     }
 
@@ -286,7 +287,7 @@ impl Queue {
     }
 }
 
-fn work(mut db: Connection, mut commands: mpsc::Receiver<Command>) {
+fn work(mut db: Connection, mut commands: mpsc::Receiver<Command>, pulse: &Pulse) {
     let mut notes = Vec::new();
     let mut jobs = Vec::new();
     loop {
@@ -304,7 +305,9 @@ fn work(mut db: Connection, mut commands: mpsc::Receiver<Command>) {
             };
         }
         if !jobs.is_empty() || (ended && !notes.is_empty()) {
+            let under_way = pulse.work();
             let committed = transact(&mut db, &mut jobs, &mut notes);
+            drop(under_way);
             if let Err(error) = &committed {
                 tracing::error!(%error, "the message queue could not write");
             }
@@ -341,4 +344,44 @@ fn transact(
     tx.commit()?;
     notes.clear();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use clawdbot_service::Pulses;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_transaction_that_hangs_is_noticed_and_many_in_a_row_are_not() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (pulses, store) = (Pulses::default(), Store::open(scratch.path()).unwrap());
+        let queue = Queue::start(store, pulses.add("queue", PATIENCE)).unwrap();
+        for _ in 0..10 {
+            queue.flush().await.unwrap();
+            assert!(pulses.are_fresh(2 * PATIENCE));
+        }
+        let (begun, begins) = mpsc::channel();
+        let (answer, answers) = mpsc::channel::<()>();
+        let hangs = queue.ask(move |_| {
+            begun.send(()).unwrap();
+            answers.recv().map_err(|_| QueueError::Stopped)
+        });
+        let watches = std::thread::spawn(move || {
+            begins.recv().unwrap();
+            let seen = [PATIENCE, PATIENCE, PATIENCE].map(|passed| pulses.are_fresh(passed));
+            answer.send(()).unwrap();
+            (seen, pulses)
+        });
+        hangs.await.unwrap();
+        let (seen, pulses) = watches.join().unwrap();
+        assert_eq!(seen, [true, true, false]);
+        queue.flush().await.unwrap();
+        assert!(pulses.are_fresh(2 * PATIENCE));
+    }
 }

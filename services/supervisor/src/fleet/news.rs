@@ -26,7 +26,7 @@ impl Fleet {
         let Some(member) = self.running(run) else {
             return;
         };
-        if let Some(running) = &mut member.running {
+        if let Some(running) = member.running.as_mut().filter(|_| is_sign_of_life(lines)) {
             running.heard = now;
         }
         if member.hears(lines, now) {
@@ -134,6 +134,13 @@ impl Fleet {
     }
 }
 
+/// Whether a process says that everything in it gets on. It may still change its status line when something hangs.
+fn is_sign_of_life(lines: &str) -> bool {
+    lines
+        .lines()
+        .any(|line| matches!(line, "WATCHDOG=1" | "READY=1"))
+}
+
 impl Member {
     /// Takes what the process says of itself; whether it has become ready with that. What it measured of its confinement stays
     /// as it was then: a process that is taken over later would say whatever helps it.
@@ -160,6 +167,26 @@ mod tests {
     use clawdbot_confine::spawn::Exit;
 
     use super::*;
+
+    #[test]
+    fn a_status_line_alone_is_no_sign_of_life() {
+        for lines in [
+            "WATCHDOG=1",
+            "READY=1\nSTATUS=a",
+            "WATCHDOG=1\nSTATUS=a | level=full",
+        ] {
+            assert!(is_sign_of_life(lines), "{lines}");
+        }
+        for lines in [
+            "STATUS=a",
+            "STOPPING=1",
+            "",
+            "STATUS=WATCHDOG=1",
+            "WATCHDOG=10",
+        ] {
+            assert!(!is_sign_of_life(lines), "{lines}");
+        }
+    }
 
     #[test]
     fn what_a_process_measured_stays_as_it_was_when_it_became_ready() {
