@@ -124,6 +124,7 @@ fn push(lists: &[List<'_>]) -> Request {
     Request::Destinations(v1::Destinations {
         revision: 1,
         roles: lists.iter().map(list).collect(),
+        ..v1::Destinations::default()
     })
 }
 

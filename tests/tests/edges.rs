@@ -190,6 +190,7 @@ async fn the_dialer_ends_the_connection_of_whoever_asks_what_the_table_does_not_
     let push = dialer_request::Request::Destinations(Destinations {
         revision: 1,
         roles: Vec::new(),
+        ..Destinations::default()
     });
     let ask = |end: &std::os::unix::net::UnixStream, request: &dialer_request::Request| {
         end.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -179,6 +179,7 @@ fn inside() {
             role: "model-x".into(),
             allowed: allowed.collect(),
         }],
+        ..v1::Destinations::default()
     };
     ask(&dialer, "policy", Request::Destinations(lists));
     let mut verdicts = Verdicts::default();

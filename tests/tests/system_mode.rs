@@ -1,26 +1,42 @@
 //! System mode: the same programs with named sockets from a service manager. A shell plays the manager:
 //! it passes listening sockets from descriptor 3 on and sets the variables.
 
+use std::fs::File;
 use std::io::{PipeReader, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clawdbot_identity::Role;
 use clawdbot_service::system;
 use clawdbot_tests::kernel::eventually;
 use clawdbot_tests::solo::call_raw;
-use clawdbot_tests::{Scratch, binary, log_pipe};
+use clawdbot_tests::{Scratch, binary};
 
 /// A runtime directory with the sockets of the processes, and the manager's notify socket.
 struct Manager {
     scratch: Scratch,
     notify: UnixDatagram,
-    running: Vec<Child>,
+    /// Where the journal listens; without one, lines go to the error stream.
+    journal: Option<PathBuf>,
+    running: Vec<Running>,
     /// Each tells the end once nobody holds the other end, which is left open for a process.
     leftovers: Vec<PipeReader>,
+}
+
+/// A process, and the thread that writes its lines into a file until their end.
+struct Running(Child, JoinHandle<()>);
+
+impl Running {
+    /// Waits for the end of the process and of its lines.
+    fn ended(mut self) -> ExitStatus {
+        let status = self.0.wait().unwrap();
+        self.1.join().unwrap();
+        status
+    }
 }
 
 /// Where listeners stand until they get their numbers: beyond all that the tests have open.
@@ -40,6 +56,7 @@ impl Manager {
         Self {
             scratch,
             notify,
+            journal: None,
             running: Vec::new(),
             leftovers: Vec::new(),
         }
@@ -112,23 +129,49 @@ impl Manager {
         command.env(system::WORKSPACES_VARIABLE, self.scratch.home());
         command.env(system::RUNTIME_VARIABLE, self.runtime());
         command.env("SECRET_LEFTOVER", "canary");
-        let log = log_pipe(&self.scratch.path().join(format!("{role}.log")));
-        command.stdout(Stdio::null()).stderr(log);
-        self.running.push(command.spawn().unwrap());
+        if let Some(journal) = &self.journal {
+            command.env("CLAWDBOT_JOURNAL", journal);
+        }
+        let (mut lines, end) = std::io::pipe().unwrap();
+        let mut log = File::create(self.scratch.path().join(format!("{role}.log"))).unwrap();
+        let written = std::thread::spawn(move || {
+            std::io::copy(&mut lines, &mut log).unwrap();
+        });
+        command.stdout(Stdio::null()).stderr(end);
+        self.running
+            .push(Running(command.spawn().unwrap(), written));
     }
 
     /// Waits for the next READY and returns its lines.
     fn ready(&self) -> String {
+        self.hears("READY=1")
+    }
+
+    /// Waits for the next lines that say this.
+    fn hears(&self, words: &str) -> String {
         let mut buffer = [0; 4096];
         loop {
             let length = self.notify.recv(&mut buffer).unwrap_or_else(|error| {
-                panic!("no READY: {error}\n{}", self.logs());
+                panic!("no {words}: {error}\n{}", self.logs());
             });
             let lines = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if lines.starts_with("READY=1") {
+            if lines.contains(words) {
                 return lines;
             }
         }
+    }
+
+    /// Ends the process that was started last as a manager does, and waits for it.
+    fn stop(&mut self) -> ExitStatus {
+        let running = self.running.pop().unwrap();
+        let pid = rustix::process::Pid::from_child(&running.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        running.ended()
+    }
+
+    /// Waits for the end of the process that was started last.
+    fn ended(&mut self) -> ExitStatus {
+        self.running.pop().unwrap().ended()
     }
 
     fn logs(&self) -> String {
@@ -144,7 +187,7 @@ impl Manager {
 
     /// Waits for a start that is refused, and whose log and status line say these words.
     fn refused(&mut self, words: &[&str]) {
-        let code = self.running.pop().unwrap().wait().unwrap().code();
+        let code = self.ended().code();
         assert_eq!(code, Some(78), "{}", self.logs());
         let mut buffer = [0; 4096];
         let length = self.notify.recv(&mut buffer).unwrap();
@@ -183,7 +226,7 @@ fn is_log(path: &Path) -> bool {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        for child in &mut self.running {
+        for Running(child, _) in &mut self.running {
             let _gone = child.kill();
             let _gone = child.wait();
         }
@@ -224,8 +267,8 @@ async fn processes_find_each_other_by_path_and_again_after_a_restart() {
     assert_ne!(status, 14, "policy was reached: {message}");
 
     let mut policy = manager.running.remove(0);
-    policy.kill().unwrap();
-    policy.wait().unwrap();
+    policy.0.kill().unwrap();
+    policy.ended();
     for client in ["gateway", "executor", "agent-main", "supervisor"] {
         std::fs::remove_file(manager.socket("policy", client)).unwrap();
     }
@@ -259,6 +302,142 @@ fn the_manager_s_variables_do_not_stay() {
     // What the kernel shows of its environment is nothing, as the process has measured itself.
     assert!(ready.contains(" env=0 "), "{ready}");
     assert!(!manager.logs().contains("canary"));
+}
+
+#[test]
+fn a_manager_ends_every_process_in_good_order() {
+    let roles: [(&str, &[&str]); 8] = [
+        ("policy", &["gateway"]),
+        ("broker", &["policy"]),
+        ("dialer", &["policy"]),
+        ("executor", &["agent-main"]),
+        ("gateway", &["operator"]),
+        ("agent-guest", &["gateway"]),
+        ("model-builtin", &["agent-guest"]),
+        ("channel-telegram", &[]),
+    ];
+    for (role, clients) in roles {
+        let mut manager = Manager::new();
+        manager.start(role, clients);
+        manager.ready();
+        // The process itself, not its group; a signal that the filter does not know would show here.
+        let status = manager.stop();
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "{role}: {status}\n{}",
+            manager.logs()
+        );
+        manager.hears("STOPPING=1");
+    }
+}
+
+#[test]
+fn records_go_to_the_journal_and_to_the_error_stream_when_it_is_gone() {
+    let mut manager = Manager::new();
+    let path = manager.scratch.path().join("journal");
+    let journal = UnixDatagram::bind(&path).unwrap();
+    let patience = Some(Duration::from_secs(20));
+    journal.set_read_timeout(patience).unwrap();
+    manager.journal = Some(path);
+    manager.start("dialer", &["policy"]);
+    manager.ready();
+    let mut record = [0; 65_536];
+    let text = loop {
+        let length = journal.recv(&mut record).unwrap();
+        let text = String::from_utf8_lossy(&record[..length]).into_owned();
+        if text.starts_with("MESSAGE=ready\n") {
+            break text;
+        }
+    };
+    assert_eq!(
+        text,
+        "MESSAGE=ready\nPRIORITY=6\nSYSLOG_IDENTIFIER=clawdbot-dialer\nCLAWDBOT_ROLE=dialer\nCLAWDBOT_LEVEL=info\n"
+    );
+    assert_eq!(manager.logs(), "", "once is enough");
+    drop(journal);
+    assert!(manager.stop().success());
+    let log = manager.logs();
+    let line: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(line["message"], "the service manager ends this process");
+    assert!(
+        line["journal"].as_str().unwrap().contains("refused"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_journal_that_is_not_there_is_said_and_stops_nobody() {
+    let mut manager = Manager::new();
+    manager.journal = Some(manager.scratch.path().join("nothing"));
+    manager.start("dialer", &["policy"]);
+    manager.ready();
+    assert!(manager.stop().success());
+    let log = manager.logs();
+    assert!(log.contains("the journal cannot be reached"), "{log}");
+    assert!(log.contains("the service manager ends"), "{log}");
+}
+
+#[test]
+fn the_front_door_opens_before_anybody_else_runs_and_says_what_it_waits_for() {
+    let mut manager = Manager::new();
+    manager.start("gateway", &["operator"]);
+    let ready = manager.ready();
+    assert!(ready.contains("STATUS=waiting for policy"), "{ready}");
+    manager.start("policy", &["gateway"]);
+    manager.hears("STATUS=not listening yet");
+}
+
+#[test]
+fn a_channel_without_an_account_ends_by_itself() {
+    let mut manager = Manager::new();
+    manager.start("policy", &["channel-telegram"]);
+    manager.ready();
+    manager.start("channel-telegram", &[]);
+    let status = manager.ended();
+    assert_eq!(status.code(), Some(0), "{}", manager.logs());
+    manager.hears("STATUS=the configuration has no Telegram account");
+    assert!(manager.logs().contains("has no Telegram account"));
+}
+
+#[test]
+fn who_lacks_confinement_ends_when_the_configuration_asks_for_all_of_it() {
+    let mut manager = Manager::new();
+    manager.start("policy", &["executor", "gateway"]);
+    manager.ready();
+    manager.start("gateway", &["operator"]);
+    manager.hears("STATUS=not listening yet");
+    manager.start_on("no-landlock", "executor", &["agent-main"]);
+    let ready = manager.ready();
+    assert!(ready.contains("level=partial"), "{ready}");
+    manager
+        .scratch
+        .configure("{ sandbox: { require: 'full' } }");
+    let status = manager.ended();
+    assert_eq!(status.code(), Some(78), "{}", manager.logs());
+    manager.hears("STATUS=sandbox.require is \"full\", but executor");
+    // Who has all of it goes on.
+    assert!(manager.stop().success(), "{}", manager.logs());
+}
+
+#[test]
+fn the_configuration_s_log_level_reaches_a_running_process() {
+    for (level, is_heard) in [("info", true), ("error", false)] {
+        let mut manager = Manager::new();
+        let config = format!("{{ logging: {{ level: '{level}' }} }}");
+        manager.scratch.configure(&config);
+        manager.start("gateway", &["operator"]);
+        manager.ready();
+        manager.start("policy", &["gateway"]);
+        // Said with its part of the configuration.
+        manager.hears("STATUS=not listening yet");
+        let policy = manager.running.pop().unwrap();
+        manager.stop();
+        manager.running.push(policy);
+        let log = manager.logs();
+        let ended = r#""role":"gateway","level":"info","message":"the service manager ends"#;
+        assert_eq!(log.contains(ended), is_heard, "{log}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod process;
 pub mod profile;
 pub mod seccomp;
 pub mod selftest;
+pub mod signals;
 pub mod socket_filter;
 pub mod spawn;
 pub mod tool;

@@ -12,28 +12,34 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use clawdbot_confine::measure::Confinement;
 use clawdbot_identity::Role;
 use clawdbot_proto::v1::{DialerReply, DialerRequest};
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::callers::Callers;
-use crate::confinement::join_status;
+use crate::confinement::{join_status, level, shortfall};
 use crate::frames::{CONCURRENT, FrameHandler, serve_frames};
 use crate::gate::Gates;
 use crate::inherit::{Inherited, Way};
-use crate::source::{Slots, Source};
 use crate::pulse::{Pulse, Pulses, feed_watchdog};
-use crate::{FrameClient, FrameMessage, Notifier, ServeError, control, system};
+use crate::source::{Slots, Source};
+use crate::{FrameClient, FrameMessage, Notifier, ServeError, StartError, control, log, system};
 
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(test)]
+mod tests;
 
 #[cfg(feature = "grpc")]
 pub use grpc::serve_socket;
 
+/// How long the work of a process that the service manager ends may go on; after a few seconds more the manager kills it.
+const DRAIN: Duration = Duration::from_secs(10);
 /// How long the supervisor may take to open a file.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two lines about refused callers of one socket.
@@ -71,7 +77,9 @@ struct Inner {
     peers: Peers,
     incoming: Mutex<Option<mpsc::UnboundedReceiver<Incoming>>>,
     listeners: watch::Receiver<Vec<Arc<Listener>>>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: watch::Sender<bool>,
+    /// Why the process may not go on.
+    refusal: OnceLock<StartError>,
     pulses: Pulses,
     #[cfg(feature = "grpc")]
     grpc: grpc::Grpc,
@@ -104,11 +112,15 @@ pub(crate) struct Feeds {
 }
 
 impl Context {
-    /// Must be called inside the runtime.
-    pub(crate) fn new(inherited: Inherited, confinement: String) -> Result<Self, ServeError> {
+    /// Must be called inside the runtime. `termination` becomes readable when the service manager ends the process.
+    pub(crate) fn new(
+        inherited: Inherited,
+        confinement: &Confinement,
+        termination: Option<OwnedFd>,
+    ) -> Result<Self, ServeError> {
         let (incoming, incoming_rx) = mpsc::unbounded_channel();
         let (listeners, listeners_rx) = watch::channel(Vec::new());
-        let (shutdown, shutdown_rx) = watch::channel(false);
+        let shutdown = watch::Sender::new(false);
         let (keyring, keyring_rx) = mpsc::unbounded_channel();
         let (config, config_rx) = mpsc::unbounded_channel();
         let slots = Arc::new(Slots::new(inherited.notifier.clone()));
@@ -116,7 +128,7 @@ impl Context {
             slots: Arc::clone(&slots),
             incoming,
             listeners,
-            shutdown,
+            shutdown: shutdown.clone(),
             keyring,
             config,
             orphaned: inherited.orphaned,
@@ -128,11 +140,8 @@ impl Context {
                 Peers::Handed(slots)
             }
             Way::Sockets { runtime, callers } => {
-                // Nothing more will come; the senders live as long as the process.
-                tokio::spawn(async move {
-                    let _feeds = feeds;
-                    std::future::pending::<()>().await;
-                });
+                let notifier = inherited.notifier.clone();
+                tokio::spawn(follow_manager(termination, feeds, notifier));
                 Peers::Sockets { runtime, callers }
             }
         };
@@ -142,11 +151,12 @@ impl Context {
         Ok(Self(Arc::new(Inner {
             role: inherited.role,
             notifier: inherited.notifier,
-            confinement,
+            confinement: confinement.to_line(),
             peers,
             incoming: Mutex::new(Some(incoming_rx)),
             listeners: listeners_rx,
-            shutdown: shutdown_rx,
+            shutdown,
+            refusal: OnceLock::new(),
             pulses,
             #[cfg(feature = "grpc")]
             grpc: grpc::Grpc::default(),
@@ -232,7 +242,14 @@ impl Context {
     /// The news that the process should end.
     #[must_use]
     pub fn shutdown(&self) -> Shutdown {
-        Shutdown(self.0.shutdown.clone())
+        Shutdown(self.0.shutdown.subscribe())
+    }
+
+    /// Whether a service manager starts the processes. Then nobody waits for anybody: whoever is called and does not run yet
+    /// is started by the call.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        matches!(self.0.peers, Peers::Sockets { .. })
     }
 
     /// A piece of work that has to get on while it is under way, lest the process be ended and started anew. `patience`: how
@@ -246,6 +263,44 @@ impl Context {
     #[must_use]
     pub fn pulses(&self) -> &Pulses {
         &self.0.pulses
+    }
+
+    /// Ends the process in good order, since there is nothing to do for it: exit status 0.
+    pub fn finish(&self, reason: &str) {
+        info!("{reason}");
+        self.status(reason);
+        self.0.shutdown.send_replace(true);
+    }
+
+    /// Does what policy says of the log and of how much confinement is enough, where no supervisor sees to both. Whoever
+    /// lacks confinement ends with exit status 78. Empty words change nothing.
+    pub fn obey(&self, log_level: &str, sandbox_require: &str) {
+        if !self.is_managed() {
+            return;
+        }
+        log::set_level(log_level);
+        if sandbox_require == "full" && level(&self.0.confinement) != Some("full") {
+            let (message, remedy) = shortfall(self.0.role.as_str(), &self.0.confinement);
+            let refusal = StartError::config(format!("{message}; {remedy}"));
+            self.status(&refusal.to_string());
+            // The first reason stays.
+            let _known = self.0.refusal.set(refusal);
+            self.0.shutdown.send_replace(true);
+        }
+    }
+
+    /// Why the process may not go on, once its work has ended.
+    pub(crate) fn refusal(&self) -> Option<&StartError> {
+        self.0.refusal.get()
+    }
+
+    /// Returns when the service manager has ended the process and its work has taken too long to end.
+    pub(crate) async fn out_of_patience(&self) {
+        if !self.is_managed() {
+            return std::future::pending().await;
+        }
+        self.shutdown().wait().await;
+        tokio::time::sleep(DRAIN).await;
     }
 
     /// The process is ready to work.
@@ -365,4 +420,28 @@ async fn accept_from(
             }
         }
     }
+}
+
+/// Waits for the service manager's wish that the process should end. Nothing else comes from there; the senders live as long
+/// as the process.
+async fn follow_manager(termination: Option<OwnedFd>, feeds: Feeds, notifier: Notifier) {
+    let asked = async {
+        let termination = termination.ok_or(io::ErrorKind::Unsupported)?;
+        #[expect(
+            deprecated,
+            reason = "it is unsound for what may change its descriptor, which an OwnedFd does not; the new one is unsafe"
+        )]
+        let termination = AsyncFd::new(termination)?;
+        // There is no second wish, so what says this one need not be read.
+        termination.readable().await.map(drop)
+    };
+    match asked.await {
+        Ok(()) => {
+            info!("the service manager ends this process");
+            notifier.stopping();
+            feeds.shutdown.send_replace(true);
+        }
+        Err(error) => error!(%error, "the service manager's wish to end will not be heard"),
+    }
+    std::future::pending().await
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clawdbot_confine::measure::Confinement;
-use clawdbot_confine::{process, profile};
+use clawdbot_confine::{process, profile, signals};
 use clawdbot_proto::edges::EDGES;
 use rustix::fs::{AtFlags, unlinkat};
 use tracing::{error, info, warn};
@@ -58,6 +58,8 @@ struct Started<P> {
     prepared: P,
     start: Start,
     confinement: Confinement,
+    /// Where a service manager says that the process should end.
+    termination: Option<OwnedFd>,
     tidy: Option<Tidy>,
 }
 
@@ -102,7 +104,7 @@ fn start<P>(
     let inherited = inherit::take(inherit::own_role(program, &arguments)?)?;
     log::start(inherited.role.as_str());
     log::set_level(&inherited.setup.log_level);
-    let managed = matches!(inherited.way, Way::Sockets(_));
+    let managed = matches!(inherited.way, Way::Sockets { .. });
     if let Some(path) = journal.filter(|_| managed) {
         match Journal::connect(&path) {
             Ok(journal) => log::to_journal(journal),
@@ -120,12 +122,17 @@ fn start<P>(
     let outcome = start
         .make_directories()
         .and_then(|()| prepare(&mut start))
-        .and_then(|prepared| Ok((prepared, confine(&start)?)));
+        .and_then(|prepared| {
+            let termination = managed.then(signals::termination).transpose();
+            let termination = termination.map_err(|error| StartError::io("signals", &error))?;
+            Ok((prepared, termination, confine(&start)?))
+        });
     match outcome {
-        Ok((prepared, confinement)) => Ok(Started {
+        Ok((prepared, termination, confinement)) => Ok(Started {
             prepared,
             start,
             confinement,
+            termination,
             tidy,
         }),
         Err(error) => {
@@ -165,19 +172,35 @@ where
         prepared,
         start,
         confinement,
+        termination,
         tidy,
     } = started;
     let notifier = start.inherited.notifier.clone();
     let outcome = runtime.block_on(async {
-        let context = Context::new(start.inherited, confinement.to_line())?;
+        let context = Context::new(start.inherited, &confinement, termination)?;
         info!(confinement = %confinement.to_line(), "confined");
-        serve(prepared, context).await
+        let own = context.clone();
+        let served = tokio::select! {
+            served = serve(prepared, context) => served,
+            () = own.out_of_patience() => {
+                warn!("what was under way has not ended in time and is left as it is");
+                Ok(())
+            }
+        };
+        served.map(|()| {
+            own.refusal()
+                .map(|refusal| (refusal.to_string(), refusal.code()))
+        })
     });
     notifier.stopping();
     runtime.shutdown_timeout(LAST_WORK);
     drop(tidy);
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some((why, code))) => {
+            error!("{why}");
+            ExitCode::from(code)
+        }
         Err(error) => {
             error!("{error}");
             ExitCode::FAILURE

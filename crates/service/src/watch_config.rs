@@ -18,18 +18,31 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// inside the runtime.
 #[must_use]
 pub fn follow_config(edge: Edge) -> watch::Receiver<Option<Arc<Snapshot>>> {
+    follow_config_and(edge, |_| {})
+}
+
+/// The same; `first` sees each before anybody else.
+pub(crate) fn follow_config_and(
+    edge: Edge,
+    first: impl Fn(&Snapshot) + Send + 'static,
+) -> watch::Receiver<Option<Arc<Snapshot>>> {
     let (sender, receiver) = watch::channel(None);
-    tokio::spawn(follow(edge, sender));
+    tokio::spawn(follow(edge, sender, first));
     receiver
 }
 
-async fn follow(edge: Edge, slice: watch::Sender<Option<Arc<Snapshot>>>) {
+async fn follow(
+    edge: Edge,
+    slice: watch::Sender<Option<Arc<Snapshot>>>,
+    first: impl Fn(&Snapshot),
+) {
     let mut client = ConfigClient::new(edge);
     while !slice.is_closed() {
         match client.watch(WatchRequest {}).await {
             Ok(stream) => {
                 let mut stream = stream.into_inner();
                 while let Ok(Some(snapshot)) = stream.message().await {
+                    first(&snapshot);
                     slice.send_replace(Some(Arc::new(snapshot)));
                 }
             }

@@ -109,6 +109,8 @@ impl Config for FakePolicy {
         self.count().await;
         let (sender, receiver) = mpsc::channel(4);
         let snapshot = Snapshot {
+            log_level: String::new(),
+            sandbox_require: String::new(),
             revision: u64::from(self.calls()),
             slice: None,
         };

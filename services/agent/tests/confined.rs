@@ -51,6 +51,7 @@ impl Config for Fake {
         let snapshot = v1::Snapshot {
             revision: 1,
             slice: Some(snapshot::Slice::Agent(slice)),
+            ..v1::Snapshot::default()
         };
         let once = stream::once(async { Ok(snapshot) });
         let open = stream::StreamExt::chain(once, stream::pending());

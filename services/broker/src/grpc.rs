@@ -22,12 +22,15 @@ use tracing::info;
 use crate::keeper::{Keeper, Refused, Wish};
 use crate::store::{Named, NoLease};
 
+/// Does what policy says of the log's level and of how much confinement is enough, in this order.
+pub(crate) type Obey = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 #[derive(Clone)]
-struct Services(Arc<Keeper>);
+struct Services(Arc<Keeper>, Obey);
 
 /// What the broker answers on its edges.
-pub(crate) fn router(keeper: Arc<Keeper>) -> Router {
-    let services = Services(keeper);
+pub(crate) fn router(keeper: Arc<Keeper>, obey: Obey) -> Router {
+    let services = Services(keeper, obey);
     Router::new()
         .add(CredentialsServer::new(services.clone()))
         .add(JournalServer::new(services.clone()))
@@ -45,7 +48,10 @@ impl Credentials for Services {
             revision,
             entries,
             audiences,
+            log_level,
+            sandbox_require,
         } = request.into_inner();
+        (self.1)(&log_level, &sandbox_require);
         let count = entries.len();
         let problems = {
             let mut store = self.0.store();

@@ -8,6 +8,7 @@ use clawdbot_identity::Role;
 use clawdbot_proto::v1;
 use clawdbot_secrets::environment::MAX_VALUE;
 use clawdbot_secrets::{Secret, owner};
+use clawdbot_service::{Pulse, Work};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -50,6 +51,7 @@ pub(crate) struct Keeper {
     provided: Provided,
     random: Random,
     attempts: tokio::sync::Mutex<Attempts>,
+    pulse: Pulse,
     changed: watch::Sender<()>,
     /// What happened.
     pub(crate) journal: Journal,
@@ -61,13 +63,21 @@ struct Attempts {
     not_before: Option<Instant>,
 }
 
+/// The right to change or open the vault, until it is dropped.
+struct Turn<'a> {
+    attempts: tokio::sync::MutexGuard<'a, Attempts>,
+    _under_way: Work,
+}
+
 impl Keeper {
-    /// Around a store. `helpers` starts whoever can reach the keyring; `provided` is the key that the service manager gave.
+    /// Around a store. `helpers` starts whoever can reach the keyring; `provided` is the key that the service manager gave;
+    /// `pulse` beats with everybody's turn.
     pub(crate) fn new(
         store: Store,
         helpers: Helpers,
         provided: Provided,
         random: Random,
+        pulse: Pulse,
     ) -> Arc<Self> {
         Arc::new(Self {
             store: Mutex::new(store),
@@ -75,6 +85,7 @@ impl Keeper {
             provided,
             random,
             attempts: tokio::sync::Mutex::default(),
+            pulse,
             changed: watch::Sender::new(()),
             journal: Journal::new(),
         })
@@ -83,6 +94,15 @@ impl Keeper {
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
         // A panic ends the process, so a poisoned lock is never seen.
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else changes or opens the vault.
+    async fn turn(&self) -> Turn<'_> {
+        let attempts = self.attempts.lock().await;
+        Turn {
+            attempts,
+            _under_way: self.pulse.work(),
+        }
     }
 
     /// News that leases may have changed.
@@ -97,8 +117,8 @@ impl Keeper {
 
     /// Gets the vault's key, if it is needed and worth a try. How it went is in the vault's own state.
     pub(crate) async fn open(&self, wish: Wish) {
-        let mut attempts = self.attempts.lock().await;
-        self.open_in_turn(&mut attempts, wish).await;
+        let mut turn = self.turn().await;
+        self.open_in_turn(&mut turn.attempts, wish).await;
     }
 
     async fn open_in_turn(&self, attempts: &mut Attempts, wish: Wish) {
@@ -163,9 +183,9 @@ impl Keeper {
     }
 
     async fn next_try(&self) -> Option<Instant> {
-        let attempts = self.attempts.lock().await;
+        let turn = self.turn().await;
         let closed = self.store().vault.waits_for().is_some();
-        attempts.not_before.filter(|_| closed)
+        turn.attempts.not_before.filter(|_| closed)
     }
 
     /// Keeps a secret, in a new vault if there is none.
@@ -190,8 +210,8 @@ impl Keeper {
         };
         let secret = Secret::new(secret)
             .map_err(|error| Refused::State(format!("no memory for a secret: {error}")))?;
-        let mut attempts = self.attempts.lock().await;
-        self.open_in_turn(&mut attempts, Wish::Person).await;
+        let mut turn = self.turn().await;
+        self.open_in_turn(&mut turn.attempts, Wish::Person).await;
         let at = (owner.as_str(), profile.as_str());
         let absent = self.store().vault.is_absent();
         let (change, replaced, warning) = if absent {
@@ -300,7 +320,7 @@ impl Keeper {
         request: v1::RemoveCredentialRequest,
     ) -> Result<v1::RemoveCredentialReply, Refused> {
         let (owner, profile) = place(&request.owner, request.profile)?;
-        let mut attempts = self.attempts.lock().await;
+        let mut turn = self.turn().await;
         let (known, unusable) = {
             let store = self.store();
             let known = store.vault.record(owner.as_str(), &profile).is_some();
@@ -313,7 +333,7 @@ impl Keeper {
             return Err(Refused::State(why));
         }
         if known {
-            self.open_in_turn(&mut attempts, Wish::Person).await;
+            self.open_in_turn(&mut turn.attempts, Wish::Person).await;
             let at = (owner.as_str(), profile.as_str());
             let edited = self.store().vault.edit(at, &Edit::Remove, self.random);
             let (change, _) = edited.map_err(Refused::State)?;

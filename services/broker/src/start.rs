@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clawdbot_confine::profile::Place;
 use clawdbot_secrets::environment::MAX_BLOB;
@@ -19,6 +20,9 @@ use crate::keeper::Keeper;
 use crate::keyring::Helpers;
 use crate::store::Store;
 use crate::vault::{Provided, Vault};
+
+/// How long one change of the vault may take, with a keyring that answers late and a slow disk.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the process opened before its confinement.
 pub struct Prepared {
@@ -113,15 +117,17 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
         provided,
         skipped,
     } = prepared;
-    let keeper = Keeper::new(store, helpers, provided, |bytes| {
-        getrandom::fill(bytes).map_err(io::Error::from)
-    });
+    let random = |bytes: &mut [u8]| getrandom::fill(bytes).map_err(io::Error::from);
+    let pulse = ctx.pulse("vault", PATIENCE);
+    let keeper = Keeper::new(store, helpers, provided, random, pulse);
     let again = Arc::clone(&keeper);
     tokio::spawn(async move { again.try_again().await });
     let shown = status(&keeper, skipped);
     ctx.ready(&shown);
     tokio::spawn(show(ctx.clone(), Arc::clone(&keeper), skipped, shown));
-    ctx.serve(grpc::router(keeper)).await
+    let own = ctx.clone();
+    let obey = move |level: &str, require: &str| own.obey(level, require);
+    ctx.serve(grpc::router(keeper, Arc::new(obey))).await
 }
 
 /// Keeps the status line true.

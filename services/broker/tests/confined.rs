@@ -74,6 +74,7 @@ impl Broker {
             revision: 1,
             entries: vec![],
             audiences: vec![],
+            ..v1::LoadRequest::default()
         };
         CredentialsClient::new(policy).load(load).await.unwrap();
     }

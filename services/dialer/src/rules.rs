@@ -195,6 +195,7 @@ mod tests {
         v1::Destinations {
             revision: 1,
             roles: roles.collect(),
+            ..v1::Destinations::default()
         }
     }
 

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use clawdbot_identity::Role;
 use clawdbot_proto::v1::DialerRequest;
+use clawdbot_proto::v1::dialer_request::Request;
 use clawdbot_service::{Context, ServeError, Start, StartError};
 
 use crate::dialer::{Dialer, Limits};
@@ -11,6 +14,9 @@ use crate::resolv::{DNS_PORT, Resolver, Timing};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
+
+/// Longer than any dial takes: each wait in it has its own limit.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is opened before the confinement.
 #[derive(Debug)]
@@ -38,10 +44,26 @@ pub fn prepare(_: &mut Start) -> Result<Prepared, StartError> {
 /// When a system file was replaced and only a new start can read it.
 pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     let dialer = Arc::new(Dialer::new(prepared.resolver, Limits::DEFAULT));
-    let answering = Arc::clone(&dialer);
+    let (answering, own) = (Arc::clone(&dialer), ctx.clone());
+    let pulse = ctx.pulse("dial", PATIENCE);
     let served = ctx.serve_frames(move |role, request: DialerRequest| {
-        let dialer = Arc::clone(&answering);
-        async move { dialer.answer(&role, request).await }
+        let (dialer, own) = (Arc::clone(&answering), own.clone());
+        let (orders, under_way) = match &request.request {
+            Some(Request::Destinations(push)) if role == Role::policy() => {
+                let orders = (push.log_level.clone(), push.sandbox_require.clone());
+                (Some(orders), None)
+            }
+            Some(Request::Dial(_)) => (None, Some(pulse.work())),
+            _ => (None, None),
+        };
+        async move {
+            let reply = dialer.answer(&role, request).await;
+            drop(under_way);
+            if let Some((log_level, sandbox_require)) = orders {
+                own.obey(&log_level, &sandbox_require);
+            }
+            reply
+        }
     });
     ctx.ready("no list yet");
     tokio::select! {

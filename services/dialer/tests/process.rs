@@ -110,6 +110,7 @@ impl Dialer {
         let push = v1::Destinations {
             revision: 5,
             roles: vec![list],
+            ..v1::Destinations::default()
         };
         self.ask(role, Request::Destinations(push)).0
     }

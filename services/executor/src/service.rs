@@ -412,6 +412,7 @@ mod tests {
             let snapshot = Snapshot {
                 revision: 1,
                 slice: Some(Slice::Executor(slice)),
+                ..Snapshot::default()
             };
             let (_, config) = watch::channel(Some(Arc::new(snapshot)));
             let router = Router::new().add(ExecutorServer::new(Executor::new(edge, config)));

@@ -22,6 +22,8 @@ use crate::rule::Manners;
 use crate::turns::{Agents, Turns};
 use crate::{clock, limits, problems};
 
+/// The status line before there is a slice.
+const WAITING: &str = "waiting for policy to find a valid configuration";
 /// How long one transaction may take: a slow disk is waited for, one that answers no more is not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -119,11 +121,15 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     ended
 }
 
-/// Ready with the first slice; the status line and the limit of turns follow every change.
+/// Ready with the first slice, or at once where nobody waits for anybody; the status line and the limit of turns follow every
+/// change.
 async fn follow_config(ctx: Context, front: Front) {
     let (mut config, mut listeners) = (ctx.config(), ctx.listeners());
-    let mut ready = false;
-    ctx.status("waiting for a valid configuration");
+    let mut ready = ctx.is_managed();
+    match ready {
+        true => ctx.ready(WAITING),
+        false => ctx.status(WAITING),
+    }
     loop {
         let snapshot: Option<Arc<v1::Snapshot>> = config.borrow_and_update().clone();
         listeners.borrow_and_update();

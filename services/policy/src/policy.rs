@@ -4,11 +4,12 @@
 mod written;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clawdbot_proto::v1;
 use clawdbot_secrets::Secret;
+use clawdbot_service::Pulse;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -94,6 +95,7 @@ pub(crate) struct Policy {
     pub(crate) audit: Mutex<Log>,
     /// Up to which record everything is safe against a power cut.
     synced: tokio::sync::Mutex<u64>,
+    disk: OnceLock<Pulse>,
     series: Mutex<Series>,
     door: Mutex<Door>,
     in_force: watch::Sender<Option<Arc<InForce>>>,
@@ -127,6 +129,7 @@ impl Policy {
             start: parts.start,
             audit: Mutex::new(parts.audit),
             synced: tokio::sync::Mutex::default(),
+            disk: OnceLock::new(),
             series: Mutex::default(),
             door: Mutex::default(),
             in_force: watch::Sender::new(None),

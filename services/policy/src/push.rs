@@ -80,6 +80,8 @@ pub(crate) async fn to_broker(broker: &Edge, current: &InForce) -> Result<(), St
         revision: current.revision,
         entries: current.secrets.iter().map(entry).collect(),
         audiences: audience::all(&current.settings),
+        log_level: current.settings.log_level.to_owned(),
+        sandbox_require: current.settings.sandbox_require.to_owned(),
     };
     let reply = CredentialsClient::new(broker.clone()).load(request).await;
     let problems = reply
@@ -124,6 +126,8 @@ pub(crate) async fn to_dialer(
     let destinations = v1::Destinations {
         revision: current.revision,
         roles: destinations::lists(&current.settings),
+        log_level: current.settings.log_level.to_owned(),
+        sandbox_require: current.settings.sandbox_require.to_owned(),
     };
     let request = DialerRequest {
         id: 0,

@@ -34,6 +34,9 @@ use crate::{grpc, journal, push};
 /// Longest token or password that is taken from the environment, bytes.
 const MAX_START_SECRET: usize = 4096;
 
+/// How long the audit log may take to become safe: a slow disk is waited for, one that answers no more is not.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How often is looked for refusals whose count is due.
 const COUNTS: Duration = Duration::from_secs(10);
 
@@ -163,7 +166,9 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     let outcome = reload::load(&policy, &broker).await;
     ctx.ready(&policy.status_line());
     let said = || ctx.status(&policy.status_line());
+    policy.watch_disk(ctx.pulse("audit log", PATIENCE));
     let result = tokio::select! {
+        never = obey(&policy, &ctx) => match never {},
         result = ctx.serve(grpc::router(Arc::clone(&policy))) => result,
         never = reload::follow(&policy, &broker, watch, before, outcome, said) => match never {},
         never = keep_counts(&policy) => match never {},
@@ -177,6 +182,20 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     policy.budgets.end();
     policy.end_record();
     result
+}
+
+/// Does itself what the configuration says of the log and of confinement.
+async fn obey(policy: &Policy, ctx: &Context) -> Infallible {
+    let mut in_force = policy.in_force();
+    loop {
+        if let Some(current) = in_force.borrow_and_update().clone() {
+            ctx.obey(current.settings.log_level, current.settings.sandbox_require);
+        }
+        // The sender lives as long as the policy.
+        if in_force.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Decisions write down what was counted before them; this is for when none comes. Requests that nobody answered

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use super::{Context, accept_from};
 use crate::callers::Callers;
 use crate::edge::serve_stream;
-use crate::{Edge, Router, ServeError, follow_config};
+use crate::watch_config::follow_config_and;
+use crate::{Edge, Router, ServeError};
 
 /// What was asked for so far.
 #[derive(Default)]
@@ -41,7 +42,15 @@ impl Context {
         self.0
             .grpc
             .config
-            .get_or_init(|| follow_config(self.edge(&Role::policy())))
+            .get_or_init(|| {
+                // The task lives as long as somebody holds the receiver, which is in what it must not hold itself.
+                let own = Arc::downgrade(&self.0);
+                follow_config_and(self.edge(&Role::policy()), move |snapshot| {
+                    if let Some(own) = own.upgrade() {
+                        Context(own).obey(&snapshot.log_level, &snapshot.sandbox_require);
+                    }
+                })
+            })
             .clone()
     }
 

@@ -6,8 +6,8 @@ use clawdbot_proto::v1::broker_operator_client::BrokerOperatorClient;
 use clawdbot_proto::v1::credentials_client::CredentialsClient;
 use clawdbot_proto::v1::leases_client::LeasesClient;
 use clawdbot_secrets::Environment;
-use clawdbot_service::Edge;
 use clawdbot_service::testing::connect;
+use clawdbot_service::{Edge, Pulse};
 use tonic::Code;
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -19,16 +19,22 @@ use crate::vault::{Provided, Vault};
 
 const CANARY: &str = "sk-canary-7f3a";
 
+/// Of a broker that takes no orders.
+fn router_of(keeper: Arc<Keeper>) -> Router {
+    router(keeper, Arc::new(|_: &str, _: &str| {}))
+}
+
 fn unloaded(environment: &str) -> Router {
     let environment =
         Environment::parse(environment.as_bytes().to_vec().into(), Store::wants).unwrap();
     let nowhere = Path::new("/nonexistent");
     let store = Store::new(environment, nowhere.to_owned(), Vault::load(nowhere));
-    router(Keeper::new(
+    router_of(Keeper::new(
         store,
         Keyring::default().helpers(),
         Provided::Nobody,
         |_| Ok(()),
+        Pulse::default(),
     ))
 }
 
@@ -39,13 +45,13 @@ impl Bench {
     fn new(environment: &str) -> Self {
         captured();
         let nowhere = Path::new("/nonexistent");
-        Self(router(keeper(nowhere, &Keyring::default(), environment)))
+        Self(router_of(keeper(nowhere, &Keyring::default(), environment)))
     }
 
     /// One with a vault in `folder`.
     fn with_vault(folder: &Path, keyring: &Keyring) -> Self {
         captured();
-        Self(router(keeper(folder, keyring, "")))
+        Self(router_of(keeper(folder, keyring, "")))
     }
 
     async fn put(&self, owner: &str, secret: &str) -> Result<v1::PutCredentialReply, Status> {
@@ -77,6 +83,7 @@ impl Bench {
                 role: "model-openai".to_owned(),
                 audience: "https://a.example".to_owned(),
             }],
+            ..v1::LoadRequest::default()
         };
         CredentialsClient::new(self.edge("policy"))
             .load(request)

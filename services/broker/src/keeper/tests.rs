@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clawdbot_proto::v1::{KeyringReply, KeyringRequest, keyring_reply};
 use clawdbot_secrets::Environment;
+use clawdbot_service::Pulses;
 use prost::Message;
 
 use super::*;
@@ -92,9 +93,8 @@ fn started(folder: &Path, keyring: &Keyring, environment: &str, provided: Provid
     let vault = Vault::load(folder);
     let mut store = Store::new(environment.unwrap(), folder.to_owned(), vault);
     store.load(vec![]);
-    Keeper::new(store, keyring.helpers(), provided, |bytes| {
-        getrandom::fill(bytes).map_err(std::io::Error::from)
-    })
+    let random = |bytes: &mut [u8]| getrandom::fill(bytes).map_err(std::io::Error::from);
+    Keeper::new(store, keyring.helpers(), provided, random, Pulse::default())
 }
 
 pub(crate) fn put(owner: &str, profile: &str, secret: &str) -> v1::PutCredentialRequest {
@@ -512,4 +512,33 @@ async fn without_the_managers_key_no_vault_is_made() {
         .put(put("model-openai", "", "sk-1"))
         .await;
     assert!(matches!(refused, Err(Refused::State(why)) if why.contains("credstore")));
+}
+
+#[tokio::test]
+async fn a_vault_that_nobody_gives_back_is_noticed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (pulses, patience) = (Pulses::default(), Duration::from_secs(60));
+    let random = |_: &mut [u8]| Ok(());
+    let store = Store::new(
+        Environment::default(),
+        scratch.path().to_owned(),
+        Vault::load(scratch.path()),
+    );
+    let pulse = pulses.add("vault", patience);
+    let keeper = Keeper::new(
+        store,
+        Keyring::default().helpers(),
+        Provided::Nobody,
+        random,
+        pulse,
+    );
+    for _ in 0..3 {
+        keeper.open(Wish::Person).await;
+        assert!(pulses.are_fresh(2 * patience), "it rests");
+    }
+    let turn = keeper.turn().await;
+    assert!(pulses.are_fresh(patience));
+    assert!(!pulses.are_fresh(2 * patience));
+    drop(turn);
+    assert!(pulses.are_fresh(2 * patience));
 }

@@ -47,7 +47,11 @@ fn push(role: &str, allowed: &[(&str, u16, bool)]) -> v1::DialerRequest {
         role: role.into(),
         allowed: allowed.collect(),
     }];
-    let push = v1::Destinations { revision: 3, roles };
+    let push = v1::Destinations {
+        revision: 3,
+        roles,
+        ..v1::Destinations::default()
+    };
     v1::DialerRequest {
         id: 1,
         request: Some(dialer_request::Request::Destinations(push)),

@@ -254,6 +254,7 @@ impl Rig {
         self.slices.send_replace(Some(Arc::new(v1::Snapshot {
             revision: 1,
             slice: Some(Slice::Model(slice)),
+            ..v1::Snapshot::default()
         })));
     }
 

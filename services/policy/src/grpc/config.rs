@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clawdbot_identity::Role;
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::config_server::Config;
-use clawdbot_proto::v1::snapshot::Slice;
 use clawdbot_service::caller;
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
@@ -44,7 +43,7 @@ struct Reader {
     role: Role,
     news: watch::Receiver<Option<Arc<InForce>>>,
     policy: Arc<Policy>,
-    sent: Option<Slice>,
+    sent: Option<v1::Snapshot>,
     first: bool,
 }
 
@@ -66,12 +65,20 @@ impl Reader {
                     self,
                 ));
             };
-            if self.sent.as_ref() != Some(&slice) {
-                self.sent = Some(slice.clone());
-                let snapshot = v1::Snapshot {
-                    revision: current.revision,
-                    slice: Some(slice),
-                };
+            let snapshot = v1::Snapshot {
+                revision: current.revision,
+                slice: Some(slice),
+                log_level: current.settings.log_level.to_owned(),
+                sandbox_require: current.settings.sandbox_require.to_owned(),
+            };
+            // The number alone is no news.
+            let known = self.sent.take().map(|sent| v1::Snapshot {
+                revision: snapshot.revision,
+                ..sent
+            });
+            let is_news = known.as_ref() != Some(&snapshot);
+            self.sent = Some(snapshot.clone());
+            if is_news {
                 return Some((Ok(snapshot), self));
             }
         }

@@ -3,6 +3,7 @@
 use std::io;
 
 use clawdbot_audit::Cursor;
+use clawdbot_service::Pulse;
 use tracing::error;
 
 use super::{Policy, lock, unix_ms};
@@ -100,6 +101,11 @@ impl Policy {
         }
     }
 
+    /// Has the audit log's way to the disk watched.
+    pub(crate) fn watch_disk(&self, pulse: Pulse) {
+        let _first = self.disk.set(pulse);
+    }
+
     /// Has a file that is full synced. That takes long on a slow disk; nobody waits for it.
     fn care(&self, log: &mut Log) {
         if let Some(full) = log.full() {
@@ -123,6 +129,7 @@ impl Policy {
         if *synced >= wanted {
             return Ok(());
         }
+        let _under_way = self.disk.get().map(Pulse::work);
         let unsynced = lock(&self.audit).unsynced();
         let upto = unsynced.upto;
         let done = tokio::task::spawn_blocking(move || unsynced.sync());
