@@ -52,6 +52,8 @@ journal at each reload.
   without one; a drop-in may add it on 257.
 - **A process namespace** (`PrivatePIDs`) is unknown to 252. `ProtectProc` hides the others' processes.
 - **A pause that grows** (`RestartSteps`) is unknown to 252: the pause before a restart is always the same.
+- **A line in the journal.** 252 says `Couldn't stat device /dev/tpmrm0` on a machine without TPM whenever the broker is
+  started, because of its encrypted credential. It means nothing.
 - **Limits without their controllers.** `MemoryMax` and `TasksMax` need the control group's memory and pids controllers;
   `clawdbotctl doctor` shows what is enforced.
 - **Every line of a user unit that needs mounts or a network namespace** is accepted by 252 for a user and does nothing. So

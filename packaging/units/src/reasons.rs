@@ -252,7 +252,7 @@ pub const REASONS: &[Reason] = &[
     row(
         "Service",
         "ExecStart",
-        "The program; none of them is on anybody's path.",
+        "The program; none of them is on anybody's path. A `-` before it: how a tool ends is its caller's to judge, and no failure of the unit.",
     ),
     row(
         "Service",

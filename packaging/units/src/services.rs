@@ -367,7 +367,8 @@ fn sandbox(class: Class) -> Generated {
         .set("CollectMode", "inactive-or-failed")
         .section("Service")
         .set("Type", "exec")
-        .set("ExecStart", format!("{PROGRAMS}/clawdbot-sandbox {class}"))
+        // With `-`: how a tool ends is for whoever called it, and no failure of the unit.
+        .set("ExecStart", format!("-{PROGRAMS}/clawdbot-sandbox {class}"))
         .set("User", &user)
         .set("Group", &user)
         .set("UMask", "0027")

@@ -184,6 +184,33 @@ const PROTECTIONS: &[Protection] = &[
         "clawdbot-dialer",
         "of_an_answer_only_what_may_be_dialled_is_kept",
     ),
+    row(
+        "the unit's own network",
+        "packaging/units/src/services.rs",
+        [
+            "return unit\n            .set(\"PrivateNetwork\", \"yes\")",
+            "return unit",
+        ],
+        "clawdbot-units/units",
+        "no_service_lacks_a_line_of_the_block_that_confines",
+    ),
+    row(
+        "who may connect to an edge's socket",
+        "packaging/units/src/sockets.rs",
+        [
+            ".set(\"SocketMode\", \"0660\")",
+            ".set(\"SocketMode\", \"0666\")",
+        ],
+        "clawdbot-units/units",
+        "a_socket_is_root_s_and_its_callers_and_nobody_else_s",
+    ),
+    row(
+        "the dialer's unit keeps metadata services out",
+        "packaging/units/src/addresses.rs",
+        ["\"169.254.0.0/16\"", "\"169.254.0.0/32\""],
+        "clawdbot-units",
+        "metadata_neighbours_and_groups_are_out_and_what_somebody_may_dial_is_in",
+    ),
 ];
 
 /// Runs those whose name contains one of `wanted`, or all.

@@ -238,7 +238,7 @@ fn programs(text: &str) -> impl Iterator<Item = &str> {
     let lines = text
         .lines()
         .filter_map(|line| line.strip_prefix("ExecStart="));
-    lines.filter_map(|line| line.split(' ').next())
+    lines.filter_map(|line| line.trim_start_matches('-').split(' ').next())
 }
 
 /// A template with an instance.
@@ -275,9 +275,9 @@ mod tests {
 
     #[test]
     fn programs_are_read_from_the_unit() {
-        let text = "[Service]\nExecStart=/usr/libexec/clawdbot/clawdbot-agent %i\nUser=x\n";
+        let text = "[Service]\nExecStart=/usr/libexec/clawdbot/clawdbot-agent %i\nUser=x\nExecStart=-/a b\n";
         let found: Vec<_> = programs(text).collect();
-        assert_eq!(found, ["/usr/libexec/clawdbot/clawdbot-agent"]);
+        assert_eq!(found, ["/usr/libexec/clawdbot/clawdbot-agent", "/a"]);
         assert_eq!(instantiated("a@.service"), "a@telegram.service");
         assert_eq!(instantiated("a.service"), "a.service");
     }
