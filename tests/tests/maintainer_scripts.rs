@@ -310,7 +310,7 @@ fn what_apply_could_not_do_is_said_with_its_words() {
     );
     let ran = machine.run("postinst", &["configure", ""]).fine();
     assert!(ran.err.contains("port 1 is taken"), "{}", ran.err);
-    assert!(ran.err.contains("clawdbotctl apply"), "{}", ran.err);
+    assert!(ran.err.contains("try: clawdbot apply"), "{}", ran.err);
     ran.position(START);
     // A version without that command has nothing to apply.
     machine.answer("clawdbotctl", "case \"$*\" in *apply*) exit 2 ;; esac");
@@ -419,11 +419,11 @@ fn fill(machine: &Machine) {
         ),
         (
             "etc/systemd/system/clawdbot-gateway.socket.d/50-clawdbot-apply.conf",
-            "# Written by clawdbotctl apply.\n",
+            "# Written by `clawdbot apply`, which\n",
         ),
         (
             "etc/systemd/system/clawdbot-model-x.socket",
-            "# Written by clawdbotctl apply.\n",
+            "# Written by `clawdbot apply`, which\n",
         ),
         (
             "etc/systemd/system/clawdbot-policy.service.d/mine.conf",
