@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 /// What the scripts may use: from packages that every Debian system has.
 const PLAIN: &[&str] = &[
-    "cat", "cp", "cut", "dpkg", "env", "grep", "head", "mkdir", "mv", "rm", "rmdir", "sh", "wc",
+    "cat", "cp", "cut", "dpkg", "env", "grep", "head", "mkdir", "mv", "readlink", "rm", "rmdir",
+    "sh", "wc",
 ];
 
 /// What is only written down, or answers what the test put into `answers/NAME`, a piece of shell.
@@ -270,6 +271,22 @@ fn an_upgrade_restarts_what_is_active_one_by_one_from_the_called_to_the_callers(
 }
 
 #[test]
+fn what_failed_below_the_target_is_named() {
+    let machine = Machine::new();
+    machine.answer(
+        "systemctl",
+        "case \"$*\" in *state=failed*) echo 'clawdbot-gateway.socket loaded failed failed x' ;; esac",
+    );
+    let ran = machine.run("postinst", &["configure", ""]).fine();
+    assert!(
+        ran.err
+            .ends_with("clawdbot doctor, or: systemctl status UNIT\nclawdbot-gateway.socket\n"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
 fn a_service_that_does_not_come_back_is_named_and_the_others_are_restarted() {
     let machine = Machine::new();
     machine.active(&["clawdbot-broker.service", "clawdbot-policy.service"], &[]);
@@ -372,6 +389,8 @@ fn removal_stops_sockets_before_services_and_keeps_what_is_the_owners() {
             "deb-systemd-invoke stop clawdbot-*.path",
             "deb-systemd-invoke stop clawdbot-*.socket",
             "deb-systemd-invoke stop clawdbot-*.service",
+            "deb-systemd-invoke stop clawdbot*.slice",
+            "systemctl reset-failed clawdbot*",
         ]
     );
     fill(&machine);
@@ -438,6 +457,8 @@ fn fill(machine: &Machine) {
 fn purge_leaves_what_others_wrote_and_nothing_else() {
     let machine = Machine::new();
     fill(&machine);
+    let mask = machine.installed("etc/systemd/system/clawdbot-dialer.service");
+    std::os::unix::fs::symlink("/dev/null", &mask).unwrap();
     // dpkg removes the configuration file itself.
     fs::remove_file(machine.installed("etc/clawdbot/clawdbot.json")).unwrap();
     let ran = machine.run("postrm", &["purge"]).quiet();
@@ -461,6 +482,7 @@ fn purge_leaves_what_others_wrote_and_nothing_else() {
     ] {
         assert!(!machine.installed(gone).exists(), "{gone}");
     }
+    assert!(!mask.is_symlink());
     let mine = "etc/systemd/system/clawdbot-policy.service.d/mine.conf";
     assert!(machine.installed(mine).exists());
     // Once more, as after a removal that was purged already.
