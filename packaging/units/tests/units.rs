@@ -1,4 +1,5 @@
 //! What must hold for all units together, read from the files as a service manager reads them.
+#![allow(clippy::unwrap_used, clippy::panic)] // A failed expectation ends the test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
