@@ -49,26 +49,45 @@ impl StartError {
     }
 }
 
-/// Why a running process cannot go on. It ends with status 1 and is started again.
+/// Why a running process cannot go on. It ends with status 1 and is started again, unless that is no use.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ServeError(String);
+#[error("{message}")]
+pub struct ServeError {
+    message: String,
+    code: u8,
+}
+
+impl ServeError {
+    /// Something that another start cannot mend: exit status 78.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: EXIT_CONFIG,
+        }
+    }
+
+    /// The exit status that tells the supervisor or service manager what to do.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
 
 impl From<String> for ServeError {
     fn from(message: String) -> Self {
-        Self(message)
+        Self { message, code: 1 }
     }
 }
 
 impl From<&str> for ServeError {
     fn from(message: &str) -> Self {
-        Self(message.into())
+        message.to_owned().into()
     }
 }
 
 impl From<io::Error> for ServeError {
     fn from(error: io::Error) -> Self {
-        Self(error.to_string())
+        error.to_string().into()
     }
 }
 

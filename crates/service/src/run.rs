@@ -203,7 +203,7 @@ where
         }
         Err(error) => {
             error!("{error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.code())
         }
     }
 }

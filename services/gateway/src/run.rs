@@ -17,7 +17,7 @@ use crate::channels::{self, Channels};
 use crate::desk::Desk;
 use crate::front::{Feeds, Front};
 use crate::operator::Operator;
-use crate::queue::{Queue, Store};
+use crate::queue::{OpenError, Queue, Store};
 use crate::rule::Manners;
 use crate::turns::{Agents, Turns};
 use crate::{clock, limits, problems};
@@ -50,7 +50,10 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
 pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
     let store = Store::open(&prepared.queue).map_err(|error| {
         ctx.status(&error.to_string());
-        ServeError::from(error.to_string())
+        match error {
+            newer @ OpenError::Newer { .. } => ServeError::config(newer.to_string()),
+            other => ServeError::from(other.to_string()),
+        }
     })?;
     let queue = Queue::start(store, ctx.pulse("queue", PATIENCE))?;
     let forgotten = queue.prune(clock::now_ms()).await;

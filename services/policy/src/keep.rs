@@ -213,6 +213,13 @@ impl Keep {
     }
 }
 
+/// The format of a document, if it is newer than `newest`: its first value has it as `version`.
+pub fn newer(text: &str, newest: u64) -> Option<u64> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
+    let version = values.next()?.ok()?["version"].as_u64()?;
+    (version > newest).then_some(version)
+}
+
 fn encode(bytes: &[u8; 32]) -> Zeroizing<String> {
     Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes))
 }
@@ -231,6 +238,21 @@ mod tests {
 
     fn never() -> io::Result<[u8; 32]> {
         panic!("there is one already")
+    }
+
+    #[test]
+    fn only_a_document_that_says_so_is_newer() {
+        for (text, found) in [
+            ("{\"version\": 3, \"accounts\": []}", Some(3)),
+            ("{\"whole\":true,\"version\":3}\n{\"line\":1}\n", Some(3)),
+            ("{\"version\": 2}", None),
+            ("{\"version\": \"3\"}", None),
+            ("{\"version\": 3", None),
+            ("[]", None),
+            ("", None),
+        ] {
+            assert_eq!(newer(text, 2), found, "{text}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) const MAX_RECORDS: usize = 128;
 pub(crate) const MAX_FILE: usize = 4 << 20;
 
 const MAGIC: &[u8; 8] = b"CLAWDVLT";
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 /// XChaCha20-Poly1305.
 const CIPHER: u8 = 1;
 const ID: usize = 16;
@@ -136,6 +136,8 @@ pub(crate) enum Damage {
     Foreign,
     #[error("it was written by another version of Clawdbot")]
     Version,
+    #[error("it has format {0}, which is newer")]
+    Newer(u8),
     #[error("it is damaged")]
     Form,
 }
@@ -160,6 +162,9 @@ impl Image {
             return Err(Damage::Foreign);
         }
         let [version, cipher, source, zero] = rest.array()?;
+        if version > VERSION {
+            return Err(Damage::Newer(version));
+        }
         if (version, cipher, zero) != (VERSION, CIPHER, 0) {
             return Err(Damage::Version);
         }

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use clawdbot_proto::v1;
 use clawdbot_secrets::Secret;
+use clawdbot_service::newer_format;
 use zeroize::Zeroizing;
 
-use format::Image;
+use format::{Damage, Image};
 pub(crate) use format::{Header, KEY, KeySource, MAX_RECORDS, Random, Record};
 pub(crate) use provided::Provided;
 
@@ -80,6 +81,11 @@ impl Vault {
                     },
                     trouble: None,
                 },
+                // Nothing is to be mended or moved away.
+                Err(Damage::Newer(found)) => State::Unusable(format!(
+                    "the vault {}",
+                    newer_format(path.display(), found, format::VERSION)
+                )),
                 Err(damage) => refused(format!(
                     "the vault {} cannot be used: {damage}",
                     path.display()

@@ -103,6 +103,15 @@ fn a_damaged_or_foreign_file_is_left_as_it_is() {
         assert_eq!(state(&vault), "unreachable");
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
+    // What a newer version has written is not to be moved away.
+    let mut newer = whole.clone();
+    newer[8] += 1;
+    fs::write(&path, &newer).unwrap();
+    let vault = Vault::load(folder.path());
+    let why = vault.trouble().unwrap();
+    let said = "vault has format 2, and this version of Clawdbot reads formats up to 1";
+    assert!(why.contains(said) && !why.contains("move"), "{why}");
+    assert_eq!(fs::read(&path).unwrap(), newer);
     // Its form is right and its seal is not: the key does not open it.
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;

@@ -1,5 +1,7 @@
 //! What the queue cannot do, and the remedy.
 
+use clawdbot_service::newer_format;
+
 /// Why the queue could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueueError {
@@ -38,7 +40,17 @@ pub enum OpenError {
         /// What SQLite found.
         reason: String,
     },
-    /// The file is another program's, or was written by a newer version.
+    /// The file was written by a newer version.
+    #[error("the message queue {}", newer_format(path, found, newest))]
+    Newer {
+        /// The database file.
+        path: String,
+        /// Its format.
+        found: i32,
+        /// The newest that this version reads.
+        newest: i32,
+    },
+    /// The file is another program's.
     #[error("the message queue {path} {what}; nothing was changed")]
     Foreign {
         /// The database file.

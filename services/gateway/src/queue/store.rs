@@ -129,7 +129,11 @@ impl Store {
                 .map_err(sqlite)?;
             }
             (APPLICATION, newer) if newer > VERSION => {
-                return foreign(format!("was written by a newer version (format {newer})"));
+                return Err(OpenError::Newer {
+                    path: name.clone(),
+                    found: newer,
+                    newest: VERSION,
+                });
             }
             _ => return foreign("is not a message queue of this program".into()),
         }

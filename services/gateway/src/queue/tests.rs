@@ -301,7 +301,10 @@ async fn a_damaged_or_foreign_file_is_an_error_and_stays_as_it_is() {
         ),
         (torn, "damaged"),
         (good[..good.len() / 2].to_vec(), "damaged"),
-        (newer, "newer version"),
+        (
+            newer,
+            "inbox.db has format 5, and this version of Clawdbot reads formats up to 4",
+        ),
         (other, "not a message queue"),
     ] {
         std::fs::write(&path, &bytes).unwrap();

@@ -18,13 +18,16 @@ pub(super) fn write(rows: &[(Key, Amount, bool)]) -> String {
         })
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
-    json!({ "version": 1, "counters": rows }).to_string()
+    json!({ "version": VERSION, "counters": rows }).to_string()
 }
 
-/// Counters of a text; nothing when it is not one, or one of a later version.
+/// The format that this version reads and writes.
+pub(super) const VERSION: u64 = 1;
+
+/// Counters of a text; nothing when it is not one, or one of another version.
 pub(super) fn read(text: &str) -> Option<Vec<(Key, Amount, bool)>> {
     let page: Value = serde_json::from_str(text).ok()?;
-    if page["version"] != 1 {
+    if page["version"] != VERSION {
         return None;
     }
     let row = |row: &Value| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_proto::v1;
+use clawdbot_service::newer_format;
 use sha2::{Digest as _, Sha256};
 use tracing::{error, warn};
 
@@ -16,7 +17,7 @@ use super::kinds::{Kind, Limit, Limits};
 use super::page;
 use crate::denied::Denied;
 use crate::handle::{Grant, Standing};
-use crate::keep::Keep;
+use crate::keep::{Keep, newer};
 
 const NAME: &str = "budgets.json";
 /// Senders at their limit that the status names.
@@ -326,10 +327,15 @@ fn read(keep: &Keep) -> Result<Book, String> {
         Ok(None) => Ok(Book::default()),
         Ok(Some(text)) => match page::read(&text) {
             Some(rows) => Ok(Book::of_rows(rows.into_iter())),
-            None => Err(format!(
-                "{} is damaged or of a later version; move it away and start Clawdbot again: what was used is counted from there on",
-                keep.path(NAME)
-            )),
+            None => {
+                let path = keep.path(NAME);
+                Err(match newer(&text, page::VERSION) {
+                    Some(found) => newer_format(path, found, page::VERSION),
+                    None => format!(
+                        "{path} is damaged; move it away and start Clawdbot again: what was used is counted from there on"
+                    ),
+                })
+            }
         },
         Err(error) => Err(error.to_string()),
     }

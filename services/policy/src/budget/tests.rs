@@ -369,6 +369,12 @@ fn while_the_file_cannot_be_read_no_call_that_is_limited_is_permitted() {
         );
     }
     assert_eq!(call(&broken, Kind::DayTokens), Ok(()), "no limit of calls");
+    let newer = "{\"version\":2,\"counters\":[]}";
+    fs::write(folder.path().join("budgets.json"), newer).unwrap();
+    let (rule, message) = call(&budgets(folder.path()), Kind::RunCalls).unwrap_err();
+    assert_eq!(rule, "budget.unavailable");
+    let said = "budgets.json has format 2, and this version of Clawdbot reads formats up to 1";
+    assert!(message.contains(said), "{message}");
 }
 
 #[tokio::test]

@@ -25,13 +25,16 @@ pub(super) fn write(book: &Book) -> String {
             "channel": channel, "account": account, "pending": pending, "approved": approved, "names": roll.pins,
         }));
     }
-    format!("{:#}", json!({ "version": 1, "accounts": accounts }))
+    format!("{:#}", json!({ "version": VERSION, "accounts": accounts }))
 }
 
-/// The book of a text; nothing when it is not one, or one of a later version.
+/// The format that this version reads and writes.
+pub(super) const VERSION: u64 = 1;
+
+/// The book of a text; nothing when it is not one, or one of another version.
 pub(super) fn read(text: &str) -> Option<Book> {
     let page: Value = serde_json::from_str(text).ok()?;
-    if page["version"] != 1 {
+    if page["version"] != VERSION {
         return None;
     }
     let mut book = Book::default();

@@ -4,12 +4,13 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use clawdbot_service::newer_format;
 use tracing::error;
 
 use super::book::Book;
 use super::page;
 use crate::denied::Denied;
-use crate::keep::Keep;
+use crate::keep::{Keep, newer};
 
 /// The file in STATE/pairing.
 const NAME: &str = "people.json";
@@ -103,10 +104,13 @@ fn read(keep: &Keep) -> Result<Arc<Book>, String> {
     match keep.read_document(NAME) {
         Ok(None) => Ok(Arc::default()),
         Ok(Some(text)) => page::read(&text).map(Arc::new).ok_or_else(|| {
-            format!(
-                "{} is damaged or of a later version; nobody counts as paired until it is restored or moved away and Clawdbot is started again",
-                keep.path(NAME)
-            )
+            let path = keep.path(NAME);
+            match newer(&text, page::VERSION) {
+                Some(found) => format!("{}; nobody counts as paired until then", newer_format(path, found, page::VERSION)),
+                None => format!(
+                    "{path} is damaged; nobody counts as paired until it is restored or moved away and Clawdbot is started again"
+                ),
+            }
         }),
         Err(error) => Err(format!("{error}; nobody counts as paired until it can be read and Clawdbot is started again")),
     }

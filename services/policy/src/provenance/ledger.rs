@@ -10,13 +10,16 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::sync::{Mutex, PoisonError};
 
 use clawdbot_identity::SessionKey;
+use clawdbot_service::newer_format;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
 use super::state::Flags;
-use crate::keep::Keep;
+use crate::keep::{Keep, newer};
 
 const NAME: &str = "taint.jsonl";
+/// The format that this version reads and writes.
+const VERSION: u64 = 2;
 /// Sessions that are remembered; beyond it the first ones go, and then nothing is known of those without a line.
 const MAX: usize = 65_536;
 
@@ -78,9 +81,13 @@ impl Ledger {
     /// Opens the file, or begins it. `fresh`: there was no state at all, so that there is no session of before.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; `Unsupported` when a newer version has written it.
     pub(super) fn open(keep: &Keep, fresh: bool) -> io::Result<(Self, Known)> {
         let before = keep.read_document(NAME).map_err(io::Error::other)?;
+        if let Some(found) = before.as_ref().and_then(|text| newer(text, VERSION)) {
+            let said = newer_format(keep.path(NAME), found, VERSION);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, said));
+        }
         let (known, order) = match &before {
             Some(text) => read(text),
             None => (
@@ -146,7 +153,7 @@ impl Ledger {
 
 /// The first line, which is written over in place: it always has one length.
 fn head(whole: bool, lines: usize) -> String {
-    format!("{{\"version\":2,\"whole\":{whole:<5},\"lines\":{lines:<20}}}")
+    format!("{{\"version\":{VERSION},\"whole\":{whole:<5},\"lines\":{lines:<20}}}")
 }
 
 fn line(session: &SessionKey, flags: Flags, anew: bool) -> Value {
@@ -173,7 +180,7 @@ fn read(text: &str) -> (Known, Vec<SessionKey>) {
         .next()
         .and_then(|line| serde_json::from_str(line).ok());
     let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
-    let head = head.filter(|head| head["version"] == 2 && head["whole"] == true);
+    let head = head.filter(|head| head["version"] == VERSION && head["whole"] == true);
     let told = head.and_then(|head| head["lines"].as_u64());
     let mut whole = told.is_some_and(|told| lines.len() as u64 >= told);
     if told.is_some() && !whole {

@@ -78,6 +78,23 @@ fn without_the_file_or_with_a_damaged_one_unknown_sessions_have_read_everything(
 }
 
 #[test]
+fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(opened(&folder));
+    let path = folder.path().join(NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    let newer = text.replacen("\"version\":2", "\"version\":3", 1);
+    fs::write(&path, &newer).unwrap();
+    let error = Ledger::open(&keep(&folder), false).err().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    let said = "taint.jsonl has format 3, and this version of Clawdbot reads formats up to 2";
+    assert!(error.to_string().contains(said), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), newer);
+    fs::write(&path, text).unwrap();
+    drop(opened(&folder));
+}
+
+#[test]
 fn a_file_cut_anywhere_lowers_no_flag() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::open(&keep(&folder), true).unwrap();

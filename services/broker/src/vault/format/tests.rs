@@ -199,7 +199,8 @@ fn other_files_are_told_apart_from_damaged_ones() {
     };
     assert_eq!(Image::parse(&bytes).unwrap().records().len(), 0);
     assert_eq!(with(0, b'X'), Some(Damage::Foreign));
-    assert_eq!(with(8, 2), Some(Damage::Version));
+    assert_eq!(with(8, 2), Some(Damage::Newer(2)));
+    assert_eq!(with(8, 0), Some(Damage::Version));
     assert_eq!(with(9, 2), Some(Damage::Version));
     assert_eq!(with(10, 0), Some(Damage::Version));
     assert_eq!(with(10, 4), Some(Damage::Version));

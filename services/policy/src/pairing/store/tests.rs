@@ -129,6 +129,23 @@ async fn a_damaged_file_lets_nobody_in_and_is_never_replaced() {
 }
 
 #[tokio::test]
+async fn a_file_of_a_newer_version_lets_nobody_in_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    approve(&open(&folder), "1").await;
+    let path = folder.path().join(NAME);
+    let newer = fs::read_to_string(&path).unwrap();
+    let newer = newer.replacen("\"version\": 1", "\"version\": 2", 1);
+    fs::write(&path, &newer).unwrap();
+    let store = open(&folder);
+    assert!(!lets_in(&store, "1"));
+    let denied = ask(&store, "2").await.unwrap_err();
+    let said = "people.json has format 2, and this version of Clawdbot reads formats up to 1";
+    assert!(denied.message.contains(said), "{}", denied.message);
+    assert!(!denied.message.contains("moved away"), "{}", denied.message);
+    assert_eq!(fs::read_to_string(&path).unwrap(), newer);
+}
+
+#[tokio::test]
 async fn a_change_that_cannot_be_written_has_not_happened() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
