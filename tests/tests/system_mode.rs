@@ -104,7 +104,11 @@ impl Manager {
                 ASIDE + index
             ));
         }
-        let (family, instance) = role.split_once('-').unwrap_or((role, ""));
+        // A channel has a program of its own; the others take their instance as an argument.
+        let (family, instance) = match role.split_once('-') {
+            Some((family, instance)) if family != "channel" => (family, instance),
+            _ => (role, ""),
+        };
         let program = binary(&format!("clawdbot-{family}"));
         let through = match kernel {
             "" => String::new(),
