@@ -134,7 +134,10 @@ async fn each_role_is_sent_its_slice_at_once_and_again_only_when_it_changed() {
         Some(Slice::Executor(_))
     ));
     for (revision, config) in [
-        (2, "{logging: {level: 'debug'}, gateway: {port: 4000}}"),
+        (
+            2,
+            "{agents: {defaults: {workspace: '~/other'}}, gateway: {port: 4000}}",
+        ),
         (3, "{gateway: {port: 5000}}"),
     ] {
         bench.write(config);
@@ -150,6 +153,34 @@ async fn each_role_is_sent_its_slice_at_once_and_again_only_when_it_changed() {
     bench.write("{agents: {defaults: {sandbox: {mode: 'all'}}}}");
     bench.load().await;
     assert_eq!(executor.message().await.unwrap().unwrap().revision, 4);
+    assert_eq!(gateway.message().await.unwrap().unwrap().revision, 4);
+    // What counts for every process is told to every one.
+    for (revision, level, require, config) in [
+        (
+            5,
+            "debug",
+            "available",
+            "{logging: {level: 'debug'}, agents: {defaults: {sandbox: {mode: 'all'}}}}",
+        ),
+        (
+            6,
+            "info",
+            "full",
+            "{sandbox: {require: 'full'}, agents: {defaults: {sandbox: {mode: 'all'}}}}",
+        ),
+    ] {
+        bench.write(config);
+        bench.load().await;
+        for reader in [&mut gateway, &mut executor] {
+            let next = reader.message().await.unwrap().unwrap();
+            let told = (
+                next.revision,
+                next.log_level.as_str(),
+                next.sandbox_require.as_str(),
+            );
+            assert_eq!(told, (revision, level, require));
+        }
+    }
 }
 
 #[tokio::test]
