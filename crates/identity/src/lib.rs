@@ -22,4 +22,4 @@ pub use name::{AgentId, Handle, InstanceName, MessageId, ProviderId, ToolName, T
 pub use principal::{CHANNELS, Principal, PrincipalKind};
 pub use role::{Class, Role};
 pub use session::SessionKey;
-pub use workspace::{DEFAULT_WORKSPACE, workspace};
+pub use workspace::{DEFAULT_WORKSPACE, workspace, workspace_within};

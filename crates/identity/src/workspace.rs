@@ -1,6 +1,8 @@
 //! Where a class works: the folder that the configuration names, or the default, and for guests one
 //! beside it. Several processes must mean the same folder.
 
+use std::path::{Component, Path};
+
 use crate::Class;
 
 /// The workspace when the configuration names none.
@@ -17,6 +19,23 @@ pub fn workspace(configured: &str, home: &str, class: Class) -> String {
         Class::Main => path,
         Class::Guest => format!("{path}-guest"),
     }
+}
+
+/// Where an agent works in system mode, as a path from its class's own folder, which lies in `parent`: the folder itself unless
+/// the configuration names one below that of a class. Nothing when it names a folder elsewhere: no process reaches it.
+pub fn workspace_within(configured: &str, parent: &str) -> Option<String> {
+    if configured.trim_end_matches('/') == DEFAULT_WORKSPACE {
+        return Some(String::new());
+    }
+    let mut parts = Path::new(configured)
+        .strip_prefix(parent)
+        .ok()?
+        .components();
+    let class = parts.next()?.as_os_str().to_str()?;
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let named = Class::ALL.iter().any(|known| known.as_str() == class);
+    let rest = parts.as_path().to_str()?;
+    (named && parts.all(plain)).then(|| rest.to_owned())
 }
 
 #[cfg(test)]
@@ -36,6 +55,28 @@ mod tests {
         ] {
             assert_eq!(workspace(configured, "/home/ann", Class::Main), main);
             assert_eq!(workspace(configured, "/home/ann/", Class::Guest), guest);
+        }
+    }
+
+    #[test]
+    fn in_system_mode_an_agent_works_in_its_class_s_folder_or_below() {
+        for (configured, within) in [
+            (DEFAULT_WORKSPACE, Some("")),
+            ("~/clawd/", Some("")),
+            ("/work/main", Some("")),
+            ("/work/main/", Some("")),
+            ("/work/guest/helper", Some("helper")),
+            ("/work/main/a/b/", Some("a/b")),
+            ("/work", None),
+            ("/work/other/helper", None),
+            ("/work/main/../guest", None),
+            ("/workshop/main", None),
+            ("~/work", None),
+            ("/srv/clawd", None),
+            ("", None),
+        ] {
+            let found = workspace_within(configured, "/work");
+            assert_eq!(found.as_deref(), within, "{configured}");
         }
     }
 }

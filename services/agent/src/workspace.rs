@@ -70,17 +70,17 @@ impl Workspace {
         }
     }
 
-    /// The folder that the configuration means; empty means the first of the readable ones.
+    /// The folder that the configuration means: a path without a `/` before it begins in the first of the readable ones,
+    /// which an empty one is.
     pub fn folder(&self, configured: &str) -> String {
-        let default = || {
-            self.readable
-                .first()
-                .map(|folder| folder.display().to_string())
+        let first = self.readable.first().map(PathBuf::as_path);
+        let folder = match (configured, first) {
+            (_, None) => PathBuf::from(configured),
+            ("", Some(first)) => first.to_owned(),
+            // An absolute path stays what it is.
+            (folder, Some(first)) => first.join(folder),
         };
-        match configured {
-            "" => default().unwrap_or_default(),
-            folder => folder.into(),
-        }
+        folder.display().to_string()
     }
 
     /// The files that are there, in their fixed order, each cut at `max_chars` characters.
@@ -365,5 +365,24 @@ mod tests {
         );
         make_folder(&folder).unwrap();
         assert!(make_folder(&home.path().join("no/such")).is_err());
+    }
+
+    #[test]
+    fn a_path_without_a_root_begins_in_the_first_workspace() {
+        let readable = vec!["/work/main".into(), "/other".into()];
+        let workspace = Workspace::new(readable, Class::Main);
+        for (configured, folder) in [
+            ("", "/work/main"),
+            ("helper", "/work/main/helper"),
+            ("/srv/x", "/srv/x"),
+        ] {
+            assert_eq!(workspace.folder(configured), folder);
+        }
+        assert!(workspace.may_read(Path::new("/work/main/helper")));
+        assert!(!workspace.may_read(Path::new("/work/main/../guest")));
+        assert_eq!(
+            Workspace::new(Vec::new(), Class::Main).folder("helper"),
+            "helper"
+        );
     }
 }

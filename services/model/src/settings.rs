@@ -34,6 +34,16 @@ impl Settings {
     /// # Errors
     /// With what this worker cannot use.
     pub fn read(slice: &ModelSlice) -> Result<Arc<Self>, Fault> {
+        // A service manager starts whatever is called; nobody should have called this one.
+        if slice.base_url.is_empty() && slice.api.is_empty() {
+            return Err(Fault::new(
+                Kind::Config,
+                format!(
+                    "the configuration has no provider {name}: name a model {name}/... as somebody's model, or say where it is in models.providers.{name}",
+                    name = slice.provider
+                ),
+            ));
+        }
         let api = Api::parse(&slice.api).ok_or_else(|| {
             Fault::new(
                 Kind::Config,

@@ -70,6 +70,7 @@ impl Bench {
             place: Place {
                 port: 0,
                 home: "/home/ann".to_owned(),
+                managed: folder.join("plan").exists(),
             },
             config: ConfigFile::new(folder.join("clawdbot.json"), None),
             keep,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clawdbot_proto::v1;
 use clawdbot_secrets::Secret;
-use clawdbot_service::Pulse;
+use clawdbot_service::{Pulse, system};
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -321,6 +321,16 @@ impl Policy {
         all.extend(self.audit_trouble().map(|trouble| v1::Problem {
             code: "audit.trouble".to_owned(),
             message: format!("the audit log: {trouble}"),
+            role: "policy".to_owned(),
+            since_ms: self.started_ms,
+        }));
+        let folders = { current.iter() }.flat_map(|now| self.place.out_of_reach(&now.settings));
+        all.extend(folders.map(|folder| v1::Problem {
+            code: "workspace.elsewhere".to_owned(),
+            message: format!(
+                "agents cannot work in {folder}, which no process reaches when each has a user of its own: they work in {parent}/main and {parent}/guest; put the files there, or name a folder below {parent}/main",
+                parent = system::WORKSPACES,
+            ),
             role: "policy".to_owned(),
             since_ms: self.started_ms,
         }));

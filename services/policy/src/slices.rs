@@ -1,12 +1,14 @@
 //! Cuts the configuration into one slice for each role. A role gets what it needs to do its job and no secret; a role
 //! without a row gets nothing.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clawdbot_config::BUILTIN;
-use clawdbot_identity::{AgentId, Class, DEFAULT_WORKSPACE, Role, workspace};
+use clawdbot_identity::{AgentId, Class, DEFAULT_WORKSPACE, Role, workspace, workspace_within};
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::snapshot::Slice;
+use clawdbot_service::system;
 
 use crate::settings::{Agent, Bind, Channel, Settings};
 use crate::{audience, destinations};
@@ -23,6 +25,29 @@ pub(crate) struct Place {
     pub(crate) port: u16,
     /// What `~` stands for.
     pub(crate) home: String,
+    /// A service manager starts the processes, each as a user of its own.
+    pub(crate) managed: bool,
+}
+
+impl Place {
+    /// Where an agent of a class works; in system mode as a path from the class's own folder.
+    fn workspace(&self, agent: &Agent, class: Class) -> String {
+        let configured = agent.workspace.as_deref().unwrap_or(DEFAULT_WORKSPACE);
+        match self.managed {
+            // Where it cannot work, it works where it does without a word of the configuration.
+            true => workspace_within(configured, system::WORKSPACES).unwrap_or_default(),
+            false => workspace(configured, &self.home, class),
+        }
+    }
+
+    /// The folders that agents are to work in and that no process reaches.
+    pub(crate) fn out_of_reach<'a>(&self, settings: &'a Settings) -> BTreeSet<&'a str> {
+        let named = settings.agents.iter().filter(|_| self.managed);
+        let named = named.filter_map(|agent| agent.workspace.as_deref());
+        named
+            .filter(|folder| workspace_within(folder, system::WORKSPACES).is_none())
+            .collect()
+    }
 }
 
 /// The slice of a role, if it has one.
@@ -170,11 +195,7 @@ fn agent(settings: &Settings, place: &Place, class: Class) -> v1::AgentSlice {
             name: agent.name.clone(),
             fallbacks: fallbacks.filter(|other| *other != model).collect(),
             model,
-            workspace: workspace(
-                agent.workspace.as_deref().unwrap_or(DEFAULT_WORKSPACE),
-                &place.home,
-                class,
-            ),
+            workspace: place.workspace(agent, class),
         }
     };
     v1::AgentSlice {
@@ -255,6 +276,7 @@ mod tests {
         Place {
             port: 0,
             home: "/home/ann".to_owned(),
+            managed: false,
         }
     }
 
@@ -352,6 +374,31 @@ mod tests {
             (slice.auth_mode.as_str(), slice.max_concurrent),
             ("token", 4)
         );
+    }
+
+    #[test]
+    fn in_system_mode_workspaces_are_below_the_classs_own_and_others_are_told() {
+        let settings = settings_of(
+            "{agents: {defaults: {workspace: '~/work'}, list: [{id: 'main'},
+              {id: 'helper', workspace: '/var/lib/clawdbot-work/main/helper'}, {id: 'plain', workspace: '~/clawd'}]}}",
+        );
+        let folders = |place: &Place, class| -> Vec<String> {
+            let slice = agent(&settings, place, class);
+            let rows = slice.agents.into_iter();
+            rows.map(|agent| agent.workspace).collect()
+        };
+        let single = place();
+        let managed = Place {
+            managed: true,
+            ..place()
+        };
+        for class in Class::ALL {
+            assert_eq!(folders(&managed, class), ["", "helper", ""]);
+        }
+        assert_eq!(folders(&single, Class::Main)[0], "/home/ann/work");
+        let told: Vec<_> = managed.out_of_reach(&settings).into_iter().collect();
+        assert_eq!(told, ["~/work"]);
+        assert!(single.out_of_reach(&settings).is_empty());
     }
 
     fn agents(settings: &Settings) -> v1::AgentSlice {

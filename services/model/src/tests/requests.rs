@@ -351,6 +351,23 @@ async fn an_answer_follows_a_changed_configuration_at_once() {
 }
 
 #[tokio::test]
+async fn a_worker_that_the_configuration_does_not_name_says_so_and_asks_nobody() {
+    let rig = Rig::new("openai-completions").await;
+    let mut settings = rig.shared.settings.clone();
+    settings.mark_unchanged();
+    rig.configure(|slice| {
+        slice.api = String::new();
+        slice.base_url = String::new();
+    });
+    settings.changed().await.unwrap();
+    let (class, error, _) = rig.error().await;
+    assert_eq!(class, ModelErrorClass::Unavailable);
+    let said = "the configuration has no provider p";
+    assert!(error.message.contains(said), "{}", error.message);
+    assert_eq!(rig.dialled(), 0);
+}
+
+#[tokio::test]
 async fn an_empty_conversation_is_refused_without_network() {
     let rig = Rig::new("anthropic-messages").await;
     let events = rig
