@@ -285,7 +285,8 @@ fn every_unit_starts_a_program_of_the_package_and_names_a_page_of_it() {
         if unit.is_dir() {
             continue;
         }
-        let text = fs::read_to_string(&unit).unwrap();
+        // A template names program and page by its instance.
+        let text = fs::read_to_string(&unit).unwrap().replace("%i", "telegram");
         for line in text.lines() {
             if let Some(command) = line.strip_prefix("ExecStart=") {
                 let program = command.split(' ').next().unwrap();
