@@ -291,7 +291,7 @@ fn every_unit_starts_a_program_of_the_package_and_names_a_page_of_it() {
             if let Some(command) = line.strip_prefix("ExecStart=") {
                 let program = command.split(' ').next().unwrap();
                 // A template may name the program by its instance.
-                let path = root.join(program.trim_start_matches('/').replace("%i", "telegram"));
+                let path = root.join(program.trim_start_matches('/'));
                 assert!(path.exists(), "{}: {line}", unit.display());
                 started.insert(program.to_owned());
             }
