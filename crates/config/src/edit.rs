@@ -32,7 +32,7 @@ pub use diff::diff;
 pub(crate) use list::with_a_name;
 pub use list::with_entries;
 pub(crate) use print::in_quotes;
-pub use save::{SaveError, read, save};
+pub use save::{SaveError, read, save, save_for};
 
 /// Why a setting was not changed.
 #[derive(Debug, thiserror::Error)]

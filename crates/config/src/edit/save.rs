@@ -18,6 +18,19 @@ const NUMBERS: u64 = 1_000_000;
 const TRIES: u64 = 1000;
 /// For nobody but the owner.
 const PRIVATE: u32 = 0o600;
+/// For the owner's group to read as well.
+const READABLE: u32 = 0o640;
+
+/// Whose a new file is.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    /// Whoever makes it.
+    Own,
+    /// The owner and group of this one.
+    Of(&'a fs::Metadata),
+    /// Whoever makes it, and this group.
+    Group(u32),
+}
 
 /// Why a file was not read or replaced.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +87,28 @@ pub fn read(file: &Path) -> Result<String, SaveError> {
 /// # Errors
 /// When it has changed meanwhile, leads elsewhere by a link, or cannot be written.
 pub fn save(file: &Path, before: &str, after: &str) -> Result<Option<PathBuf>, SaveError> {
+    replace(file, before, after, None)
+}
+
+/// The same; a file that was not there is readable for this group.
+///
+/// # Errors
+/// As for [`save`].
+pub fn save_for(
+    file: &Path,
+    before: &str,
+    after: &str,
+    readers: u32,
+) -> Result<Option<PathBuf>, SaveError> {
+    replace(file, before, after, Some(readers))
+}
+
+fn replace(
+    file: &Path,
+    before: &str,
+    after: &str,
+    readers: Option<u32>,
+) -> Result<Option<PathBuf>, SaveError> {
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -108,9 +143,18 @@ pub fn save(file: &Path, before: &str, after: &str) -> Result<Option<PathBuf>, S
         Some(old) => Some(keep(file, before, old)?),
         None => None,
     };
-    let mode = old.as_ref().map_or(PRIVATE, |old| old.mode() & 0o777);
+    let owner = match (&old, readers) {
+        (Some(old), _) => Owner::Of(old),
+        (None, Some(group)) => Owner::Group(group),
+        (None, None) => Owner::Own,
+    };
+    let mode = match owner {
+        Owner::Of(old) => old.mode() & 0o777,
+        Owner::Group(_) => READABLE,
+        Owner::Own => PRIVATE,
+    };
     let names = (1..TRIES).map(|number| beside(file, &format!(".new.{number}")));
-    let fresh = write(names, after, old.as_ref(), mode)?;
+    let fresh = write(names, after, owner, mode)?;
     fs::rename(&fresh, file)
         .map_err(failed("replace", file))
         .inspect_err(|_| drop(fs::remove_file(&fresh)))?;
@@ -149,11 +193,11 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 fn write(
     names: impl Iterator<Item = PathBuf>,
     text: &str,
-    like: Option<&fs::Metadata>,
+    owner: Owner<'_>,
     mode: u32,
 ) -> Result<PathBuf, SaveError> {
     let (path, file) = create(names)?;
-    fill(&path, &file, text, like, mode).inspect_err(|_| drop(fs::remove_file(&path)))?;
+    fill(&path, &file, text, owner, mode).inspect_err(|_| drop(fs::remove_file(&path)))?;
     Ok(path)
 }
 
@@ -177,13 +221,17 @@ fn fill(
     path: &Path,
     mut file: &File,
     text: &str,
-    like: Option<&fs::Metadata>,
+    owner: Owner<'_>,
     mode: u32,
 ) -> Result<(), SaveError> {
     let new = file.metadata().map_err(failed("write", path))?;
-    if let Some(old) = like {
-        let differs = |old: u32, new: u32| (old != new).then_some(old);
-        let (user, group) = (differs(old.uid(), new.uid()), differs(old.gid(), new.gid()));
+    let differs = |old: u32, new: u32| (old != new).then_some(old);
+    let wanted = match owner {
+        Owner::Own => None,
+        Owner::Of(old) => Some((differs(old.uid(), new.uid()), differs(old.gid(), new.gid()))),
+        Owner::Group(group) => Some((None, differs(group, new.gid()))),
+    };
+    if let Some((user, group)) = wanted {
         let given = fchown(file, user, group);
         // A group without rights may be another one.
         if given.is_err() && (user.is_some() || mode & 0o070 != 0) {
@@ -210,7 +258,7 @@ fn keep(file: &Path, text: &str, old: &fs::Metadata) -> Result<PathBuf, SaveErro
     let names = found.iter().rev().map(|(number, _)| *number).chain([0]);
     let names = names.filter_map(next);
     let names = names.map(|number| beside(file, &format!(".bak.{number}")));
-    let path = write(names, text, Some(old), PRIVATE)?;
+    let path = write(names, text, Owner::Of(old), PRIVATE)?;
     let own: Vec<u64> = { found.iter().filter(|(_, file)| *file) }
         .map(|(number, _)| *number)
         .collect();
@@ -399,6 +447,20 @@ mod tests {
         assert!(error.contains("at the same time"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
         assert_eq!(names(folder.path()), ["c.json"]);
+    }
+
+    #[test]
+    fn a_file_that_was_not_there_is_readable_for_whom_it_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.json");
+        let group = fs::metadata(folder.path()).unwrap().gid();
+        save_for(&file, "", "{}", group).unwrap();
+        let made = fs::metadata(&file).unwrap();
+        assert_eq!((made.mode() & 0o777, made.gid()), (0o640, group));
+        // What is there keeps what it has.
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        save_for(&file, "{}", "{ }", group).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]
