@@ -14,6 +14,9 @@ use clawdbot_identity::{AgentId, InstanceName, SessionKey};
     version,
     disable_help_subcommand = true,
     after_help = "First steps: `clawdbot up --chat` starts everything here and opens a chat.\n\
+                  Where the package is installed, commands are for the services of the machine, unless a `clawdbot up` of \
+                  yours is running or --config, --state-dir or their variables name something else; `clawdbot status` says \
+                  which it is.\n\
                   Exit status: 0 done, 1 failed, 2 wrong usage or critical finding, 69 nothing is running, \
                   77 needs root or the group clawdbot, 78 invalid configuration."
 )]

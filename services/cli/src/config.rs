@@ -1,15 +1,20 @@
 //! `clawdbot config`: whether the file loads, what is in force, where the file is, and changes of it. Secrets are never
 //! shown. A change that would add a mistake to the file is refused, and so is a secret on the command line.
 
-use clawdbot_config::edit::{self, EditError};
+use std::path::PathBuf;
+
+use clawdbot_config::edit::{self, EditError, SaveError};
 use clawdbot_config::{ConfigPath, Finding, LoadError};
+use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
+use clawdbot_service::system::user_of;
 use serde_json::json;
 
 use crate::check::{load, read};
 use crate::failure::{EXIT_CONFIG, EXIT_USAGE, Failure};
 use crate::out::{Out, count, pretty};
 use crate::place::{Place, word};
+use crate::{apply, rights};
 
 /// Exit status 0 when the file loads.
 ///
@@ -46,19 +51,22 @@ pub fn get(path: Option<&str>, place: &Place, out: Out) -> Result<u8, Failure> {
     let loaded = read(place, out)?;
     let value = match path {
         None => loaded.to_json(),
-        Some(path) => loaded.get(path).ok_or_else(|| {
-            Failure::new(
-                "config.path",
-                format!("there is no setting {path}, or it has no value"),
-            )
-            .remedy("`clawdbot config get` prints all settings that have one")
-        })?,
+        Some(path) => loaded.get(path).ok_or_else(|| no_setting(path))?,
     };
     match value.as_str() {
         Some(text) if !out.json => out.text(&clawdbot_identity::text::sanitize_block(text))?,
         _ => out.text(&pretty(&value))?,
     }
     Ok(0)
+}
+
+/// Why there is no value at a path.
+pub fn no_setting(path: &str) -> Failure {
+    Failure::new(
+        "config.path",
+        format!("there is no setting {path}, or it has no value"),
+    )
+    .remedy("`clawdbot config get` prints all settings that have one")
 }
 
 /// Prints where the file is expected.
@@ -139,15 +147,22 @@ fn change(
     path: &str,
     edit: impl Fn(&str, &str) -> Result<String, EditError>,
 ) -> Result<u8, Failure> {
+    if place.is_system() {
+        rights::root_only("a change of this machine's configuration")?;
+    }
     let name = place.config.display().to_string();
     let unsaved =
-        |error: edit::SaveError| Failure::new("config.file", error.to_string()).remedy(error.help);
+        |error: SaveError| Failure::new("config.file", error.to_string()).remedy(error.help);
     let before = edit::read(&place.config).map_err(unsaved)?;
     let after = edit(&name, &before).map_err(|error| refused(error, out))?;
     let changed = after != before;
     let backup = match changed {
-        true => edit::save(&place.config, &before, &after).map_err(unsaved)?,
+        true => save(place, &before, &after).map_err(unsaved)?,
         false => None,
+    };
+    let applied = match changed && place.is_system() {
+        true => bring_in_line(place),
+        false => Ok(Vec::new()),
     };
     let backup = backup.map(|path| path.display().to_string());
     let telling = backup.is_some() && edit::tells_secret(&before, &after);
@@ -167,9 +182,11 @@ fn change(
         out.value(
             &json!({ "changed": changed, "file": name, "path": path, "backup": backup,
                            "diff": diff, "findings": new,
-                           "backupHoldsSecret": telling, "mistakes": left.as_ref().map(LoadError::to_json) }),
+                           "backupHoldsSecret": telling, "mistakes": left.as_ref().map(LoadError::to_json),
+                           "applied": applied.as_ref().ok(),
+                           "applyError": applied.as_ref().err().map(|failure| failure.json()["error"].take()) }),
         )?;
-        return Ok(0);
+        return applied.map_or_else(|failure| Ok(failure.exit), |_| Ok(0));
     }
     if !changed {
         let left = left.map_or_else(String::new, |left| format!("\n{}", remaining(&left, place)));
@@ -206,8 +223,30 @@ fn change(
     {
         text.push_str(&format!("note: {}", evidence.text));
     }
+    for change in applied.iter().flatten() {
+        text.push_str(&format!("applied: {}\n", sanitize_line(change)));
+    }
     out.text(text.trim_end())?;
-    Ok(0)
+    applied.map(|_| 0)
+}
+
+/// Saves the text. A new file of the system's is for policy to read as well.
+fn save(place: &Place, before: &str, after: &str) -> Result<Option<PathBuf>, SaveError> {
+    let policy = place
+        .is_system()
+        .then(|| rights::group_id(&user_of(&Role::policy())));
+    match policy.flatten() {
+        Some(group) => edit::save_for(&place.config, before, after, group),
+        None => edit::save(&place.config, before, after),
+    }
+}
+
+/// What only root can make follows the change at once. A file that does not load changes nothing.
+fn bring_in_line(place: &Place) -> Result<Vec<String>, Failure> {
+    match clawdbot_config::load(&place.config) {
+        Ok(loaded) => apply::now(&loaded.config, false),
+        Err(_) => Ok(Vec::new()),
+    }
 }
 
 /// What is still wrong with the file after a change.

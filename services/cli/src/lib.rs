@@ -20,6 +20,7 @@ mod out;
 mod pairing;
 mod place;
 mod reach;
+mod remote;
 mod rights;
 mod run;
 mod sandbox;

@@ -151,7 +151,7 @@ mod tests {
         };
         assert!(
             line("policy").ends_with(
-                "own STATE/pairing, own STATE/audit, system: read CONFIG, single: remove RUN"
+                "own STATE/pairing, own STATE/audit, system: own PLAN, system: read CONFIG, single: remove RUN"
             ),
             "{text}"
         );

@@ -110,6 +110,21 @@ fn explain(path: &Path, user: &str, membership: Membership) -> Failure {
     failure.exit(EXIT_RIGHTS)
 }
 
+/// The id of a group of this machine; the package makes its own where the group file has them.
+pub fn group_id(name: &str) -> Option<u32> {
+    let file = std::fs::read_to_string("/etc/group").ok()?;
+    group_in(&file, name).map(|(id, _)| id)
+}
+
+/// A group's id and members.
+fn group_in<'a>(file: &'a str, name: &str) -> Option<(u32, &'a str)> {
+    file.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then_some(())?;
+        Some((fields.nth(1)?.parse().ok()?, fields.next()?))
+    })
+}
+
 fn user_of(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -120,12 +135,7 @@ fn user_of(passwd: &str, uid: u32) -> Option<String> {
 
 /// By the text of the group file and the groups that this process has.
 fn membership(file: &str, user: &str, groups: &[u32]) -> Membership {
-    let row = file.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(OPERATORS)).then_some(())?;
-        Some((fields.nth(1)?.parse::<u32>().ok()?, fields.next()?))
-    });
-    match row {
+    match group_in(file, OPERATORS) {
         Some((id, _)) if groups.contains(&id) => Membership::Member,
         Some((_, members)) if members.split(',').any(|member| member == user) => Membership::NotYet,
         _ => Membership::Outsider,

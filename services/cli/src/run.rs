@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ColorChoice, FromArgMatches};
@@ -13,10 +13,10 @@ use crate::chat::{Chat, until_ended};
 use crate::dial::Sockets;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, compact};
-use crate::place::Place;
+use crate::place::{Place, installed};
 use crate::{
     access, apply, approvals, audit, check, config, credentials, doctor, login, logs, pairing,
-    sandbox, service, sessions, status, topology, up,
+    remote, rights, sandbox, service, sessions, status, topology, up,
 };
 
 /// The whole program.
@@ -86,6 +86,10 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
     let sockets = Sockets::of(&place);
     match &cli.command {
         Command::Completions { .. } => Ok(0),
+        Command::Up(_) if rights::is_root() && place.flags.is_empty() && is_the_systems(&place) => {
+            Err(Failure::new("up.system", format!("the services of this machine keep their state in {}", place.state.display()))
+                .remedy("sudo clawdbot service start starts them; for an assistant beside them name another directory with --state-dir"))
+        }
         Command::Up(up) => up::run(up, || chat(&place, "main", out), &place, out),
         Command::Chat(wanted) => {
             let mut chat = chat(&place, &wanted.session, out);
@@ -97,6 +101,12 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
             }))
         }
         Command::Status => block_on(status::run(&sockets, out)),
+        Command::Config(Config::Validate) if remote::is_closed(&place) => {
+            block_on(remote::validate(&sockets, out))
+        }
+        Command::Config(Config::Get { path }) if remote::is_closed(&place) => {
+            block_on(remote::get(path.as_deref(), &sockets, out))
+        }
         Command::Topology => block_on(topology::run(&sockets, out)),
         Command::Open => block_on(access::open(&sockets, out)),
         Command::Token { rotate } => block_on(access::token(&sockets, *rotate, out)),
@@ -109,6 +119,9 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         Command::Config(Config::Schema { markdown }) => config::schema(*markdown, out),
         Command::Config(Config::Path) => config::path(&place, out),
         Command::Doctor(wanted) | Command::Security(Security::Audit(wanted)) => {
+            if wanted.fix.is_some() && place.is_system() {
+                rights::root_only("doctor --fix")?;
+            }
             block_on(doctor::run(wanted, &sockets, &place, out))
         }
         Command::Login(wanted) => block_on(until_ended(login::login(wanted, &sockets, out))),
@@ -120,6 +133,10 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
         Command::Audit(wanted) => block_on(audit::run(wanted, &place, &sockets, out)),
         Command::Sessions => block_on(sessions::run(&sockets, out)),
         Command::Service(wanted) => service::run(*wanted, &place, out),
+        Command::Apply { check: true } if remote::is_closed(&place) => block_on(async {
+            let needs = remote::needs(&sockets).await?;
+            apply::check_by(&needs, &place, out)
+        }),
         Command::Apply { check } => apply::run(*check, &place, out),
         Command::Logs(wanted) => logs::run(wanted, &place, out),
     }
@@ -133,6 +150,11 @@ fn chat(place: &Place, session: &str, out: Out) -> Chat {
         history: history(place),
         tools: out.verbose || check::shows_tools(place),
     }
+}
+
+/// Whether the package's units work in this state directory.
+fn is_the_systems(place: &Place) -> bool {
+    place.state == Path::new(clawdbot_service::system::STATE) && installed()
 }
 
 /// Where the lines typed in a chat are kept: with the state, or where that is the system's, in this user's home.

@@ -2,6 +2,8 @@
 //! time and each has a moment to answer, so that the whole takes less than a second whatever hangs. In system mode the
 //! service manager is asked instead of the supervisor, and first: a connection would start what does not run.
 
+mod system;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -18,12 +20,11 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Response, Status};
 
+use crate::apply::COMMAND as APPLY;
 use crate::dial::{Server, Sockets};
 use crate::failure::{EXIT_FAILURE, EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
-use crate::manager::Processes;
 use crate::out::{Out, Style, duration, table};
-use crate::place::{Mode, Place};
-use crate::rights::EXIT_RIGHTS;
+use crate::place::Mode;
 
 /// How long one process may take to answer, connection included.
 const MOMENT: Duration = Duration::from_millis(800);
@@ -41,6 +42,8 @@ pub struct Report {
     pub policy: Option<PolicyStatus>,
     /// What did not answer, and why.
     pub problems: Vec<String>,
+    /// What `clawdbot apply` would do.
+    pub pending: Vec<String>,
 }
 
 /// Asks everybody.
@@ -50,97 +53,8 @@ pub struct Report {
 pub async fn gather(sockets: &Sockets) -> Result<Report, Failure> {
     match &sockets.place().mode {
         Mode::Single => gather_single(sockets).await,
-        Mode::System { runtime } => {
-            let folder = runtime.clone();
-            let asked = tokio::task::spawn_blocking(move || Processes::ask(&folder));
-            let seen = match timeout(MOMENT, asked).await {
-                Ok(Ok(seen)) => seen,
-                Ok(Err(error)) => Err(Failure::new("manager", error.to_string())),
-                Err(_) => Err(Failure::new(
-                    "manager",
-                    "the service manager does not answer",
-                )),
-            };
-            gather_system(sockets, seen).await
-        }
+        Mode::System { runtime } => system::gather(sockets, runtime).await,
     }
-}
-
-/// Asks who lives, by the service manager's word; everybody where that has none.
-async fn gather_system(
-    sockets: &Sockets,
-    seen: Result<Processes, Failure>,
-) -> Result<Report, Failure> {
-    let lives = |role: &str| seen.as_ref().is_ok_and(|seen| seen.lives(role)) || seen.is_err();
-    if seen.as_ref().is_ok_and(Processes::is_stopped) {
-        return Err(
-            Failure::new(NOT_RUNNING, "the assistant of this machine is stopped")
-                .exit(EXIT_NOT_RUNNING)
-                .remedy("sudo systemctl start clawdbot.target"),
-        );
-    }
-    let not_there = || Failure::new(NOT_RUNNING, "it does not run").exit(EXIT_NOT_RUNNING);
-    let (gateway, policy) = (lives("gateway"), lives("policy"));
-    let gateway = async {
-        match gateway {
-            true => of_gateway(sockets).await,
-            false => Err(not_there()),
-        }
-    };
-    let policy = async {
-        match policy {
-            true => of_policy(sockets).await,
-            false => Err(not_there()),
-        }
-    };
-    let (gateway, policy) = tokio::join!(gateway, policy);
-    assemble_system(sockets.place(), seen, gateway, policy)
-}
-
-/// One report out of what the service manager and two processes said.
-fn assemble_system(
-    place: &Place,
-    seen: Result<Processes, Failure>,
-    gateway: Result<GatewayStatus, Failure>,
-    policy: Result<PolicyStatus, Failure>,
-) -> Result<Report, Failure> {
-    let mut report = Report {
-        mode: place.mode.clone(),
-        ..Report::default()
-    };
-    let unseen = seen.is_err();
-    match seen {
-        Ok(seen) => {
-            report.problems.extend(seen.problems);
-            report.processes = Some(ProcessesReply {
-                processes: seen.processes,
-                uptime_ms: seen.uptime_ms,
-                state_dir: place.state.display().to_string(),
-                config_path: place.config.display().to_string(),
-                ..ProcessesReply::default()
-            });
-        }
-        Err(failure) => report.problems.push(failure.message),
-    }
-    // Whoever may not ask learns that and nothing else.
-    let mut note = |failure: Failure| match failure.exit {
-        EXIT_RIGHTS => Err(failure),
-        // The service manager has said so already, with the reason.
-        EXIT_NOT_RUNNING if !unseen && failure.code == NOT_RUNNING => Ok(()),
-        _ => {
-            report.problems.push(failure.message);
-            Ok(())
-        }
-    };
-    report.gateway = gateway.map_or_else(
-        |failure| note(failure).map(|()| None),
-        |reply| Ok(Some(reply)),
-    )?;
-    report.policy = policy.map_or_else(
-        |failure| note(failure).map(|()| None),
-        |reply| Ok(Some(reply)),
-    )?;
-    Ok(report)
 }
 
 async fn of_gateway(sockets: &Sockets) -> Result<GatewayStatus, Failure> {
@@ -301,6 +215,7 @@ impl Report {
                 "budgets": policy.budgets.iter().map(budget_json).collect::<Vec<_>>(),
             })),
             "problems": self.problems,
+            "pending": self.pending,
         })
     }
 
@@ -380,6 +295,14 @@ impl Report {
         }
         for problem in &self.problems {
             let _ = writeln!(text, "{} {}", style.red("problem:"), sanitize_line(problem));
+        }
+        for change in &self.pending {
+            let _ = writeln!(
+                text,
+                "{} not applied yet: {}; {APPLY}",
+                style.yellow("notice:"),
+                sanitize_line(change)
+            );
         }
         let error = self
             .policy
@@ -566,7 +489,8 @@ pub fn gap_lines(style: Style, processes: &[Process]) -> String {
 /// # Errors
 /// Exit status 69 when nothing runs.
 pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
-    let report = gather(sockets).await?;
+    let mut report = gather(sockets).await?;
+    report.pending = system::pending(sockets, &report).await;
     match out.json {
         true => out.value(&report.json())?,
         false => out.text(&report.text(out.style, out.verbose))?,
@@ -621,6 +545,7 @@ mod tests {
                 ..PolicyStatus::default()
             }),
             problems: Vec::new(),
+            pending: Vec::new(),
         }
     }
 
@@ -814,92 +739,6 @@ mod tests {
             refused
                 .text(Style::PLAIN, false)
                 .ends_with("everything is refused until it is:\nc.json:1:2: no\n")
-        );
-    }
-
-    #[test]
-    fn in_system_mode_the_service_managers_word_comes_first() {
-        let place = Place {
-            state: "/s".into(),
-            config: "/c.json".into(),
-            mode: Mode::System {
-                runtime: "/r".into(),
-            },
-            ..Place::default()
-        };
-        let seen = || Processes {
-            processes: vec![process("gateway", "ready"), process("policy", "failed")],
-            uptime_ms: 61_000,
-            problems: vec!["policy does not run: systemctl status x".into()],
-        };
-        let gone = || Failure::new(NOT_RUNNING, "it does not run").exit(EXIT_NOT_RUNNING);
-        let report = assemble_system(
-            &place,
-            Ok(seen()),
-            Ok(GatewayStatus::default()),
-            Err(gone()),
-        )
-        .unwrap();
-        assert_eq!(report.problems, ["policy does not run: systemctl status x"]);
-        assert!(!report.is_well() && report.policy.is_none());
-        let json = report.json();
-        assert_eq!(
-            (
-                &json["mode"],
-                &json["stateDir"],
-                &json["configPath"],
-                &json["version"]
-            ),
-            (
-                &json!("system"),
-                &json!("/s"),
-                &json!("/c.json"),
-                &Value::Null
-            )
-        );
-        let text = report.text(Style::PLAIN, false);
-        assert!(
-            text.starts_with("running   for 1 min, as services of this machine, in /s\n"),
-            "{text}"
-        );
-        let unseen = Failure::new("manager", "no bus");
-        let report = assemble_system(
-            &place,
-            Err(unseen),
-            Err(gone()),
-            Ok(PolicyStatus::default()),
-        )
-        .unwrap();
-        assert_eq!(report.problems, ["no bus", "it does not run"]);
-        let outsider = Failure::new("rights.group", "not in the group").exit(EXIT_RIGHTS);
-        let refused = assemble_system(
-            &place,
-            Ok(seen()),
-            Ok(GatewayStatus::default()),
-            Err(outsider),
-        );
-        assert_eq!(refused.unwrap_err().exit, 77);
-    }
-
-    #[test]
-    fn who_was_stopped_is_not_woken_by_the_question() {
-        let place = Place {
-            mode: Mode::System {
-                runtime: "/nonexistent".into(),
-            },
-            ..Place::default()
-        };
-        let mut stopped = Processes::default();
-        stopped.processes.push(process("gateway", "stopped"));
-        let gathered =
-            crate::run::block_on(async { gather_system(&Sockets::of(&place), Ok(stopped)).await });
-        let failure = gathered.unwrap_err();
-        assert_eq!((failure.exit, failure.code.as_str()), (69, NOT_RUNNING));
-        assert!(
-            failure
-                .remedy
-                .unwrap()
-                .contains("systemctl start clawdbot.target")
         );
     }
 

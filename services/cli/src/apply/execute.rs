@@ -13,21 +13,35 @@ use super::plan::Step;
 use super::wanted::USERS;
 use crate::failure::Failure;
 use crate::manager::{Manager, program, run};
-use crate::out::Out;
 
 /// For everybody to read: nothing in these files is secret, and the service manager is not the only reader.
 const MODE: u32 = 0o644;
 
-/// Does all of them.
+/// Does all of them, and tells each on standard error if `tell`. After one that fails only the start is still done where
+/// something was stopped, so that what can run does.
 ///
 /// # Errors
 /// The first that fails.
-pub fn all(steps: &[Step], out: Out) -> Result<(), Failure> {
-    for step in steps {
-        if out.verbose && !out.json {
-            out.remark(&sanitize_line(&step.text()));
+pub fn all(steps: &[Step], tell: bool) -> Result<(), Failure> {
+    each(steps, |step| {
+        if tell {
+            eprintln!("{}", sanitize_line(&step.text()));
         }
-        one(step)?;
+        one(step)
+    })
+}
+
+fn each(steps: &[Step], mut act: impl FnMut(&Step) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut stopped = false;
+    for step in steps {
+        stopped |= matches!(step, Step::Stop(_));
+        if let Err(failure) = act(step) {
+            if stopped && steps.contains(&Step::Start) && *step != Step::Start {
+                // The first failure is the one to tell.
+                let _second = act(&Step::Start);
+            }
+            return Err(failure);
+        }
     }
     Ok(())
 }
@@ -47,7 +61,8 @@ fn one(step: &Step) -> Result<(), Failure> {
         }
         Step::Reload => Manager::System.act(&["daemon-reload"]),
         Step::Stop(units) => {
-            let mut arguments = vec!["stop", "--"];
+            // Quietly: else each service is looked at for who could start it, socket by socket.
+            let mut arguments = vec!["--quiet", "stop", "--"];
             arguments.extend(units.iter().map(String::as_str));
             Manager::System.act(&arguments)
         }
@@ -132,6 +147,32 @@ mod tests {
         write(&path, "three").unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
         assert!(!path.is_symlink());
+    }
+
+    #[test]
+    fn what_was_stopped_is_started_again_whatever_fails_after_it() {
+        let stop = Step::Stop(vec!["x.socket".into()]);
+        let steps = [Step::Users, stop, Step::Reload, Step::Start];
+        // The step that fails, and those that are tried.
+        for (fails, tried) in [
+            (None, &[0, 1, 2, 3][..]),
+            (Some(0), &[0]),
+            (Some(1), &[0, 1, 3]),
+            (Some(2), &[0, 1, 2, 3]),
+            (Some(3), &[0, 1, 2, 3]),
+        ] {
+            let mut acts = Vec::new();
+            let result = each(&steps, |step| {
+                let at = steps.iter().position(|known| known == step).unwrap();
+                acts.push(at);
+                match Some(at) == fails {
+                    true => Err(Failure::new("x", "no")),
+                    false => Ok(()),
+                }
+            });
+            assert_eq!(result.is_err(), fails.is_some());
+            assert_eq!(acts, tried);
+        }
     }
 
     #[test]

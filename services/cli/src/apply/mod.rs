@@ -17,6 +17,7 @@ use serde_json::json;
 
 pub use self::execute::write;
 use self::plan::{Loaded, Plan, Seen, Step, plan};
+pub use self::wanted::Needs;
 use self::wanted::{UNITS, USERS, Wanted, listener_file, target_file};
 use crate::check;
 use crate::failure::{EXIT_FAILURE, Failure};
@@ -48,12 +49,12 @@ pub fn run(check_only: bool, place: &Place, out: Out) -> Result<u8, Failure> {
         rights::root_only("apply")?;
     }
     let loaded = check::read(place, out)?;
-    let wanted = Wanted::of(&loaded.config);
+    let needs = Needs::of(&loaded.config);
     if check_only {
-        let plan = plan(&look(&wanted)?, &wanted);
-        return show(&plan, place, out);
+        return check_by(&needs, place, out);
     }
-    let plan = bring(&wanted, out)?;
+    let wanted = Wanted::of(&needs);
+    let plan = bring(&wanted, out.verbose && !out.json)?;
     match plan.changes.is_empty() {
         true => nothing(
             place,
@@ -64,17 +65,26 @@ pub fn run(check_only: bool, place: &Place, out: Out) -> Result<u8, Failure> {
     }
 }
 
-/// Brings everything in line, for commands that do it on the way. What was done, for people.
+/// Says what there is to do: exit status 1 when there is something.
+///
+/// # Errors
+/// When what is there cannot be read.
+pub fn check_by(needs: &Needs, place: &Place, out: Out) -> Result<u8, Failure> {
+    let wanted = Wanted::of(needs);
+    show(&plan(&look(&wanted)?, &wanted), place, out)
+}
+
+/// Brings everything in line, for commands that do it on the way, and tells each step if `tell`. What was done, for people.
 ///
 /// # Errors
 /// When a step fails.
-pub fn now(config: &Config, out: Out) -> Result<Vec<String>, Failure> {
-    bring(&Wanted::of(config), out).map(|plan| plan.changes)
+pub fn now(config: &Config, tell: bool) -> Result<Vec<String>, Failure> {
+    bring(&Wanted::of(&Needs::of(config)), tell).map(|plan| plan.changes)
 }
 
 /// What apply would do, for people; nothing when everything is in line, or this machine's units cannot be seen.
-pub fn pending(config: &Config) -> Vec<String> {
-    let wanted = Wanted::of(config);
+pub fn pending(needs: &Needs) -> Vec<String> {
+    let wanted = Wanted::of(needs);
     match look(&wanted) {
         Ok(seen) => {
             let plan = plan(&seen, &wanted);
@@ -84,13 +94,13 @@ pub fn pending(config: &Config) -> Vec<String> {
     }
 }
 
-fn bring(wanted: &Wanted, out: Out) -> Result<Plan, Failure> {
+fn bring(wanted: &Wanted, tell: bool) -> Result<Plan, Failure> {
     // One at a time; the lock ends with the descriptor.
     let folder = fs::File::open(UNITS)?;
     folder.lock()?;
     let plan = plan(&look(wanted)?, wanted);
     refusal(&plan)?;
-    execute::all(&plan.steps, out)?;
+    execute::all(&plan.steps, tell)?;
     if plan.steps.contains(&Step::Start) {
         judge(wanted)?;
     }
@@ -102,7 +112,7 @@ fn bring(wanted: &Wanted, out: Out) -> Result<Plan, Failure> {
 /// # Errors
 /// What does not, and why that is so most of the time.
 fn judge(wanted: &Wanted) -> Result<(), Failure> {
-    let active = listening()?;
+    let (active, _) = sockets()?;
     if !active.contains(LISTENER_UNIT) {
         return Err(front_door(wanted));
     }
@@ -120,7 +130,7 @@ fn judge(wanted: &Wanted) -> Result<(), Failure> {
 /// # Errors
 /// When it does not.
 pub fn judge_start(config: &Config) -> Result<(), Failure> {
-    judge(&Wanted::of(config))
+    judge(&Wanted::of(&Needs::of(config)))
 }
 
 fn front_door(wanted: &Wanted) -> Failure {
@@ -249,12 +259,18 @@ fn sockets_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn listening() -> Result<BTreeSet<String>, Failure> {
-    let sockets = Manager::System.sockets("clawdbot-*")?;
-    let active = sockets
-        .into_iter()
-        .filter(|socket| socket.active == "active");
-    Ok(active.map(|socket| socket.name).collect())
+/// The socket units that are active, and those that are loaded and not.
+fn sockets() -> Result<(BTreeSet<String>, BTreeSet<String>), Failure> {
+    let (mut active, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    for socket in Manager::System.sockets("clawdbot-*")? {
+        match (socket.active.as_str(), socket.load.as_str()) {
+            ("active", _) => active.insert(socket.name),
+            (_, "loaded") => silent.insert(socket.name),
+            // Masked, or gone.
+            _ => continue,
+        };
+    }
+    Ok((active, silent))
 }
 
 fn loaded() -> Result<Loaded, Failure> {
@@ -263,6 +279,7 @@ fn loaded() -> Result<Loaded, Failure> {
     let addresses = of(LISTENER_UNIT)
         .map(|unit| unit.get("Listen"))
         .unwrap_or_default();
+    let (listening, silent) = sockets()?;
     Ok(Loaded {
         started: of(TARGET).is_some_and(|unit| unit.get("ActiveState") == "active"),
         addresses: addresses
@@ -270,6 +287,7 @@ fn loaded() -> Result<Loaded, Failure> {
             .filter_map(|line| line.strip_suffix(" (Stream)"))
             .map(str::to_owned)
             .collect(),
-        listening: listening()?,
+        listening,
+        silent,
     })
 }

@@ -1,5 +1,6 @@
-//! From what is there and what is wanted to the steps between them. Pure. Files come before the manager is told, what
-//! listens is stopped before who answers, and everything starts at once: a socket cannot be added to a running service.
+//! From what is there and what is wanted to the steps between them. Pure. What is new is written before anything stops, what
+//! listens is stopped before who answers and before its file goes, and everything starts at once: a socket cannot be added
+//! to a running service, and a unit without a file cannot be stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct Loaded {
     pub started: bool,
     /// Socket units that are active.
     pub listening: BTreeSet<String>,
+    /// Socket units that are loaded and not active.
+    pub silent: BTreeSet<String>,
     /// Addresses of the front door's socket unit.
     pub addresses: Vec<String>,
 }
@@ -81,11 +84,11 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
     let gone = |path: &&PathBuf| !wanted.files.contains_key(*path);
     let old = seen.files.iter().filter(|(_, text)| is_ours(text));
     let removed: Vec<&PathBuf> = old.map(|(path, _)| path).filter(gone).collect();
-    plan.steps
-        .extend(removed.iter().map(|path| Step::Remove((*path).clone())));
+    let removals = removed.iter().map(|path| Step::Remove((*path).clone()));
+    let removals: Vec<Step> = removals.collect();
 
     let written = |path: &Path| {
-        plan.steps.iter().any(|step| match step {
+        plan.steps.iter().chain(&removals).any(|step| match step {
             Step::Write(changed, _) | Step::Remove(changed) => changed == path,
             _ => false,
         })
@@ -94,7 +97,7 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
         Step::Write(path, _) | Step::Remove(path) => path != Path::new(USERS),
         _ => false,
     };
-    let reload = plan.steps.iter().any(is_unit);
+    let reload = plan.steps.iter().chain(&removals).any(is_unit);
     let users = wanted.users.iter().any(|user| !seen.users.contains(user));
 
     // Whose sockets change, with what has to stop for that.
@@ -120,6 +123,16 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
             .push(format!("front door: nothing listens at {address}"));
         concerned.insert(Role::gateway());
     }
+    let started = loaded.filter(|loaded| loaded.started);
+    for unit in started.iter().flat_map(|loaded| &loaded.silent) {
+        let path = super::unit_path(unit);
+        let known = wanted.sockets.contains_key(unit) || removed.contains(&&path);
+        if let (Some(server), false) = (server_of(unit), known) {
+            plan.changes
+                .push(format!("{server}: nothing listens for {unit}"));
+            concerned.insert(server);
+        }
+    }
     for (unit, server) in &wanted.sockets {
         let silent =
             loaded.is_some_and(|loaded| loaded.started && !loaded.listening.contains(unit));
@@ -144,16 +157,14 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
             plan.changes.push(format!("user {user}"));
         }
     }
-    if plan.changes.is_empty() && !plan.steps.is_empty() {
+    if plan.changes.is_empty() && !(plan.steps.is_empty() && removals.is_empty()) {
         plan.changes.push("lists of users and units".to_owned());
     }
     if users {
         plan.steps.push(Step::Users);
     }
-    if reload {
-        plan.steps.push(Step::Reload);
-    }
-    if loaded.is_some_and(|loaded| loaded.started) && !concerned.is_empty() {
+    let again = started.is_some() && !concerned.is_empty();
+    if again {
         for server in &concerned {
             if *server == Role::gateway() {
                 stopped.insert(LISTENER_UNIT.to_owned());
@@ -163,6 +174,12 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
         let servers = concerned.iter().map(service_unit);
         plan.steps.push(Step::Stop(stopped.into_iter().collect()));
         plan.steps.push(Step::Stop(servers.collect()));
+    }
+    plan.steps.extend(removals);
+    if reload {
+        plan.steps.push(Step::Reload);
+    }
+    if again {
         plan.steps.push(Step::Start);
     }
     if !plan.refused.is_empty() {
@@ -202,12 +219,12 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::wanted::target_file;
+    use crate::apply::wanted::{Needs, target_file};
 
     fn wanted(text: &str) -> Wanted {
         let loaded = clawdbot_config::parse("test", text.as_bytes())
             .unwrap_or_else(|error| panic!("{}", error.render(false)));
-        Wanted::of(&loaded.config)
+        Wanted::of(&Needs::of(&loaded.config))
     }
 
     const BOX: &str = "{models: {providers: {box: {baseUrl: 'http://10.0.0.9/v1'}}}}";
@@ -222,6 +239,7 @@ mod tests {
             manager: Some(Loaded {
                 started: true,
                 listening,
+                silent: BTreeSet::new(),
                 addresses: vec![wanted.address.to_string()],
             }),
         }
@@ -247,9 +265,9 @@ mod tests {
             steps(&seen, &wanted),
             [
                 "write /etc/systemd/system/clawdbot-gateway.socket.d/50-clawdbot-apply.conf",
-                "systemctl daemon-reload",
                 "systemctl stop clawdbot-gateway-from-*.socket clawdbot-gateway.socket",
                 "systemctl stop clawdbot-gateway.service",
+                "systemctl daemon-reload",
                 "systemctl start clawdbot.target",
             ]
         );
@@ -264,7 +282,7 @@ mod tests {
         let seen = done(&wanted("{gateway: {port: 4000}}"));
         let steps = steps(&seen, &wanted("{}"));
         assert_eq!(
-            steps[0],
+            steps[2],
             "remove /etc/systemd/system/clawdbot-gateway.socket.d/50-clawdbot-apply.conf"
         );
         assert_eq!(steps.last().unwrap(), "systemctl start clawdbot.target");
@@ -285,9 +303,9 @@ mod tests {
             steps[7..],
             [
                 "systemd-sysusers /etc/sysusers.d/clawdbot-instances.conf",
-                "systemctl daemon-reload",
                 "systemctl stop clawdbot-broker-from-*.socket clawdbot-dialer-from-*.socket clawdbot-model-box-from-*.socket clawdbot-policy-from-*.socket",
                 "systemctl stop clawdbot-broker.service clawdbot-dialer.service clawdbot-model@box.service clawdbot-policy.service",
+                "systemctl daemon-reload",
                 "systemctl start clawdbot.target",
             ]
         );
@@ -304,6 +322,11 @@ mod tests {
             7
         );
         assert!(!steps.iter().any(|step| step.contains("sysusers ")));
+        let at = |begin: &str| steps.iter().position(|step| step.starts_with(begin));
+        assert!(
+            at("systemctl stop") < at("remove ") && at("remove ") < at("systemctl daemon-reload"),
+            "{steps:?}"
+        );
         assert!(
             steps.iter().any(|step| step.starts_with("systemctl stop")
                 && step.contains("clawdbot-policy-from-model-box.socket")),
@@ -342,6 +365,17 @@ mod tests {
             ["policy: socket clawdbot-policy-from-model-box.socket"]
         );
         assert_eq!(plan_now.steps.last(), Some(&Step::Start));
+        // It was cut off between stop and start.
+        let mut seen = done(&wanted);
+        let silent = &mut seen.manager.as_mut().unwrap().silent;
+        silent.insert("clawdbot-policy-from-operator.socket".into());
+        silent.insert("clawdbot-sandbox-main.socket".into());
+        let plan_now = plan(&seen, &wanted);
+        assert_eq!(
+            plan_now.changes,
+            ["policy: nothing listens for clawdbot-policy-from-operator.socket"]
+        );
+        assert_eq!(plan_now.steps.len(), 3);
         // The port that the unit has is not the one that the file says.
         let mut seen = done(&wanted);
         seen.manager.as_mut().unwrap().addresses = vec!["127.0.0.1:4000".into()];

@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clawdbot_config::{Bind, Config};
-use clawdbot_identity::{InstanceName, Role};
+use clawdbot_identity::{InstanceName, ProviderId, Role};
 use clawdbot_proto::edges::edge;
 use clawdbot_service::system::{
     LISTENER_UNIT, MODELS, TARGET, USER_MAX, clients_of, has_user_name, roles, service_unit,
     socket_group, socket_path, socket_unit, user_of,
 };
+use serde_json::Value;
 
 /// First line of every file that is written here; what lacks it is somebody else's and is left alone.
 pub const MARK: &str = "# Written by `clawdbot apply`, which also removes it; edits here get lost.";
@@ -25,6 +26,17 @@ pub const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1
 
 /// Networks whose members are taken for the local network, tailnets included.
 const LAN: &str = "localhost 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 100.64.0.0/10 fc00::/7 fe80::/10";
+
+/// What the configuration says that matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// Where the front door listens.
+    address: SocketAddr,
+    /// For the local network.
+    lan: bool,
+    /// Providers that somebody described with an address of their own.
+    providers: Vec<ProviderId>,
+}
 
 /// What must be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +65,52 @@ pub fn target_file() -> PathBuf {
     PathBuf::from(UNITS).join(format!("{TARGET}.d/50-clawdbot-apply.conf"))
 }
 
+impl Needs {
+    /// By the file.
+    pub fn of(config: &Config) -> Self {
+        let gateway = &config.gateway;
+        let described = config.models.providers.iter();
+        let described = described.filter(|(_, provider)| provider.base_url.is_some());
+        Self {
+            address: address(gateway.bind, gateway.custom_bind_host, gateway.port.get()),
+            lan: gateway.bind == Bind::Lan,
+            providers: described.map(|(id, _)| id.clone()).collect(),
+        }
+    }
+
+    /// By all settings as JSON, which is what an operator gets who may not read the file.
+    pub fn of_settings(settings: &Value) -> Option<Self> {
+        let gateway = &settings["gateway"];
+        let bind = gateway["bind"].as_str()?;
+        let kinds = [Bind::Lan, Bind::Custom];
+        let bind = kinds
+            .into_iter()
+            .find(|kind| kind.as_str() == bind)
+            .unwrap_or(Bind::Loopback);
+        let host = gateway["customBindHost"]
+            .as_str()
+            .and_then(|host| host.parse().ok());
+        let port = u16::try_from(gateway["port"].as_u64()?).ok()?;
+        let described = settings["models"]["providers"].as_object();
+        let described = described
+            .into_iter()
+            .flatten()
+            .filter(|(_, provider)| provider["baseUrl"].is_string());
+        Some(Self {
+            address: address(bind, host, port),
+            lan: bind == Bind::Lan,
+            providers: described
+                .filter_map(|(id, _)| ProviderId::parse(id).ok())
+                .collect(),
+        })
+    }
+}
+
 impl Wanted {
     /// By the configuration.
-    pub fn of(config: &Config) -> Self {
+    pub fn of(needs: &Needs) -> Self {
         let mut wanted = Self {
-            address: address(config),
+            address: needs.address,
             providers: BTreeSet::new(),
             files: BTreeMap::new(),
             sockets: BTreeMap::new(),
@@ -65,11 +118,10 @@ impl Wanted {
             refused: Vec::new(),
         };
         if wanted.address != USUAL {
-            let text = listener_text(config.gateway.bind, wanted.address);
+            let text = listener_text(needs.lan, wanted.address);
             wanted.files.insert(listener_file(), text);
         }
-        let described = config.models.providers.keys();
-        for provider in described.filter(|id| config.models.answers(id)) {
+        for provider in &needs.providers {
             if !MODELS.contains(&provider.as_str()) {
                 wanted.add(&InstanceName::from(provider));
             }
@@ -162,25 +214,24 @@ TriggerLimitIntervalSec=0
 }
 
 /// The address must not have to be there yet when the machine starts, and the filter has to let in whom it is for.
-fn listener_text(bind: Bind, address: SocketAddr) -> String {
+fn listener_text(lan: bool, address: SocketAddr) -> String {
     let mut text = format!("{MARK}\n\n[Socket]\nListenStream=\nListenStream={address}\n");
     if !address.ip().is_loopback() {
-        let from = if bind == Bind::Lan { LAN } else { "any" };
+        let from = if lan { LAN } else { "any" };
         let _ = write!(text, "FreeBind=yes\nIPAddressAllow={from}\n");
     }
     text
 }
 
 /// Where policy says that the front door listens.
-fn address(config: &Config) -> SocketAddr {
-    let gateway = &config.gateway;
-    let ip = match gateway.bind {
+fn address(bind: Bind, custom: Option<IpAddr>, port: u16) -> SocketAddr {
+    let ip = match bind {
         Bind::Lan => Ipv4Addr::UNSPECIFIED.into(),
-        Bind::Custom => gateway.custom_bind_host.unwrap_or(USUAL.ip()),
+        Bind::Custom => custom.unwrap_or(USUAL.ip()),
         // The last two are not there yet; policy says so.
         Bind::Loopback | Bind::Tailnet | Bind::Auto => USUAL.ip(),
     };
-    SocketAddr::new(ip, gateway.port.get())
+    SocketAddr::new(ip, port)
 }
 
 #[cfg(test)]
@@ -190,7 +241,13 @@ mod tests {
     fn wanted(text: &str) -> Wanted {
         let loaded = clawdbot_config::parse("test", text.as_bytes())
             .unwrap_or_else(|error| panic!("{}", error.render(false)));
-        Wanted::of(&loaded.config)
+        let needs = Needs::of(&loaded.config);
+        assert_eq!(
+            Needs::of_settings(&loaded.to_json()),
+            Some(needs.clone()),
+            "{text}"
+        );
+        Wanted::of(&needs)
     }
 
     #[test]
@@ -212,7 +269,7 @@ mod tests {
 
     #[test]
     fn another_address_is_a_drop_in_that_lets_in_whom_it_is_for() {
-        let token = "auth: {token: 'x2345678901234567890123456789012'}";
+        let token = "auth: {token: '8c0e1f6b7a2d4953a1b2c3d4e5f60718'}";
         for (text, address, more) in [
             ("port: 4000", "127.0.0.1:4000", ""),
             (
@@ -281,6 +338,24 @@ mod tests {
             );
         }
         assert_eq!(wanted.files.len(), 7);
+    }
+
+    #[test]
+    fn a_socket_of_ones_own_provider_is_like_those_of_the_package() {
+        let repository = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+        let units = PathBuf::from(repository).join("../../systemd/system");
+        let body = |text: &str| text.split_once('\n').unwrap().1.to_owned();
+        let wanted = wanted("{models: {providers: {box: {baseUrl: 'http://10.0.0.9/v1'}}}}");
+        for unit in wanted.sockets.keys() {
+            let path = units.join(unit.replace("model-box", "model-openrouter"));
+            let shipped = std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let ours = &wanted.files[&PathBuf::from(UNITS).join(unit)];
+            let expected = body(&shipped)
+                .replace("model-openrouter", "model-box")
+                .replace("model@openrouter", "model@box");
+            assert_eq!(body(ours), expected);
+        }
     }
 
     #[test]

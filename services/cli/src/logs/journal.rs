@@ -170,7 +170,7 @@ fn judge(status: ExitStatus, complaint: &str) -> Result<(), Failure> {
         return Err(Failure::new("rights.journal", "this user may not read the journal of the machine, where the log is")
             .exit(EXIT_RIGHTS)
             .remedy(format!(
-                "sudo {}; to do without sudo be a member of the group clawdbot (of adm or systemd-journal for all of the journal), and log in again",
+                "sudo {}; members of the groups clawdbot, adm and systemd-journal may without it, from their next log-in on",
                 rights::typed()
             )));
     }
@@ -198,9 +198,20 @@ fn entry(raw: &str) -> Option<Entry> {
         .or_else(|| text("_SYSTEMD_UNIT"))
         .unwrap_or_default();
     let role = spoken_of(&unit);
-    let mut more = match text("CLAWDBOT_FIELDS").map(|json| serde_json::from_str(&json)) {
-        Some(Ok(Value::Object(more))) => more,
-        _ => Map::new(),
+    let said = text("MESSAGE").unwrap_or_default();
+    let object = |json: &str| serde_json::from_str::<Map<String, Value>>(json).ok();
+    // What a process writes before it has the journal is a line of the log as text.
+    let whole = object(&said).filter(|line| line.get("message").is_some_and(Value::is_string));
+    let (message, level, mut more) = match whole {
+        Some(mut line) if !manager => {
+            let mut take = |name: &str| line.remove(name).and_then(|value| self::text(&value));
+            let (message, level) = (take("message").unwrap_or_default(), take("level"));
+            (message, level, line)
+        }
+        _ => {
+            let more = text("CLAWDBOT_FIELDS").as_deref().and_then(object);
+            (said, text("CLAWDBOT_LEVEL"), more.unwrap_or_default())
+        }
     };
     for own in ["time", "role", "level", "message"] {
         more.remove(own);
@@ -214,8 +225,8 @@ fn entry(raw: &str) -> Option<Entry> {
     if role.is_none() && !unit.is_empty() {
         more.insert("unit".into(), unit.into());
     }
-    more.insert("message".into(), text("MESSAGE").unwrap_or_default().into());
-    let level = text("CLAWDBOT_LEVEL").filter(|level| LEVELS.contains(&level.as_str()));
+    more.insert("message".into(), message.into());
+    let level = level.filter(|level| LEVELS.contains(&level.as_str()));
     let level = level.unwrap_or_else(|| of_priority(text("PRIORITY").as_deref()).to_owned());
     let role = role.map_or_else(|| "systemd".to_owned(), |role| role.to_string());
     let line = render(at, &role, &level, more);
@@ -311,6 +322,21 @@ mod tests {
             forged,
             json!({ "time": "2026-01-31T12:00:00.000Z", "role": "gateway", "level": "error", "message": "all is well" })
         );
+    }
+
+    #[test]
+    fn a_line_that_came_as_text_is_taken_apart_and_still_speaks_for_its_own_unit_alone() {
+        let said = r#"{"time":"1999","role":"policy","level":"warn","message":"no key","name":"vault-key"}"#;
+        let found = line(
+            json!({ "MESSAGE": said, "PRIORITY": "6", "_SYSTEMD_UNIT": "clawdbot-broker.service", "_PID": "9" }),
+        );
+        assert_eq!(
+            found,
+            json!({ "time": "2026-01-31T12:00:00.000Z", "role": "broker", "level": "warn", "message": "no key", "name": "vault-key" })
+        );
+        let other =
+            line(json!({ "MESSAGE": "{\"a\":1}", "_SYSTEMD_UNIT": "clawdbot-broker.service" }));
+        assert_eq!(other["message"], "{\"a\":1}");
     }
 
     #[test]

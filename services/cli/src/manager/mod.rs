@@ -48,6 +48,8 @@ impl Unit {
 pub struct SocketUnit {
     /// Its name.
     pub name: String,
+    /// `loaded`, `masked`, `not-found`, …
+    pub load: String,
     /// `active`, `inactive`, `failed`, …
     pub active: String,
 }
@@ -193,6 +195,7 @@ fn listed(text: &str) -> Option<Vec<SocketUnit>> {
         .map(|row| {
             Some(SocketUnit {
                 name: row["unit"].as_str()?.to_owned(),
+                load: row["load"].as_str()?.to_owned(),
                 active: row["active"].as_str()?.to_owned(),
             })
         })
@@ -222,6 +225,7 @@ mod tests {
         let text = r#"[{"unit":"clawdbot-gateway.socket","load":"loaded","active":"failed","sub":"failed","description":"x"}]"#;
         let expected = SocketUnit {
             name: "clawdbot-gateway.socket".into(),
+            load: "loaded".into(),
             active: "failed".into(),
         };
         assert_eq!(listed(text), Some(vec![expected]));

@@ -6,6 +6,7 @@ use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_proto::v1::Process;
+use clawdbot_service::split_status;
 use clawdbot_service::system::{TARGET, plan_flag, service_unit};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -121,8 +122,7 @@ pub fn role_of(unit: &str) -> Option<Role> {
 }
 
 fn process(role: &Role, unit: &Unit, now_us: u64) -> Process {
-    let text = unit.get("StatusText");
-    let (status, confinement) = text.rsplit_once(" | ").unwrap_or((text, ""));
+    let (status, confinement) = split_status(unit.get("StatusText"));
     let state = match (unit.get("ActiveState"), unit.get("SubState")) {
         ("active" | "reloading", _) => "ready",
         ("activating", "auto-restart") => "waiting",
@@ -139,7 +139,7 @@ fn process(role: &Role, unit: &Unit, now_us: u64) -> Process {
         role: role.to_string(),
         pid: u32::try_from(unit.number("MainPID")).unwrap_or_default(),
         state: state.to_owned(),
-        confinement: confinement.to_owned(),
+        confinement: confinement.unwrap_or_default().to_owned(),
         status,
         restarts: u32::try_from(unit.number("NRestarts")).unwrap_or(u32::MAX),
         uptime_ms: since(unit, now_us),
@@ -168,10 +168,7 @@ fn why(unit: &Unit) -> String {
 fn absent(role: &Role, unit: &Unit) -> String {
     let name = unit.get("Id");
     let why = why(unit);
-    let said = unit
-        .get("StatusText")
-        .rsplit_once(" | ")
-        .map_or(unit.get("StatusText"), |(words, _)| words);
+    let (said, _) = split_status(unit.get("StatusText"));
     let mut text = format!("{role} does not run");
     for part in [why.as_str(), said] {
         if !part.is_empty() {

@@ -4,8 +4,11 @@
 mod unit;
 mod user;
 
+use std::path::Path;
+
 use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
+use clawdbot_proto::v1::Process;
 use clawdbot_service::system::{TARGET, service_unit};
 use serde_json::{Value, json};
 
@@ -28,7 +31,7 @@ pub fn run(wanted: Service, place: &Place, out: Out) -> Result<u8, Failure> {
                 return status(&seen, out);
             }
             rights::root_only("this")?;
-            let changes = act(wanted, place, out)?;
+            let changes = act(wanted, runtime, place, out)?;
             let problems = match wanted {
                 Service::Stop | Service::Uninstall => Vec::new(),
                 _ => Processes::ask(runtime)?.problems,
@@ -54,7 +57,7 @@ fn nobody(failure: Failure) -> Failure {
     .remedy("clawdbot up runs it in the foreground; on a machine with systemd log in as this user, not by su or sudo")
 }
 
-fn act(wanted: Service, place: &Place, out: Out) -> Result<Vec<String>, Failure> {
+fn act(wanted: Service, runtime: &Path, place: &Place, out: Out) -> Result<Vec<String>, Failure> {
     let manager = Manager::System;
     match wanted {
         Service::Install => {
@@ -65,33 +68,44 @@ fn act(wanted: Service, place: &Place, out: Out) -> Result<Vec<String>, Failure>
         Service::Start => start(place, out),
         Service::Restart => {
             check::load(place, out)?;
-            stop()?;
+            stop(runtime)?;
             start(place, out)
         }
-        Service::Stop => stop().map(|()| Vec::new()),
+        Service::Stop => stop(runtime).map(|()| Vec::new()),
         Service::Uninstall => {
             manager.act(&["disable", "--", TARGET])?;
-            stop().map(|()| Vec::new())
+            stop(runtime).map(|()| Vec::new())
         }
         Service::Status => Ok(Vec::new()),
     }
 }
 
-/// Sockets and services go with the target, and with one call, so that nothing starts the other again.
-fn stop() -> Result<(), Failure> {
-    Manager::System.act(&[
-        "stop",
-        "--",
-        TARGET,
-        "clawdbot-*.path",
-        "clawdbot-*.socket",
-        "clawdbot-*.service",
-    ])
+/// Everything goes with the target, sockets included, so that nothing starts the other again. The target is gone at once,
+/// so whatever lives is waited for; quietly, since else each service is looked at for who could start it, socket by socket.
+fn stop(runtime: &Path) -> Result<(), Failure> {
+    let seen = Processes::ask(runtime)?;
+    Manager::System.act(&["stop", "--", TARGET])?;
+    let lives = |process: &&Process| process.state != "stopped" && process.state != "failed";
+    let roles = seen
+        .processes
+        .iter()
+        .filter(lives)
+        .map(|process| &process.role);
+    let units: Vec<String> = roles
+        .filter_map(|role| Role::parse(role).ok())
+        .map(|role| service_unit(&role))
+        .collect();
+    if units.is_empty() {
+        return Ok(());
+    }
+    let mut arguments = vec!["--quiet", "stop", "--"];
+    arguments.extend(units.iter().map(String::as_str));
+    Manager::System.act(&arguments)
 }
 
 fn start(place: &Place, out: Out) -> Result<Vec<String>, Failure> {
     let loaded = check::load(place, out)?;
-    let changes = apply::now(&loaded.config, out)?;
+    let changes = apply::now(&loaded.config, out.verbose && !out.json)?;
     // What failed before is tried again, sockets included.
     Manager::System.act(&["reset-failed", "--", "clawdbot-*"])?;
     Manager::System.act(&["start", "--", TARGET])?;
@@ -142,7 +156,7 @@ fn report(
 
 /// The units of the package.
 fn status(seen: &Processes, out: Out) -> Result<u8, Failure> {
-    let rows: Vec<(String, &clawdbot_proto::v1::Process)> = seen
+    let rows: Vec<(String, &Process)> = seen
         .processes
         .iter()
         .filter_map(|process| Some((service_unit(&Role::parse(&process.role).ok()?), process)))

@@ -1,0 +1,231 @@
+//! The report in system mode. The service manager is asked first, since a connection would start what does not run, and then
+//! only those who live.
+
+use std::path::Path;
+
+use clawdbot_proto::v1::{GatewayStatus, PolicyStatus, ProcessesReply};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::{MOMENT, Report, of_gateway, of_policy};
+use crate::apply::{self, Needs};
+use crate::dial::Sockets;
+use crate::failure::{EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
+use crate::manager::Processes;
+use crate::place::Place;
+use crate::remote;
+use crate::rights::EXIT_RIGHTS;
+
+/// Asks the service manager, then who lives.
+///
+/// # Errors
+/// Exit status 69 when everything was stopped, 77 when the sockets are closed to this person.
+pub async fn gather(sockets: &Sockets, runtime: &Path) -> Result<Report, Failure> {
+    let folder = runtime.to_owned();
+    let asked = spawn_blocking(move || Processes::ask(&folder));
+    let seen = match timeout(MOMENT, asked).await {
+        Ok(Ok(seen)) => seen,
+        Ok(Err(error)) => Err(Failure::new("manager", error.to_string())),
+        Err(_) => Err(Failure::new(
+            "manager",
+            "the service manager does not answer",
+        )),
+    };
+    gather_by(sockets, seen).await
+}
+
+/// Asks who lives, by the service manager's word; everybody where that has none.
+async fn gather_by(sockets: &Sockets, seen: Result<Processes, Failure>) -> Result<Report, Failure> {
+    let lives = |role: &str| seen.as_ref().is_ok_and(|seen| seen.lives(role)) || seen.is_err();
+    if seen.as_ref().is_ok_and(Processes::is_stopped) {
+        return Err(
+            Failure::new(NOT_RUNNING, "the assistant of this machine is stopped")
+                .exit(EXIT_NOT_RUNNING)
+                .remedy("sudo systemctl start clawdbot.target"),
+        );
+    }
+    let (gateway, policy) = (lives("gateway"), lives("policy"));
+    let gateway = async {
+        match gateway {
+            true => Some(of_gateway(sockets).await),
+            false => None,
+        }
+    };
+    let policy = async {
+        match policy {
+            true => Some(of_policy(sockets).await),
+            false => None,
+        }
+    };
+    let (gateway, policy) = tokio::join!(gateway, policy);
+    assemble(sockets.place(), seen, gateway, policy)
+}
+
+/// One report out of what the service manager said, and two processes as far as they live.
+fn assemble(
+    place: &Place,
+    seen: Result<Processes, Failure>,
+    gateway: Option<Result<GatewayStatus, Failure>>,
+    policy: Option<Result<PolicyStatus, Failure>>,
+) -> Result<Report, Failure> {
+    let mut report = Report {
+        mode: place.mode.clone(),
+        ..Report::default()
+    };
+    match seen {
+        Ok(seen) => {
+            report.problems.extend(seen.problems);
+            report.processes = Some(ProcessesReply {
+                processes: seen.processes,
+                uptime_ms: seen.uptime_ms,
+                state_dir: place.state.display().to_string(),
+                config_path: place.config.display().to_string(),
+                ..ProcessesReply::default()
+            });
+        }
+        Err(failure) => report.problems.push(failure.message),
+    }
+    report.gateway = told(gateway, &mut report.problems)?;
+    report.policy = told(policy, &mut report.problems)?;
+    Ok(report)
+}
+
+/// What one process said, if it was asked. Whoever may not ask learns that and nothing else.
+fn told<T>(
+    asked: Option<Result<T, Failure>>,
+    problems: &mut Vec<String>,
+) -> Result<Option<T>, Failure> {
+    match asked.transpose() {
+        Err(failure) if failure.exit != EXIT_RIGHTS => {
+            problems.push(failure.message);
+            Ok(None)
+        }
+        told => told,
+    }
+}
+
+/// What root has to bring in line with the configuration; nothing where that cannot be known, which others tell.
+pub async fn pending(sockets: &Sockets, report: &Report) -> Vec<String> {
+    let place = sockets.place();
+    if !place.is_system() {
+        return Vec::new();
+    }
+    let needs = match remote::is_closed(place) {
+        true if report.policy.is_some() => {
+            let asked = timeout(MOMENT, remote::needs(sockets)).await;
+            asked.ok().and_then(Result::ok)
+        }
+        true => None,
+        false => {
+            { clawdbot_config::load(&place.config).ok() }.map(|loaded| Needs::of(&loaded.config))
+        }
+    };
+    let look = |needs| spawn_blocking(move || apply::pending(&needs));
+    match needs.map(look) {
+        Some(looked) => timeout(MOMENT, looked)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default(),
+        None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdbot_proto::v1::Process;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::out::Style;
+    use crate::place::Mode;
+
+    fn process(role: &str, state: &str) -> Process {
+        Process {
+            role: role.into(),
+            state: state.into(),
+            ..Process::default()
+        }
+    }
+
+    #[test]
+    fn in_system_mode_the_service_managers_word_comes_first() {
+        let place = Place {
+            state: "/s".into(),
+            config: "/c.json".into(),
+            mode: Mode::System {
+                runtime: "/r".into(),
+            },
+            ..Place::default()
+        };
+        let seen = || Processes {
+            processes: vec![process("gateway", "ready"), process("policy", "failed")],
+            uptime_ms: 61_000,
+            problems: vec!["policy does not run: systemctl status x".into()],
+        };
+        let gone = || Failure::new(NOT_RUNNING, "it does not run").exit(EXIT_NOT_RUNNING);
+        let report =
+            assemble(&place, Ok(seen()), Some(Ok(GatewayStatus::default())), None).unwrap();
+        assert_eq!(report.problems, ["policy does not run: systemctl status x"]);
+        assert!(!report.is_well() && report.policy.is_none());
+        let json = report.json();
+        assert_eq!(
+            (
+                &json["mode"],
+                &json["stateDir"],
+                &json["configPath"],
+                &json["version"]
+            ),
+            (
+                &json!("system"),
+                &json!("/s"),
+                &json!("/c.json"),
+                &Value::Null
+            )
+        );
+        let text = report.text(Style::PLAIN, false);
+        assert!(
+            text.starts_with("running   for 1 min, as services of this machine, in /s\n"),
+            "{text}"
+        );
+        let unseen = Failure::new("manager", "no bus");
+        let report = assemble(
+            &place,
+            Err(unseen),
+            Some(Err(gone())),
+            Some(Ok(PolicyStatus::default())),
+        )
+        .unwrap();
+        assert_eq!(report.problems, ["no bus", "it does not run"]);
+        let outsider = Failure::new("rights.group", "not in the group").exit(EXIT_RIGHTS);
+        let refused = assemble(
+            &place,
+            Ok(seen()),
+            Some(Ok(GatewayStatus::default())),
+            Some(Err(outsider)),
+        );
+        assert_eq!(refused.unwrap_err().exit, 77);
+    }
+
+    #[test]
+    fn who_was_stopped_is_not_woken_by_the_question() {
+        let place = Place {
+            mode: Mode::System {
+                runtime: "/nonexistent".into(),
+            },
+            ..Place::default()
+        };
+        let mut stopped = Processes::default();
+        stopped.processes.push(process("gateway", "stopped"));
+        let gathered =
+            crate::run::block_on(async { gather_by(&Sockets::of(&place), Ok(stopped)).await });
+        let failure = gathered.unwrap_err();
+        assert_eq!((failure.exit, failure.code.as_str()), (69, NOT_RUNNING));
+        assert!(
+            failure
+                .remedy
+                .unwrap()
+                .contains("systemctl start clawdbot.target")
+        );
+    }
+}

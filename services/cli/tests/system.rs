@@ -1,0 +1,535 @@
+//! The built program where the service manager starts the assistant: `systemctl` and `journalctl` are scripts on PATH that
+//! answer as systemd 252 and 257 do and note what they were asked. Each run is an ordinary user's.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod fake;
+
+use std::fs::{self, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Whom root becomes, so that a test means the same whoever runs it.
+const NOBODY: u32 = 65534;
+
+struct Machine {
+    folder: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .unwrap();
+        let machine = Self { folder };
+        for name in ["bin", "run/operator", "state", "home"] {
+            let path = machine.path(name);
+            fs::create_dir_all(&path).unwrap();
+        }
+        if is_root() {
+            for name in ["", "run", "run/operator", "state", "home"] {
+                chown(machine.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        machine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A program that notes its arguments. Written by a process of its own: one that a child of another test holds open
+    /// for writing could not be started.
+    fn program(&self, name: &str, body: &str) {
+        let log = self.path(&format!("{name}.log"));
+        fs::write(&log, "").unwrap();
+        fs::set_permissions(&log, Permissions::from_mode(0o666)).unwrap();
+        let script = format!("#!/bin/sh\necho \"$*\" >> '{}'\n{body}\n", log.display());
+        let mut writer = Command::new("sh")
+            .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])
+            .arg(self.path("bin").join(name))
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writer
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(script.as_bytes())
+            .unwrap();
+        assert!(writer.wait().unwrap().success());
+    }
+
+    /// What the program was asked.
+    fn asked(&self, name: &str) -> Vec<String> {
+        let log = fs::read_to_string(self.path(&format!("{name}.log"))).unwrap();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let program = std::env::var("CARGO_BIN_EXE_clawdbot").unwrap();
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", self.path("bin").display()),
+            )
+            .args(arguments)
+            .stdin(Stdio::null());
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    /// As the system's assistant is reached.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        told(
+            self.command(arguments)
+                .env("CLAWDBOT_RUNTIME_DIR", self.path("run"))
+                .env("CLAWDBOT_STATE_DIR", self.path("state"))
+                .env("CLAWDBOT_CONFIG_PATH", self.path("clawdbot.json")),
+        )
+    }
+
+    /// As one's own is.
+    fn run_single(&self, arguments: &[&str]) -> (i32, String, String) {
+        told(&mut self.command(arguments))
+    }
+
+    fn socket(&self, server: &str) -> PathBuf {
+        self.path(&format!("run/operator/{server}.sock"))
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn told(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A block of `systemctl show`.
+fn unit(name: &str, active: &str, sub: &str, pid: u32, more: &str) -> String {
+    format!(
+        "MainPID={pid}\nNRestarts=0\nExecMainStatus=0\nResult=success\nStatusText=\nId={name}\nLoadState=loaded\nActiveState={active}\nSubState={sub}\nUnitFileState=static\nStateChangeTimestampMonotonic=1000000\n{more}\n"
+    )
+}
+
+fn systemctl(units: &str) -> String {
+    format!(
+        "case \"$*\" in\n*list-units*) echo '[]' ;;\n*' show '*) cat <<'END'\n{units}END\n;;\nesac"
+    )
+}
+
+#[test]
+fn status_shows_what_runs_and_starts_nothing_by_looking() {
+    let machine = Machine::new();
+    let units = [
+        unit("clawdbot.target", "active", "active", 0, ""),
+        unit(
+            "clawdbot-gateway.service",
+            "active",
+            "running",
+            71,
+            "StatusText=Serving | level=full landlock=6 seccomp=on filters=5 nnp=on caps=off dumpable=off core=0 env=0 strays=0 net=own memory=none\n",
+        ),
+        unit(
+            "clawdbot-policy.service",
+            "failed",
+            "failed",
+            0,
+            "Result=exit-code\nExecMainStatus=78\n",
+        ),
+    ];
+    // A property that comes twice would be two lines of one.
+    let units = units.map(|unit| {
+        let mut seen = std::collections::BTreeSet::new();
+        let lines: Vec<&str> = unit
+            .lines()
+            .rev()
+            .filter(|line| {
+                let name = line.split_once('=').map_or("", |(name, _)| name);
+                name.is_empty() || seen.insert(name.to_owned())
+            })
+            .collect();
+        lines.join("\n") + "\n\n"
+    });
+    machine.program("systemctl", &systemctl(&units.concat()));
+    fake::start(&machine.socket("gateway"));
+    let policy = UnixListener::bind(machine.socket("policy")).unwrap();
+    policy.set_nonblocking(true).unwrap();
+    for socket in ["gateway", "policy"] {
+        fs::set_permissions(machine.socket(socket), Permissions::from_mode(0o666)).unwrap();
+    }
+    let (exit, out, err) = machine.run(&["status", "--json"]);
+    assert_eq!((exit, err.as_str()), (1, ""), "{out}");
+    let status = json(&out);
+    assert_eq!(
+        (&status["mode"], &status["well"]),
+        (&"system".into(), &false.into())
+    );
+    assert_eq!(status["urls"][0], "http://127.0.0.1:18789");
+    let gateway = &status["processes"][0];
+    assert_eq!(
+        (&gateway["role"], &gateway["pid"], &gateway["state"]),
+        (&"gateway".into(), &71.into(), &"ready".into())
+    );
+    assert_eq!(gateway["confinement"]["level"], "full");
+    assert_eq!(status["processes"][1]["status"], "ended with status 78");
+    assert!(
+        status["problems"][0]
+            .as_str()
+            .unwrap()
+            .contains("systemctl status clawdbot-policy.service"),
+        "{out}"
+    );
+    // Its socket would have started it.
+    assert_eq!(policy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    let asked = machine.asked("systemctl");
+    assert!(
+        asked[0].contains("clawdbot-*.service") && !asked[0].contains("clawdbot-*.socket"),
+        "{asked:?}"
+    );
+    assert!(
+        asked.iter().all(|call| !call.contains(" start ")),
+        "{asked:?}"
+    );
+    let (exit, out, _) = machine.run(&["topology", "--json"]);
+    let topology = json(&out);
+    assert_eq!(
+        (exit, &topology["mode"], &topology["running"]),
+        (0, &"system".into(), &true.into())
+    );
+    assert_eq!(topology["processes"][0]["live"][0]["pid"], 71);
+    let (exit, out, _) = machine.run(&["service", "status"]);
+    assert_eq!(exit, 1);
+    assert!(
+        out.contains("clawdbot-policy.service") && out.contains("ended with status 78"),
+        "{out}"
+    );
+}
+
+#[test]
+fn what_was_stopped_is_told_with_the_command_that_starts_it() {
+    let machine = Machine::new();
+    let units = unit("clawdbot-gateway.service", "inactive", "dead", 0, "");
+    machine.program("systemctl", &systemctl(&units));
+    let (exit, out, _) = machine.run(&["status", "--json"]);
+    assert_eq!(exit, 69);
+    let error = &json(&out)["error"];
+    assert_eq!(error["code"], "not_running");
+    assert!(
+        error["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("systemctl start clawdbot.target"),
+        "{out}"
+    );
+    let (exit, out, _) = machine.run(&["service", "status"]);
+    assert_eq!(exit, 69);
+    assert!(out.contains("sudo clawdbot service start"), "{out}");
+    // No socket, and one that nobody listens at.
+    let (exit, _, err) = machine.run(&["token"]);
+    assert_eq!(exit, 69);
+    assert!(
+        err.contains("is not running") && err.contains("systemctl start"),
+        "{err}"
+    );
+    drop(UnixListener::bind(machine.socket("policy")).unwrap());
+    fs::set_permissions(machine.socket("policy"), Permissions::from_mode(0o666)).unwrap();
+    let (exit, _, err) = machine.run(&["token"]);
+    assert_eq!(exit, 69);
+    assert!(
+        err.contains("nobody listens") && err.contains("service restart"),
+        "{err}"
+    );
+}
+
+#[test]
+fn who_is_not_in_the_group_gets_one_sentence_and_the_command() {
+    let machine = Machine::new();
+    let _policy = UnixListener::bind(machine.socket("policy")).unwrap();
+    fs::set_permissions(machine.path("run/operator"), Permissions::from_mode(0)).unwrap();
+    for command in [
+        "token",
+        "pairing list",
+        "approvals list",
+        "credentials list",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let (exit, out, err) = machine.run(&words);
+        assert_eq!((exit, out.as_str()), (77, ""), "{command}: {err}");
+        assert!(
+            err.contains("is not in the group clawdbot"),
+            "{command}: {err}"
+        );
+        assert!(
+            err.contains("sudo usermod -aG clawdbot "),
+            "{command}: {err}"
+        );
+        assert_eq!(err.lines().count(), 2, "{err}");
+    }
+    fs::set_permissions(machine.path("run/operator"), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn what_needs_root_says_so_and_changes_nothing() {
+    let machine = Machine::new();
+    machine.program("systemctl", &systemctl(""));
+    let config = machine.path("clawdbot.json");
+    fs::write(&config, "{}\n").unwrap();
+    fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    for (command, sudo) in [
+        (
+            "config set gateway.port 4000",
+            "sudo clawdbot config set gateway.port 4000",
+        ),
+        (
+            "config unset gateway.port",
+            "sudo clawdbot config unset gateway.port",
+        ),
+        ("doctor --fix --yes", "sudo clawdbot doctor --fix --yes"),
+        ("apply", "sudo clawdbot apply"),
+        ("service install", "sudo clawdbot service install"),
+        ("service uninstall", "sudo clawdbot service uninstall"),
+        ("service start", "sudo clawdbot service start"),
+        ("service stop", "sudo clawdbot service stop"),
+        ("service restart", "sudo clawdbot service restart"),
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let (exit, _, err) = machine.run(&words);
+        assert_eq!(exit, 77, "{command}: {err}");
+        assert!(
+            err.lines().any(|line| line == format!("help: {sudo}")),
+            "{command}: {err}"
+        );
+    }
+    assert_eq!(fs::read_to_string(&config).unwrap(), "{}\n");
+    assert_eq!(machine.asked("systemctl"), [""; 0]);
+    // What only looks needs nobody's leave.
+    assert_eq!(machine.run(&["config", "get", "gateway.port"]).1, "18789\n");
+    assert_eq!(machine.run(&["config", "path"]).0, 0);
+}
+
+#[test]
+fn what_is_to_be_applied_is_told_by_check_and_by_its_exit_status() {
+    let machine = Machine::new();
+    machine.program("systemctl", &systemctl(""));
+    let config = machine.path("clawdbot.json");
+    let write = |text: &str| {
+        fs::write(&config, text).unwrap();
+        fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    };
+    write("{}");
+    let (exit, out, _) = machine.run(&["apply", "--check"]);
+    assert_eq!(exit, 0, "{out}");
+    assert!(out.contains("nothing to do"), "{out}");
+    write("{gateway: {port: 4000}, models: {providers: {box: {baseUrl: 'http://10.0.0.9/v1'}}}}");
+    let (exit, out, _) = machine.run(&["apply", "--check", "--json"]);
+    assert_eq!(exit, 1);
+    let told = json(&out);
+    assert_eq!(
+        (&told["pending"], &told["applied"]),
+        (&true.into(), &false.into())
+    );
+    let steps = told["steps"].to_string();
+    assert!(
+        steps.contains("50-clawdbot-apply.conf")
+            && steps.contains("clawdbot-model-box-from-agent-main.socket"),
+        "{out}"
+    );
+    assert!(!Path::new("/etc/systemd/system/clawdbot-model-box-from-agent-main.socket").exists());
+    write("{nonsense");
+    assert_eq!(machine.run(&["apply", "--check"]).0, 78);
+    let (exit, out, _) = machine.run_single(&["apply"]);
+    assert_eq!(exit, 0);
+    assert!(out.contains("nothing to apply"), "{out}");
+}
+
+/// An entry of the journal.
+fn entry(n: u32, unit: &str, level: &str, message: &str) -> String {
+    // Tenths of a second after noon.
+    let at = n * 100_000;
+    format!(
+        r#"{{"__CURSOR":"c{n}","__REALTIME_TIMESTAMP":"1769860800{at:06}","MESSAGE":"{message}","PRIORITY":"6","CLAWDBOT_LEVEL":"{level}","_SYSTEMD_UNIT":"{unit}","_PID":"7"}}"#
+    )
+}
+
+#[test]
+fn the_journal_is_read_as_one_log_with_every_filter() {
+    let machine = Machine::new();
+    let entries = [
+        entry(1, "clawdbot-gateway.service", "info", "one"),
+        entry(2, "clawdbot-agent@main.service", "warn", "two"),
+        entry(3, "clawdbot-gateway.service", "error", "three \\u001b[2J"),
+    ];
+    let [one, two, three] = &entries;
+    let four = entry(4, "clawdbot-policy.service", "info", "four");
+    machine.program(
+        "journalctl",
+        &format!(
+            "case \"$*\" in\n*--reverse*) cat <<'END'\n{three}\n{two}\n{one}\nEND\n;;\n*--follow*) cat <<'END'\n{two}\n{three}\n{four}\nEND\n;;\nesac"
+        ),
+    );
+    let (exit, out, err) = machine.run(&["logs"]);
+    assert_eq!((exit, err.as_str()), (0, ""));
+    let messages: Vec<&str> = out
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3))
+        .collect();
+    assert_eq!(messages, ["one", "two", "three"], "{out}");
+    assert!(
+        out.contains("three \\u{1b}[2J") && !out.contains('\u{1b}'),
+        "{out}"
+    );
+    for (filter, expected) in [
+        ("--service agent", &["two"][..]),
+        ("--level warn", &["two", "three \u{1b}[2J"]),
+        ("--grep one", &["one"]),
+        ("--limit 1", &["three \u{1b}[2J"]),
+        (
+            "--since 2026-01-31T12:00:00.2Z",
+            &["two", "three \u{1b}[2J"],
+        ),
+        ("--service policy", &[]),
+    ] {
+        let mut words = vec!["logs", "--json"];
+        words.extend(filter.split(' '));
+        let (exit, out, err) = machine.run(&words);
+        assert_eq!(exit, 0, "{err}");
+        let found: Vec<String> = out
+            .lines()
+            .map(|line| json(line)["message"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(found, expected, "{filter}");
+    }
+    // What was shown does not come again when it is followed.
+    let (exit, out, _) = machine.run(&["logs", "--json", "--follow"]);
+    let found: Vec<String> = out
+        .lines()
+        .map(|line| json(line)["message"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(exit, 0);
+    assert_eq!(found, ["one", "two", "three \u{1b}[2J", "four"]);
+    let asked = machine.asked("journalctl");
+    assert!(
+        asked[0].contains("--output=json") && asked[0].contains("--unit=clawdbot-policy.service"),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn a_closed_journal_is_one_sentence_with_the_command() {
+    let machine = Machine::new();
+    machine.program(
+        "journalctl",
+        "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1",
+    );
+    let (exit, out, err) = machine.run(&["logs", "--level", "warn"]);
+    assert_eq!((exit, out.as_str()), (77, ""));
+    assert!(
+        err.contains("may not read the journal")
+            && err.contains("help: sudo clawdbot logs --level warn;"),
+        "{err}"
+    );
+    let (exit, _, err) = machine.run(&["logs", "--since", "yesterday"]);
+    assert_eq!(exit, 2, "{err}");
+}
+
+#[test]
+fn without_the_package_the_service_is_a_unit_of_ones_own() {
+    let machine = Machine::new();
+    machine.program("systemctl", &systemctl("ActiveState=inactive\n"));
+    machine.program("loginctl", "echo no");
+    let path = machine.path("home/.config/systemd/user/clawdbot.service");
+    let (exit, _, err) = machine.run_single(&["service", "start"]);
+    assert_eq!(exit, 69);
+    assert!(err.contains("clawdbot service install"), "{err}");
+    let (exit, out, err) = machine.run_single(&["service", "install"]);
+    assert_eq!(exit, 0, "{err}");
+    assert!(out.contains("loginctl enable-linger"), "{out}");
+    let unit = fs::read_to_string(&path).unwrap();
+    assert!(
+        unit.contains("NoNewPrivileges=yes") && unit.contains("RestartPreventExitStatus=78"),
+        "{unit}"
+    );
+    let acts = |calls: &[String]| -> Vec<String> {
+        let calls = calls.iter().filter(|call| !call.contains(" show "));
+        calls
+            .map(|call| {
+                call.replace("--user --no-ask-password ", "")
+                    .replace(" -- clawdbot.service", "")
+            })
+            .collect()
+    };
+    assert_eq!(
+        acts(&machine.asked("systemctl")),
+        ["daemon-reload", "enable", "reset-failed", "start"]
+    );
+    // Nothing is started with a configuration that does not load.
+    let state = machine.path("home/.clawdbot");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("clawdbot.json"), "{nonsense").unwrap();
+    machine.program("systemctl", &systemctl("ActiveState=inactive\n"));
+    for act in ["install", "start", "restart"] {
+        assert_eq!(machine.run_single(&["service", act]).0, 78, "{act}");
+    }
+    assert_eq!(acts(&machine.asked("systemctl")), [""; 0]);
+    fs::remove_file(state.join("clawdbot.json")).unwrap();
+    // What somebody changed stays.
+    let mine = unit.replace("RestartSec=2s", "RestartSec=9s");
+    fs::write(&path, &mine).unwrap();
+    let (exit, _, err) = machine.run_single(&["service", "install"]);
+    assert_eq!(exit, 1);
+    assert!(
+        err.contains("was changed by hand") && err.contains("drop-in"),
+        "{err}"
+    );
+    let (exit, out, _) = machine.run_single(&["service", "uninstall"]);
+    assert_eq!(exit, 0);
+    assert!(out.contains("stays"), "{out}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), mine);
+    fs::write(&path, &unit).unwrap();
+    assert_eq!(machine.run_single(&["service", "uninstall"]).0, 0);
+    assert!(!path.exists());
+}
+
+#[test]
+fn without_a_service_manager_it_says_what_to_do() {
+    let machine = Machine::new();
+    machine.program(
+        "systemctl",
+        "echo 'Failed to connect to bus: No medium found' >&2; exit 1",
+    );
+    let (exit, _, err) = machine.run_single(&["service", "install"]);
+    assert_eq!(exit, 1);
+    assert!(
+        err.contains("no service manager") && err.contains("clawdbot up"),
+        "{err}"
+    );
+    // In system mode root may ask without a bus.
+    let (exit, _, err) = machine.run(&["service", "status"]);
+    assert_eq!(exit, 1);
+    assert!(err.contains("sudo clawdbot service status"), "{err}");
+}
