@@ -4,6 +4,7 @@ mod confine;
 pub mod fd;
 pub mod frame;
 pub mod landlock;
+pub mod machine;
 pub mod measure;
 pub mod memory;
 pub mod process;

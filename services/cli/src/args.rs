@@ -200,6 +200,9 @@ pub struct Doctor {
     /// With --fix: do it without asking
     #[arg(long, requires = "fix")]
     pub yes: bool,
+    /// Also try the front door, and ask what each model and channel found when it tried its key or token last
+    #[arg(long)]
+    pub deep: bool,
 }
 
 /// `clawdbot security …`.

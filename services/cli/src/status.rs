@@ -83,7 +83,11 @@ async fn gather_single(sockets: &Sockets) -> Result<Report, Failure> {
     assemble(tokio::join!(processes, gateway, policy))
 }
 
-async fn ask<T>(
+/// One question to one server, which has a moment to answer.
+///
+/// # Errors
+/// When it is not there, does not answer in time, or refuses.
+pub async fn ask<T>(
     sockets: &Sockets,
     server: Server,
     call: impl AsyncFnOnce(Edge) -> Result<Response<T>, Status>,

@@ -68,7 +68,9 @@ impl Status {
         Self::read(&Self::open()?)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the text of a `/proc/PID/status`; nothing when a line is missing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let line = |name: &str| {
             text.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clawdbot_config::{ConfigPath, Severity};
 
 use super::facts::Facts;
-use super::{backups, environment, exposure, files, live, models, people, summary, version};
+use super::{
+    backups, environment, exposure, files, live, models, people, running, summary, version,
+};
 use crate::place::word;
 
 /// One row.
@@ -20,7 +22,7 @@ pub struct Check {
     pub why: &'static str,
     /// What to do, in words.
     pub help: &'static str,
-    /// What does it; `PATH` stands for where it was found.
+    /// What does it; `PATH` stands for where it was found, `UNIT` for the unit.
     pub command: &'static str,
     /// Whether `--fix` ends it.
     pub fixes: bool,
@@ -42,10 +44,17 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         exposure::CHECKS,
         version::CHECKS,
         summary::CHECKS,
-        live::CHECKS,
     ]
     .into_iter()
     .flatten()
+    .chain(of_what_runs())
+}
+
+/// Those of them that are about what runs: they see nothing before it was looked at.
+pub fn of_what_runs() -> impl Iterator<Item = &'static Check> {
+    std::iter::once(live::CHECKS)
+        .chain(running::CHECKS.iter().copied())
+        .flatten()
 }
 
 /// The configuration file as such.
@@ -94,6 +103,8 @@ pub struct Hit {
     /// The setting, or nothing.
     pub path: String,
     pub spot: Option<Spot>,
+    /// In place of the row's `UNIT`.
+    pub unit: Option<String>,
     pub detail: String,
     /// In place of the row's.
     pub command: Option<String>,
@@ -181,15 +192,17 @@ impl Check {
             Some(spot) => spot.file.display().to_string(),
             None => hit.path.clone(),
         };
+        let unit = word(hit.unit.as_deref().unwrap_or("UNIT"));
         Found {
             id: match hit.channel {
                 Some(channel) => self.id.replace("<channel>", channel),
                 None => self.id.to_owned(),
             },
             severity: hit.severity.unwrap_or(self.severity),
-            command: hit
-                .command
-                .unwrap_or_else(|| self.command.replace("PATH", &word(&about))),
+            command: hit.command.unwrap_or_else(|| {
+                let command = self.command.replace("UNIT", &unit);
+                command.replace("PATH", &word(&about))
+            }),
             path: hit.path,
             spot: hit.spot,
             title: self.title.to_owned(),

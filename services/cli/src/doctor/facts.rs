@@ -1,5 +1,6 @@
 //! What the checks look at, gathered once: the configuration, files as they lie there, names in the environment, who was
-//! approved, how old the program is. Reads nothing without a bound, follows no link, and needs no running process.
+//! approved, how old the program is. Reads nothing without a bound, follows no link, and needs no running process; what was
+//! measured of what runs is put beside it afterwards.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::files::{FileFact, Kind, SYSTEM, What};
 use super::people::{self, People};
+use super::running::Running;
 use super::version::{self, Version};
 use crate::check::unset;
 use crate::place::Place;
@@ -44,6 +46,8 @@ pub struct Facts {
     pub variables: Vec<String>,
     pub people: People,
     pub version: Version,
+    /// What was measured of what runs; nothing before it was looked at.
+    pub running: Running,
 }
 
 impl Facts {
@@ -89,6 +93,7 @@ impl Facts {
             variables: variables.collect(),
             people,
             version,
+            running: Running::default(),
         }
     }
 }

@@ -11,6 +11,9 @@ use super::check::{Check, Found, Hit, elsewhere};
 use crate::failure::Failure;
 use crate::status::{Report, is_notice};
 
+/// What starts everything in system mode.
+const START: &str = "sudo systemctl start clawdbot.target";
+
 pub const CHECKS: &[Check] = &[NONE, SILENT, NOT_IN_FORCE, REPORTED, UNKNOWN, GAP];
 
 const NONE: Check = Check {
@@ -79,13 +82,28 @@ const GAP: Check = Check {
     look: elsewhere,
 };
 
-/// What is found, and whether anything runs. `broken`: the file as it stands does not load.
-pub fn look(report: Result<Report, Failure>, broken: bool) -> (Vec<Found>, bool) {
+/// What is found, and whether anything runs. `broken`: the file as it stands does not load. `units`: the processes that the
+/// service manager knows, where one starts them (`system`).
+pub fn look(
+    report: Result<Report, Failure>,
+    broken: bool,
+    system: bool,
+    units: &[Process],
+) -> (Vec<Found>, bool) {
     let report = match report {
         Ok(report) => report,
         Err(failure) => {
-            let none = titled(&NONE, failure.message);
-            return (vec![none], false);
+            // What runs is known all the same.
+            let mut found = confinement(units);
+            let mut silent = titled(
+                if units.is_empty() { &NONE } else { &SILENT },
+                failure.message,
+            );
+            if system && units.is_empty() {
+                silent.command = START.to_owned();
+            }
+            found.push(silent);
+            return (found, !units.is_empty());
         }
     };
     let mut found = Vec::new();
@@ -112,7 +130,10 @@ pub fn look(report: Result<Report, Failure>, broken: bool) -> (Vec<Found>, bool)
             })
         });
     }
-    found.extend(confinement(report.processes()));
+    found.extend(confinement(match report.processes() {
+        [] => units,
+        processes => processes,
+    }));
     (found, true)
 }
 
@@ -186,7 +207,7 @@ mod tests {
     }
 
     fn findings(report: Report) -> Vec<Found> {
-        let (found, running) = look(Ok(report), false);
+        let (found, running) = look(Ok(report), false, false, &[]);
         assert!(running);
         found
     }
@@ -217,7 +238,12 @@ mod tests {
             ["config.not_in_force"]
         );
         // A file that does not load says so itself.
-        let (found, _) = look(Ok(running("gateway", FULL, "c.json:1:1: no")), true);
+        let (found, _) = look(
+            Ok(running("gateway", FULL, "c.json:1:1: no")),
+            true,
+            false,
+            &[],
+        );
         assert!(found.is_empty());
     }
 
@@ -259,11 +285,29 @@ mod tests {
 
     #[test]
     fn without_processes_the_only_finding_is_a_note() {
-        let (found, running) = look(
-            Err(Failure::new("not_running", "nothing is running")),
-            false,
-        );
-        assert!(!running && found.len() == 1 && found[0].severity == Info);
+        let nothing = || Err(Failure::new("not_running", "nothing is running"));
+        let (found, runs) = look(nothing(), false, false, &[]);
+        assert!(!runs && found.len() == 1 && found[0].severity == Info);
         assert_eq!(found[0].command, "clawdbot up");
+        let (found, _) = look(nothing(), false, true, &[]);
+        assert_eq!(found[0].command, "sudo systemctl start clawdbot.target");
+    }
+
+    #[test]
+    fn what_units_say_counts_where_there_is_no_supervisor_even_if_nobody_answers() {
+        let units = |confinement: &str| {
+            let processes = running("policy", confinement, "").processes.unwrap();
+            processes.processes
+        };
+        let gap = units(&format!("{FULL} missing=seccomp"));
+        let report = Report::default();
+        let (found, runs) = look(Ok(report), false, true, &gap);
+        assert!(runs && found.len() == 1 && found[0].id == "confinement.seccomp");
+        let refused = Err(Failure::new("not_yours", "this is for members of clawdbot"));
+        let (found, runs) = look(refused, false, true, &gap);
+        let ids: Vec<_> = found.iter().map(|found| found.id.as_str()).collect();
+        assert!(runs);
+        assert_eq!(ids, ["confinement.seccomp", "running.silent"]);
+        assert!(found[1].title.contains("members"));
     }
 }

@@ -14,6 +14,7 @@ mod models;
 mod page;
 mod people;
 mod report;
+mod running;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,6 @@ use crate::dial::Sockets;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::{Out, Style};
 use crate::place::{Place, word};
-use crate::status::gather;
 
 pub use page::markdown;
 pub use report::schema;
@@ -64,11 +64,19 @@ pub async fn run(
             findings = look(&facts, out.style);
         }
     }
-    let (live, running) = live::look(gather(sockets).await, facts.config.is_err());
-    findings.extend(live);
+    let (measured, report) = running::gather(place, sockets, wanted.deep).await;
+    let told = live::look(
+        report,
+        facts.config.is_err(),
+        measured.system,
+        &measured.as_processes(),
+    );
+    facts.running = measured;
+    findings.extend(told.0);
+    findings.extend(rows(check::of_what_runs(), &facts));
     findings.sort_by_key(|found| Reverse(found.severity));
     diagnosis.findings = findings;
-    diagnosis.running = running;
+    diagnosis.running = told.1;
     if let Ok(loaded) = &facts.config {
         diagnosis.inactive = loaded.inactive().to_vec();
     }
@@ -94,13 +102,19 @@ fn look(facts: &Facts, style: Style) -> Vec<Found> {
         let hit = Hit::setting(path, format!("{path}: the variable {name} is not set"));
         findings.push(UNSET.found(hit));
     }
-    for check in check::all() {
-        let mut hits = Hits::default();
-        (check.look)(facts, &mut hits);
-        findings.extend(hits.0.into_iter().map(|hit| check.found(hit)));
-    }
+    findings.extend(rows(check::all(), facts));
     find_places(facts, &mut findings);
     findings
+}
+
+/// What these rows see.
+fn rows(checks: impl Iterator<Item = &'static Check>, facts: &Facts) -> Vec<Found> {
+    let found = checks.flat_map(|check| {
+        let mut hits = Hits::default();
+        (check.look)(facts, &mut hits);
+        hits.0.into_iter().map(|hit| check.found(hit))
+    });
+    found.collect()
 }
 
 /// Settings that have no place yet get theirs, with the path in front of what was found there.

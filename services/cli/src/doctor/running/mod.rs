@@ -1,0 +1,398 @@
+//! What runs, as it is measured from outside: processes in `/proc`, units at the service manager, sockets where they lie,
+//! the machine below. Gathered at once and in parallel; the checks are functions of what was found.
+
+mod accounts;
+mod deep;
+mod machine;
+mod manager;
+mod process;
+mod procfs;
+mod sockets;
+mod units;
+mod weaker;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clawdbot_identity::{Class, Role};
+use clawdbot_proto::edges::{PROCESSES, Starts};
+use clawdbot_proto::v1::Process;
+use clawdbot_service::system;
+
+use self::accounts::Accounts;
+use self::deep::Answers;
+use self::machine::Machine;
+use self::manager::{SocketUnit, UnitFact};
+use self::procfs::{IpSocket, ProcessFact};
+use self::sockets::SocketFile;
+use super::check::Check;
+use crate::dial::{Server, Sockets};
+use crate::failure::{EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
+use crate::place::Place;
+use crate::status::{Report, gather_from};
+
+/// Every row about what was measured.
+pub const CHECKS: &[&[Check]] = &[
+    process::CHECKS,
+    units::CHECKS,
+    sockets::CHECKS,
+    deep::CHECKS,
+    machine::CHECKS,
+];
+
+/// The largest unit file.
+const MAX_UNIT: u64 = 256 << 10;
+/// In this order a unit file of the same name wins.
+const UNIT_FOLDERS: [&str; 3] = [
+    "etc/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Running {
+    /// Whether anybody looked; without it nothing below means anything.
+    pub looked: bool,
+    /// Whether a service manager starts the processes, each as a user of its own.
+    pub system: bool,
+    /// Of the supervisor.
+    pub version: Option<String>,
+    pub processes: Vec<ProcessFact>,
+    pub accounts: Accounts,
+    pub units: Option<Vec<UnitFact>>,
+    /// Units that run whatever the configuration says.
+    pub always: Vec<String>,
+    pub socket_units: Option<Vec<SocketUnit>>,
+    /// Socket units that are installed.
+    pub wanted_sockets: Vec<String>,
+    /// Unit files and drop-ins by their paths.
+    pub unit_files: BTreeMap<String, String>,
+    pub socket_files: Vec<SocketFile>,
+    /// Channels of policy's plan, as roles.
+    pub planned: Vec<String>,
+    /// Sockets of this machine's network that accept connections.
+    pub listening: Option<Vec<IpSocket>>,
+    /// Where the front door should be.
+    pub listeners: Vec<SocketAddr>,
+    pub gateway_runs: bool,
+    pub answers: Answers,
+    pub machine: Machine,
+    /// What this user could not see, in words.
+    pub unseen: Vec<String>,
+}
+
+impl Running {
+    /// Where the package has a unit's file; an instance has its template's.
+    fn shipped(&self, unit: &str) -> String {
+        let file = match (unit.split_once('@'), unit.rsplit_once('.')) {
+            (Some((template, _)), Some((_, kind))) => format!("{template}@.{kind}"),
+            _ => unit.to_owned(),
+        };
+        let paths = ["/usr/lib/systemd/system", "/lib/systemd/system"]
+            .map(|folder| format!("{folder}/{file}"));
+        let [usual, old] = paths;
+        match self.unit_files.contains_key(&usual) {
+            true => usual,
+            false => old,
+        }
+    }
+
+    /// The processes of units in the words of the supervisor, for what looks at both.
+    pub fn as_processes(&self) -> Vec<Process> {
+        let processes = self.processes.iter().filter(|_| self.system);
+        let processes = processes.map(|fact| Process {
+            role: fact.role.clone(),
+            pid: fact.pid,
+            state: "ready".to_owned(),
+            confinement: fact.says.clone(),
+            ..Process::default()
+        });
+        processes.collect()
+    }
+}
+
+/// The service that runs a role.
+fn unit_of(role: &str) -> String {
+    let parsed = Role::parse(role).map(|role| system::service_unit(&role));
+    parsed.unwrap_or_else(|_| format!("clawdbot-{role}.service"))
+}
+
+/// The user that a role runs as in system mode.
+fn user_of(role: &str) -> String {
+    format!("clawdbot-{role}")
+}
+
+/// The users that processes of the assistant run as.
+pub struct Ours<'a> {
+    accounts: &'a Accounts,
+    users: Vec<String>,
+}
+
+impl<'a> Ours<'a> {
+    fn new(accounts: &'a Accounts, system: bool, uid: u32) -> Self {
+        let users = match system {
+            true => accounts.names("clawdbot-").map(str::to_owned).collect(),
+            false => accounts.user(uid).map(str::to_owned).into_iter().collect(),
+        };
+        Self { accounts, users }
+    }
+
+    /// Groups that are as good as root, with who of them is in it.
+    fn mighty(&self, system: bool) -> Vec<(&'static str, String)> {
+        let more: &[&str] = if system { machine::FOR_PEOPLE } else { &[] };
+        let groups = machine::MIGHTY.iter().chain(more).copied();
+        let all = groups.flat_map(|group| {
+            let members = self.accounts.members(group).iter();
+            let ours = members.filter(|name| self.users.contains(name));
+            ours.map(move |name| (group, name.clone()))
+        });
+        all.collect()
+    }
+}
+
+/// Looks at everything, and asks whoever runs. Nobody is started by it: a socket of a service that does not run would start
+/// it, so only services that run are asked.
+pub async fn gather(
+    place: &Place,
+    sockets: &Sockets,
+    deep: bool,
+) -> (Running, Result<Report, Failure>) {
+    let root = Path::new("/");
+    let mut running = Running {
+        looked: true,
+        system: place.state == Path::new(system::STATE),
+        accounts: Accounts::read(&root.join("etc")),
+        ..Running::default()
+    };
+    if running.system {
+        running.names(root);
+        let services = running.services();
+        (running.units, running.socket_units) = manager::ask(&services).await;
+    }
+    let asked = running.answering();
+    let (report, vault) = tokio::join!(gather_from(sockets, &asked), async {
+        match asked.contains(&Server::Broker) {
+            true => deep::vault(sockets).await,
+            false => None,
+        }
+    });
+    let report = match asked.is_empty() {
+        true => Err(
+            Failure::new(NOT_RUNNING, "no unit of the assistant is running").exit(EXIT_NOT_RUNNING),
+        ),
+        false => report,
+    };
+    running.answers.vault = vault;
+    if let Ok(report) = &report {
+        running.answers.gateway = report.gateway.clone();
+        running.version = report.processes.as_ref().map(|reply| reply.version.clone());
+        let policy = report.policy.iter().flat_map(|policy| &policy.listeners);
+        running.listeners = policy.filter_map(|text| text.parse().ok()).collect();
+    }
+    running.measure(root, place, report.as_ref().ok());
+    if deep && report.is_ok() {
+        let workers = running.processes.iter().map(|fact| fact.role.clone());
+        let workers =
+            workers.filter(|role| role.starts_with("model-") || role.starts_with("channel-"));
+        running.answers.workers = deep::health(sockets, workers.collect()).await;
+        for address in running.listeners.clone() {
+            running
+                .answers
+                .doors
+                .push((address, deep::door(address).await));
+        }
+    }
+    (running, report)
+}
+
+impl Running {
+    /// What should be there, by the tables and by what is installed.
+    fn names(&mut self, root: &Path) {
+        let always = PROCESSES
+            .iter()
+            .filter(|process| process.starts == Starts::Always);
+        self.always = always.map(|process| unit_of(process.role)).collect();
+        let flags = std::fs::read_dir(system::plan_folder(Path::new(system::RUNTIME)));
+        let flags = flags.into_iter().flatten().flatten();
+        let names = flags.filter_map(|entry| entry.file_name().into_string().ok());
+        self.planned = names.filter(|name| name.starts_with("channel-")).collect();
+        let installed = |unit: &str| {
+            UNIT_FOLDERS
+                .iter()
+                .any(|folder| root.join(folder).join(unit).exists())
+        };
+        let servers = system::roles().into_iter();
+        let units = servers.flat_map(|server| {
+            let clients = system::clients_of(&server).into_iter();
+            clients
+                .map(move |client| system::socket_unit(&server, &client))
+                .collect::<Vec<_>>()
+        });
+        let units = units.chain([system::LISTENER_UNIT.to_owned()]);
+        self.wanted_sockets = units.filter(|unit| installed(unit)).collect();
+    }
+
+    /// The services that are asked for: of a launcher, which has one for each call, a name that none has.
+    fn services(&self) -> Vec<String> {
+        let roles = system::roles()
+            .into_iter()
+            .map(|role| system::service_unit(&role));
+        let launchers = Class::ALL
+            .map(|class| system::service_unit(&Role::sandbox(class)).replace("@.", "@doctor."));
+        let mut services: Vec<String> = roles.chain(launchers).collect();
+        // Instances that somebody added.
+        let more = self.planned.iter().map(|role| unit_of(role));
+        services.extend(
+            more.filter(|unit| !services.contains(unit))
+                .collect::<Vec<_>>(),
+        );
+        services
+    }
+
+    /// Who can be asked without being started.
+    fn answering(&self) -> Vec<Server> {
+        let all = [Server::Gateway, Server::Policy, Server::Broker];
+        if !self.system {
+            return [Server::Supervisor].into_iter().chain(all).collect();
+        }
+        let runs = |server: &Server| match &self.units {
+            Some(units) => {
+                let id = unit_of(server.name());
+                units.iter().any(|unit| unit.id == id && unit.runs())
+            }
+            // Nobody says what runs, so that asking is the only way to see.
+            None => true,
+        };
+        all.into_iter().filter(runs).collect()
+    }
+
+    /// Looks at everything that needs no answer.
+    fn measure(&mut self, root: &Path, place: &Place, report: Option<&Report>) {
+        let processes = match (&self.units, report) {
+            (Some(units), _) => of_units(units),
+            (None, Some(report)) => {
+                let processes = report.processes().iter();
+                let row = |process: &Process| {
+                    (
+                        process.role.clone(),
+                        process.pid,
+                        process.confinement.clone(),
+                    )
+                };
+                processes.map(row).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        let proc = root.join("proc");
+        self.processes = procfs::look(&proc, &processes);
+        self.gateway_runs = self.processes.iter().any(|fact| fact.role == "gateway");
+        let table = procfs::sockets(&proc.join("self/net")).into_values();
+        let seen = proc.join("self/net/tcp").exists();
+        self.listening = seen.then(|| table.filter(|socket| socket.listens).collect());
+        if self.system {
+            self.socket_files = sockets::look(Path::new(system::RUNTIME));
+            self.read_units(root);
+        }
+        let mut keep = vec![place.state.clone()];
+        if self.system {
+            keep.extend(["/var/log/journal", "/run"].map(PathBuf::from));
+        }
+        let status = self.processes.iter().find_map(|fact| fact.status);
+        let uid = status.map_or_else(
+            || rustix::process::geteuid().as_raw(),
+            |status| status.uids[0],
+        );
+        let ours = Ours::new(&self.accounts, self.system, uid);
+        self.machine = machine::look(root, self.system, &ours, &keep);
+        self.unseen = unseen(self);
+    }
+
+    fn read_units(&mut self, root: &Path) {
+        let mut paths = Vec::new();
+        for unit in self.units.iter().flatten() {
+            let file = self.shipped(&unit.id);
+            let name = file.rsplit('/').next().unwrap_or_default();
+            paths.extend(
+                ["/usr/lib/systemd/system", "/lib/systemd/system"].map(|f| format!("{f}/{name}")),
+            );
+            paths.push(unit.fragment.clone());
+            paths.extend(unit.drop_ins.iter().cloned());
+        }
+        paths.sort();
+        paths.dedup();
+        for path in paths {
+            let found = root.join(path.trim_start_matches('/'));
+            if let Some(text) = read_unit(&found) {
+                self.unit_files.insert(path, text);
+            }
+        }
+    }
+}
+
+fn read_unit(path: &Path) -> Option<String> {
+    let file = std::fs::File::open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_UNIT).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Role, process and its words about its confinement, of each unit that runs.
+fn of_units(units: &[UnitFact]) -> Vec<(String, u32, String)> {
+    let rows = units
+        .iter()
+        .filter(|unit| unit.pid != 0)
+        .filter_map(|unit| {
+            let name = unit
+                .id
+                .strip_prefix("clawdbot-")?
+                .strip_suffix(".service")?;
+            // What it measured stands behind the words for a person.
+            let measured = unit.words.rsplit(" | ").next().unwrap_or_default();
+            Some((name.replace('@', "-"), unit.pid, measured.to_owned()))
+        });
+    rows.collect()
+}
+
+/// What could not be seen of whom, each kind once.
+fn unseen(running: &Running) -> Vec<String> {
+    type Seen = (&'static str, fn(&ProcessFact) -> bool);
+    let kinds: [Seen; 5] = [
+        ("user and rights", |fact| fact.status.is_some()),
+        ("program", |fact| fact.program.is_some()),
+        ("namespaces", |fact| {
+            fact.own_network.is_some() && fact.own_files.is_some()
+        }),
+        ("environment", |fact| fact.variables.is_some()),
+        ("open sockets", |fact| fact.sockets.is_some()),
+    ];
+    let mut told: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+    for (kind, seen) in kinds {
+        let hidden = running.processes.iter().filter(|fact| !seen(fact));
+        let roles: Vec<&str> = hidden.map(|fact| fact.role.as_str()).collect();
+        match told.iter_mut().find(|(_, known)| *known == roles) {
+            _ if roles.is_empty() => {}
+            Some((kinds, _)) => kinds.push(kind),
+            None => told.push((vec![kind], roles)),
+        }
+    }
+    let mut lines: Vec<String> = told
+        .into_iter()
+        .map(|(kinds, roles)| format!("{} of {}", kinds.join(", "), roles.join(", ")))
+        .collect();
+    if running.system && running.units.is_none() {
+        lines.push("the units, since the service manager does not answer".to_owned());
+    }
+    if running.system && running.units.is_some() && running.socket_units.is_none() {
+        lines.push("the sockets' units, since the service manager does not answer".to_owned());
+    }
+    lines
+}

@@ -1,0 +1,363 @@
+//! What is wrong with the units: masked, failed, restarted again and again, weaker than shipped, read before their files
+//! changed. Where nothing runs at all, that is one note and not one for each unit.
+
+use clawdbot_config::Severity::{self, Critical, Info, Warn};
+use clawdbot_identity::CHANNELS;
+use clawdbot_identity::text::sanitize_line;
+
+use super::manager::UnitFact;
+use super::weaker::{UnitText, weakenings};
+use crate::doctor::check::{Check, Hit, Hits};
+use crate::doctor::facts::Facts;
+use crate::out::count;
+
+/// Ended by the kernel, since it made a call that its filter forbids (SIGSYS).
+const FILTERED: i32 = 31;
+/// The exit status of a process that refuses to start as things are.
+const REFUSES: i32 = 78;
+/// So many restarts are more than a moment's trouble.
+const OFTEN: u32 = 3;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "units.missing",
+        severity: Critical,
+        title: "A unit is not installed",
+        why: "What it runs does not run, and everything that needs it waits.",
+        help: "install the package again",
+        command: "sudo apt-get install --reinstall clawdbot",
+        fixes: false,
+        look: |facts, hits| units(facts, hits, missing),
+    },
+    Check {
+        id: "units.masked",
+        severity: Warn,
+        title: "A unit was masked",
+        why: "What it runs does not run, and everything that needs it waits.",
+        help: "unmask it, unless you want it so",
+        command: "sudo systemctl unmask UNIT && sudo systemctl start clawdbot.target",
+        fixes: false,
+        look: |facts, hits| units(facts, hits, masked),
+    },
+    Check {
+        id: "units.disabled",
+        severity: Info,
+        title: "A unit was disabled",
+        why: "It does not come back when the machine is started again.",
+        help: "enable it, unless you want it so",
+        command: "sudo systemctl enable UNIT",
+        fixes: false,
+        look: disabled,
+    },
+    Check {
+        id: "units.filtered",
+        severity: Critical,
+        title: "A process was ended because of a forbidden system call",
+        why: "Either it was taken over and tried to get out, or its profile lacks what it needs.",
+        help: "look at what it did before; report it if it comes again",
+        command: "journalctl -u UNIT -n 50",
+        fixes: false,
+        look: |facts, hits| units(facts, hits, filtered),
+    },
+    Check {
+        id: "units.watchdog",
+        severity: Warn,
+        title: "A process stood still and was ended",
+        why: "Until it was started again it answered nobody.",
+        help: "look at what it did before; report it if it comes again",
+        command: "journalctl -u UNIT -n 50",
+        fixes: false,
+        look: |facts, hits| units(facts, hits, watchdog),
+    },
+    Check {
+        id: "units.failed",
+        severity: Critical,
+        title: "A unit failed",
+        why: "What it runs does not run, and everything that needs it waits.",
+        help: "the log says why; correct it and start everything again",
+        command: "journalctl -u UNIT -n 50",
+        fixes: false,
+        look: |facts, hits| units(facts, hits, failed),
+    },
+    Check {
+        id: "units.down",
+        severity: Warn,
+        title: "A unit does not run",
+        why: "Everything that needs it waits.",
+        help: "start everything",
+        command: "sudo systemctl start clawdbot.target",
+        fixes: false,
+        look: down,
+    },
+    Check {
+        id: "units.restarts",
+        severity: Warn,
+        title: "A process was started again and again",
+        why: "Something ends it, and each time what it had begun begins anew.",
+        help: "look at what it did before",
+        command: "journalctl -u UNIT -n 50",
+        fixes: false,
+        look: |facts, hits| units(facts, hits, restarts),
+    },
+    Check {
+        id: "units.stale",
+        severity: Warn,
+        title: "A unit's files changed since they were read",
+        why: "What they say is not what runs.",
+        help: "have them read, and start what they are about again",
+        command: "sudo systemctl daemon-reload && sudo systemctl restart UNIT",
+        fixes: false,
+        look: |facts, hits| units(facts, hits, |unit| unit.stale.then(Hit::default)),
+    },
+    Check {
+        id: "units.replaced",
+        severity: Warn,
+        title: "Another file stands in place of a shipped unit",
+        why: "What a newer version protects better stays as that file has it.",
+        help: "write what you need into a drop-in instead",
+        command: "sudo systemctl revert UNIT",
+        fixes: false,
+        look: |facts, hits| {
+            units(facts, hits, |unit| {
+                let own = unit.load == "loaded" && !is_shipped(&unit.fragment);
+                own.then(|| Hit::file(&unit.fragment, ""))
+            });
+        },
+    },
+    Check {
+        id: "units.weakened",
+        severity: Critical,
+        title: "A unit is weaker than it was shipped",
+        why: "A mistake in the process reaches further than it should.",
+        help: "take the line out, or accept what it means",
+        command: "sudo \"${EDITOR:-vi}\" PATH && sudo systemctl daemon-reload && sudo systemctl restart UNIT",
+        fixes: false,
+        look: weakened,
+    },
+    Check {
+        id: "units.sockets",
+        severity: Warn,
+        title: "A socket is not open",
+        why: "Whoever should call there cannot.",
+        help: "look why, and start everything again",
+        command: "systemctl status UNIT && sudo systemctl start clawdbot.target",
+        fixes: false,
+        look: sockets,
+    },
+    Check {
+        id: "channels.<channel>.not_started",
+        severity: Warn,
+        title: "A channel of the configuration does not run",
+        why: "Nobody is answered there.",
+        help: "look why, and start it",
+        command: "systemctl status UNIT",
+        fixes: false,
+        look: channels,
+    },
+];
+
+/// Where packages put their units.
+pub(super) fn is_shipped(path: &str) -> bool {
+    ["/usr/lib/systemd/system/", "/lib/systemd/system/"]
+        .iter()
+        .any(|folder| path.starts_with(folder))
+}
+
+/// Whether anything of it does its work.
+fn anything(facts: &Facts) -> bool {
+    facts.running.units.iter().flatten().any(UnitFact::runs)
+}
+
+/// A hit for each unit of which something can be said, with its name in the text and in the command.
+fn units(facts: &Facts, hits: &mut Hits, look: fn(&UnitFact) -> Option<Hit>) {
+    for unit in facts.running.units.iter().flatten() {
+        if let Some(hit) = look(unit) {
+            add(hits, unit, hit);
+        }
+    }
+}
+
+fn add(hits: &mut Hits, unit: &UnitFact, hit: Hit) {
+    let detail = match hit.detail.as_str() {
+        "" => unit.id.clone(),
+        detail => format!("{}: {detail}", unit.id),
+    };
+    hits.add(Hit {
+        unit: Some(unit.id.clone()),
+        detail,
+        ..hit
+    });
+}
+
+fn missing(unit: &UnitFact) -> Option<Hit> {
+    let detail = match unit.load.as_str() {
+        "not-found" => "there is no such unit",
+        "error" | "bad-setting" => "the service manager cannot read it",
+        _ => return None,
+    };
+    Some(Hit::setting("", detail))
+}
+
+fn masked(unit: &UnitFact) -> Option<Hit> {
+    let masked = unit.load == "masked" || unit.file_state.starts_with("masked");
+    masked.then(Hit::default)
+}
+
+/// Others are started by a socket or by a file, whether they are enabled or not.
+fn disabled(facts: &Facts, hits: &mut Hits) {
+    for unit in facts.running.units.iter().flatten() {
+        if facts.running.always.contains(&unit.id) && unit.file_state == "disabled" {
+            add(hits, unit, Hit::default());
+        }
+    }
+}
+
+fn is_filtered(unit: &UnitFact) -> bool {
+    matches!(unit.result.as_str(), "signal" | "core-dump") && unit.status == FILTERED
+}
+
+fn filtered(unit: &UnitFact) -> Option<Hit> {
+    is_filtered(unit).then(|| Hit::setting("", "the last one was ended by the kernel (SIGSYS)"))
+}
+
+fn watchdog(unit: &UnitFact) -> Option<Hit> {
+    let stood = unit.result == "watchdog";
+    stood.then(|| Hit::setting("", "the last one did not report for 30 seconds"))
+}
+
+fn failed(unit: &UnitFact) -> Option<Hit> {
+    let told = is_filtered(unit) || unit.result == "watchdog" || masked(unit).is_some();
+    let trying = unit.active == "activating" && unit.sub == "auto-restart";
+    if told || !(unit.active == "failed" || trying) {
+        return None;
+    }
+    let words = sanitize_line(&unit.words);
+    let detail = match (unit.result.as_str(), unit.status) {
+        ("exit-code", REFUSES) => "it refuses to start as things are (exit status 78)".to_owned(),
+        ("exit-code", 243) => "a credential that it needs is missing (exit status 243)".to_owned(),
+        ("exit-code", status) => format!("it ended with exit status {status}"),
+        ("signal" | "core-dump", signal) => format!("it was ended by signal {signal}"),
+        ("oom-kill", _) => "it needed more memory than its unit permits".to_owned(),
+        ("timeout", _) => "it took too long to start or to end".to_owned(),
+        ("start-limit-hit", _) => "it was started too often in too short a time".to_owned(),
+        (result, _) => result.to_owned(),
+    };
+    Some(Hit::setting(
+        "",
+        match words.is_empty() {
+            true => detail,
+            false => format!("{detail}; it said: {words}"),
+        },
+    ))
+}
+
+/// What should always run and does not, while something else does.
+fn down(facts: &Facts, hits: &mut Hits) {
+    if !anything(facts) {
+        return;
+    }
+    for unit in facts.running.units.iter().flatten() {
+        let always = facts.running.always.contains(&unit.id);
+        let told = unit.load != "loaded" || masked(unit).is_some() || unit.active != "inactive";
+        if always && !told {
+            add(
+                hits,
+                unit,
+                Hit::setting("", "it was stopped, or never started"),
+            );
+        }
+    }
+}
+
+fn restarts(unit: &UnitFact) -> Option<Hit> {
+    let times = usize::try_from(unit.restarts).unwrap_or(usize::MAX);
+    (times > 0).then(|| Hit {
+        severity: (unit.restarts < OFTEN).then_some(Info),
+        ..Hit::setting(
+            "",
+            format!("{} since it was started", count(times, "restart")),
+        )
+    })
+}
+
+fn weakened(facts: &Facts, hits: &mut Hits) {
+    for unit in facts.running.units.iter().flatten() {
+        let files = &facts.running.unit_files;
+        let text = |path: &str| files.get(path).map(String::as_str);
+        let Some(shipped) = text(&facts.running.shipped(&unit.id)) else {
+            continue;
+        };
+        let replaced = (!is_shipped(&unit.fragment)).then_some(unit.fragment.as_str());
+        let replaced = replaced.and_then(|path| Some((path, text(path)?)));
+        let replaced = replaced.map(|(path, text)| UnitText { path, text });
+        let drop_ins = unit.drop_ins.iter();
+        let drop_ins: Vec<_> = drop_ins
+            .filter_map(|path| text(path).map(|text| UnitText { path, text }))
+            .collect();
+        for weak in weakenings(shipped, replaced.as_ref(), &drop_ins) {
+            let detail = format!(
+                "{} is {} instead of {}: {}",
+                weak.class.name, weak.is, weak.was, weak.class.meaning
+            );
+            for file in &weak.by {
+                let severity: Severity = weak.class.severity;
+                let hit = Hit {
+                    severity: Some(severity),
+                    ..Hit::file(file, detail.clone())
+                };
+                add(hits, unit, hit);
+            }
+        }
+    }
+}
+
+fn sockets(facts: &Facts, hits: &mut Hits) {
+    let (Some(known), true) = (&facts.running.socket_units, anything(facts)) else {
+        return;
+    };
+    for wanted in &facts.running.wanted_sockets {
+        let found = known.iter().find(|socket| socket.unit == *wanted);
+        let (bad, detail) = match found {
+            None => (true, "it was never started".to_owned()),
+            Some(socket) if socket.load == "masked" => (true, "it was masked".to_owned()),
+            Some(socket) => (socket.active != "active", format!("it is {}", socket.sub)),
+        };
+        // The front door's address is often somebody else's already.
+        let front = wanted == clawdbot_service::system::LISTENER_UNIT;
+        let severity = (front && bad).then_some(Critical);
+        if bad {
+            hits.add(Hit {
+                unit: Some(wanted.clone()),
+                severity,
+                ..Hit::setting("", format!("{wanted}: {detail}"))
+            });
+        }
+    }
+}
+
+/// Policy's plan names it, and it does not run.
+fn channels(facts: &Facts, hits: &mut Hits) {
+    for role in &facts.running.planned {
+        let id = super::unit_of(role);
+        let unit = facts
+            .running
+            .units
+            .iter()
+            .flatten()
+            .find(|unit| unit.id == id);
+        let Some(unit) = unit.filter(|unit| !unit.runs() && unit.active != "activating") else {
+            continue;
+        };
+        let Some(name) = role.strip_prefix("channel-") else {
+            continue;
+        };
+        let hit = Hit {
+            channel: CHANNELS.iter().find(|known| **known == name).copied(),
+            ..Hit::setting(
+                "",
+                format!("policy's plan names it, and it is {}", unit.active),
+            )
+        };
+        add(hits, unit, hit);
+    }
+}

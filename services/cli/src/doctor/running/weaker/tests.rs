@@ -1,0 +1,223 @@
+use super::*;
+
+const SHIPPED: &str = "\
+[Unit]
+Description=x
+User=not-a-setting-here
+[Service]
+# NoNewPrivileges=no
+User=clawdbot-policy
+Group=clawdbot-policy
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+SystemCallFilter=@system-service \\
+  landlock_create_ruleset
+SystemCallFilter=~@privileged @resources
+SystemCallArchitectures=native
+RestrictAddressFamilies=AF_UNIX
+PrivateNetwork=yes
+IPAddressDeny=any
+IPAddressAllow=127.0.0.1
+ProtectSystem=strict
+ProtectHome=yes
+ReadWritePaths=/var/lib/clawdbot/pairing
+InaccessiblePaths=/root
+PrivateDevices=true
+PrivateUsers=no
+RestrictNamespaces=yes
+MemoryDenyWriteExecute=yes
+ProtectProc=invisible
+ProcSubset=pid
+LimitCORE=0
+UMask=0077
+NotifyAccess=main
+ExecStart=/usr/libexec/clawdbot/clawdbot-policy
+Environment=CLAWDBOT_STATE_DIR=/var/lib/clawdbot
+";
+
+const FILE: &str = "/etc/systemd/system/clawdbot-policy.service.d/override.conf";
+
+fn with(lines: &str) -> Vec<Weakening> {
+    let text = format!("[Service]\n{lines}\n");
+    let unit = UnitText {
+        path: FILE,
+        text: &text,
+    };
+    weakenings(SHIPPED, None, &[unit])
+}
+
+#[test]
+fn one_drop_in_of_each_class_is_found_and_named() {
+    for (lines, name, severity) in [
+        ("User=root", "User", Critical),
+        ("User=", "User", Critical),
+        ("Group=adm", "Group", Critical),
+        (
+            "SupplementaryGroups=docker",
+            "SupplementaryGroups",
+            Critical,
+        ),
+        ("NoNewPrivileges=false", "NoNewPrivileges", Critical),
+        (
+            "CapabilityBoundingSet=CAP_NET_ADMIN",
+            "CapabilityBoundingSet",
+            Critical,
+        ),
+        ("CapabilityBoundingSet=~", "CapabilityBoundingSet", Critical),
+        (
+            "CapabilityBoundingSet=~CAP_KILL",
+            "CapabilityBoundingSet",
+            Critical,
+        ),
+        (
+            "AmbientCapabilities=CAP_NET_RAW",
+            "AmbientCapabilities",
+            Critical,
+        ),
+        (
+            "AmbientCapabilities=~CAP_KILL",
+            "AmbientCapabilities",
+            Critical,
+        ),
+        ("SystemCallFilter=", "SystemCallFilter", Critical),
+        ("SystemCallFilter=@mount", "SystemCallFilter", Critical),
+        ("SystemCallFilter=@privileged", "SystemCallFilter", Critical),
+        (
+            "SystemCallFilter=\nSystemCallFilter=~@mount",
+            "SystemCallFilter",
+            Critical,
+        ),
+        (
+            "SystemCallArchitectures=x86",
+            "SystemCallArchitectures",
+            Warn,
+        ),
+        ("SystemCallErrorNumber=EPERM", "SystemCallErrorNumber", Warn),
+        (
+            "RestrictAddressFamilies=AF_INET",
+            "RestrictAddressFamilies",
+            Critical,
+        ),
+        (
+            "RestrictAddressFamilies=",
+            "RestrictAddressFamilies",
+            Critical,
+        ),
+        ("PrivateNetwork=no", "PrivateNetwork", Critical),
+        ("PrivateNetwork=", "PrivateNetwork", Critical),
+        ("IPAddressDeny=", "IPAddressDeny", Critical),
+        ("IPAddressAllow=any", "IPAddressAllow", Critical),
+        ("ProtectSystem=full", "ProtectSystem", Critical),
+        ("ProtectSystem=off", "ProtectSystem", Critical),
+        ("ProtectHome=read-only", "ProtectHome", Critical),
+        ("ReadWritePaths=/etc", "ReadWritePaths", Critical),
+        ("BindPaths=/etc", "BindPaths", Critical),
+        ("InaccessiblePaths=", "InaccessiblePaths", Critical),
+        ("PrivateDevices=0", "PrivateDevices", Critical),
+        ("DeviceAllow=/dev/kvm rw", "DeviceAllow", Critical),
+        ("RestrictNamespaces=no", "RestrictNamespaces", Critical),
+        ("RestrictNamespaces=user", "RestrictNamespaces", Critical),
+        (
+            "MemoryDenyWriteExecute=no",
+            "MemoryDenyWriteExecute",
+            Critical,
+        ),
+        ("ProtectProc=default", "ProtectProc", Warn),
+        ("ProcSubset=all", "ProcSubset", Warn),
+        ("LimitCORE=infinity", "LimitCORE", Warn),
+        ("LimitCORE=0:1024", "LimitCORE", Warn),
+        ("UMask=0022", "UMask", Warn),
+        ("NotifyAccess=all", "NotifyAccess", Warn),
+        ("ExecStart=\nExecStart=/bin/sh", "ExecStart", Critical),
+        ("ExecStartPre=/bin/true", "ExecStartPre", Critical),
+        ("Environment=LD_PRELOAD=/x", "Environment", Warn),
+        ("EnvironmentFile=/tmp/x", "EnvironmentFile", Warn),
+    ] {
+        let found = with(lines);
+        let names: Vec<_> = found.iter().map(|weak| weak.class.name).collect();
+        assert_eq!(names, [name], "{lines}");
+        assert_eq!(found[0].class.severity, severity, "{lines}");
+        assert_eq!(found[0].by, [FILE], "{lines}");
+        assert!(
+            !found[0].class.meaning.is_empty() && found[0].is != found[0].was,
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn what_is_as_strict_or_stricter_is_no_finding() {
+    for lines in [
+        "",
+        "# PrivateNetwork=no",
+        "; User=root",
+        "[Unit]\nUser=root",
+        "NoNewPrivileges=on",
+        "User=clawdbot-policy",
+        "User=root\nUser=clawdbot-policy",
+        "CapabilityBoundingSet=",
+        "CapabilityBoundingSet=CAP_KILL\nCapabilityBoundingSet=",
+        "SystemCallFilter=~@mount",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=\nSystemCallFilter=landlock_create_ruleset\nSystemCallFilter=~@privileged @resources",
+        "RestrictAddressFamilies=none",
+        "RestrictAddressFamilies=~AF_UNIX",
+        "RestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX",
+        "RestrictNamespaces=true",
+        "IPAddressDeny=192.0.2.0/24",
+        "IPAddressAllow=",
+        "ProtectSystem=strict",
+        "ReadWritePaths=",
+        "ReadWritePaths=/var/lib/clawdbot/pairing",
+        "PrivateUsers=yes",
+        "UMask=0177",
+        "LimitCORE=0",
+        "MemoryMax=1G",
+        "RestartSec=5",
+        "ExecStart=\nExecStart=/usr/libexec/clawdbot/clawdbot-policy",
+        "Environment=",
+    ] {
+        let found = with(lines);
+        let names: Vec<_> = found.iter().map(|weak| weak.class.name).collect();
+        assert!(names.is_empty(), "{lines}: {names:?}");
+    }
+}
+
+#[test]
+fn the_file_that_did_it_is_named_and_one_that_makes_it_good_ends_it() {
+    let unit = |path, text| UnitText { path, text };
+    let open = unit("/a.conf", "[Service]\nPrivateNetwork=no\n");
+    let other = unit("/b.conf", "[Service]\nMemoryMax=1G\n");
+    let closed = unit("/c.conf", "[Service]\nPrivateNetwork=yes\n");
+    let found = weakenings(SHIPPED, None, &[other, open]);
+    assert_eq!(found[0].by, ["/a.conf"]);
+    assert_eq!(
+        (found[0].is.as_str(), found[0].was.as_str()),
+        ("\"no\"", "\"yes\"")
+    );
+    let open = unit("/a.conf", "[Service]\nPrivateNetwork=no\n");
+    assert!(weakenings(SHIPPED, None, &[open, closed]).is_empty());
+}
+
+#[test]
+fn a_unit_in_place_of_the_shipped_one_is_compared_too() {
+    let text = SHIPPED.replace("ProtectHome=yes\n", "");
+    let unit = UnitText {
+        path: "/etc/systemd/system/clawdbot-policy.service",
+        text: &text,
+    };
+    let found = weakenings(SHIPPED, Some(&unit), &[]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].class.name, found[0].is.as_str()),
+        ("ProtectHome", "not set")
+    );
+    assert_eq!(found[0].by, [unit.path]);
+}
+
+#[test]
+fn no_class_stands_in_the_table_twice() {
+    let names: BTreeSet<_> = CLASSES.iter().map(|class| class.name).collect();
+    assert_eq!(names.len(), CLASSES.len());
+}
