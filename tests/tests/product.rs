@@ -7,6 +7,7 @@ use std::time::Duration;
 use clawdbot_tests::kernel::{self, Seen};
 use clawdbot_tests::{Product, Scratch, Start};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 const NINE: [&str; 9] = [
     "agent-guest",
@@ -128,6 +129,44 @@ fn status_names_all_processes_and_is_quick_to_say_that_nothing_runs() {
     assert_eq!(product.stop(), Some(0));
     let gone = scratch.clawdbot(&["chat", "--message", "hello"]);
     assert_eq!(gone.code, Some(69), "{gone:?}");
+}
+
+#[test]
+fn doctor_measures_what_runs_and_finds_nothing_and_the_one_that_is_gone_is_missed() {
+    let scratch = Scratch::new();
+    let product = Start::new().up(&scratch);
+    let look = || scratch.clawdbot(&["doctor", "--deep", "--json"]).ok().json();
+    let report = look();
+    let measured = report["processes"].as_array().unwrap();
+    let roles: Vec<_> = measured
+        .iter()
+        .map(|row| row["role"].as_str().unwrap())
+        .collect();
+    for (role, ..) in product.processes() {
+        assert!(roles.contains(&role.as_str()), "{role} was not measured");
+    }
+    for row in measured {
+        let supervisor = row["role"] == "supervisor";
+        assert_eq!(row["capabilities"], "0x0", "{row}");
+        assert_eq!(row["noNewPrivs"], true, "{row}");
+        assert_eq!(row["seccomp"], if supervisor { 0 } else { 2 }, "{row}");
+        assert_eq!(row["dumpable"], false, "{row}");
+        assert!(row["confinement"]["level"].is_string(), "{row}");
+        // Nobody may look into them, this user neither.
+        assert!(row["sockets"].is_null() && row["program"].is_null(), "{row}");
+    }
+    let ids = |report: &Value| -> Vec<String> {
+        let findings = report["findings"].as_array().unwrap().iter();
+        let ids = findings.map(|found| found["id"].as_str().unwrap().to_owned());
+        let live = ["running.", "gateway.", "probe.", "queue.", "sockets.", "units."];
+        ids.filter(|id| live.iter().any(|head| id.starts_with(head)))
+            .collect()
+    };
+    assert_eq!(ids(&report), ["running.unseen"]);
+    assert_eq!(product.stop(), Some(0));
+    let report = look();
+    assert_eq!(ids(&report), ["running.none"]);
+    assert_eq!(report["processes"], json!([]));
 }
 
 #[test]

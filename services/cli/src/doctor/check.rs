@@ -103,7 +103,7 @@ pub struct Hit {
     /// The setting, or nothing.
     pub path: String,
     pub spot: Option<Spot>,
-    /// In place of the row's `UNIT`.
+    /// In place of the row's `UNIT`: names as a shell takes them.
     pub unit: Option<String>,
     pub detail: String,
     /// In place of the row's.
@@ -192,7 +192,7 @@ impl Check {
             Some(spot) => spot.file.display().to_string(),
             None => hit.path.clone(),
         };
-        let unit = word(hit.unit.as_deref().unwrap_or("UNIT"));
+        let unit = hit.unit.unwrap_or_else(|| "UNIT".to_owned());
         Found {
             id: match hit.channel {
                 Some(channel) => self.id.replace("<channel>", channel),

@@ -1,6 +1,6 @@
 //! `clawdbot doctor`: what is risky in the configuration, the files and what runs, why it matters, and the command that ends
-//! it. Looks without a network, without a running process, and at a file that does not load. It changes nothing unless it is
-//! told to, and then shows first what.
+//! it. Looks without a network, without a running process, and at a file that does not load; what runs is measured from
+//! outside and asked. It changes nothing and starts nobody unless it is told to, and then shows first what.
 
 mod backups;
 mod check;
@@ -77,13 +77,14 @@ pub async fn run(
     findings.sort_by_key(|found| Reverse(found.severity));
     diagnosis.findings = findings;
     diagnosis.running = told.1;
+    diagnosis.measured = std::mem::take(&mut facts.running);
     if let Ok(loaded) = &facts.config {
         diagnosis.inactive = loaded.inactive().to_vec();
     }
     diagnosis.aim(place);
     match out.json {
         true => out.value(&diagnosis.json(place))?,
-        false => out.text(&diagnosis.text(place, out.style))?,
+        false => out.text(&diagnosis.text(place, out.style, out.verbose))?,
     }
     Ok(diagnosis.exit(wanted.strict))
 }

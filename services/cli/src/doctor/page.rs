@@ -17,10 +17,6 @@ pub const NOT_HERE: &[(&str, &str)] = &[
         "without trusted proxies no forwarded address is believed, which is the safe state and no finding",
     ),
     (
-        "gateway.probe_failed",
-        "needs running processes; `clawdbot status` shows what does not answer",
-    ),
-    (
         "gateway.control_ui.insecure_auth",
         "there is no such switch: the web chat always needs the log-in",
     ),

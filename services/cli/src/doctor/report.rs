@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::check::Found;
 use super::fix::Outcome;
+use super::running::{self, Running};
 use crate::failure::{EXIT_FAILURE, EXIT_USAGE};
 use crate::out::{Style, count};
 use crate::place::Place;
@@ -18,6 +19,8 @@ pub struct Diagnosis {
     pub findings: Vec<Found>,
     pub inactive: Vec<Inactive>,
     pub running: bool,
+    /// What was measured of what runs.
+    pub measured: Running,
     /// What `--fix` did or would do.
     pub fix: Option<Outcome>,
 }
@@ -61,6 +64,11 @@ impl Diagnosis {
             },
             "inactive": inactive,
             "running": self.running,
+            "mode": match self.measured.system {
+                true => "system",
+                false => "single",
+            },
+            "processes": self.measured.json(),
             "configPath": place.config.display().to_string(),
             "stateDir": place.state.display().to_string(),
         });
@@ -70,8 +78,11 @@ impl Diagnosis {
         report
     }
 
-    pub fn text(&self, place: &Place, style: Style) -> String {
+    pub fn text(&self, place: &Place, style: Style, verbose: bool) -> String {
         let mut text = String::new();
+        if verbose {
+            text.push_str(&self.measured.table(style));
+        }
         if let Some(fix) = &self.fix {
             text.push_str(&fix.text(style));
         }
@@ -231,6 +242,8 @@ pub fn schema() -> Value {
             "counts": object(json!({ "critical": number(), "warn": number(), "info": number() }), &[]),
             "inactive": described(list(object(json!({ "path": text(), "feature": text() }), &[])), "Settings that have no effect yet."),
             "running": { "type": "boolean" },
+            "mode": described(json!({ "type": "string", "enum": ["single", "system"] }), "Who starts the processes: clawdbot up, or the service manager."),
+            "processes": described(list(object(running::schema(), &[])), "What was measured of each process; null for what this user cannot see."),
             "configPath": text(),
             "stateDir": text(),
             "fix": described(fix, "Only with --fix."),

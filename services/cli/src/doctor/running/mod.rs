@@ -3,10 +3,12 @@
 
 mod accounts;
 mod deep;
+mod folders;
 mod machine;
 mod manager;
 mod process;
 mod procfs;
+mod shown;
 mod sockets;
 mod units;
 mod weaker;
@@ -26,9 +28,11 @@ use clawdbot_service::system;
 
 use self::accounts::Accounts;
 use self::deep::Answers;
+use self::folders::OwnFolder;
 use self::machine::Machine;
 use self::manager::{SocketUnit, UnitFact};
 use self::procfs::{IpSocket, ProcessFact};
+pub use self::shown::schema;
 use self::sockets::SocketFile;
 use super::check::Check;
 use crate::dial::{Server, Sockets};
@@ -41,6 +45,7 @@ pub const CHECKS: &[&[Check]] = &[
     process::CHECKS,
     units::CHECKS,
     sockets::CHECKS,
+    folders::CHECKS,
     deep::CHECKS,
     machine::CHECKS,
 ];
@@ -74,6 +79,8 @@ pub struct Running {
     /// Unit files and drop-ins by their paths.
     pub unit_files: BTreeMap<String, String>,
     pub socket_files: Vec<SocketFile>,
+    /// Folders that one process each writes to.
+    pub folders: Vec<OwnFolder>,
     /// Channels of policy's plan, as roles.
     pub planned: Vec<String>,
     /// Sockets of this machine's network that accept connections.
@@ -156,6 +163,18 @@ impl<'a> Ours<'a> {
     }
 }
 
+/// Whether units of ours run what has its state there. Root's own `clawdbot up` has the same place; its supervisor's socket
+/// tells it apart.
+fn is_system(root: &Path, state: &Path) -> bool {
+    let supervised = state.join("run/supervisor.sock").exists();
+    state == Path::new(system::STATE) && !supervised && is_installed(root, system::TARGET)
+}
+
+fn is_installed(root: &Path, unit: &str) -> bool {
+    let mut folders = UNIT_FOLDERS.iter();
+    folders.any(|folder| root.join(folder).join(unit).exists())
+}
+
 /// Looks at everything, and asks whoever runs. Nobody is started by it: a socket of a service that does not run would start
 /// it, so only services that run are asked.
 pub async fn gather(
@@ -166,7 +185,7 @@ pub async fn gather(
     let root = Path::new("/");
     let mut running = Running {
         looked: true,
-        system: place.state == Path::new(system::STATE),
+        system: is_system(root, &place.state),
         accounts: Accounts::read(&root.join("etc")),
         ..Running::default()
     };
@@ -198,8 +217,11 @@ pub async fn gather(
     running.measure(root, place, report.as_ref().ok());
     if deep && report.is_ok() {
         let workers = running.processes.iter().map(|fact| fact.role.clone());
-        let workers =
-            workers.filter(|role| role.starts_with("model-") || role.starts_with("channel-"));
+        let workers = workers.filter(|role| {
+            // The guide asks nobody.
+            let guide = role.strip_prefix("model-") == Some(clawdbot_config::BUILTIN);
+            (role.starts_with("model-") || role.starts_with("channel-")) && !guide
+        });
         running.answers.workers = deep::health(sockets, workers.collect()).await;
         for address in running.listeners.clone() {
             running
@@ -222,11 +244,6 @@ impl Running {
         let flags = flags.into_iter().flatten().flatten();
         let names = flags.filter_map(|entry| entry.file_name().into_string().ok());
         self.planned = names.filter(|name| name.starts_with("channel-")).collect();
-        let installed = |unit: &str| {
-            UNIT_FOLDERS
-                .iter()
-                .any(|folder| root.join(folder).join(unit).exists())
-        };
         let servers = system::roles().into_iter();
         let units = servers.flat_map(|server| {
             let clients = system::clients_of(&server).into_iter();
@@ -234,8 +251,9 @@ impl Running {
                 .map(move |client| system::socket_unit(&server, &client))
                 .collect::<Vec<_>>()
         });
-        let units = units.chain([system::LISTENER_UNIT.to_owned()]);
-        self.wanted_sockets = units.filter(|unit| installed(unit)).collect();
+        let launchers = Class::ALL.map(|class| system::socket_unit(&Role::sandbox(class), &Role::executor()));
+        let units = units.chain(launchers).chain([system::LISTENER_UNIT.to_owned()]);
+        self.wanted_sockets = units.filter(|unit| is_installed(root, unit)).collect();
     }
 
     /// The services that are asked for: of a launcher, which has one for each call, a name that none has.
@@ -297,6 +315,7 @@ impl Running {
         self.listening = seen.then(|| table.filter(|socket| socket.listens).collect());
         if self.system {
             self.socket_files = sockets::look(Path::new(system::RUNTIME));
+            self.folders = folders::look(&place.state, Path::new(system::WORKSPACES));
             self.read_units(root);
         }
         let mut keep = vec![place.state.clone()];

@@ -114,7 +114,9 @@ pub fn look(proc: &Path, processes: &[(String, u32, String)]) -> Vec<ProcessFact
             sockets: inodes(&folder).map(|inodes| {
                 // A socket stands in the table of the network that it was made in.
                 let mut all = host.clone();
-                all.append(&mut sockets(&folder.join("net")));
+                if has_sockets(&folder.join("net")) {
+                    all.append(&mut sockets(&folder.join("net")));
+                }
                 inodes
                     .iter()
                     .filter_map(|inode| all.remove(inode))
@@ -123,6 +125,24 @@ pub fn look(proc: &Path, processes: &[(String, u32, String)]) -> Vec<ProcessFact
         })
     });
     facts.collect()
+}
+
+/// Whether there is any Internet socket in a network, by the kernel's own count. The tables themselves cost much more.
+fn has_sockets(net: &Path) -> bool {
+    let counts = ["sockstat", "sockstat6"].map(|name| read(&net.join(name)));
+    counts.iter().any(|text| match text {
+        Some(text) => used(&String::from_utf8_lossy(text)),
+        // What cannot be counted is looked at.
+        None => true,
+    })
+}
+
+/// Whether such a count has anything but zeros: `TCP: inuse 1 orphan 0 …`. The line about sockets of all kinds is none.
+fn used(text: &str) -> bool {
+    let lines = text.lines().filter(|line| !line.starts_with("sockets:"));
+    lines
+        .filter_map(|line| line.split_once("inuse ")?.1.split(' ').next())
+        .any(|count| count != "0")
 }
 
 /// The Internet sockets of a network, by number, as a file such as `/proc/self/net` shows them.
@@ -257,6 +277,14 @@ mod tests {
         // An IPv4 address in the other form is the same address.
         assert_eq!(rows[1].local, "127.0.0.1:80".parse().unwrap());
         assert!(!table(TCP, Kind::Udp)[0].listens);
+    }
+
+    #[test]
+    fn a_network_without_internet_sockets_is_told_by_its_counts() {
+        let none = "sockets: used 9\nTCP: inuse 0 orphan 0 tw 0 alloc 3 mem 0\nUDP: inuse 0 mem 0\nRAW: inuse 0\n";
+        assert!(!used(none));
+        assert!(used(&none.replace("RAW: inuse 0", "RAW: inuse 1")));
+        assert!(used("TCP6: inuse 2\n"));
     }
 
     #[cfg(target_os = "linux")]

@@ -12,6 +12,7 @@ use crate::doctor::check::{self, Found};
 use crate::doctor::facts::Facts;
 use crate::doctor::rows;
 use crate::doctor::version::Version;
+use crate::out::Style;
 
 const FULL: &str = "level=full landlock=9 seccomp=on filters=5 nnp=on caps=off dumpable=off core=0 env=0 strays=0 net=own memory=none";
 const SHOWN_252: &str = include_str!("tests/show-252.txt");
@@ -134,6 +135,11 @@ fn orderly() -> Running {
             socket_file("/run/clawdbot/policy/gateway.sock", 11),
             socket_file("/run/clawdbot/operator/policy.sock", 10),
         ],
+        folders: vec![OwnFolder {
+            path: "/var/lib/clawdbot/audit".into(),
+            user: "clawdbot-policy".into(),
+            uid: Some(12),
+        }],
         planned: Vec::new(),
         listening: Some(vec![door()]),
         listeners: vec!["127.0.0.1:18789".parse().unwrap()],
@@ -338,6 +344,9 @@ const CASES: &[Case] = &[
     }),
     ("sockets.unknown", Critical, |r| {
         r.socket_files[0].is_socket = false
+    }),
+    ("fs.own_dir.owner", Critical, |r| {
+        r.folders[0].uid = Some(11)
     }),
     ("gateway.listener.missing", Critical, |r| {
         r.listening = Some(Vec::new())
@@ -643,4 +652,44 @@ fn the_answers_of_both_service_managers_are_read() {
     }
     assert_eq!(manager::socket_units("nonsense"), None);
     assert!(manager::units("").is_empty());
+}
+
+#[test]
+fn what_was_measured_is_shown_process_by_process_and_a_question_mark_for_what_was_not_seen() {
+    let mut running = orderly();
+    let hidden = ProcessFact {
+        role: "broker".into(),
+        pid: 77,
+        ..ProcessFact::default()
+    };
+    running.processes.push(hidden);
+    let text = running.table(Style::PLAIN);
+    let line = |role: &str| {
+        let line = text.lines().find(|line| line.starts_with(role)).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        line("policy"),
+        "policy 12 clawdbot-policy none 5 closed own 0 9 full"
+    );
+    assert_eq!(
+        line("gateway"),
+        "gateway 11 clawdbot-gateway none 5 closed own 2 9 full"
+    );
+    assert_eq!(line("broker"), "broker 77 ? ? ? ? ? ? ? ?");
+    let json = running.json();
+    assert_eq!(json[0]["sockets"][0], "listens on TCP 127.0.0.1:18789");
+    assert_eq!(
+        (&json[1]["uid"], &json[1]["seccomp"], &json[1]["dumpable"]),
+        (&12.into(), &2.into(), &false.into())
+    );
+    let schema = super::schema();
+    for (name, value) in json.iter().flat_map(|row| row.as_object().unwrap()) {
+        assert!(
+            schema[name].is_object(),
+            "{name} is not in the schema: {value}"
+        );
+    }
+    assert!(json[3]["uid"].is_null() && json[3]["confinement"].is_null());
+    assert_eq!(Running::default().table(Style::PLAIN), "");
 }

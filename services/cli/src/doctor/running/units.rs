@@ -10,6 +10,7 @@ use super::weaker::{UnitText, weakenings};
 use crate::doctor::check::{Check, Hit, Hits};
 use crate::doctor::facts::Facts;
 use crate::out::count;
+use crate::place::word;
 
 /// Ended by the kernel, since it made a call that its filter forbids (SIGSYS).
 const FILTERED: i32 = 31;
@@ -168,22 +169,35 @@ fn anything(facts: &Facts) -> bool {
     facts.running.units.iter().flatten().any(UnitFact::runs)
 }
 
-/// A hit for each unit of which something can be said, with its name in the text and in the command.
-fn units(facts: &Facts, hits: &mut Hits, look: fn(&UnitFact) -> Option<Hit>) {
+/// A hit for all units of which the same can be said, with their names in the text and in the command.
+fn units(facts: &Facts, hits: &mut Hits, look: impl Fn(&UnitFact) -> Option<Hit>) {
+    let mut told: Vec<(Hit, Vec<&str>)> = Vec::new();
     for unit in facts.running.units.iter().flatten() {
-        if let Some(hit) = look(unit) {
-            add(hits, unit, hit);
+        let Some(hit) = look(unit) else {
+            continue;
+        };
+        let same = |known: &Hit| {
+            known.detail == hit.detail && known.spot == hit.spot && known.severity == hit.severity
+        };
+        match told.iter_mut().find(|(known, _)| same(known)) {
+            Some((_, names)) => names.push(&unit.id),
+            None => told.push((hit, vec![&unit.id])),
         }
+    }
+    for (hit, names) in told {
+        add(hits, &names, hit);
     }
 }
 
-fn add(hits: &mut Hits, unit: &UnitFact, hit: Hit) {
+fn add(hits: &mut Hits, names: &[&str], hit: Hit) {
+    let list = names.join(", ");
     let detail = match hit.detail.as_str() {
-        "" => unit.id.clone(),
-        detail => format!("{}: {detail}", unit.id),
+        "" => list,
+        detail => format!("{list}: {detail}"),
     };
+    let words: Vec<_> = names.iter().map(|name| word(name)).collect();
     hits.add(Hit {
-        unit: Some(unit.id.clone()),
+        unit: Some(words.join(" ")),
         detail,
         ..hit
     });
@@ -205,11 +219,10 @@ fn masked(unit: &UnitFact) -> Option<Hit> {
 
 /// Others are started by a socket or by a file, whether they are enabled or not.
 fn disabled(facts: &Facts, hits: &mut Hits) {
-    for unit in facts.running.units.iter().flatten() {
-        if facts.running.always.contains(&unit.id) && unit.file_state == "disabled" {
-            add(hits, unit, Hit::default());
-        }
-    }
+    units(facts, hits, |unit| {
+        let off = facts.running.always.contains(&unit.id) && unit.file_state == "disabled";
+        off.then(Hit::default)
+    });
 }
 
 fn is_filtered(unit: &UnitFact) -> bool {
@@ -256,17 +269,12 @@ fn down(facts: &Facts, hits: &mut Hits) {
     if !anything(facts) {
         return;
     }
-    for unit in facts.running.units.iter().flatten() {
+    units(facts, hits, |unit| {
         let always = facts.running.always.contains(&unit.id);
         let told = unit.load != "loaded" || masked(unit).is_some() || unit.active != "inactive";
-        if always && !told {
-            add(
-                hits,
-                unit,
-                Hit::setting("", "it was stopped, or never started"),
-            );
-        }
-    }
+        let down = always && !told;
+        down.then(|| Hit::setting("", "it was stopped, or never started"))
+    });
 }
 
 fn restarts(unit: &UnitFact) -> Option<Hit> {
@@ -305,7 +313,7 @@ fn weakened(facts: &Facts, hits: &mut Hits) {
                     severity: Some(severity),
                     ..Hit::file(file, detail.clone())
                 };
-                add(hits, unit, hit);
+                add(hits, &[&unit.id], hit);
             }
         }
     }
@@ -327,7 +335,7 @@ fn sockets(facts: &Facts, hits: &mut Hits) {
         let severity = (front && bad).then_some(Critical);
         if bad {
             hits.add(Hit {
-                unit: Some(wanted.clone()),
+                unit: Some(word(wanted)),
                 severity,
                 ..Hit::setting("", format!("{wanted}: {detail}"))
             });
@@ -358,6 +366,6 @@ fn channels(facts: &Facts, hits: &mut Hits) {
                 format!("policy's plan names it, and it is {}", unit.active),
             )
         };
-        add(hits, unit, hit);
+        add(hits, &[&unit.id], hit);
     }
 }

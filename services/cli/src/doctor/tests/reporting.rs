@@ -87,7 +87,7 @@ fn every_command_looks_where_this_one_did() {
     place.flags = " --state-dir '/my state'".to_owned();
     let mut diagnosis = diagnosis(&rig, None);
     diagnosis.aim(&place);
-    let text = diagnosis.text(&place, Style::PLAIN);
+    let text = diagnosis.text(&place, Style::PLAIN, false);
     for line in [
         "  run: clawdbot --state-dir '/my state' config set channels.signal.groupPolicy '\"allowlist\"'\n",
         "  or: clawdbot --state-dir '/my state' doctor --fix channels.signal.groups.open\n",
@@ -105,7 +105,7 @@ fn every_command_looks_where_this_one_did() {
 fn a_person_reads_what_where_why_and_the_command() {
     let rig = Rig::new();
     rig.config("{ channels: { signal: { groupPolicy: 'open', allowFrom: ['+15555550100'] } } }");
-    let text = diagnosis(&rig, None).text(&rig.place(), Style::PLAIN);
+    let text = diagnosis(&rig, None).text(&rig.place(), Style::PLAIN, false);
     for line in [
         "critical  Any group [channels.signal.groups.open]\n",
         "clawdbot.json:1:38\n",
@@ -118,7 +118,7 @@ fn a_person_reads_what_where_why_and_the_command() {
     }
     assert!(
         diagnosis(&Rig::new(), None)
-            .text(&rig.place(), Style::PLAIN)
+            .text(&rig.place(), Style::PLAIN, false)
             .ends_with("\nnothing to worry about\n")
     );
 }
@@ -302,7 +302,7 @@ fn no_secret_of_the_file_or_the_environment_is_shown() {
     rig.config(&format!("{{ gateway: {{ auth: {{ token: '{canary}' }} }}, channels: {{ signal: {{ groupPolicy: 'open' }} }} }}"));
     let diagnosis = diagnosis(&rig, Some(rig.fix(None, false)));
     let json = diagnosis.json(&rig.place()).to_string();
-    let text = diagnosis.text(&rig.place(), Style::PLAIN);
+    let text = diagnosis.text(&rig.place(), Style::PLAIN, false);
     assert!(
         text.contains("config.secrets.gateway_token_in_config") && text.contains("groupPolicy")
     );

@@ -1,0 +1,122 @@
+//! What was measured of each process, as a table for a person and as JSON for a script.
+
+use clawdbot_confine::measure::Confinement;
+use clawdbot_service::confinement_json;
+use serde_json::{Value, json};
+
+use super::Running;
+use super::procfs::ProcessFact;
+use crate::out::{Style, table};
+
+/// Shown for what could not be seen.
+const UNSEEN: &str = "?";
+
+impl Running {
+    /// One row for each process; empty where none runs.
+    pub fn table(&self, style: Style) -> String {
+        if self.processes.is_empty() {
+            return String::new();
+        }
+        let rows: Vec<[String; 10]> = self.processes.iter().map(|fact| self.row(fact)).collect();
+        let heading = [
+            "PROCESS", "PID", "USER", "RIGHTS", "FILTERS", "MEMORY", "NETWORK", "SOCKETS",
+            "LANDLOCK", "CONFINED",
+        ];
+        table(style, heading, &rows) + "\n"
+    }
+
+    fn row(&self, fact: &ProcessFact) -> [String; 10] {
+        let unseen = || UNSEEN.to_owned();
+        let either = |seen: Option<bool>, yes: &str, no: &str| match seen {
+            Some(true) => yes.to_owned(),
+            Some(false) => no.to_owned(),
+            None => unseen(),
+        };
+        let status = fact.status.as_ref();
+        let user = status.map(|status| {
+            let name = self.accounts.user(status.uids[0]).map(str::to_owned);
+            name.unwrap_or_else(|| status.uids[0].to_string())
+        });
+        let rights = status.map(
+            |status| match (status.capabilities(), status.no_new_privs) {
+                (0, true) => "none".to_owned(),
+                (0, false) => "can gain".to_owned(),
+                (held, _) => format!("{held:#x}"),
+            },
+        );
+        let filters = status.map(|status| match status.seccomp {
+            2 => status.filters.to_string(),
+            _ => "none".to_owned(),
+        });
+        let says = Confinement::parse_line(&fact.says);
+        [
+            fact.role.clone(),
+            fact.pid.to_string(),
+            user.unwrap_or_else(unseen),
+            rights.unwrap_or_else(unseen),
+            filters.unwrap_or_else(unseen),
+            either(fact.dumpable, "readable", "closed"),
+            either(fact.own_network, "own", "host"),
+            fact.sockets
+                .as_ref()
+                .map_or_else(unseen, |all| all.len().to_string()),
+            says.as_ref()
+                .map_or_else(unseen, |says| says.landlock_abi.to_string()),
+            says.as_ref()
+                .map_or_else(unseen, |says| says.level.as_str().to_owned()),
+        ]
+    }
+
+    /// The same for a script; null for what could not be seen.
+    pub fn json(&self) -> Vec<Value> {
+        let one = |fact: &ProcessFact| {
+            let status = fact.status.as_ref();
+            let program = fact.program.as_ref();
+            let sockets = fact.sockets.as_ref();
+            let sockets =
+                sockets.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+            json!({
+                "role": fact.role,
+                "pid": fact.pid,
+                "uid": status.map(|status| status.uids[0]),
+                "gid": status.map(|status| status.gids[0]),
+                "capabilities": status.map(|status| format!("{:#x}", status.capabilities())),
+                "noNewPrivs": status.map(|status| status.no_new_privs),
+                "seccomp": status.map(|status| status.seccomp),
+                "filters": status.map(|status| status.filters),
+                "dumpable": fact.dumpable,
+                "ownNetwork": fact.own_network,
+                "ownFiles": fact.own_files,
+                "program": program.map(|program| program.path.display().to_string()),
+                "replaced": program.map(|program| program.replaced),
+                "variables": fact.variables,
+                "sockets": sockets,
+                "confinement": confinement_json(&fact.says),
+            })
+        };
+        self.processes.iter().map(one).collect()
+    }
+}
+
+/// The properties of one of them, for the schema: name and type.
+pub fn schema() -> Value {
+    let maybe = |kind: &str| json!({ "type": [kind, "null"] });
+    json!({
+        "role": { "type": "string" },
+        "pid": { "type": "integer", "minimum": 1 },
+        "uid": maybe("integer"),
+        "gid": maybe("integer"),
+        "capabilities": maybe("string"),
+        "noNewPrivs": maybe("boolean"),
+        "seccomp": maybe("integer"),
+        "filters": maybe("integer"),
+        "dumpable": maybe("boolean"),
+        "ownNetwork": maybe("boolean"),
+        "ownFiles": maybe("boolean"),
+        "program": maybe("string"),
+        "replaced": maybe("boolean"),
+        "variables": maybe("integer"),
+        "sockets": { "type": ["array", "null"], "items": { "type": "string" } },
+        "confinement": { "type": ["object", "null"], "description": "What the process measured itself." },
+    })
+}
