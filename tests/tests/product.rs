@@ -135,7 +135,12 @@ fn status_names_all_processes_and_is_quick_to_say_that_nothing_runs() {
 fn doctor_measures_what_runs_and_finds_nothing_and_the_one_that_is_gone_is_missed() {
     let scratch = Scratch::new();
     let product = Start::new().up(&scratch);
-    let look = || scratch.clawdbot(&["doctor", "--deep", "--json"]).ok().json();
+    let look = || {
+        scratch
+            .clawdbot(&["doctor", "--deep", "--json"])
+            .ok()
+            .json()
+    };
     let report = look();
     let measured = report["processes"].as_array().unwrap();
     let roles: Vec<_> = measured
@@ -153,12 +158,17 @@ fn doctor_measures_what_runs_and_finds_nothing_and_the_one_that_is_gone_is_misse
         assert_eq!(row["dumpable"], false, "{row}");
         assert!(row["confinement"]["level"].is_string(), "{row}");
         // Nobody may look into them, this user neither.
-        assert!(row["sockets"].is_null() && row["program"].is_null(), "{row}");
+        assert!(
+            row["sockets"].is_null() && row["program"].is_null(),
+            "{row}"
+        );
     }
     let ids = |report: &Value| -> Vec<String> {
         let findings = report["findings"].as_array().unwrap().iter();
         let ids = findings.map(|found| found["id"].as_str().unwrap().to_owned());
-        let live = ["running.", "gateway.", "probe.", "queue.", "sockets.", "units."];
+        let live = [
+            "running.", "gateway.", "probe.", "queue.", "sockets.", "units.",
+        ];
         ids.filter(|id| live.iter().any(|head| id.starts_with(head)))
             .collect()
     };

@@ -71,8 +71,7 @@ pub fn look(state: &Path, workspaces: &Path) -> Vec<OwnFolder> {
         for row in own {
             let place = row.place.to_string();
             if let Some(below) = place.strip_prefix("STATE/") {
-                let name = role.name();
-                let name = name.as_ref().map_or("", |name| name.as_str());
+                let name = role.as_str().split_once('-').map_or("", |(_, name)| name);
                 wanted.push((
                     state.join(below.replace("INSTANCE", name)),
                     system::user_of(&role),

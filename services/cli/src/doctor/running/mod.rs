@@ -35,10 +35,11 @@ use self::procfs::{IpSocket, ProcessFact};
 pub use self::shown::schema;
 use self::sockets::SocketFile;
 use super::check::Check;
+use crate::apply;
 use crate::dial::{Server, Sockets};
-use crate::failure::{EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
-use crate::place::Place;
-use crate::status::{Report, gather_from};
+use crate::failure::Failure;
+use crate::place::{Mode, Place};
+use crate::status::{self, Report};
 
 /// Every row about what was measured.
 pub const CHECKS: &[&[Check]] = &[
@@ -66,6 +67,10 @@ pub struct Running {
     pub looked: bool,
     /// Whether a service manager starts the processes, each as a user of its own.
     pub system: bool,
+    /// Folder of the sockets, in system mode.
+    pub runtime: PathBuf,
+    /// What `clawdbot apply` would do.
+    pub pending: Vec<String>,
     /// Of the supervisor.
     pub version: Option<String>,
     pub processes: Vec<ProcessFact>,
@@ -163,20 +168,13 @@ impl<'a> Ours<'a> {
     }
 }
 
-/// Whether units of ours run what has its state there. Root's own `clawdbot up` has the same place; its supervisor's socket
-/// tells it apart.
-fn is_system(root: &Path, state: &Path) -> bool {
-    let supervised = state.join("run/supervisor.sock").exists();
-    state == Path::new(system::STATE) && !supervised && is_installed(root, system::TARGET)
-}
-
 fn is_installed(root: &Path, unit: &str) -> bool {
     let mut folders = UNIT_FOLDERS.iter();
     folders.any(|folder| root.join(folder).join(unit).exists())
 }
 
 /// Looks at everything, and asks whoever runs. Nobody is started by it: a socket of a service that does not run would start
-/// it, so only services that run are asked.
+/// it, so only services that run are asked. Everything that starts a program of the system is done at the same time.
 pub async fn gather(
     place: &Place,
     sockets: &Sockets,
@@ -185,29 +183,31 @@ pub async fn gather(
     let root = Path::new("/");
     let mut running = Running {
         looked: true,
-        system: is_system(root, &place.state),
+        system: place.is_system(),
         accounts: Accounts::read(&root.join("etc")),
         ..Running::default()
     };
-    if running.system {
-        running.names(root);
-        let services = running.services();
-        (running.units, running.socket_units) = manager::ask(&services).await;
-    }
-    let asked = running.answering();
-    let (report, vault) = tokio::join!(gather_from(sockets, &asked), async {
-        match asked.contains(&Server::Broker) {
-            true => deep::vault(sockets).await,
-            false => None,
+    let report = match &place.mode {
+        Mode::Single => status::gather(sockets).await,
+        Mode::System { runtime } => {
+            running.runtime = runtime.clone();
+            running.names(root);
+            let services = running.services();
+            let config = place.config.clone();
+            let pending = tokio::task::spawn_blocking(move || {
+                let loaded = clawdbot_config::load(&config);
+                loaded.map_or_else(|_| Vec::new(), |loaded| apply::pending(&loaded.config))
+            });
+            let (seen, report, pending) =
+                tokio::join!(manager::ask(&services), status::gather(sockets), pending);
+            (running.units, running.socket_units) = seen;
+            running.pending = pending.unwrap_or_default();
+            report
         }
-    });
-    let report = match asked.is_empty() {
-        true => Err(
-            Failure::new(NOT_RUNNING, "no unit of the assistant is running").exit(EXIT_NOT_RUNNING),
-        ),
-        false => report,
     };
-    running.answers.vault = vault;
+    if report.is_ok() && running.may_ask_broker() {
+        running.answers.vault = deep::vault(sockets).await;
+    }
     if let Ok(report) = &report {
         running.answers.gateway = report.gateway.clone();
         running.version = report.processes.as_ref().map(|reply| reply.version.clone());
@@ -224,10 +224,8 @@ pub async fn gather(
         });
         running.answers.workers = deep::health(sockets, workers.collect()).await;
         for address in running.listeners.clone() {
-            running
-                .answers
-                .doors
-                .push((address, deep::door(address).await));
+            let answer = deep::door(address).await;
+            running.answers.doors.push((address, answer));
         }
     }
     (running, report)
@@ -240,7 +238,7 @@ impl Running {
             .iter()
             .filter(|process| process.starts == Starts::Always);
         self.always = always.map(|process| unit_of(process.role)).collect();
-        let flags = std::fs::read_dir(system::plan_folder(Path::new(system::RUNTIME)));
+        let flags = std::fs::read_dir(system::plan_folder(&self.runtime));
         let flags = flags.into_iter().flatten().flatten();
         let names = flags.filter_map(|entry| entry.file_name().into_string().ok());
         self.planned = names.filter(|name| name.starts_with("channel-")).collect();
@@ -251,8 +249,11 @@ impl Running {
                 .map(move |client| system::socket_unit(&server, &client))
                 .collect::<Vec<_>>()
         });
-        let launchers = Class::ALL.map(|class| system::socket_unit(&Role::sandbox(class), &Role::executor()));
-        let units = units.chain(launchers).chain([system::LISTENER_UNIT.to_owned()]);
+        let launchers =
+            Class::ALL.map(|class| system::socket_unit(&Role::sandbox(class), &Role::executor()));
+        let units = units
+            .chain(launchers)
+            .chain([system::LISTENER_UNIT.to_owned()]);
         self.wanted_sockets = units.filter(|unit| is_installed(root, unit)).collect();
     }
 
@@ -264,30 +265,28 @@ impl Running {
         let launchers = Class::ALL
             .map(|class| system::service_unit(&Role::sandbox(class)).replace("@.", "@doctor."));
         let mut services: Vec<String> = roles.chain(launchers).collect();
-        // Instances that somebody added.
-        let more = self.planned.iter().map(|role| unit_of(role));
-        services.extend(
-            more.filter(|unit| !services.contains(unit))
-                .collect::<Vec<_>>(),
-        );
+        services.push(system::TARGET.to_owned());
+        // Instances that the configuration added: those of the plan, and those that have sockets.
+        let folders = std::fs::read_dir(&self.runtime)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let folders = folders.filter_map(|entry| entry.file_name().into_string().ok());
+        let models = folders.filter(|name| name.starts_with("model-"));
+        for role in self.planned.iter().cloned().chain(models) {
+            let unit = unit_of(&role);
+            if Role::parse(&role).is_ok() && !services.contains(&unit) {
+                services.push(unit);
+            }
+        }
         services
     }
 
-    /// Who can be asked without being started.
-    fn answering(&self) -> Vec<Server> {
-        let all = [Server::Gateway, Server::Policy, Server::Broker];
-        if !self.system {
-            return [Server::Supervisor].into_iter().chain(all).collect();
-        }
-        let runs = |server: &Server| match &self.units {
-            Some(units) => {
-                let id = unit_of(server.name());
-                units.iter().any(|unit| unit.id == id && unit.runs())
-            }
-            // Nobody says what runs, so that asking is the only way to see.
-            None => true,
-        };
-        all.into_iter().filter(runs).collect()
+    /// Whether the broker runs, so that a question does not start it.
+    fn may_ask_broker(&self) -> bool {
+        let id = unit_of(Server::Broker.name());
+        let mut units = self.units.iter().flatten();
+        !self.system || units.any(|unit| unit.id == id && unit.runs())
     }
 
     /// Looks at everything that needs no answer.
@@ -314,7 +313,7 @@ impl Running {
         let seen = proc.join("self/net/tcp").exists();
         self.listening = seen.then(|| table.filter(|socket| socket.listens).collect());
         if self.system {
-            self.socket_files = sockets::look(Path::new(system::RUNTIME));
+            self.socket_files = sockets::look(&self.runtime);
             self.folders = folders::look(&place.state, Path::new(system::WORKSPACES));
             self.read_units(root);
         }

@@ -120,6 +120,8 @@ fn orderly() -> Running {
     Running {
         looked: true,
         system: true,
+        runtime: "/run/clawdbot".into(),
+        pending: Vec::new(),
         version: None,
         processes,
         accounts: Accounts::parse(
@@ -270,6 +272,9 @@ const CASES: &[Case] = &[
     }),
     ("running.unseen", Info, |r| {
         r.machine.unseen = vec!["the key of the vault".into()]
+    }),
+    ("apply.pending", Warn, |r| {
+        r.pending = vec!["the front door moves".into()]
     }),
     ("units.missing", Critical, |r| {
         policy(r).load = "not-found".into()
@@ -592,15 +597,15 @@ fn a_persons_own_groups_are_his_and_a_services_are_not() {
 }
 
 #[test]
-fn only_who_runs_is_asked_since_a_socket_would_start_the_others() {
+fn the_broker_is_asked_only_if_it_runs_since_its_socket_would_start_it() {
     let mut running = orderly();
-    assert_eq!(running.answering(), [Server::Gateway, Server::Policy]);
-    policy(&mut running).active = "inactive".into();
-    assert_eq!(running.answering(), [Server::Gateway]);
-    running.units = None;
-    assert_eq!(running.answering().len(), 3);
+    assert!(!running.may_ask_broker());
+    running.units.as_mut().unwrap().push(unit("broker"));
+    assert!(running.may_ask_broker());
+    running.units.as_mut().unwrap()[3].active = "inactive".into();
+    assert!(!running.may_ask_broker());
     running.system = false;
-    assert!(running.answering().contains(&Server::Supervisor));
+    assert!(running.may_ask_broker());
 }
 
 #[test]

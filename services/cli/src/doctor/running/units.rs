@@ -4,9 +4,11 @@
 use clawdbot_config::Severity::{self, Critical, Info, Warn};
 use clawdbot_identity::CHANNELS;
 use clawdbot_identity::text::sanitize_line;
+use clawdbot_service::system;
 
 use super::manager::UnitFact;
 use super::weaker::{UnitText, weakenings};
+use crate::apply;
 use crate::doctor::check::{Check, Hit, Hits};
 use crate::doctor::facts::Facts;
 use crate::out::count;
@@ -146,6 +148,21 @@ pub const CHECKS: &[Check] = &[
         look: sockets,
     },
     Check {
+        id: "apply.pending",
+        severity: Warn,
+        title: "The configuration wants what only root can make",
+        why: "Until it is made, users, sockets and the front door's address are as they were.",
+        help: "have it made",
+        command: apply::COMMAND,
+        fixes: false,
+        look: |facts, hits| {
+            let pending = &facts.running.pending;
+            if !pending.is_empty() {
+                hits.add(Hit::setting("", pending.join("; ")));
+            }
+        },
+    },
+    Check {
         id: "channels.<channel>.not_started",
         severity: Warn,
         title: "A channel of the configuration does not run",
@@ -166,7 +183,8 @@ pub(super) fn is_shipped(path: &str) -> bool {
 
 /// Whether anything of it does its work.
 fn anything(facts: &Facts) -> bool {
-    facts.running.units.iter().flatten().any(UnitFact::runs)
+    let mut services = facts.running.units.iter().flatten();
+    services.any(|unit| unit.id.ends_with(".service") && unit.runs())
 }
 
 /// A hit for all units of which the same can be said, with their names in the text and in the command.
@@ -220,7 +238,8 @@ fn masked(unit: &UnitFact) -> Option<Hit> {
 /// Others are started by a socket or by a file, whether they are enabled or not.
 fn disabled(facts: &Facts, hits: &mut Hits) {
     units(facts, hits, |unit| {
-        let off = facts.running.always.contains(&unit.id) && unit.file_state == "disabled";
+        let wanted = unit.id == system::TARGET || facts.running.always.contains(&unit.id);
+        let off = wanted && unit.file_state == "disabled";
         off.then(Hit::default)
     });
 }
@@ -331,7 +350,7 @@ fn sockets(facts: &Facts, hits: &mut Hits) {
             Some(socket) => (socket.active != "active", format!("it is {}", socket.sub)),
         };
         // The front door's address is often somebody else's already.
-        let front = wanted == clawdbot_service::system::LISTENER_UNIT;
+        let front = wanted == system::LISTENER_UNIT;
         let severity = (front && bad).then_some(Critical);
         if bad {
             hits.add(Hit {

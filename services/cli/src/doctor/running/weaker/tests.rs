@@ -1,3 +1,8 @@
+use std::fs;
+use std::path::Path;
+
+use clawdbot_config::Severity::{Critical, Warn};
+
 use super::*;
 
 const SHIPPED: &str = "\
@@ -93,7 +98,6 @@ fn one_drop_in_of_each_class_is_found_and_named() {
             "SystemCallArchitectures",
             Warn,
         ),
-        ("SystemCallErrorNumber=EPERM", "SystemCallErrorNumber", Warn),
         (
             "RestrictAddressFamilies=AF_INET",
             "RestrictAddressFamilies",
@@ -220,4 +224,102 @@ fn a_unit_in_place_of_the_shipped_one_is_compared_too() {
 fn no_class_stands_in_the_table_twice() {
     let names: BTreeSet<_> = CLASSES.iter().map(|class| class.name).collect();
     assert_eq!(names.len(), CLASSES.len());
+}
+
+/// Settings of the shipped units that protect nobody, or limit what is the administrator's to choose.
+const OTHERS: &[&str] = &[
+    "CPUQuota",
+    "CollectMode",
+    "KillMode",
+    "LimitMEMLOCK",
+    "LimitNOFILE",
+    "LoadCredentialEncrypted",
+    "MemoryMax",
+    "MemorySwapMax",
+    "OOMPolicy",
+    "OOMScoreAdjust",
+    "Restart",
+    "RestartPreventExitStatus",
+    "RestartSec",
+    "RuntimeMaxSec",
+    "Slice",
+    "Sockets",
+    "StandardError",
+    "StandardInput",
+    "StandardOutput",
+    "SyslogIdentifier",
+    "SystemCallErrorNumber",
+    "TasksMax",
+    "TimeoutStartSec",
+    "TimeoutStopSec",
+    "Type",
+    "WatchdogSec",
+];
+
+/// What takes the setting away, or opens it.
+fn opened(class: &Class) -> String {
+    let value = match class.kind {
+        Kind::Yes => "no",
+        Kind::Rank(ranks) => ranks[0],
+        Kind::Permits {
+            unset: Rest::All,
+            empty: Rest::None,
+        } => "~",
+        Kind::Permits {
+            unset: Rest::All, ..
+        }
+        | Kind::Refuses => "",
+        Kind::Least => "infinity",
+        Kind::Mask => "0000",
+        Kind::Permits { .. } | Kind::Fixed => "/else",
+    };
+    format!("[Service]\n{}={value}\n", class.name)
+}
+
+#[test]
+fn each_protection_of_each_shipped_unit_is_missed_when_a_drop_in_takes_it_away() {
+    let own = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let folder = Path::new(&own).join("../../systemd/system");
+    let (mut units, mut tried) = (0, 0);
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.display().to_string();
+        if !name.ends_with(".service") {
+            continue;
+        }
+        units += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(weakenings(&text, None, &[]).is_empty(), "{name}");
+        let rows = assignments(&text);
+        for (key, _) in &rows {
+            let class = CLASSES.iter().find(|class| class.name == key);
+            assert_eq!(
+                OTHERS.contains(&key.as_str()),
+                class.is_none(),
+                "{name}: {key}"
+            );
+            let Some(class) = class else {
+                continue;
+            };
+            let open = opened(class);
+            let unit = UnitText {
+                path: FILE,
+                text: &open,
+            };
+            let found = weakenings(&text, None, &[unit]);
+            let names: Vec<_> = found.iter().map(|weak| weak.class.name).collect();
+            // What is off as shipped cannot be taken away.
+            let off = class.kind == Kind::Yes && !is_yes(&values(&rows, key));
+            assert_eq!(
+                names,
+                if off { vec![] } else { vec![key.as_str()] },
+                "{name}: {open}"
+            );
+            tried += usize::from(!off);
+        }
+    }
+    assert!(
+        units >= 10 && tried > 300,
+        "{units} units, {tried} protections"
+    );
 }

@@ -1,0 +1,371 @@
+//! The settings of a unit that protect: how each is read, which side is the strict one, and what it means when it is gone.
+
+use clawdbot_config::Severity::{self, Critical, Warn};
+
+/// How a setting is read, and which side of it is the strict one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The strict side is yes, or any of its stronger forms.
+    Yes,
+    /// One of these, the weakest first.
+    Rank(&'static [&'static str]),
+    /// A list of what is permitted. Unset, it permits everything or nothing, and so after an empty assignment.
+    Permits { unset: Rest, empty: Rest },
+    /// A list of what is refused.
+    Refuses,
+    /// The smaller the stricter.
+    Least,
+    /// Octal; each further bit is stricter.
+    Mask,
+    /// Every other value is a finding.
+    Fixed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    All,
+    None,
+}
+
+/// A setting that protects, and what it means when it is gone.
+#[derive(Debug)]
+pub struct Class {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub severity: Severity,
+    pub meaning: &'static str,
+}
+
+const fn class(name: &'static str, kind: Kind, severity: Severity, meaning: &'static str) -> Class {
+    Class {
+        name,
+        kind,
+        severity,
+        meaning,
+    }
+}
+
+const ALL: Kind = Kind::Permits {
+    unset: Rest::All,
+    empty: Rest::All,
+};
+const NOTHING: Kind = Kind::Permits {
+    unset: Rest::None,
+    empty: Rest::None,
+};
+
+/// Everything that is compared. Limits on memory and processor are the administrator's to choose.
+pub const CLASSES: &[Class] = &[
+    class("User", Kind::Fixed, Critical, "it runs as somebody else"),
+    class("Group", Kind::Fixed, Critical, "it runs in another group"),
+    class(
+        "DynamicUser",
+        Kind::Fixed,
+        Warn,
+        "its user changes from start to start",
+    ),
+    class(
+        "SupplementaryGroups",
+        NOTHING,
+        Critical,
+        "it is in a further group",
+    ),
+    class(
+        "NoNewPrivileges",
+        Kind::Yes,
+        Critical,
+        "programs can give it rights",
+    ),
+    // An empty list is the empty set here.
+    class(
+        "CapabilityBoundingSet",
+        Kind::Permits {
+            unset: Rest::All,
+            empty: Rest::None,
+        },
+        Critical,
+        "it may hold rights of root",
+    ),
+    class(
+        "AmbientCapabilities",
+        NOTHING,
+        Critical,
+        "it starts with rights of root",
+    ),
+    class(
+        "SystemCallFilter",
+        ALL,
+        Critical,
+        "it may make further system calls",
+    ),
+    class(
+        "SystemCallArchitectures",
+        ALL,
+        Warn,
+        "calls of other architectures pass the filter",
+    ),
+    class(
+        "RestrictAddressFamilies",
+        ALL,
+        Critical,
+        "it may make further kinds of sockets",
+    ),
+    class(
+        "PrivateNetwork",
+        Kind::Yes,
+        Critical,
+        "it is in the machine's network",
+    ),
+    class(
+        "IPAddressDeny",
+        Kind::Refuses,
+        Critical,
+        "it may speak to addresses that were closed",
+    ),
+    class(
+        "IPAddressAllow",
+        NOTHING,
+        Critical,
+        "it may speak to further addresses",
+    ),
+    class("SocketBindDeny", Kind::Refuses, Warn, "it may listen"),
+    class(
+        "SocketBindAllow",
+        NOTHING,
+        Warn,
+        "it may listen at further ports",
+    ),
+    class(
+        "ProtectSystem",
+        Kind::Rank(&["no", "yes", "full", "strict"]),
+        Critical,
+        "it may write to the system",
+    ),
+    class(
+        "ProtectHome",
+        Kind::Rank(&["no", "read-only", "tmpfs", "yes"]),
+        Critical,
+        "it sees people's files",
+    ),
+    class(
+        "ReadWritePaths",
+        NOTHING,
+        Critical,
+        "it may write to further places",
+    ),
+    class(
+        "BindPaths",
+        NOTHING,
+        Critical,
+        "it may write to further places",
+    ),
+    class("BindReadOnlyPaths", NOTHING, Warn, "it sees further places"),
+    class(
+        "InaccessiblePaths",
+        Kind::Refuses,
+        Critical,
+        "it sees what was hidden",
+    ),
+    class(
+        "ReadOnlyPaths",
+        Kind::Refuses,
+        Critical,
+        "it may write to what was read-only",
+    ),
+    class(
+        "TemporaryFileSystem",
+        Kind::Refuses,
+        Critical,
+        "it sees what was hidden",
+    ),
+    class(
+        "NoExecPaths",
+        Kind::Refuses,
+        Warn,
+        "it may execute what lies there",
+    ),
+    class("ExecPaths", NOTHING, Warn, "it may execute what lies there"),
+    class("RootDirectory", Kind::Fixed, Warn, "it sees other files"),
+    class("PrivateDevices", Kind::Yes, Critical, "it sees devices"),
+    class("DeviceAllow", NOTHING, Critical, "it may use a device"),
+    class(
+        "DevicePolicy",
+        Kind::Rank(&["auto", "closed", "strict"]),
+        Warn,
+        "it may use devices",
+    ),
+    class(
+        "PrivateUsers",
+        Kind::Yes,
+        Warn,
+        "its user is one of the machine's",
+    ),
+    class(
+        "PrivateTmp",
+        Kind::Yes,
+        Warn,
+        "it sees everybody's temporary files",
+    ),
+    class(
+        "PrivateIPC",
+        Kind::Yes,
+        Warn,
+        "it shares memory and queues with others",
+    ),
+    class(
+        "RestrictNamespaces",
+        ALL,
+        Critical,
+        "it may make namespaces",
+    ),
+    class(
+        "MemoryDenyWriteExecute",
+        Kind::Yes,
+        Critical,
+        "it may make code at run time",
+    ),
+    class(
+        "ProtectProc",
+        Kind::Rank(&["default", "ptraceable", "noaccess", "invisible"]),
+        Warn,
+        "it sees other processes",
+    ),
+    class(
+        "ProcSubset",
+        Kind::Rank(&["all", "pid"]),
+        Warn,
+        "it sees the kernel's tables",
+    ),
+    class(
+        "ProtectKernelTunables",
+        Kind::Yes,
+        Warn,
+        "it may change the kernel's settings",
+    ),
+    class(
+        "ProtectKernelModules",
+        Kind::Yes,
+        Warn,
+        "it may load parts of the kernel",
+    ),
+    class(
+        "ProtectKernelLogs",
+        Kind::Yes,
+        Warn,
+        "it may read the kernel's log",
+    ),
+    class(
+        "ProtectControlGroups",
+        Kind::Yes,
+        Warn,
+        "it may change limits",
+    ),
+    class("ProtectClock", Kind::Yes, Warn, "it may set the clock"),
+    class(
+        "ProtectHostname",
+        Kind::Yes,
+        Warn,
+        "it may rename the machine",
+    ),
+    class(
+        "RestrictSUIDSGID",
+        Kind::Yes,
+        Warn,
+        "it may make programs that give rights",
+    ),
+    class(
+        "RestrictRealtime",
+        Kind::Yes,
+        Warn,
+        "it may take the processor for itself",
+    ),
+    class(
+        "LockPersonality",
+        Kind::Yes,
+        Warn,
+        "it may behave as another system",
+    ),
+    class(
+        "PrivateMounts",
+        Kind::Yes,
+        Warn,
+        "what it mounts others see",
+    ),
+    class(
+        "LoadCredential",
+        NOTHING,
+        Warn,
+        "it is given further secrets",
+    ),
+    class("RemoveIPC", Kind::Yes, Warn, "it leaves memory behind"),
+    class(
+        "KeyringMode",
+        Kind::Rank(&["shared", "inherit", "private"]),
+        Warn,
+        "it shares the kernel's key ring",
+    ),
+    class(
+        "NotifyAccess",
+        Kind::Rank(&["all", "exec", "main", "none"]),
+        Warn,
+        "others may speak for it",
+    ),
+    class("Delegate", Kind::Fixed, Warn, "it may change limits"),
+    class(
+        "LimitCORE",
+        Kind::Least,
+        Warn,
+        "its memory is written down when it dies",
+    ),
+    class("UMask", Kind::Mask, Warn, "others may read what it writes"),
+    class(
+        "ExecStart",
+        Kind::Fixed,
+        Critical,
+        "another program runs in its place",
+    ),
+    class(
+        "ExecStartPre",
+        NOTHING,
+        Critical,
+        "a further program runs before it",
+    ),
+    class(
+        "ExecStartPost",
+        NOTHING,
+        Critical,
+        "a further program runs beside it",
+    ),
+    class(
+        "ExecCondition",
+        NOTHING,
+        Warn,
+        "a further program runs before it",
+    ),
+    class(
+        "ExecReload",
+        NOTHING,
+        Warn,
+        "a further program runs beside it",
+    ),
+    class("ExecStop", NOTHING, Warn, "a further program runs after it"),
+    class(
+        "ExecStopPost",
+        NOTHING,
+        Warn,
+        "a further program runs after it",
+    ),
+    class("Environment", NOTHING, Warn, "it gets further variables"),
+    class(
+        "EnvironmentFile",
+        NOTHING,
+        Warn,
+        "it gets further variables",
+    ),
+    class(
+        "PassEnvironment",
+        NOTHING,
+        Warn,
+        "it gets further variables",
+    ),
+];
