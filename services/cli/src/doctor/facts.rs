@@ -31,6 +31,8 @@ pub struct Facts {
     /// Whoever looks.
     pub me: u32,
     pub config: Result<Loaded, LoadError>,
+    /// In system mode only root and policy read the configuration: nothing is said of what was not seen.
+    pub config_unseen: bool,
     /// The file as it stands, for places and for changes; empty when there is none or it cannot be read.
     pub text: Zeroizing<String>,
     /// Settings whose variable is not set, with its name.
@@ -78,12 +80,19 @@ impl Facts {
             .map_or_else(|_| Vec::new(), |loaded| unset(place, loaded));
         let mut look = Look::default();
         look.all(place, system);
+        let opened = fs::File::open(&place.config);
+        let refused = opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        let config_unseen = place.is_system() && refused;
+        if config_unseen {
+            look.unseen.push(place.config.clone());
+        }
         let people = people::read(&place.state);
         let variables = names.filter(|name| super::environment::is_ours(name));
         Self {
             place: place.clone(),
             me: rustix::process::geteuid().as_raw(),
             config,
+            config_unseen,
             text,
             unset,
             files: look.files,

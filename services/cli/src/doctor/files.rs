@@ -252,7 +252,9 @@ const SYSTEM_STATE: &str = "/var/lib/clawdbot";
 /// The bits that nobody else should have.
 fn forbidden(file: &FileFact) -> u32 {
     match file.what {
-        What::Config if file.uid == 0 && file.base.starts_with(SYSTEM) => 0o037,
+        What::Config | What::Secret if file.uid == 0 && file.base.starts_with(SYSTEM) => 0o037,
+        // The broker's group reads what names of secrets mean there.
+        What::Credentials if file.uid == 0 && file.base.starts_with(SYSTEM) => 0o027,
         // Processes of other users pass through it to their own folders.
         What::State if file.uid == 0 => 0o066,
         What::Parent => 0o022,

@@ -67,7 +67,7 @@ pub async fn run(
     let (measured, report) = running::gather(place, sockets, wanted.deep).await;
     let told = live::look(
         report,
-        facts.config.is_err(),
+        facts.config.is_err() && !facts.config_unseen,
         measured.system,
         &measured.as_processes(),
     );
@@ -97,6 +97,7 @@ fn look(facts: &Facts, style: Style) -> Vec<Found> {
             .iter()
             .map(|finding| of_rule(finding, facts))
             .collect(),
+        Err(_) if facts.config_unseen => Vec::new(),
         Err(error) => of_mistakes(error, facts, style),
     };
     for (path, name) in &facts.unset {

@@ -307,7 +307,9 @@ fn restarts(unit: &UnitFact) -> Option<Hit> {
     })
 }
 
+/// One finding for each setting and file, with all units that it is about.
 fn weakened(facts: &Facts, hits: &mut Hits) {
+    let mut told: Vec<(String, String, Severity, Vec<&str>)> = Vec::new();
     for unit in facts.running.units.iter().flatten() {
         let files = &facts.running.unit_files;
         let text = |path: &str| files.get(path).map(String::as_str);
@@ -326,15 +328,26 @@ fn weakened(facts: &Facts, hits: &mut Hits) {
                 "{} is {} instead of {}: {}",
                 weak.class.name, weak.is, weak.was, weak.class.meaning
             );
-            for file in &weak.by {
-                let severity: Severity = weak.class.severity;
-                let hit = Hit {
-                    severity: Some(severity),
-                    ..Hit::file(file, detail.clone())
-                };
-                add(hits, &[&unit.id], hit);
+            for file in weak.by {
+                let same = told
+                    .iter_mut()
+                    .find(|known| known.0 == file && known.1 == detail);
+                match same {
+                    Some(known) => known.3.push(&unit.id),
+                    None => {
+                        let severity = weak.class.severity;
+                        told.push((file, detail.clone(), severity, vec![&unit.id]));
+                    }
+                }
             }
         }
+    }
+    for (file, detail, severity, names) in told {
+        let hit = Hit {
+            severity: Some(severity),
+            ..Hit::file(file, detail)
+        };
+        add(hits, &names, hit);
     }
 }
 

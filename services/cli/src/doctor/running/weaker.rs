@@ -60,8 +60,8 @@ pub fn weakenings(
         is_weaker(class.kind, &was, &now).then(|| Weakening {
             class,
             by,
-            is: show(class.kind, &now),
-            was: show(class.kind, &was),
+            is: show(class.kind, &now, &was),
+            was: show(class.kind, &was, &[]),
         })
     };
     CLASSES.iter().filter_map(compare).collect()
@@ -115,16 +115,23 @@ fn is_weaker(kind: Kind, was: &[String], now: &[String]) -> bool {
     }
 }
 
-/// As a person reads it.
-fn show(kind: Kind, values: &[String]) -> String {
+/// As a person reads it: of a list what is not in the `other` one, where there is such.
+fn show(kind: Kind, values: &[String], other: &[String]) -> String {
+    let list = effective(values);
+    let new = list.iter().copied();
+    let new: Vec<_> = new
+        .filter(|value| !other.iter().any(|known| known == value))
+        .collect();
     let shown = match kind {
-        Kind::Permits { .. } | Kind::Refuses => effective(values).join(" "),
+        Kind::Permits { .. } | Kind::Refuses if new.is_empty() => list.join(" "),
+        Kind::Permits { .. } | Kind::Refuses => new.join(" "),
         _ => values.last().cloned().unwrap_or_default(),
     };
     const MOST: usize = 120;
     match shown.char_indices().nth(MOST) {
         Some((end, _)) => format!("\"{}…\"", shown.get(..end).unwrap_or_default()),
-        None if shown.is_empty() => "not set".to_owned(),
+        None if values.is_empty() => "not set".to_owned(),
+        None if shown.is_empty() => "empty".to_owned(),
         None => format!("\"{shown}\""),
     }
 }

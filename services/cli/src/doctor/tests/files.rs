@@ -98,6 +98,45 @@ fn the_systems_own_file_may_be_read_by_its_group_and_by_nobody_else() {
 }
 
 #[test]
+fn the_systems_own_secrets_may_be_read_by_the_brokers_group_and_by_nobody_else() {
+    let ids = |what: What, mode: u32| {
+        let rig = Rig::new();
+        let mut facts = rig.facts();
+        let files = facts.files.iter_mut();
+        for file in files.filter(|file| file.what == what) {
+            (file.base, file.uid, file.mode) = ("/etc/clawdbot/secrets".into(), 0, mode);
+        }
+        let found = look(&facts, Style::PLAIN).into_iter();
+        let ids = found.map(|found| found.id);
+        ids.filter(|id| id.starts_with("fs.credentials") || id.starts_with("fs.auth"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(What::Credentials, 0o750), [""; 0]);
+    assert_eq!(ids(What::Secret, 0o640), [""; 0]);
+    let folder = ids(What::Credentials, 0o755);
+    assert_eq!(folder, ["fs.credentials_dir.perms_readable"]);
+    assert_eq!(
+        ids(What::Secret, 0o660),
+        ["fs.auth_profiles.perms_writable"]
+    );
+}
+
+#[test]
+fn of_a_configuration_that_this_user_may_not_read_nothing_is_said_but_that() {
+    let rig = Rig::new();
+    rig.config("{ nonsense");
+    let mut facts = rig.facts();
+    let ids = |facts: &Facts| {
+        let found = look(facts, Style::PLAIN).into_iter();
+        found.map(|found| found.id).collect::<Vec<_>>()
+    };
+    assert!(ids(&facts).contains(&"config.invalid".to_owned()));
+    facts.config_unseen = true;
+    facts.unseen.push(facts.place.config.clone());
+    assert_eq!(ids(&facts), ["fs.unseen"]);
+}
+
+#[test]
 fn what_a_closed_folder_keeps_from_others_is_half_as_bad() {
     let rig = Rig::new();
     rig.mode("state/clawdbot.json", 0o604);

@@ -323,3 +323,18 @@ fn each_protection_of_each_shipped_unit_is_missed_when_a_drop_in_takes_it_away()
         "{units} units, {tried} protections"
     );
 }
+
+#[test]
+fn of_a_list_what_was_added_is_shown_and_empty_is_not_unset() {
+    let shown = |lines: &str| {
+        let found = with(lines);
+        (found[0].is.clone(), found[0].was.clone())
+    };
+    let (is, was) = shown("SystemCallFilter=@mount");
+    assert_eq!(is, "\"@mount\"");
+    assert!(was.contains("@system-service"), "{was}");
+    let (is, was) = shown("CapabilityBoundingSet=CAP_KILL");
+    assert_eq!((is.as_str(), was.as_str()), ("\"CAP_KILL\"", "empty"));
+    let (is, _) = shown("IPAddressDeny=");
+    assert_eq!(is, "empty");
+}
