@@ -80,9 +80,9 @@ impl Facts {
             .map_or_else(|_| Vec::new(), |loaded| unset(place, loaded));
         let mut look = Look::default();
         look.all(place, system);
-        let opened = fs::File::open(&place.config);
-        let refused = opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
-        let config_unseen = place.is_system() && refused;
+        // Nothing is opened for it: a pipe in its place would wait.
+        let readable = rustix::fs::access(&place.config, rustix::fs::Access::READ_OK);
+        let config_unseen = place.is_system() && readable == Err(rustix::io::Errno::ACCESS);
         if config_unseen {
             look.unseen.push(place.config.clone());
         }
