@@ -32,7 +32,7 @@ mod sys {
             let mut state: libc::timex = std::mem::zeroed();
             (libc::adjtimex(&raw mut state), state)
         };
-        (answer >= 0).then(|| answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0)
+        (answer >= 0).then_some(answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0)
     }
 }
 

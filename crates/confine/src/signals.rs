@@ -67,10 +67,10 @@ mod tests {
             let mut told = [0; 128];
             assert_eq!(rustix::io::read(&fd, &mut told).unwrap(), 128);
             assert!(!readable());
-            kill_process(getpid(), Signal::INT).unwrap();
+            kill_process(getpid(), Signal::USR1).unwrap();
             0
         };
-        assert_eq!(in_child(waits), Ended::Signal(libc::SIGINT));
+        assert_eq!(in_child(waits), Ended::Signal(libc::SIGUSR1));
         let unprepared = || {
             kill_process(getpid(), Signal::TERM).unwrap();
             0

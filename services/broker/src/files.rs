@@ -282,9 +282,10 @@ mod tests {
             (0o650, false),
             (0o602, false),
         ] {
-            put(folder.path(), "a", b"key", mode);
-            let read = read(&folders.secrets, "a");
-            match read {
+            // Of its own name: only root writes to one that is read-only.
+            let name = format!("{mode:o}");
+            put(folder.path(), &name, b"key", mode);
+            match read(&folders.secrets, &name) {
                 Ok(secret) => assert!(good && secret.is(b"key"), "{mode:o}"),
                 Err(why) => assert!(!good && why.contains("chown root:clawdbot-broker"), "{why}"),
             }

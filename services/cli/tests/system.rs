@@ -270,7 +270,7 @@ fn what_was_stopped_is_told_with_the_command_that_starts_it() {
 fn who_is_not_in_the_group_gets_one_sentence_and_the_command() {
     let machine = Machine::new();
     let _policy = UnixListener::bind(machine.socket("policy")).unwrap();
-    fs::set_permissions(machine.path("run/operator"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(machine.path("run/operator"), Permissions::from_mode(0o000)).unwrap();
     for command in [
         "token",
         "pairing list",

@@ -35,7 +35,7 @@ use self::procfs::{IpSocket, ProcessFact};
 pub use self::shown::schema;
 use self::sockets::SocketFile;
 use super::check::Check;
-use crate::apply;
+use crate::apply::{self, Needs};
 use crate::dial::{Server, Sockets};
 use crate::failure::Failure;
 use crate::place::{Mode, Place};
@@ -196,7 +196,10 @@ pub async fn gather(
             let config = place.config.clone();
             let pending = tokio::task::spawn_blocking(move || {
                 let loaded = clawdbot_config::load(&config);
-                loaded.map_or_else(|_| Vec::new(), |loaded| apply::pending(&loaded.config))
+                loaded.map_or_else(
+                    |_| Vec::new(),
+                    |loaded| apply::pending(&Needs::of(&loaded.config)),
+                )
             });
             let (seen, report, pending) =
                 tokio::join!(manager::ask(&services), status::gather(sockets), pending);
