@@ -15,21 +15,21 @@ const LIMITS: &[(&str, Amount)] = &[
         "clawdbot-policy",
         Amount {
             packages: 68,
-            lines: 34_500,
+            lines: 36_500,
         },
     ),
     (
         "clawdbot-broker",
         Amount {
             packages: 68,
-            lines: 10_200,
+            lines: 11_700,
         },
     ),
     (
         "clawdbot-dialer",
         Amount {
             packages: 29,
-            lines: 9_300,
+            lines: 10_400,
         },
     ),
     (
