@@ -337,7 +337,11 @@ pub struct Conversation {
 impl Conversation {
     /// With the gateway of a state directory.
     pub fn at(state: &std::path::Path) -> Self {
-        let path = state.join("run/gateway.sock");
+        Self::through(state.join("run/gateway.sock"))
+    }
+
+    /// With the gateway behind an operator's socket.
+    pub fn through(path: PathBuf) -> Self {
         let edge = Edge::to_path(path, Role::operator(), Role::gateway(), PATIENCE);
         Self {
             client: ChatClient::new(edge),

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use clawdbot_identity::Role;
 use clawdbot_rig::{Rig, Suite};
-use clawdbot_service::system::service_unit;
+use clawdbot_service::system::{self, service_unit};
 
 use crate::kernel::eventually;
-use crate::{Output, Scratch, finish_within, skip};
+use crate::{Conversation, Output, Scratch, finish_within, skip};
+
+/// Words of the guide that answers where there is no model.
+pub const GUIDE: &str = "not a language model";
 
 /// What runs all the time.
 pub const ALWAYS: [&str; 7] = [
@@ -167,6 +170,37 @@ impl Machine {
     #[track_caller]
     pub fn complaints(&self) -> String {
         self.says("journalctl --no-pager --output=short-monotonic --priority=warning --unit='clawdbot*' | grep -v '^-- No entries'; true")
+    }
+
+    /// A conversation over the gateway's operator socket.
+    pub fn talk(&self) -> Conversation {
+        let path = system::socket_path(&Role::gateway(), &Role::operator());
+        Conversation::through(self.path(&path.to_string_lossy()))
+    }
+
+    /// The number of a unit's process inside, 0 when it has none.
+    #[track_caller]
+    pub fn process(&self, unit: &str) -> u32 {
+        self.unit(unit, "MainPID")["MainPID"].parse().unwrap()
+    }
+
+    /// Kills a unit's process and waits until the service manager has put another in its place.
+    #[track_caller]
+    pub fn kill(&self, unit: &str) {
+        let before = self.process(unit);
+        assert!(before > 0, "{unit} does not run");
+        self.run(&["systemctl", "kill", "--signal=KILL", unit]).ok();
+        let again = eventually(PATIENCE, || {
+            let now = self.unit(unit, "MainPID,ActiveState");
+            now["ActiveState"] == "active"
+                && now["MainPID"] != before.to_string()
+                && now["MainPID"] != "0"
+        });
+        assert!(
+            again,
+            "{unit} did not come back: {:?}",
+            self.unit(unit, "ActiveState,Result,StatusText")
+        );
     }
 
     /// Writes a file inside, of root and readable by everybody.

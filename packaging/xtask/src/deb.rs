@@ -90,6 +90,26 @@ pub fn run(options: &Options) -> Done {
     Ok(0)
 }
 
+/// Makes the package of programs that are there, for tests; where it is.
+///
+/// # Errors
+/// When a program is missing or a tool cannot be had.
+pub fn of(programs: &Path, out: &Path) -> Result<PathBuf, String> {
+    tool::install()?;
+    let options = Options {
+        programs: Some(programs.to_owned()),
+        ..Options::default()
+    };
+    let recipe = Recipe {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch: tool::epoch()?,
+        shipped: false,
+    };
+    fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
+    let mut packages = once(&options, &recipe, out)?;
+    Ok(packages.swap_remove(0))
+}
+
 fn read_all(packages: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
     let read =
         |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cargo::{self, Built};
-use crate::user;
+use crate::{deb, user};
 
 /// Where a stage may lie: on a disk first, since programs are large.
 const PLACES: [&str; 2] = ["/var/tmp", "/tmp"];
@@ -24,6 +24,8 @@ pub struct Stage {
     pub tester: Option<u32>,
     /// Where foreign programs lie, if any were asked for.
     peers: Option<PathBuf>,
+    /// The product as a package, once it was asked for.
+    package: Option<PathBuf>,
 }
 
 impl Stage {
@@ -65,11 +67,22 @@ impl Stage {
             names,
             tester,
             peers,
+            package: None,
         };
         stage.fill(built)?;
         open_to_all(&stage.folder)?;
         stage.try_out()?;
         Ok(stage)
+    }
+
+    /// Makes a package of the programs in it, for tests that install it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_package(&mut self) -> Result<(), String> {
+        let package = deb::of(&self.folder.join("bin"), &self.folder.join("deb"))?;
+        self.package = Some(package);
+        Ok(())
     }
 
     fn fill(&self, built: &[Built]) -> io::Result<()> {
@@ -173,6 +186,9 @@ impl Stage {
         command.env("CLAWDBOT_BIN_DIR", programs);
         if let Some(peers) = &self.peers {
             command.env("CLAWDBOT_PEERS", peers);
+        }
+        if let Some(package) = &self.package {
+            command.env("CLAWDBOT_DEB", package);
         }
         if !as_root {
             self.as_tester(&mut command);

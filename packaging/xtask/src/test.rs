@@ -44,14 +44,11 @@ pub fn run(options: &Options) -> Done {
     let peers = (options.full && options.only.is_none())
         .then(|| foreign(&mut summary))
         .flatten();
-    if options.full
-        && built
-            .iter()
-            .any(|built| built.target.starts_with(NEEDS_RIG))
-    {
-        machines(&mut summary);
+    let mut stage = Stage::new(&built, peers)?;
+    let in_rig = |built: &Built| built.target.starts_with(NEEDS_RIG);
+    if options.full && built.iter().any(in_rig) {
+        machines(&mut summary, &mut stage);
     }
-    let stage = Stage::new(&built, peers)?;
     for program in built.iter().filter(|program| program.harness) {
         match as_root(program) && !options.full {
             true => skip_root(&mut summary, program, options),
@@ -280,19 +277,31 @@ fn foreign(summary: &mut Summary) -> Option<PathBuf> {
     installed.ok()
 }
 
-/// The root file systems of the machines with systemd. Where no machine can be started anyway, the tests say so.
-fn machines(summary: &mut Summary) {
+/// The root file systems of the machines with systemd, and the package that is installed in them. Where no machine can be
+/// started anyway, the tests say so.
+fn machines(summary: &mut Summary, stage: &mut Stage) {
+    if clawdbot_rig::possible().is_err() {
+        return;
+    }
     let label = "machines for the tests";
     summary.begin(label);
     let began = Instant::now();
     let mut outcome = Outcome::default();
-    match clawdbot_rig::possible().map(|()| rig::make(&Suite::ALL)) {
-        Err(_) => {}
-        Ok(Ok(_)) => outcome.passed = 1,
-        Ok(Err(output)) => outcome.failed.push(Failure {
-            test: "makes their root file systems".into(),
-            output,
-        }),
+    let made = [
+        (
+            "makes their root file systems",
+            rig::make(&Suite::ALL).map(drop),
+        ),
+        ("makes the package", stage.make_package()),
+    ];
+    for (test, result) in made {
+        match result {
+            Ok(()) => outcome.passed += 1,
+            Err(output) => outcome.failed.push(Failure {
+                test: test.into(),
+                output,
+            }),
+        }
     }
     summary.end(label, outcome, began.elapsed());
 }

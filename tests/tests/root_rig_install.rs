@@ -1,0 +1,368 @@
+//! The package as it is installed, upgraded and removed on Debian 12 and 13: by apt, without a question and without a
+//! network. Installed it is safe and running, and what somebody changed stays theirs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
+use clawdbot_identity::Role;
+use clawdbot_service::system;
+use clawdbot_tests::Scratch;
+use clawdbot_tests::rig::{
+    ALWAYS, GUIDE, Machine, on_each, on_each_installed, package, repack, with_version,
+};
+
+fn chat(machine: &Machine, user: &str) -> clawdbot_tests::Output {
+    machine.as_user(user, &["clawdbot", "chat", "--message", "hello"])
+}
+
+/// Numbers of the running processes by unit; none is 0.
+fn processes(machine: &Machine) -> BTreeMap<String, u32> {
+    let units = ALWAYS.map(|role| system::service_unit(&Role::parse(role).unwrap()));
+    units
+        .into_iter()
+        .map(|unit| {
+            let pid = machine.process(&unit);
+            (unit, pid)
+        })
+        .collect()
+}
+
+/// Since when each socket listens.
+fn since(machine: &Machine) -> BTreeSet<String> {
+    let shown = machine
+        .says("systemctl show --property=Id,ActiveEnterTimestampMonotonic 'clawdbot-*.socket'");
+    shown.split("\n\n").map(String::from).collect()
+}
+
+#[test]
+fn installed_without_a_question_it_runs_and_is_closed() {
+    on_each_installed("installed_without_a_question", |machine| {
+        // Every process is up, under its own user, and nothing complains.
+        let running = processes(machine);
+        assert!(running.values().all(|pid| *pid > 1), "{running:?}");
+        for role in ALWAYS {
+            let role = Role::parse(role).unwrap();
+            let unit = system::service_unit(&role);
+            let pid = running[&unit];
+            let user = machine.says(&format!("stat -c %U /proc/{pid}"));
+            // A process that closed itself to others belongs to root in /proc.
+            let real = machine.says(&format!(
+                "id -un $(awk '/^Uid:/ {{print $2}}' /proc/{pid}/status)"
+            ));
+            assert_eq!(real, system::user_of(&role), "{unit} ({user})");
+            let status = machine.unit(&unit, "StatusText")["StatusText"].clone();
+            assert!(status.contains("level=full"), "{unit}: {status}");
+        }
+        assert_eq!(machine.complaints(), "");
+        assert_eq!(machine.says("systemctl is-system-running"), "running");
+        let shown = machine
+            .sh("systemctl status --no-pager --lines=0 'clawdbot-*'")
+            .stdout;
+        assert!(
+            !shown.contains("failed") && shown.contains("active (running)"),
+            "{shown}"
+        );
+
+        // The front door is open to this machine alone, and nothing else listens.
+        let listening = machine.says("ss --no-header --listening --numeric --tcp --udp");
+        let addresses: Vec<&str> = listening
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(4))
+            .collect();
+        assert_eq!(addresses, ["127.0.0.1:18789"], "{listening}");
+
+        // No channel, and no model but the guide.
+        assert_eq!(machine.says("ls /run/clawdbot/plan"), "settings");
+        machine.add_user("alice", true);
+        let answer = chat(machine, "alice").ok();
+        assert!(answer.stdout.contains(GUIDE), "{answer:?}");
+        assert_eq!(machine.complaints(), "");
+    });
+}
+
+#[test]
+fn users_sockets_and_folders_are_exactly_those_that_are_meant() {
+    on_each_installed("users_sockets_and_folders", |machine| {
+        let mut sockets = BTreeSet::new();
+        for role in system::roles() {
+            let user = system::user_of(&role);
+            let entry = machine.says(&format!("getent passwd {user}"));
+            let fields: Vec<&str> = entry.split(':').collect();
+            assert_eq!(
+                fields[5..],
+                ["/nonexistent", "/usr/sbin/nologin"],
+                "{entry}"
+            );
+            assert!(fields[2].parse::<u32>().unwrap() < 1000, "{entry}");
+            assert_eq!(machine.says(&format!("id -Gn {user}")), user);
+            if role.family() == "sandbox" {
+                continue;
+            }
+            for client in system::clients_of(&role) {
+                sockets.insert(format!(
+                    "{} root {} 660",
+                    system::socket_path(&role, &client).display(),
+                    system::socket_group(&client)
+                ));
+            }
+        }
+        let found =
+            machine.says("find /run/clawdbot -type s -printf '%p %u %g %m\\n' | grep -v /sandbox-");
+        let found: BTreeSet<String> = found.lines().map(String::from).collect();
+        assert_eq!(found, sockets);
+        let sandboxes = machine
+            .says("find /run/clawdbot -type s -path '*/sandbox-*' -printf '%u %g %m\\n' | sort");
+        assert_eq!(
+            sandboxes,
+            "root clawdbot-executor 660\nroot clawdbot-executor 660"
+        );
+
+        // Nobody but its owner can look into a leaf of the state, and nobody writes what is root's.
+        let open = machine.says("find /var/lib/clawdbot -mindepth 1 ! -user root -perm /077");
+        assert_eq!(open, "");
+        let writable = machine.says("find /etc/clawdbot /usr/libexec/clawdbot /usr/bin/clawdbot ! -type l \\( ! -user root -o -perm /022 \\)");
+        assert_eq!(writable, "");
+        assert_eq!(
+            machine.says("stat -c '%U %G %a' /etc/clawdbot/clawdbot.json"),
+            "root clawdbot-policy 640"
+        );
+        let key = machine.says("stat -c '%U %a' /etc/credstore.encrypted/clawdbot.vault-key");
+        assert!(key.starts_with("root ") && key.ends_with("00"), "{key}");
+    });
+}
+
+#[test]
+fn an_operator_needs_no_sudo_and_anybody_else_is_told_what_is_missing() {
+    on_each_installed("an_operator_needs_no_sudo", |machine| {
+        machine.add_user("alice", true);
+        machine.add_user("bob", false);
+        assert!(chat(machine, "alice").ok().stdout.contains(GUIDE));
+        machine.as_user("alice", &["clawdbot", "status"]).ok();
+
+        let refused = chat(machine, "bob");
+        assert_eq!(refused.code, Some(77), "{refused:?}");
+        assert_eq!(refused.stdout, "");
+        assert!(refused.stderr.contains("group clawdbot"), "{refused:?}");
+        let read = ["cat", "/etc/clawdbot/clawdbot.json"];
+        for user in ["alice", "bob"] {
+            assert_ne!(machine.as_user(user, &read).code, Some(0), "{user}");
+        }
+    });
+}
+
+/// A chat whose lines are written one by one.
+struct Conversation {
+    child: std::process::Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Conversation {
+    fn open(machine: &Machine, user: &str) -> Self {
+        let mut child = machine
+            .user_command(user, &["clawdbot", "chat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Self { child, said }
+    }
+
+    /// Says something and reads until the guide has answered.
+    #[track_caller]
+    fn ask(&mut self, text: &str) {
+        writeln!(self.child.stdin.as_ref().unwrap(), "{text}").unwrap();
+        let mut all = String::new();
+        while !all.contains(GUIDE) {
+            let mut line = String::new();
+            let read = self.said.read_line(&mut line).unwrap();
+            assert!(read > 0, "the chat ended after: {all}");
+            all.push_str(&line);
+        }
+    }
+
+    /// Ends it.
+    #[track_caller]
+    fn close(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn an_upgrade_restarts_every_process_and_an_open_chat_goes_on() {
+    const TEST: &str = "an_upgrade_restarts_every_process";
+    let Some(deb) = package(TEST) else { return };
+    let scratch = Scratch::new();
+    let next = scratch.path().join("next.deb");
+    with_version(&deb, &next, "99.0");
+    on_each_installed(TEST, |machine| {
+        machine.add_user("alice", true);
+        let mut conversation = Conversation::open(machine, "alice");
+        conversation.ask("hello");
+        let before = processes(machine);
+        let sockets = since(machine);
+
+        machine.install(&next).ok();
+        machine.ready();
+        assert_eq!(
+            machine.says("dpkg-query --show --showformat='${Version}' clawdbot"),
+            "99.0"
+        );
+        let after = processes(machine);
+        for (unit, pid) in &before {
+            assert!(
+                after[unit] > 1 && after[unit] != *pid,
+                "{unit} was not restarted"
+            );
+        }
+        // The sockets stayed, so that a call in between waited.
+        assert!(sockets.len() > 50, "{sockets:?}");
+        assert_eq!(since(machine), sockets);
+        conversation.ask("hello again");
+        conversation.close();
+
+        // The same version once more.
+        machine
+            .sh("apt-get install --reinstall --yes /root/next.deb")
+            .ok();
+        machine.ready();
+        assert!(chat(machine, "alice").ok().stdout.contains(GUIDE));
+    });
+}
+
+#[test]
+fn what_the_administrator_changed_is_kept() {
+    const TEST: &str = "what_the_administrator_changed";
+    let Some(deb) = package(TEST) else { return };
+    let scratch = Scratch::new();
+    let next = scratch.path().join("next.deb");
+    let change = "sed -i 's/^Version:.*/Version: 99.0/' DEBIAN/control; echo '// another line' >>etc/clawdbot/clawdbot.json";
+    repack(&deb, &next, change);
+    on_each_installed(TEST, |machine| {
+        machine
+            .sh("echo '// mine' >>/etc/clawdbot/clawdbot.json")
+            .ok();
+        machine.sh("systemctl disable --now clawdbot.target && systemctl mask --now clawdbot-dialer.service").ok();
+        let vault = machine.says("sha256sum /etc/credstore.encrypted/clawdbot.vault-key");
+
+        machine.install(&next).ok();
+        let config = machine.says("cat /etc/clawdbot/clawdbot.json");
+        assert!(
+            config.contains("// mine") && !config.contains("// another line"),
+            "{config}"
+        );
+        assert_eq!(
+            machine.says("stat -c '%U %G %a' /etc/clawdbot/clawdbot.json"),
+            "root clawdbot-policy 640"
+        );
+        assert_eq!(
+            machine.sh("systemctl is-enabled clawdbot.target").stdout,
+            "disabled\n"
+        );
+        assert_eq!(
+            machine
+                .sh("systemctl is-enabled clawdbot-dialer.service")
+                .stdout,
+            "masked\n"
+        );
+        assert_eq!(
+            machine
+                .sh("systemctl is-active clawdbot-dialer.service")
+                .stdout,
+            "inactive\n"
+        );
+        assert_eq!(
+            machine.says("sha256sum /etc/credstore.encrypted/clawdbot.vault-key"),
+            vault
+        );
+    });
+}
+
+#[test]
+fn an_older_version_is_refused_with_the_reason_and_the_newer_one_runs_on() {
+    const TEST: &str = "an_older_version_is_refused";
+    let Some(deb) = package(TEST) else { return };
+    let scratch = Scratch::new();
+    let older = scratch.path().join("older.deb");
+    with_version(&deb, &older, "0.0.1");
+    on_each_installed(TEST, |machine| {
+        let before = processes(machine);
+        machine.copy_in(&older, "/root/older.deb").unwrap();
+        let refused = machine.run(&["dpkg", "--install", "/root/older.deb"]);
+        assert_ne!(refused.code, Some(0));
+        assert!(refused.stderr.contains("older"), "{refused:?}");
+        assert_eq!(processes(machine), before);
+        let state =
+            machine.says("dpkg-query --show --showformat='${db:Status-Abbrev}${Version}' clawdbot");
+        assert!(
+            state.starts_with("ii") && !state.ends_with("0.0.1"),
+            "{state}"
+        );
+    });
+}
+
+/// Folders in which a package may put something; apt and dpkg keep books of their own.
+const EVERYWHERE: &str = "find /etc /usr /var /run /opt /srv /root /home /tmp -xdev \
+    \\( -path '/var/lib/dpkg' -o -path '/var/lib/apt' -o -path '/var/cache' -o -path '/var/log' -o -path '/run/log' \
+    -o -path '/run/systemd' -o -path '/run/udev' -o -path '/tmp/systemd-private-*' -o -path '/var/tmp/systemd-private-*' \\) -prune \
+    -o -print | sort";
+
+#[test]
+fn removal_keeps_the_state_and_purge_leaves_the_users_alone() {
+    const TEST: &str = "removal_keeps_the_state";
+    let Some(deb) = package(TEST) else { return };
+    on_each(TEST, |machine| {
+        machine.copy_in(&deb, "/root/clawdbot.deb").unwrap();
+        let before = machine.says(EVERYWHERE);
+        let before: BTreeSet<&str> = before.lines().collect();
+        machine.sh("apt-get install --yes /root/clawdbot.deb").ok();
+        machine.ready();
+        machine.add_user("alice", true);
+        assert!(chat(machine, "alice").ok().stdout.contains(GUIDE));
+        machine.sh("userdel --remove alice").ok();
+
+        machine.sh("apt-get remove --yes clawdbot").ok();
+        assert_eq!(machine.sh("pgrep ^clawdbot").stdout, "");
+        assert_eq!(
+            machine
+                .says("systemctl list-units --all --plain --no-legend --state=active 'clawdbot*'"),
+            ""
+        );
+        assert_eq!(machine.says("find /usr -name '*clawdbot*'"), "");
+        machine.sh("test -s /etc/clawdbot/clawdbot.json && test -s /etc/credstore.encrypted/clawdbot.vault-key").ok();
+        machine
+            .sh("test -n \"$(find /var/lib/clawdbot/sessions/main -type f)\"")
+            .ok();
+
+        // What was kept is taken up again.
+        machine.sh("apt-get install --yes /root/clawdbot.deb").ok();
+        machine.ready();
+
+        machine.sh("apt-get purge --yes clawdbot").ok();
+        assert_eq!(machine.sh("pgrep ^clawdbot").stdout, "");
+        let after = machine.says(EVERYWHERE);
+        let left: Vec<&str> = after
+            .lines()
+            .filter(|path| !before.contains(path))
+            // Books of the user database, which keeps the users; and a key of this machine's own that systemd made.
+            .filter(|path| {
+                ![
+                    "/etc/passwd-",
+                    "/etc/group-",
+                    "/etc/shadow-",
+                    "/etc/gshadow-",
+                ]
+                .contains(path)
+            })
+            .filter(|path| !path.starts_with("/var/lib/systemd/"))
+            .collect();
+        assert_eq!(left, Vec::<&str>::new());
+        let kept = machine.says("find /var/lib/systemd -name '*clawdbot*'");
+        assert_eq!(kept, "");
+        machine.run(&["getent", "passwd", "clawdbot-broker"]).ok();
+        assert_eq!(machine.says("systemctl is-system-running"), "running");
+    });
+}

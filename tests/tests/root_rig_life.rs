@@ -1,0 +1,320 @@
+//! The installed product among the accidents of a machine: processes that are killed or stopped, a file that somebody
+//! broke, a disk that is full. Nothing that was accepted is lost, nothing opens, nothing runs in a circle, and what is
+//! repaired works again.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use clawdbot_identity::Role;
+use clawdbot_proto::v1::HistoryRequest;
+use clawdbot_proto::v1::chat_event::Event;
+use clawdbot_service::system::service_unit;
+use clawdbot_tests::kernel::{Seen, eventually};
+use clawdbot_tests::rig::{ALWAYS, GUIDE, Machine, on_each_installed};
+
+/// Messages of one conversation.
+const MESSAGES: usize = 12;
+/// Messages after which the process is killed, each time anew.
+const KILLS: [usize; 2] = [3, 7];
+/// Longest wait for something to heal.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn unit_of(role: &str) -> String {
+    service_unit(&Role::parse(role).unwrap())
+}
+
+fn services() -> String {
+    ALWAYS.map(unit_of).join(" ")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Whether a question is answered now.
+fn answers(machine: &Machine) -> bool {
+    let asked = machine.run(&["clawdbot", "chat", "--message", "hello"]);
+    asked.code == Some(0) && asked.stdout.contains(GUIDE)
+}
+
+#[track_caller]
+fn heals(machine: &Machine) {
+    let healed = eventually(PATIENCE, || answers(machine));
+    assert!(
+        healed,
+        "{}: {}",
+        machine.name(),
+        machine.says("systemctl status --no-pager 'clawdbot-*.service'; true")
+    );
+}
+
+/// How often each process has been started again.
+fn restarts(machine: &Machine) -> String {
+    machine.says(&format!(
+        "systemctl show --property=Id,NRestarts {}",
+        services()
+    ))
+}
+
+#[test]
+fn every_process_may_be_killed_and_nothing_accepted_is_lost() {
+    on_each_installed("every_process_may_be_killed", |machine| {
+        for role in ALWAYS.into_iter().chain(["model-builtin"]) {
+            let mut talk = machine.talk();
+            runtime().block_on(async {
+                for number in 0..MESSAGES {
+                    let id = format!("{role}-{number}");
+                    let text = format!("question {number} of {role}");
+                    if KILLS.contains(&number) {
+                        // The message is under way when the process ends.
+                        let mut second = talk.clone();
+                        let (id, text) = (id.clone(), text.clone());
+                        let under_way =
+                            tokio::spawn(async move { second.answer(&id, role, &text).await });
+                        tokio::task::yield_now().await;
+                        machine.kill(&unit_of(role));
+                        assert!(under_way.await.unwrap().contains(GUIDE));
+                    }
+                    assert!(talk.answer(&id, role, &text).await.contains(GUIDE), "{id}");
+                }
+                let request = HistoryRequest {
+                    session: role.into(),
+                    limit: 1000,
+                };
+                let entries = talk
+                    .client()
+                    .history(request)
+                    .await
+                    .unwrap()
+                    .into_inner()
+                    .entries;
+                for number in 0..MESSAGES {
+                    let text = format!("question {number} of {role}");
+                    let times = entries
+                        .iter()
+                        .filter(|entry| entry.role == "user" && entry.text.ends_with(&text));
+                    assert_eq!(times.count(), 1, "{text}");
+                }
+            });
+        }
+        assert_eq!(
+            machine.says("systemctl list-units --plain --no-legend --state=failed 'clawdbot*'"),
+            ""
+        );
+    });
+}
+
+#[test]
+fn without_policy_everything_is_denied_and_with_it_everything_goes_on() {
+    on_each_installed("without_policy_everything_is_denied", |machine| {
+        assert!(answers(machine));
+        machine
+            .sh("systemctl stop 'clawdbot-policy-from-*.socket' clawdbot-policy.service")
+            .ok();
+        let sent = runtime().block_on(machine.talk().send("without", "main", "hello"));
+        let answered =
+            |events: &[Event]| events.iter().any(|event| matches!(event, Event::Answer(_)));
+        assert!(!sent.is_ok_and(|events| answered(&events)));
+        machine.sh("systemctl start clawdbot.target").ok();
+        heals(machine);
+    });
+}
+
+#[test]
+fn a_broken_configuration_is_shown_denied_and_healed_by_its_repair_alone() {
+    on_each_installed("a_broken_configuration", |machine| {
+        machine.sh("cp -p /etc/clawdbot/clawdbot.json /root/good.json && sed -i '1i {{{' /etc/clawdbot/clawdbot.json").ok();
+        machine.sh("systemctl restart clawdbot.target").ok();
+        machine.ready();
+        let status = machine.unit("clawdbot-policy.service", "StatusText,ActiveState");
+        assert!(status["StatusText"].contains("clawdbot.json"), "{status:?}");
+        let before = restarts(machine);
+        let refused = machine.run(&["clawdbot", "chat", "--message", "hello"]);
+        assert!(
+            refused.code != Some(0) && !refused.stdout.contains(GUIDE),
+            "{refused:?}"
+        );
+        assert_eq!(restarts(machine), before, "nothing runs in a circle");
+
+        machine
+            .sh("cp -p /root/good.json /etc/clawdbot/clawdbot.json")
+            .ok();
+        heals(machine);
+        assert_eq!(restarts(machine), before);
+    });
+}
+
+#[test]
+fn a_unit_that_the_administrator_masked_stays_away_and_the_rest_works() {
+    on_each_installed("a_masked_unit", |machine| {
+        machine
+            .sh("systemctl mask --now clawdbot-dialer.service 2>&1")
+            .ok();
+        machine.sh("systemctl restart clawdbot.target").ok();
+        heals(machine);
+        assert_eq!(
+            machine
+                .sh("systemctl is-active clawdbot-dialer.service")
+                .stdout,
+            "inactive\n"
+        );
+        machine
+            .sh("systemctl unmask clawdbot-dialer.service && systemctl start clawdbot.target")
+            .ok();
+        machine.ready();
+    });
+}
+
+#[test]
+fn a_folder_of_the_wrong_owner_is_refused_by_name_and_not_again_and_again() {
+    on_each_installed("a_folder_of_the_wrong_owner", |machine| {
+        machine.sh("chown root:root /var/lib/clawdbot/queue && systemctl restart --no-block clawdbot-gateway.service").ok();
+        let unit = "clawdbot-gateway.service";
+        let ended = eventually(PATIENCE, || {
+            machine.unit(unit, "ActiveState")["ActiveState"] == "failed"
+        });
+        let shown = machine.unit(unit, "ActiveState,Result,ExecMainStatus,NRestarts");
+        assert!(ended, "{shown:?}");
+        assert_eq!(shown["ExecMainStatus"], "78", "{shown:?}");
+        assert_eq!(shown["NRestarts"], "0", "{shown:?}");
+        let said = machine.journal(unit).unwrap();
+        assert!(said.contains("/var/lib/clawdbot/queue"), "{said}");
+        machine.sh("chown clawdbot-gateway:clawdbot-gateway /var/lib/clawdbot/queue && systemctl start clawdbot.target").ok();
+        machine.ready();
+        heals(machine);
+    });
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_accepted() {
+    on_each_installed("a_full_disk", |machine| {
+        let small = "systemctl stop 'clawdbot-gateway-from-*.socket' clawdbot-gateway.socket clawdbot-gateway.service \
+            && mount -t tmpfs -o size=400k,mode=0700,uid=$(id -u clawdbot-gateway),gid=$(id -g clawdbot-gateway) small /var/lib/clawdbot/queue \
+            && systemctl start clawdbot.target";
+        machine.sh(small).ok();
+        let filler = "x".repeat(8000);
+        let (mut accepted, mut refused) = (0, None);
+        runtime().block_on(async {
+            let mut talk = machine.talk();
+            for number in 0..100 {
+                let sent = talk.send(&format!("full-{number}"), "full", &filler).await;
+                match sent {
+                    Ok(events) if matches!(events.last(), Some(Event::Answer(_))) => accepted += 1,
+                    other => {
+                        refused = Some(format!("{other:?}"));
+                        break;
+                    }
+                }
+            }
+        });
+        assert!(refused.is_some(), "{accepted} messages went into 400 kB");
+        machine
+            .sh("mount -o remount,size=40m /var/lib/clawdbot/queue")
+            .ok();
+        heals(machine);
+        let request = HistoryRequest {
+            session: "full".into(),
+            limit: 1000,
+        };
+        let entries = runtime().block_on(async {
+            machine
+                .talk()
+                .client()
+                .history(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .entries
+        });
+        let kept = entries.iter().filter(|entry| entry.role == "user").count();
+        assert!(
+            kept >= accepted,
+            "{kept} of {accepted} are kept; {refused:?}"
+        );
+    });
+}
+
+#[test]
+fn a_port_in_use_closes_the_front_door_alone_until_it_is_free() {
+    on_each_installed("a_port_in_use", |machine| {
+        machine.sh("systemctl stop clawdbot-gateway.socket clawdbot-gateway.service && systemd-run --quiet --unit=thief --socket-property=ListenStream=127.0.0.1:18789 sleep 1000").ok();
+        machine.sh("systemctl start clawdbot.target");
+        let state = machine.unit("clawdbot-gateway.socket", "ActiveState,Result");
+        assert_eq!(state["ActiveState"], "failed", "{state:?}");
+        machine
+            .sh("systemctl stop thief.socket thief.service; systemctl start clawdbot.target")
+            .ok();
+        machine.ready();
+        heals(machine);
+        machine.until("ss --no-header --listening --numeric --tcp | grep --quiet 127.0.0.1:18789");
+    });
+}
+
+#[test]
+fn a_machine_without_the_second_internet_protocol_is_as_good() {
+    on_each_installed("without_ipv6", |machine| {
+        machine
+            .sh("sysctl --quiet --write net.ipv6.conf.all.disable_ipv6=1")
+            .ok();
+        assert_eq!(machine.says("ip -6 -brief address"), "");
+        machine.sh("systemctl restart clawdbot.target").ok();
+        machine.ready();
+        heals(machine);
+        assert_eq!(machine.complaints(), "");
+    });
+}
+
+/// What a process takes up by itself and its share of what it shares, in kilobytes.
+fn share(machine: &Machine, unit: &str) -> u64 {
+    let inside = machine.process(unit).to_string();
+    let pid = machine.groups().processes().into_iter().find(|pid| {
+        let status = Seen(u32::try_from(*pid).unwrap()).status();
+        status
+            .get("NSpid")
+            .is_some_and(|pids| pids.split_whitespace().last() == Some(&inside))
+    });
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.unwrap())).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn everything_is_ready_once_the_target_is_started_and_what_it_takes_is_shown() {
+    let table = std::cell::RefCell::new(String::from(
+        "| System | Target to ready | Memory of all units |\n|---|---|---|\n",
+    ));
+    on_each_installed("what_a_start_takes", |machine| {
+        assert!(answers(machine));
+        machine.sh("systemctl stop clawdbot.target 'clawdbot-*.socket' 'clawdbot-*.path' 'clawdbot-*.service'").ok();
+        assert_eq!(machine.sh("pgrep ^clawdbot").stdout, "");
+        let began = Instant::now();
+        machine.sh("systemctl start clawdbot.target").ok();
+        // Started means ready: nothing has to be waited for.
+        machine
+            .sh(&format!("systemctl is-active --quiet {}", services()))
+            .ok();
+        let took = began.elapsed();
+        assert!(answers(machine));
+        let mut units = ALWAYS.map(unit_of).to_vec();
+        units.push(unit_of("model-builtin"));
+        let shares: u64 = units.iter().map(|unit| share(machine, unit)).sum();
+        assert!(shares > 1000, "{shares} kB");
+        let system = machine.says("systemctl --version | head -n 1 | cut -d ' ' -f 1,2");
+        writeln!(
+            table.borrow_mut(),
+            "| {system} | {:.2} s | {:.1} MB PSS |",
+            took.as_secs_f64(),
+            shares as f64 / 1024.0
+        )
+        .unwrap();
+    });
+    if let Some(path) = std::env::var_os("CLAWDBOT_MATRIX") {
+        std::fs::write(path, table.into_inner()).unwrap();
+    }
+}
