@@ -247,7 +247,7 @@ fn a_port_in_use_closes_the_front_door_alone_until_it_is_free() {
         let state = machine.unit("clawdbot-gateway.socket", "ActiveState,Result");
         assert_eq!(state["ActiveState"], "failed", "{state:?}");
         machine
-            .sh("systemctl stop thief.socket thief.service; systemctl start clawdbot.target")
+            .sh("systemctl stop thief.socket thief.service; clawdbot service restart")
             .ok();
         machine.ready();
         heals(machine);
