@@ -354,10 +354,14 @@ fn removal_keeps_the_state_and_purge_leaves_the_users_alone() {
                     "/etc/group-",
                     "/etc/shadow-",
                     "/etc/gshadow-",
+                    "/etc/subuid-",
+                    "/etc/subgid-",
                 ]
                 .contains(path)
             })
             .filter(|path| !path.starts_with("/var/lib/systemd/"))
+            // systemd's folders for credentials, which 252 has not made before somebody needs them.
+            .filter(|path| !["/etc/credstore.encrypted", "/run/credstore"].contains(path))
             .collect();
         assert_eq!(left, Vec::<&str>::new());
         let kept = machine.says("find /var/lib/systemd -name '*clawdbot*'");

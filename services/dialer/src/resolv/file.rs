@@ -45,7 +45,10 @@ impl Watched {
     pub fn open(path: PathBuf) -> Self {
         let seen = stamp(&path);
         let text = read(&path).unwrap_or_else(|e| {
-            warn!(file = %path.display(), error = %e, "cannot be read");
+            // Not every machine has each of them.
+            if e.kind() != io::ErrorKind::NotFound {
+                warn!(file = %path.display(), error = %e, "cannot be read");
+            }
             String::new()
         });
         Self {
