@@ -289,7 +289,8 @@ fn every_unit_starts_a_program_of_the_package_and_names_a_page_of_it() {
         let text = fs::read_to_string(&unit).unwrap().replace("%i", "telegram");
         for line in text.lines() {
             if let Some(command) = line.strip_prefix("ExecStart=") {
-                let program = command.split(' ').next().unwrap();
+                // With a dash, a failure of the program is none of the unit.
+                let program = command.trim_start_matches('-').split(' ').next().unwrap();
                 // A template may name the program by its instance.
                 let path = root.join(program.trim_start_matches('/'));
                 assert!(path.exists(), "{}: {line}", unit.display());

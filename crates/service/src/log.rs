@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
@@ -18,6 +18,7 @@ use crate::journal::Journal;
 static LEVEL: AtomicU8 = AtomicU8::new(INFO);
 static ROLE: OnceLock<String> = OnceLock::new();
 static JOURNAL: OnceLock<Journal> = OnceLock::new();
+static LAST_WORDS: AtomicBool = AtomicBool::new(false);
 
 const INFO: u8 = 3;
 pub(crate) const LEVELS: [&str; 6] = ["silent", "error", "warn", "info", "debug", "trace"];
@@ -37,6 +38,12 @@ pub fn start(role: &str) {
 /// Sends records to the journal from now on. Later calls change nothing.
 pub(crate) fn to_journal(journal: Journal) {
     let _first = JOURNAL.set(journal);
+}
+
+/// What is said from now on goes to the error stream. The journal looks up whose a record is when it reads it, and would not
+/// find a process that has ended: its last words would belong to no unit.
+pub(crate) fn last_words() {
+    LAST_WORDS.store(true, Ordering::Relaxed);
 }
 
 /// Shows lines of `level` and above, and records: silent, error, warn, info, debug or trace. Other words change nothing.
@@ -99,7 +106,8 @@ impl Subscriber for Lines {
         event.record(&mut fields);
         let level = LEVELS[usize::from(number(*event.metadata().level()))];
         let role = ROLE.get().map_or("", String::as_str);
-        let fields = match JOURNAL.get() {
+        let journal = JOURNAL.get();
+        let fields = match journal.filter(|_| !LAST_WORDS.load(Ordering::Relaxed)) {
             None => fields.0,
             Some(journal) => match journal.send(role, level, fields.0.clone()) {
                 Ok(()) => return,

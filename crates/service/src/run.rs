@@ -47,6 +47,7 @@ where
         Ok(started) => live(started, serve),
         Err(error) => {
             log::start(program);
+            log::last_words();
             error!("{error}");
             ExitCode::from(error.code())
         }
@@ -195,6 +196,7 @@ where
     notifier.stopping();
     runtime.shutdown_timeout(LAST_WORK);
     drop(tidy);
+    log::last_words();
     match outcome {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some((why, code))) => {

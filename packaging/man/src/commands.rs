@@ -94,7 +94,10 @@ fn page(command: &Command, name: &str, above: Option<&str>, date: &str) -> Strin
 /// Without breaks of a line where a paragraph ends anyway.
 fn tidy(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let gap = |at: Option<usize>| at.and_then(|at| lines.get(at)) == Some(&".sp");
+    let gap = |at: Option<usize>| {
+        at.and_then(|at| lines.get(at))
+            .is_some_and(|line| matches!(*line, ".sp" | ""))
+    };
     let kept = lines.iter().enumerate().filter(|(at, line)| {
         **line != ".br" || !(gap(at.checked_sub(1)) || gap(at.checked_add(1)))
     });
