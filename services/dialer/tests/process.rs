@@ -55,9 +55,11 @@ impl Dialer {
             .env_clear()
             .env("LISTEN_FDS", "2")
             .env("LISTEN_FDNAMES", "policy:model-x")
+            // Whose folder it is tells the dialer that there is one user here.
+            .env("CLAWDBOT_RUNTIME_DIR", folder.path())
             .stdin(Stdio::from(socket("policy")))
             .stdout(Stdio::from(socket("model-x")))
-            .stderr(Stdio::null());
+            .stderr(Stdio::inherit());
         if rustix::process::geteuid().is_root() {
             fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
             chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
