@@ -190,7 +190,7 @@ impl Context {
         match &self.0.peers {
             Peers::Handed(slots) => Source::Handed(slots.of(server)),
             Peers::Sockets { runtime, .. } => {
-                Source::path(system::socket_in(runtime, server, &self.0.role))
+                Source::activating(system::socket_in(runtime, server, &self.0.role))
             }
         }
     }

@@ -21,6 +21,7 @@ mod inherit;
 mod journal;
 pub mod log;
 mod notify;
+mod pace;
 mod places;
 mod pulse;
 mod rate;

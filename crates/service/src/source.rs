@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::Notifier;
 use crate::notify::Why;
+use crate::pace::Pace;
 
 /// Asks for another stream, since one has ended.
 pub(crate) type Ask = Box<dyn Fn(Why) + Send + Sync>;
@@ -91,6 +92,8 @@ pub(crate) enum Source {
     Path {
         path: PathBuf,
         generation: watch::Sender<u64>,
+        /// Where each connect starts a peer that is not there.
+        pace: Option<Pace>,
     },
 }
 
@@ -99,6 +102,39 @@ impl Source {
         Self::Path {
             path,
             generation: watch::Sender::new(0),
+            pace: None,
+        }
+    }
+
+    /// A socket of a service manager, which starts the peer for whoever connects: one that ends at once is left alone for
+    /// longer and longer.
+    pub(crate) fn activating(path: PathBuf) -> Self {
+        Self::Path {
+            path,
+            generation: watch::Sender::new(0),
+            pace: Some(Pace::default()),
+        }
+    }
+
+    fn pace(&self) -> Option<&Pace> {
+        match self {
+            Self::Handed(_) => None,
+            Self::Path { pace, .. } => pace.as_ref(),
+        }
+    }
+
+    /// The peer has answered something.
+    pub(crate) fn answered(&self) {
+        if let Some(pace) = self.pace() {
+            pace.answered();
+        }
+    }
+
+    /// Waits until the peer may be connected to, which is nearly always now.
+    #[cfg(feature = "grpc")]
+    pub(crate) async fn rested(&self) {
+        if let Some(pace) = self.pace() {
+            pace.rested().await;
         }
     }
 
@@ -111,6 +147,9 @@ impl Source {
     }
 
     /// The next stream; waits for the supervisor where it hands them over.
+    ///
+    /// # Errors
+    /// When the peer cannot be connected to, or has ended at once too often to be tried again by now.
     pub(crate) async fn next(&self) -> io::Result<UnixStream> {
         match self {
             Self::Handed(slot) => loop {
@@ -119,7 +158,15 @@ impl Source {
                 }
                 slot.arrived.notified().await;
             },
-            Self::Path { path, .. } => UnixStream::connect(path).await,
+            Self::Path { path, pace, .. } => {
+                let Some(pace) = pace else {
+                    return UnixStream::connect(path).await;
+                };
+                pace.turn().await?;
+                let connected = UnixStream::connect(path).await;
+                pace.tried(connected.is_ok());
+                connected
+            }
         }
     }
 

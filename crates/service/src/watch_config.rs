@@ -36,7 +36,7 @@ async fn follow(
     slice: watch::Sender<Option<Arc<Snapshot>>>,
     first: impl Fn(&Snapshot),
 ) {
-    let mut client = ConfigClient::new(edge);
+    let mut client = ConfigClient::new(edge.clone());
     while !slice.is_closed() {
         match client.watch(WatchRequest {}).await {
             Ok(stream) => {
@@ -49,5 +49,6 @@ async fn follow(
             Err(status) => debug!(code = ?status.code(), "no configuration yet"),
         }
         tokio::time::sleep(PAUSE).await;
+        edge.rested().await;
     }
 }

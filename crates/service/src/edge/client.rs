@@ -133,6 +133,12 @@ impl Edge {
         }
     }
 
+    /// Waits while a peer that ends as soon as it is started is left alone: calls end UNAVAILABLE until then. For whoever asks
+    /// again and again by itself.
+    pub async fn rested(&self) {
+        self.0.source.rested().await;
+    }
+
     /// Changes whenever the peer was started anew, so that whoever pushed something to it pushes again.
     #[must_use]
     pub fn generation(&self) -> watch::Receiver<u64> {
@@ -234,6 +240,7 @@ impl Inner {
                 .await
                 .map_err(|_| Lost::Hopeless(self.unavailable("it takes no more calls for now")))?;
             let answer = answer.await.map_err(|_| Lost::Cut)?;
+            self.source.answered();
             Ok(answer.map(Incoming::new))
         };
         let answer = async {

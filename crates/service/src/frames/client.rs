@@ -217,6 +217,7 @@ async fn read_replies<Rep: FrameMessage>(live: Live<Rep>, inner: Arc<Inner<Rep>>
             warn!(server = %inner.server, "a frame edge carried an unreadable reply");
             break;
         };
+        inner.source.answered();
         let waiting = live
             .lock()
             .as_mut()
