@@ -22,7 +22,7 @@ pub const EXIT_CONFIG: u8 = 78;
 pub const NOT_RUNNING: &str = "not_running";
 
 /// What went wrong, where, and what to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// Exit status.
     pub exit: u8,
@@ -37,7 +37,7 @@ pub struct Failure {
 }
 
 /// What a failure has to show, such as the mistakes of a file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Evidence {
     /// Lines that are rendered already for this terminal.
     pub text: String,

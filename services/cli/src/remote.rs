@@ -1,8 +1,5 @@
 //! The configuration of system mode for operators who may not read the file: policy reads it for them, without its secrets.
 
-use std::fs::File;
-use std::io::ErrorKind;
-
 use clawdbot_config::{ConfigPath, Segment};
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
 use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
@@ -19,8 +16,9 @@ use crate::place::Place;
 
 /// Whether the file is there and closed to this person.
 pub fn is_closed(place: &Place) -> bool {
-    place.is_system()
-        && File::open(&place.config).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    // Nothing is opened for it: a pipe in its place would wait.
+    let readable = rustix::fs::access(&place.config, rustix::fs::Access::READ_OK);
+    place.is_system() && readable == Err(rustix::io::Errno::ACCESS)
 }
 
 /// What the service manager has to be told, by policy's word.

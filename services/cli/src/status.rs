@@ -20,9 +20,11 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Response, Status};
 
+pub use self::system::pending;
 use crate::apply::COMMAND as APPLY;
 use crate::dial::{Server, Sockets};
 use crate::failure::{EXIT_FAILURE, EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
+use crate::manager::Seen;
 use crate::out::{Out, Style, duration, table};
 use crate::place::Mode;
 
@@ -42,6 +44,8 @@ pub struct Report {
     pub policy: Option<PolicyStatus>,
     /// What did not answer, and why.
     pub problems: Vec<String>,
+    /// What should run and does not by the service manager's word, and why.
+    pub absent: Vec<String>,
     /// What `clawdbot apply` would do.
     pub pending: Vec<String>,
 }
@@ -51,9 +55,21 @@ pub struct Report {
 /// # Errors
 /// Exit status 69 when nobody is there or the assistant belongs to somebody else.
 pub async fn gather(sockets: &Sockets) -> Result<Report, Failure> {
+    look(sockets, MOMENT).await.0
+}
+
+/// The same, with what the service manager said, which has this long to answer.
+pub async fn look(
+    sockets: &Sockets,
+    patience: Duration,
+) -> (Result<Report, Failure>, Option<Seen>) {
     match &sockets.place().mode {
-        Mode::Single => gather_single(sockets).await,
-        Mode::System { runtime } => system::gather(sockets, runtime).await,
+        Mode::Single => (gather_single(sockets).await, None),
+        Mode::System { runtime } => {
+            let seen = Seen::ask(runtime, patience).await;
+            let report = system::gather(sockets, runtime, &seen).await;
+            (report, Some(seen))
+        }
     }
 }
 
@@ -174,9 +190,14 @@ impl Report {
             .unwrap_or_default()
     }
 
+    /// What is known to be wrong with the processes as such.
+    fn wrong(&self) -> impl Iterator<Item = &String> {
+        self.absent.iter().chain(&self.problems)
+    }
+
     /// Whether everything that should answer does, no process has given up, and no worker is kept from its work.
     pub fn is_well(&self) -> bool {
-        self.problems.is_empty()
+        self.wrong().next().is_none()
             && self.reported().iter().all(is_notice)
             && self
                 .processes()
@@ -218,7 +239,7 @@ impl Report {
                 "problems": policy.problems.iter().map(problem_json).collect::<Vec<_>>(),
                 "budgets": policy.budgets.iter().map(budget_json).collect::<Vec<_>>(),
             })),
-            "problems": self.problems,
+            "problems": self.wrong().collect::<Vec<_>>(),
             "pending": self.pending,
         })
     }
@@ -297,7 +318,7 @@ impl Report {
             let line = format!("{}: {} [{}]", problem.role, problem.message, problem.code);
             let _ = writeln!(text, "{kind} {}", sanitize_line(&line));
         }
-        for problem in &self.problems {
+        for problem in self.wrong() {
             let _ = writeln!(text, "{} {}", style.red("problem:"), sanitize_line(problem));
         }
         for change in &self.pending {
@@ -493,8 +514,11 @@ pub fn gap_lines(style: Style, processes: &[Process]) -> String {
 /// # Errors
 /// Exit status 69 when nothing runs.
 pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
-    let mut report = gather(sockets).await?;
-    report.pending = system::pending(sockets, &report).await;
+    let (report, seen) = look(sockets, MOMENT).await;
+    let mut report = report?;
+    if let Some(seen) = seen {
+        report.pending = pending(sockets, &seen, report.policy.is_some()).await;
+    }
     match out.json {
         true => out.value(&report.json())?,
         false => out.text(&report.text(out.style, out.verbose))?,
@@ -549,6 +573,7 @@ mod tests {
                 ..PolicyStatus::default()
             }),
             problems: Vec::new(),
+            absent: Vec::new(),
             pending: Vec::new(),
         }
     }

@@ -159,7 +159,7 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
             "failed",
             "failed",
             0,
-            "Result=exit-code\nExecMainStatus=78\n",
+            "Result=exit-code\nExecMainStatus=78\nFragmentPath=/usr/lib/systemd/system/clawdbot-policy.service\n",
         ),
     ];
     // A property that comes twice would be two lines of one.
@@ -206,15 +206,35 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
     );
     // Its socket would have started it.
     assert_eq!(policy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-    let asked = machine.asked("systemctl");
-    assert!(
-        asked[0].contains("clawdbot-*.service") && !asked[0].contains("clawdbot-*.socket"),
-        "{asked:?}"
-    );
-    assert!(
-        asked.iter().all(|call| !call.contains(" start ")),
-        "{asked:?}"
-    );
+    let questions = || {
+        let mut asked = machine.asked("systemctl");
+        asked.sort_by_key(|call| !call.contains(" show "));
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        assert!(
+            asked[0].contains("clawdbot-*.service") && !asked[0].contains("clawdbot-*.socket"),
+            "{asked:?}"
+        );
+        assert!(asked[1].contains(" list-units "), "{asked:?}");
+        assert!(
+            asked.iter().all(|call| !call.contains(" start ")),
+            "{asked:?}"
+        );
+    };
+    questions();
+    // The doctor looks the same way, and tells one fault once.
+    machine.program("systemctl", &systemctl(&units.concat()));
+    let (exit, out, err) = machine.run(&["doctor", "--json"]);
+    assert_eq!((exit, err.as_str()), (2, ""), "{out}");
+    questions();
+    let report = json(&out);
+    let about: Vec<&str> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding.to_string().contains("clawdbot-policy.service"))
+        .map(|finding| finding["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(about, ["units.failed"], "{out}");
     let (exit, out, _) = machine.run(&["topology", "--json"]);
     let topology = json(&out);
     assert_eq!(

@@ -21,7 +21,7 @@ pub use self::wanted::Needs;
 use self::wanted::{UNITS, USERS, Wanted, listener_file, target_file};
 use crate::check;
 use crate::failure::{EXIT_FAILURE, Failure};
-use crate::manager::Manager;
+use crate::manager::{self, Manager, SOCKETS, SocketUnit};
 use crate::out::Out;
 use crate::place::Place;
 use crate::rights;
@@ -71,7 +71,7 @@ pub fn run(check_only: bool, place: &Place, out: Out) -> Result<u8, Failure> {
 /// When what is there cannot be read.
 pub fn check_by(needs: &Needs, place: &Place, out: Out) -> Result<u8, Failure> {
     let wanted = Wanted::of(needs);
-    show(&plan(&look(&wanted)?, &wanted), place, out)
+    show(&plan(&look(&wanted, &asked())?, &wanted), place, out)
 }
 
 /// Brings everything in line, for commands that do it on the way, and tells each step if `tell`. What was done, for people.
@@ -82,10 +82,11 @@ pub fn now(config: &Config, tell: bool) -> Result<Vec<String>, Failure> {
     bring(&Wanted::of(&Needs::of(config)), tell).map(|plan| plan.changes)
 }
 
-/// What apply would do, for people; nothing when everything is in line, or this machine's units cannot be seen.
-pub fn pending(needs: &Needs) -> Vec<String> {
+/// What apply would do by what the service manager said, for people; nothing when everything is in line, or this machine's
+/// units cannot be seen.
+pub fn pending(needs: &Needs, seen: &manager::Seen) -> Vec<String> {
     let wanted = Wanted::of(needs);
-    match look(&wanted) {
+    match look(&wanted, seen) {
         Ok(seen) => {
             let plan = plan(&seen, &wanted);
             [plan.changes, plan.refused].concat()
@@ -98,7 +99,7 @@ fn bring(wanted: &Wanted, tell: bool) -> Result<Plan, Failure> {
     // One at a time; the lock ends with the descriptor.
     let folder = fs::File::open(UNITS)?;
     folder.lock()?;
-    let plan = plan(&look(wanted)?, wanted);
+    let plan = plan(&look(wanted, &asked())?, wanted);
     refusal(&plan)?;
     execute::all(&plan.steps, tell)?;
     if plan.steps.contains(&Step::Start) {
@@ -112,7 +113,7 @@ fn bring(wanted: &Wanted, tell: bool) -> Result<Plan, Failure> {
 /// # Errors
 /// What does not, and why that is so most of the time.
 fn judge(wanted: &Wanted) -> Result<(), Failure> {
-    let (active, _) = sockets()?;
+    let (active, _) = sockets(&Manager::System.sockets(SOCKETS)?);
     if !active.contains(LISTENER_UNIT) {
         return Err(front_door(wanted));
     }
@@ -204,8 +205,12 @@ fn lines(texts: &[String]) -> String {
         .collect()
 }
 
+fn asked() -> manager::Seen {
+    manager::Seen::look(&[TARGET, LISTENER_UNIT].map(str::to_owned))
+}
+
 /// What is there now.
-fn look(wanted: &Wanted) -> Result<Seen, Failure> {
+fn look(wanted: &Wanted, by: &manager::Seen) -> Result<Seen, Failure> {
     let mut seen = Seen::default();
     let mut paths: BTreeSet<PathBuf> = wanted.files.keys().cloned().collect();
     paths.extend([listener_file(), target_file(), PathBuf::from(USERS)]);
@@ -228,7 +233,7 @@ fn look(wanted: &Wanted) -> Result<Seen, Failure> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let names = passwd.lines().filter_map(|line| line.split(':').next());
     seen.users = names.map(str::to_owned).collect();
-    seen.manager = loaded().ok();
+    seen.manager = loaded(by);
     Ok(seen)
 }
 
@@ -260,27 +265,27 @@ fn sockets_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// The socket units that are active, and those that are loaded and not.
-fn sockets() -> Result<(BTreeSet<String>, BTreeSet<String>), Failure> {
+fn sockets(all: &[SocketUnit]) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut active, mut silent) = (BTreeSet::new(), BTreeSet::new());
-    for socket in Manager::System.sockets("clawdbot-*")? {
+    for socket in all {
         match (socket.active.as_str(), socket.load.as_str()) {
-            ("active", _) => active.insert(socket.name),
-            (_, "loaded") => silent.insert(socket.name),
+            ("active", _) => active.insert(socket.name.clone()),
+            (_, "loaded") => silent.insert(socket.name.clone()),
             // Masked, or gone.
             _ => continue,
         };
     }
-    Ok((active, silent))
+    (active, silent)
 }
 
-fn loaded() -> Result<Loaded, Failure> {
-    let units = Manager::System.show(&["Id", "ActiveState", "Listen"], &[TARGET, LISTENER_UNIT])?;
+fn loaded(seen: &manager::Seen) -> Option<Loaded> {
+    let (units, all) = (seen.units.as_ref().ok()?, seen.sockets.as_ref().ok()?);
     let of = |name: &str| units.iter().find(|unit| unit.get("Id") == name);
     let addresses = of(LISTENER_UNIT)
         .map(|unit| unit.get("Listen"))
         .unwrap_or_default();
-    let (listening, silent) = sockets()?;
-    Ok(Loaded {
+    let (listening, silent) = sockets(all);
+    Some(Loaded {
         started: of(TARGET).is_some_and(|unit| unit.get("ActiveState") == "active"),
         addresses: addresses
             .lines()

@@ -107,6 +107,7 @@ pub fn look(
         }
     };
     let mut found = Vec::new();
+    // What does not run by the service manager's word is a finding about its unit.
     for problem in &report.problems {
         found.push(titled(&SILENT, problem.as_str()));
     }
@@ -291,6 +292,16 @@ mod tests {
         assert_eq!(found[0].command, "clawdbot up");
         let (found, _) = look(nothing(), false, true, &[]);
         assert_eq!(found[0].command, "sudo systemctl start clawdbot.target");
+    }
+
+    #[test]
+    fn a_unit_that_does_not_run_is_left_to_the_findings_about_units() {
+        let mut report = running("gateway", FULL, "");
+        report.absent = vec!["policy does not run: systemctl status x".into()];
+        report.problems = vec!["the broker does not answer".into()];
+        let (found, _) = look(Ok(report), false, true, &[]);
+        let titles: Vec<_> = found.iter().map(|found| found.title.as_str()).collect();
+        assert_eq!(titles, ["the broker does not answer"]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The service manager, asked and told through `systemctl`: arguments as a list, never a shell, and a known language and
 //! form of the answer whatever the person has set. Asking starts nothing.
 
+mod fact;
 mod processes;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -13,7 +15,9 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::rights;
 
+pub use fact::UnitFact;
 pub use processes::{Processes, role_of};
+pub use seen::{SOCKETS, Seen, planned, units};
 
 /// The code of a failure that means: there is no service manager to ask.
 pub const NO_MANAGER: &str = "manager.none";
@@ -52,6 +56,8 @@ pub struct SocketUnit {
     pub load: String,
     /// `active`, `inactive`, `failed`, …
     pub active: String,
+    /// `listening`, `running`, `dead`, …
+    pub sub: String,
 }
 
 /// A program of systemd, with output that does not depend on the person's settings.
@@ -89,6 +95,7 @@ impl Manager {
         let text = self.ask(&[
             "list-units",
             "--all",
+            "--full",
             "--type=socket",
             "--output=json",
             "--no-pager",
@@ -170,7 +177,8 @@ fn failed(shown: &str, output: &Output) -> Failure {
     }
 }
 
-fn shown(text: &str) -> Vec<Unit> {
+/// Reads `systemctl show`: one paragraph for each unit.
+pub fn shown(text: &str) -> Vec<Unit> {
     let unit = |block: &str| {
         let mut unit = Unit::default();
         for (name, value) in block.lines().filter_map(|line| line.split_once('=')) {
@@ -189,7 +197,8 @@ fn shown(text: &str) -> Vec<Unit> {
         .collect()
 }
 
-fn listed(text: &str) -> Option<Vec<SocketUnit>> {
+/// Reads `systemctl list-units --output=json`.
+pub fn listed(text: &str) -> Option<Vec<SocketUnit>> {
     let rows: Vec<Value> = serde_json::from_str(text).ok()?;
     rows.iter()
         .map(|row| {
@@ -197,6 +206,7 @@ fn listed(text: &str) -> Option<Vec<SocketUnit>> {
                 name: row["unit"].as_str()?.to_owned(),
                 load: row["load"].as_str()?.to_owned(),
                 active: row["active"].as_str()?.to_owned(),
+                sub: row["sub"].as_str()?.to_owned(),
             })
         })
         .collect()
@@ -227,6 +237,7 @@ mod tests {
             name: "clawdbot-gateway.socket".into(),
             load: "loaded".into(),
             active: "failed".into(),
+            sub: "failed".into(),
         };
         assert_eq!(listed(text), Some(vec![expected]));
         assert_eq!(listed("[]"), Some(Vec::new()));

@@ -7,26 +7,11 @@ use clawdbot_identity::text::sanitize_line;
 use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_proto::v1::Process;
 use clawdbot_service::split_status;
-use clawdbot_service::system::{TARGET, plan_flag, service_unit};
+use clawdbot_service::system::{TARGET, plan_flag};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Manager, Unit};
+use super::{Seen, Unit, units};
 use crate::failure::Failure;
-
-/// What is asked of each; services only, since all units take too long.
-const PROPERTIES: [&str; 11] = [
-    "Id",
-    "LoadState",
-    "UnitFileState",
-    "ActiveState",
-    "SubState",
-    "Result",
-    "ExecMainStatus",
-    "MainPID",
-    "NRestarts",
-    "StatusText",
-    "StateChangeTimestampMonotonic",
-];
 
 /// What the service manager says about the assistant.
 #[derive(Debug, Clone, Default)]
@@ -45,13 +30,13 @@ impl Processes {
     /// # Errors
     /// When it does not answer.
     pub fn ask(runtime: &Path) -> Result<Self, Failure> {
-        let mut units: Vec<String> = always().iter().map(service_unit).collect();
-        units.insert(0, TARGET.to_owned());
-        units.push("clawdbot-*.service".to_owned());
-        let units: Vec<&str> = units.iter().map(String::as_str).collect();
-        let units = Manager::System.show(&PROPERTIES, &units)?;
+        Seen::look(&units(runtime)).processes(runtime)
+    }
+
+    /// What these units say, with the plan of policy in this runtime folder.
+    pub fn here(units: &[Unit], runtime: &Path) -> Self {
         let planned = |role: &Role| plan_flag(runtime, role).exists();
-        Ok(Self::of(&units, now_us(), planned))
+        Self::of(units, now_us(), planned)
     }
 
     fn of(units: &[Unit], now_us: u64, planned: impl Fn(&Role) -> bool) -> Self {
@@ -195,6 +180,8 @@ fn now_us() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use clawdbot_service::system::service_unit;
+
     use super::*;
     use crate::manager::shown;
 

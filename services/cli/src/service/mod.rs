@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::args::Service;
 use crate::failure::{EXIT_FAILURE, EXIT_NOT_RUNNING, Failure};
-use crate::manager::{Manager, NO_MANAGER, Processes};
+use crate::manager::{Manager, NO_MANAGER, Processes, Seen, SocketUnit, units};
 use crate::out::{Out, duration, table};
 use crate::place::{Mode, Place};
 use crate::{apply, check, rights};
@@ -27,8 +27,9 @@ pub fn run(wanted: Service, place: &Place, out: Out) -> Result<u8, Failure> {
     match &place.mode {
         Mode::System { runtime } => {
             if wanted == Service::Status {
-                let seen = Processes::ask(runtime)?;
-                return status(&seen, out);
+                let seen = Seen::look(&units(runtime));
+                let sockets = seen.sockets.clone().unwrap_or_default();
+                return status(&seen.processes(runtime)?, sockets, out);
             }
             rights::root_only("this")?;
             let changes = act(wanted, runtime, place, out)?;
@@ -155,13 +156,12 @@ fn report(
 }
 
 /// The units of the package.
-fn status(seen: &Processes, out: Out) -> Result<u8, Failure> {
+fn status(seen: &Processes, sockets: Vec<SocketUnit>, out: Out) -> Result<u8, Failure> {
     let rows: Vec<(String, &Process)> = seen
         .processes
         .iter()
         .filter_map(|process| Some((service_unit(&Role::parse(&process.role).ok()?), process)))
         .collect();
-    let sockets = Manager::System.sockets("clawdbot-*").unwrap_or_default();
     let (listening, silent): (Vec<_>, Vec<_>) = sockets
         .into_iter()
         .partition(|socket| socket.active == "active");

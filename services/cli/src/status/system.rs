@@ -4,34 +4,23 @@
 use std::path::Path;
 
 use clawdbot_proto::v1::{GatewayStatus, PolicyStatus, ProcessesReply};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{MOMENT, Report, of_gateway, of_policy};
 use crate::apply::{self, Needs};
 use crate::dial::Sockets;
 use crate::failure::{EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
-use crate::manager::Processes;
+use crate::manager::{Processes, Seen};
 use crate::place::Place;
 use crate::remote;
 use crate::rights::EXIT_RIGHTS;
 
-/// Asks the service manager, then who lives.
+/// Asks who lives, by the service manager's word.
 ///
 /// # Errors
 /// Exit status 69 when everything was stopped, 77 when the sockets are closed to this person.
-pub async fn gather(sockets: &Sockets, runtime: &Path) -> Result<Report, Failure> {
-    let folder = runtime.to_owned();
-    let asked = spawn_blocking(move || Processes::ask(&folder));
-    let seen = match timeout(MOMENT, asked).await {
-        Ok(Ok(seen)) => seen,
-        Ok(Err(error)) => Err(Failure::new("manager", error.to_string())),
-        Err(_) => Err(Failure::new(
-            "manager",
-            "the service manager does not answer",
-        )),
-    };
-    gather_by(sockets, seen).await
+pub async fn gather(sockets: &Sockets, runtime: &Path, seen: &Seen) -> Result<Report, Failure> {
+    gather_by(sockets, seen.processes(runtime)).await
 }
 
 /// Asks who lives, by the service manager's word; everybody where that has none.
@@ -74,7 +63,7 @@ fn assemble(
     };
     match seen {
         Ok(seen) => {
-            report.problems.extend(seen.problems);
+            report.absent = seen.problems;
             report.processes = Some(ProcessesReply {
                 processes: seen.processes,
                 uptime_ms: seen.uptime_ms,
@@ -104,14 +93,12 @@ fn told<T>(
     }
 }
 
-/// What root has to bring in line with the configuration; nothing where that cannot be known, which others tell.
-pub async fn pending(sockets: &Sockets, report: &Report) -> Vec<String> {
+/// What root has to bring in line with the configuration; nothing where that cannot be known, which others tell. Policy is
+/// asked for what this person may not read, if it answered (`policy`).
+pub async fn pending(sockets: &Sockets, seen: &Seen, policy: bool) -> Vec<String> {
     let place = sockets.place();
-    if !place.is_system() {
-        return Vec::new();
-    }
     let needs = match remote::is_closed(place) {
-        true if report.policy.is_some() => {
+        true if policy => {
             let asked = timeout(MOMENT, remote::needs(sockets)).await;
             asked.ok().and_then(Result::ok)
         }
@@ -120,15 +107,7 @@ pub async fn pending(sockets: &Sockets, report: &Report) -> Vec<String> {
             { clawdbot_config::load(&place.config).ok() }.map(|loaded| Needs::of(&loaded.config))
         }
     };
-    let look = |needs| spawn_blocking(move || apply::pending(&needs));
-    match needs.map(look) {
-        Some(looked) => timeout(MOMENT, looked)
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default(),
-        None => Vec::new(),
-    }
+    needs.map_or_else(Vec::new, |needs| apply::pending(&needs, seen))
 }
 
 #[cfg(test)]
@@ -166,9 +145,11 @@ mod tests {
         let gone = || Failure::new(NOT_RUNNING, "it does not run").exit(EXIT_NOT_RUNNING);
         let report =
             assemble(&place, Ok(seen()), Some(Ok(GatewayStatus::default())), None).unwrap();
-        assert_eq!(report.problems, ["policy does not run: systemctl status x"]);
+        assert_eq!(report.absent, ["policy does not run: systemctl status x"]);
+        assert!(report.problems.is_empty());
         assert!(!report.is_well() && report.policy.is_none());
         let json = report.json();
+        assert_eq!(json["problems"], json!(report.absent));
         assert_eq!(
             (
                 &json["mode"],
@@ -186,6 +167,10 @@ mod tests {
         let text = report.text(Style::PLAIN, false);
         assert!(
             text.starts_with("running   for 1 min, as services of this machine, in /s\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("problem: policy does not run: systemctl status x\n"),
             "{text}"
         );
         let unseen = Failure::new("manager", "no bus");

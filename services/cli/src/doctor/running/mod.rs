@@ -5,7 +5,6 @@ mod accounts;
 mod deep;
 mod folders;
 mod machine;
-mod manager;
 mod process;
 mod procfs;
 mod shown;
@@ -20,6 +19,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clawdbot_identity::{Class, Role};
 use clawdbot_proto::edges::{PROCESSES, Starts};
@@ -30,14 +30,13 @@ use self::accounts::Accounts;
 use self::deep::Answers;
 use self::folders::OwnFolder;
 use self::machine::Machine;
-use self::manager::{SocketUnit, UnitFact};
 use self::procfs::{IpSocket, ProcessFact};
 pub use self::shown::schema;
 use self::sockets::SocketFile;
 use super::check::Check;
-use crate::apply::{self, Needs};
 use crate::dial::{Server, Sockets};
 use crate::failure::Failure;
+use crate::manager::{self, SocketUnit, UnitFact};
 use crate::place::{Mode, Place};
 use crate::status::{self, Report};
 
@@ -51,6 +50,8 @@ pub const CHECKS: &[&[Check]] = &[
     machine::CHECKS,
 ];
 
+/// How long the service manager may take.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The largest unit file.
 const MAX_UNIT: u64 = 256 << 10;
 /// In this order a unit file of the same name wins.
@@ -174,7 +175,7 @@ fn is_installed(root: &Path, unit: &str) -> bool {
 }
 
 /// Looks at everything, and asks whoever runs. Nobody is started by it: a socket of a service that does not run would start
-/// it, so only services that run are asked. Everything that starts a program of the system is done at the same time.
+/// it, so only services that run are asked, by one look at the service manager for everything.
 pub async fn gather(
     place: &Place,
     sockets: &Sockets,
@@ -187,27 +188,17 @@ pub async fn gather(
         accounts: Accounts::read(&root.join("etc")),
         ..Running::default()
     };
-    let report = match &place.mode {
-        Mode::Single => status::gather(sockets).await,
-        Mode::System { runtime } => {
-            running.runtime = runtime.clone();
-            running.names(root);
-            let services = running.services();
-            let config = place.config.clone();
-            let pending = tokio::task::spawn_blocking(move || {
-                let loaded = clawdbot_config::load(&config);
-                loaded.map_or_else(
-                    |_| Vec::new(),
-                    |loaded| apply::pending(&Needs::of(&loaded.config)),
-                )
-            });
-            let (seen, report, pending) =
-                tokio::join!(manager::ask(&services), status::gather(sockets), pending);
-            (running.units, running.socket_units) = seen;
-            running.pending = pending.unwrap_or_default();
-            report
-        }
-    };
+    if let Mode::System { runtime } = &place.mode {
+        running.runtime = runtime.clone();
+        running.names(root);
+    }
+    let (report, seen) = status::look(sockets, PATIENCE).await;
+    if let Some(seen) = seen {
+        let policy = report.as_ref().is_ok_and(|report| report.policy.is_some());
+        running.pending = status::pending(sockets, &seen, policy).await;
+        running.units = seen.facts();
+        running.socket_units = seen.sockets.ok();
+    }
     if report.is_ok() && running.may_ask_broker() {
         running.answers.vault = deep::vault(sockets).await;
     }
@@ -241,10 +232,7 @@ impl Running {
             .iter()
             .filter(|process| process.starts == Starts::Always);
         self.always = always.map(|process| unit_of(process.role)).collect();
-        let flags = std::fs::read_dir(system::plan_folder(&self.runtime));
-        let flags = flags.into_iter().flatten().flatten();
-        let names = flags.filter_map(|entry| entry.file_name().into_string().ok());
-        self.planned = names.filter(|name| name.starts_with("channel-")).collect();
+        self.planned = manager::planned(&self.runtime);
         let servers = system::roles().into_iter();
         let units = servers.flat_map(|server| {
             let clients = system::clients_of(&server).into_iter();
@@ -258,31 +246,6 @@ impl Running {
             .chain(launchers)
             .chain([system::LISTENER_UNIT.to_owned()]);
         self.wanted_sockets = units.filter(|unit| is_installed(root, unit)).collect();
-    }
-
-    /// The services that are asked for: of a launcher, which has one for each call, a name that none has.
-    fn services(&self) -> Vec<String> {
-        let roles = system::roles()
-            .into_iter()
-            .map(|role| system::service_unit(&role));
-        let launchers = Class::ALL
-            .map(|class| system::service_unit(&Role::sandbox(class)).replace("@.", "@doctor."));
-        let mut services: Vec<String> = roles.chain(launchers).collect();
-        services.push(system::TARGET.to_owned());
-        // Instances that the configuration added: those of the plan, and those that have sockets.
-        let folders = std::fs::read_dir(&self.runtime)
-            .into_iter()
-            .flatten()
-            .flatten();
-        let folders = folders.filter_map(|entry| entry.file_name().into_string().ok());
-        let models = folders.filter(|name| name.starts_with("model-"));
-        for role in self.planned.iter().cloned().chain(models) {
-            let unit = unit_of(&role);
-            if Role::parse(&role).is_ok() && !services.contains(&unit) {
-                services.push(unit);
-            }
-        }
-        services
     }
 
     /// Whether the broker runs, so that a question does not start it.

@@ -106,7 +106,7 @@ fn orderly() -> Running {
         false,
     )]);
     let socket_unit = |unit: &str| SocketUnit {
-        unit: unit.into(),
+        name: unit.into(),
         load: "loaded".into(),
         active: "active".into(),
         sub: "running".into(),

@@ -6,11 +6,11 @@ use clawdbot_identity::CHANNELS;
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::system;
 
-use super::manager::UnitFact;
 use super::weaker::{UnitText, weakenings};
 use crate::apply;
 use crate::doctor::check::{Check, Hit, Hits};
 use crate::doctor::facts::Facts;
+use crate::manager::UnitFact;
 use crate::out::count;
 use crate::place::word;
 
@@ -283,9 +283,10 @@ fn failed(unit: &UnitFact) -> Option<Hit> {
     ))
 }
 
-/// What should always run and does not, while something else does.
+/// What should always run and does not, while something else does or has failed.
 fn down(facts: &Facts, hits: &mut Hits) {
-    if !anything(facts) {
+    let mut services = facts.running.units.iter().flatten();
+    if !services.any(|unit| unit.id.ends_with(".service") && unit.active != "inactive") {
         return;
     }
     units(facts, hits, |unit| {
@@ -356,7 +357,7 @@ fn sockets(facts: &Facts, hits: &mut Hits) {
         return;
     };
     for wanted in &facts.running.wanted_sockets {
-        let found = known.iter().find(|socket| socket.unit == *wanted);
+        let found = known.iter().find(|socket| socket.name == *wanted);
         let (bad, detail) = match found {
             None => (true, "it was never started".to_owned()),
             Some(socket) if socket.load == "masked" => (true, "it was masked".to_owned()),

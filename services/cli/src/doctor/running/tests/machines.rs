@@ -149,7 +149,7 @@ fn the_broker_is_asked_only_if_it_runs_since_its_socket_would_start_it() {
 #[test]
 fn the_answers_of_both_service_managers_are_read() {
     for (shown, sockets) in [(SHOWN_252, SOCKETS_252), (SHOWN_257, SOCKETS_257)] {
-        let units = manager::units(shown);
+        let units: Vec<_> = manager::shown(shown).iter().map(UnitFact::of).collect();
         let ids: Vec<_> = units.iter().map(|unit| unit.id.as_str()).collect();
         assert_eq!(
             ids,
@@ -185,16 +185,16 @@ fn the_answers_of_both_service_managers_are_read() {
         let roles: Vec<_> = processes.iter().map(|(role, ..)| role.as_str()).collect();
         assert_eq!(roles, ["gateway", "agent-main"]);
         assert_eq!(processes[0].2, FULL);
-        let sockets = manager::socket_units(sockets).unwrap();
+        let sockets = manager::listed(sockets).unwrap();
         let state = |name: &str| {
-            let unit = sockets.iter().find(|socket| socket.unit == name).unwrap();
+            let unit = sockets.iter().find(|socket| socket.name == name).unwrap();
             unit.active.clone()
         };
         assert_eq!(state("clawdbot-policy-from-gateway.socket"), "active");
         assert_eq!(state("clawdbot-gateway.socket"), "failed");
     }
-    assert_eq!(manager::socket_units("nonsense"), None);
-    assert!(manager::units("").is_empty());
+    assert_eq!(manager::listed("nonsense"), None);
+    assert!(manager::shown("").is_empty());
 }
 
 #[test]
