@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fake;
+#[path = "fake/policy.rs"]
+mod policy;
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Write as _};
@@ -248,6 +250,53 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
         out.contains("clawdbot-policy.service") && out.contains("ended with status 78"),
         "{out}"
     );
+}
+
+#[test]
+fn the_doctor_asks_policy_for_a_configuration_that_is_closed_to_this_person() {
+    let machine = Machine::new();
+    let config = machine.path("clawdbot.json");
+    fs::write(&config, "{ gateway: { prot: 1 } }").unwrap();
+    fs::set_permissions(&config, Permissions::from_mode(0o000)).unwrap();
+    if !is_root() {
+        // It is this person's own then, and closed all the same.
+        fs::File::open(&config).unwrap_err();
+    }
+    policy::start(&machine.socket("policy"));
+    fs::set_permissions(machine.socket("policy"), Permissions::from_mode(0o666)).unwrap();
+    let ids = |active: &str, sub: &str, pid: u32| {
+        let units = unit("clawdbot-policy.service", active, sub, pid, "")
+            + &unit(
+                "clawdbot-gateway.service",
+                "activating",
+                "auto-restart",
+                0,
+                "",
+            );
+        machine.program("systemctl", &systemctl(&units));
+        let (_, out, err) = machine.run(&["doctor", "--json"]);
+        assert_eq!(err, "");
+        let report = json(&out);
+        let about = report["findings"].as_array().unwrap().iter();
+        let about = about.filter(|finding| finding.to_string().contains("clawdbot.json"));
+        let about = about.map(|finding| {
+            let text = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+            (text("id"), text("title"), text("detail"))
+        });
+        let mut about: Vec<_> = about.collect();
+        about.retain(|(id, ..)| id == "fs.unseen" || id.starts_with("config."));
+        about
+    };
+    let found = ids("active", "running", 1);
+    let names: Vec<_> = found.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!(names, ["config.invalid", "fs.unseen"], "{found:?}");
+    assert!(found[0].1.starts_with("unknown key prot"), "{found:?}");
+    assert!(found[1].2.contains("policy told"), "{found:?}");
+    // It does not run, and is not started by the question.
+    let found = ids("inactive", "dead", 0);
+    let names: Vec<_> = found.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!(names, ["fs.unseen"], "{found:?}");
+    assert!(!found[0].2.contains("policy told"), "{found:?}");
 }
 
 #[test]

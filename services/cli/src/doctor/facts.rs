@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clawdbot_config::{LoadError, Loaded, edit};
+use clawdbot_proto::v1::ConfigFindings;
 use zeroize::Zeroizing;
 
 use super::files::{FileFact, Kind, SYSTEM, What};
@@ -18,6 +19,7 @@ use super::running::Running;
 use super::version::{self, Version};
 use crate::check::unset;
 use crate::place::Place;
+use crate::remote;
 
 /// Entries of a folder that are looked at; the rest is counted.
 const MAX_ENTRIES: usize = 4096;
@@ -33,6 +35,8 @@ pub struct Facts {
     pub config: Result<Loaded, LoadError>,
     /// In system mode only root and policy read the configuration: nothing is said of what was not seen.
     pub config_unseen: bool,
+    /// What policy told of it then, once it was asked.
+    pub config_told: Option<ConfigFindings>,
     /// The file as it stands, for places and for changes; empty when there is none or it cannot be read.
     pub text: Zeroizing<String>,
     /// Settings whose variable is not set, with its name.
@@ -80,9 +84,7 @@ impl Facts {
             .map_or_else(|_| Vec::new(), |loaded| unset(place, loaded));
         let mut look = Look::default();
         look.all(place, system);
-        // Nothing is opened for it: a pipe in its place would wait.
-        let readable = rustix::fs::access(&place.config, rustix::fs::Access::READ_OK);
-        let config_unseen = place.is_system() && readable == Err(rustix::io::Errno::ACCESS);
+        let config_unseen = remote::is_closed(place);
         if config_unseen {
             look.unseen.push(place.config.clone());
         }
@@ -93,6 +95,7 @@ impl Facts {
             me: rustix::process::geteuid().as_raw(),
             config,
             config_unseen,
+            config_told: None,
             text,
             unset,
             files: look.files,

@@ -225,7 +225,12 @@ pub const CHECKS: &[Check] = rows! {{
         fixes: false,
         look: |facts, hits| {
             for path in &facts.unseen {
-                hits.add(Hit::file(path, "cannot be looked into"));
+                let told = *path == facts.place.config && facts.config_told.is_some();
+                let detail = match told {
+                    true => "cannot be read: policy told what its rules find, and no more was looked at",
+                    false => "cannot be looked into",
+                };
+                hits.add(Hit::file(path, detail));
             }
         },
     },

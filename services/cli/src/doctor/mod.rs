@@ -18,6 +18,7 @@ mod running;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod told;
 mod version;
 
 use std::cmp::Reverse;
@@ -65,12 +66,16 @@ pub async fn run(
         }
     }
     let (measured, report) = running::gather(place, sockets, wanted.deep).await;
-    let told = live::look(
-        report,
-        facts.config.is_err() && !facts.config_unseen,
-        measured.system,
-        &measured.as_processes(),
-    );
+    let policy = report.as_ref().is_ok_and(|report| report.policy.is_some());
+    if facts.config_unseen && policy {
+        facts.config_told = told::ask(sockets).await;
+        findings = look(&facts, out.style);
+    }
+    let broken = match (&facts.config_told, facts.config_unseen) {
+        (Some(told), _) => !told.mistakes.is_empty(),
+        (None, unseen) => facts.config.is_err() && !unseen,
+    };
+    let told = live::look(report, broken, measured.system, &measured.as_processes());
     facts.running = measured;
     findings.extend(told.0);
     findings.extend(rows(check::of_what_runs(), &facts));
@@ -78,9 +83,7 @@ pub async fn run(
     diagnosis.findings = findings;
     diagnosis.running = told.1;
     diagnosis.measured = std::mem::take(&mut facts.running);
-    if let Ok(loaded) = &facts.config {
-        diagnosis.inactive = loaded.inactive().to_vec();
-    }
+    diagnosis.inactive = inactive(&facts);
     diagnosis.aim(place);
     match out.json {
         true => out.value(&diagnosis.json(place))?,
@@ -89,7 +92,23 @@ pub async fn run(
     Ok(diagnosis.exit(wanted.strict))
 }
 
-/// Everything that can be found without asking a process.
+fn inactive(facts: &Facts) -> Vec<(String, String)> {
+    match (&facts.config_told, &facts.config) {
+        (Some(told), _) => {
+            let all = told.inactive.iter();
+            all.map(|one| (one.path.clone(), one.feature.clone()))
+                .collect()
+        }
+        (None, Ok(loaded)) => {
+            let all = loaded.inactive().iter();
+            all.map(|one| (one.path.clone(), one.feature.to_owned()))
+                .collect()
+        }
+        (None, Err(_)) => Vec::new(),
+    }
+}
+
+/// Everything that can be found of these facts without those of what runs.
 fn look(facts: &Facts, style: Style) -> Vec<Found> {
     let mut findings = match &facts.config {
         Ok(loaded) => loaded
@@ -97,7 +116,9 @@ fn look(facts: &Facts, style: Style) -> Vec<Found> {
             .iter()
             .map(|finding| of_rule(finding, facts))
             .collect(),
-        Err(_) if facts.config_unseen => Vec::new(),
+        Err(_) if facts.config_unseen => {
+            { facts.config_told.as_ref() }.map_or_else(Vec::new, told::found)
+        }
         Err(error) => of_mistakes(error, facts, style),
     };
     for (path, name) in &facts.unset {

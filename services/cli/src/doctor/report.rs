@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use clawdbot_config::{Inactive, Severity};
+use clawdbot_config::Severity;
 use clawdbot_identity::text::sanitize_line;
 use serde_json::{Value, json};
 
@@ -17,7 +17,8 @@ use crate::place::Place;
 #[derive(Default)]
 pub struct Diagnosis {
     pub findings: Vec<Found>,
-    pub inactive: Vec<Inactive>,
+    /// Settings that the file has and that do nothing yet, with the feature that they wait for.
+    pub inactive: Vec<(String, String)>,
     pub running: bool,
     /// What was measured of what runs.
     pub measured: Running,
@@ -53,7 +54,7 @@ impl Diagnosis {
         let findings: Vec<Value> = self.findings.iter().map(finding).collect();
         let inactive = self.inactive.iter();
         let inactive: Vec<Value> = inactive
-            .map(|key| json!({ "path": key.path, "feature": key.feature }))
+            .map(|(path, feature)| json!({ "path": path, "feature": feature }))
             .collect();
         let mut report = json!({
             "findings": findings,
@@ -94,9 +95,9 @@ impl Diagnosis {
             let head = "Accepted, but without effect: the feature is not there yet";
             let _ = writeln!(text, "\n{}", style.bold(head));
         }
-        for key in &self.inactive {
-            let path = sanitize_line(&key.path);
-            let _ = writeln!(text, "  {path}  {}", style.dim(key.feature));
+        for (path, feature) in &self.inactive {
+            let (path, feature) = (sanitize_line(path), sanitize_line(feature));
+            let _ = writeln!(text, "  {path}  {}", style.dim(&feature));
         }
         if !text.is_empty() {
             text.push('\n');

@@ -132,11 +132,21 @@ impl Chat for Gateway {
 
 /// Answers on `socket`, which listens when this returns, until the test ends. The number of messages that came in.
 pub fn start(socket: &Path) -> Arc<AtomicU32> {
+    let gateway = Gateway::default();
+    let sent = Arc::clone(&gateway.sent);
+    listen(
+        socket,
+        "gateway",
+        Router::new().add(ChatServer::new(gateway)),
+    );
+    sent
+}
+
+/// Serves the operators on `socket`, which listens when this returns, until the test ends.
+pub fn listen(socket: &Path, server: &'static str, router: Router) {
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
     listener.set_nonblocking(true).unwrap();
-    let gateway = Gateway::default();
-    let sent = Arc::clone(&gateway.sent);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -144,18 +154,16 @@ pub fn start(socket: &Path) -> Arc<AtomicU32> {
             .unwrap();
         runtime.block_on(async {
             let listener = UnixListener::from_std(listener).unwrap();
-            let router = Router::new().add(ChatServer::new(gateway));
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let role = |name| Role::parse(name).unwrap();
                 tokio::spawn(serve_stream(
                     stream,
                     role("operator"),
-                    role("gateway"),
+                    role(server),
                     router.clone(),
                 ));
             }
         });
     });
-    sent
 }
