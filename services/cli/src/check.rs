@@ -1,18 +1,15 @@
 //! Reads the configuration file and says everything that is wrong with it. A variable that the file names and nobody
 //! set is wrong too: the assistant would refuse to work.
 
-use std::ffi::OsStr;
-use std::path::Path;
-
 use clawdbot_config::{Loaded, SecretRef, Source};
+use clawdbot_secrets::EnvironmentFile;
+use clawdbot_service::system::{ENVIRONMENT, ETC};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::failure::{EXIT_CONFIG, Failure};
 use crate::out::Out;
 use crate::place::Place;
-
-/// Where the service manager's environment of the assistant is written down.
-const SYSTEM: &str = "/etc/clawdbot";
 
 /// The configuration in `place`, with every variable set that it names.
 ///
@@ -88,55 +85,40 @@ fn unset_variables(place: &Place, unset: &[(String, String)]) -> Failure {
 }
 
 /// The variables that the assistant will find.
+#[derive(Default)]
 struct Environment {
-    /// The text of the system's environment file; `None` also where there is one that may not be read.
-    file: Option<String>,
+    /// What the system's environment file says; nothing also where there is one that may not be read.
+    file: EnvironmentFile,
     /// A system configuration whose environment cannot be seen from here.
     hidden: bool,
 }
 
 impl Environment {
     fn of(place: &Place) -> Self {
-        if !place.config.starts_with(SYSTEM) {
-            return Self {
-                file: None,
-                hidden: false,
-            };
+        if !place.config.starts_with(ETC) {
+            return Self::default();
         }
-        match std::fs::read_to_string(Path::new(SYSTEM).join("environment")) {
-            Ok(text) => Self {
-                file: Some(text),
+        match std::fs::read(ENVIRONMENT).map(Zeroizing::new) {
+            Ok(bytes) => Self {
+                file: EnvironmentFile::parse(&bytes),
                 hidden: false,
             },
             Err(error) => Self {
-                file: None,
+                file: EnvironmentFile::default(),
                 hidden: error.kind() != std::io::ErrorKind::NotFound,
             },
         }
     }
 
     fn lacks(&self, wanted: &SecretRef) -> bool {
-        wanted.source == Source::Env
-            && !self.hidden
-            && std::env::var_os(&wanted.id)
-                .as_deref()
-                .is_none_or(OsStr::is_empty)
-            && !self
+        let own = std::env::var_os(&wanted.id);
+        let set = own.is_some_and(|value| !value.is_empty())
+            || self
                 .file
-                .as_deref()
-                .is_some_and(|text| sets(text, &wanted.id))
+                .get(&wanted.id)
+                .is_some_and(|value| !value.is_empty());
+        wanted.source == Source::Env && !self.hidden && !set
     }
-}
-
-/// Whether a file of `NAME=VALUE` lines gives `name` a value.
-fn sets(text: &str, name: &str) -> bool {
-    let value = |line: &str| {
-        line.trim_start()
-            .strip_prefix(name)?
-            .strip_prefix('=')
-            .map(|value| !value.trim().is_empty())
-    };
-    text.lines().any(|line| value(line) == Some(true))
 }
 
 #[cfg(test)]
@@ -198,7 +180,16 @@ mod tests {
 
     #[test]
     fn an_environment_file_sets_what_has_a_value_there() {
-        let text = "A=1\n  B=x\nC=\n#D=1\nEE=1\n";
+        let text = "CLAWDBOT_T_A=1\n  CLAWDBOT_T_B=x\nCLAWDBOT_T_C=\n#CLAWDBOT_T_D=1\nCLAWDBOT_T_EE=1\n\
+                    CLAWDBOT_T_F='two\nlines'\nCLAWDBOT_T_G=1\nCLAWDBOT_T_G=\nCLAWDBOT_T_H=\"\"\nCLAWDBOT_T_I='1\nCLAWDBOT_T_J=1\n";
+        let environment = Environment {
+            file: EnvironmentFile::parse(text.as_bytes()),
+            hidden: false,
+        };
+        let wanted = |name: &str, source| SecretRef {
+            source,
+            id: format!("CLAWDBOT_T_{name}"),
+        };
         for (name, set) in [
             ("A", true),
             ("B", true),
@@ -206,9 +197,24 @@ mod tests {
             ("D", false),
             ("E", false),
             ("EE", true),
+            // As the service manager reads it: quotes hold lines together, and the last of two counts.
+            ("F", true),
+            ("G", false),
+            ("H", false),
+            ("J", false),
         ] {
-            assert_eq!(sets(text, name), set, "{name}");
+            assert_eq!(
+                !environment.lacks(&wanted(name, Source::Env)),
+                set,
+                "{name}"
+            );
         }
+        assert!(!environment.lacks(&wanted("C", Source::File)));
+        let hidden = Environment {
+            hidden: true,
+            ..Environment::default()
+        };
+        assert!(!hidden.lacks(&wanted("C", Source::Env)));
     }
 
     #[test]
