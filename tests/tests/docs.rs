@@ -8,6 +8,7 @@ use std::path::Path;
 use clawdbot_confine::landlock::Access;
 use clawdbot_confine::profile::{Arch, Mode, PROFILES, Profile, Row};
 use clawdbot_proto::edges::{Carries, EDGES, Edge, PROCESSES, Retry, Starts};
+use clawdbot_tests::Scratch;
 
 mod pages;
 
@@ -84,21 +85,94 @@ fn the_generated_pages_are_current() {
     );
 }
 
-#[test]
-fn the_configuration_in_the_readme_works_and_has_nothing_to_warn_of() {
-    let readme = include_str!("../../README.md");
-    let blocks: Vec<&str> = readme
-        .split("```json5\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        let loaded = clawdbot_config::parse("README.md", block.as_bytes())
-            .unwrap_or_else(|error| panic!("{}", error.render(false)));
-        assert!(loaded.findings.is_empty(), "{:?}", loaded.findings);
-        assert!(loaded.inactive().is_empty(), "{:?}", loaded.inactive());
+/// A page of the guides, and the pages that people copy from.
+const GUIDES: [(&str, &str); 7] = [
+    ("README.md", include_str!("../../README.md")),
+    (
+        "configuration.md",
+        include_str!("../../docs/configuration.md"),
+    ),
+    (
+        "installation.md",
+        include_str!("../../docs/installation.md"),
+    ),
+    (
+        "privacy-and-security.md",
+        include_str!("../../docs/privacy-and-security.md"),
+    ),
+    (
+        "usage-mac-mini.md",
+        include_str!("../../docs/usage-mac-mini.md"),
+    ),
+    (
+        "usage-raspberry-pi.md",
+        include_str!("../../docs/usage-raspberry-pi.md"),
+    ),
+    ("usage-vps.md", include_str!("../../docs/usage-vps.md")),
+];
+
+/// What stands between fences that begin with this.
+fn blocks<'a>(page: &'a str, fence: &str) -> Vec<&'a str> {
+    let (mut found, mut rest) = (Vec::new(), page);
+    while let Some((_, after)) = rest.split_once("\n```") {
+        let (kind, after) = after.split_once('\n').unwrap();
+        let (block, after) = after.split_once("```").unwrap();
+        if kind == fence {
+            found.push(block);
+        }
+        rest = after;
     }
+    found
+}
+
+#[test]
+fn configurations_in_the_guides_do_what_the_page_says() {
+    let (mut good, mut refused) = (0, 0);
+    for (name, page) in GUIDES {
+        for block in blocks(page, "json5") {
+            let loaded = clawdbot_config::parse(name, block.as_bytes());
+            if block.starts_with("// refused") {
+                assert!(loaded.is_err(), "{name}: {block}");
+                refused += 1;
+                continue;
+            }
+            let loaded = loaded.unwrap_or_else(|error| panic!("{}", error.render(false)));
+            assert!(loaded.findings.is_empty(), "{name}: {:?}", loaded.findings);
+            let inactive = loaded.inactive();
+            assert!(inactive.is_empty(), "{name}: {inactive:?}");
+            good += 1;
+        }
+    }
+    assert!(good > 10 && refused > 3, "{good} {refused}");
+}
+
+/// Each is asked for its own help, so that its words and flags are known.
+#[test]
+fn commands_in_the_guides_exist() {
+    let mut seen = 0;
+    for (name, page) in GUIDES {
+        for line in blocks(page, "").join("").lines() {
+            let line = line.split(" #").next().unwrap_or_default();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let words = words.strip_prefix(&["sudo"]).unwrap_or(&words);
+            if !matches!(words.first(), Some(&("clawdbot" | "clawdbotctl"))) {
+                continue;
+            }
+            let mut asked: Vec<&str> = words[1..].to_vec();
+            // In a table the flags and words come first, what they do after a gap.
+            if let Some(gap) = line.trim().find("   ") {
+                asked = line.trim()[..gap].split_whitespace().skip(1).collect();
+            }
+            // What is to be filled in is written in capitals.
+            let fill = asked.iter_mut().filter(|word| **word == "NAME");
+            fill.for_each(|word| *word = "name");
+            asked.push("--help");
+            let helped = Scratch::new().clawdbot(&asked);
+            assert_eq!(helped.code, Some(0), "{name}: {line}: {helped:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen}");
 }
 
 /// Names of tests are long and have underscores, those of attempts have a dot.
