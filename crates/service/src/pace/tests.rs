@@ -62,10 +62,7 @@ struct Slices;
 impl Config for Slices {
     type WatchStream = tokio_stream::wrappers::ReceiverStream<Result<Snapshot, Status>>;
 
-    async fn watch(
-        &self,
-        _: Request<WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let _room = sender.send(Ok(Snapshot::default())).await;
         tokio::spawn(async move { sender.closed().await });
