@@ -8,6 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 const HEAD: &str = "# Written by `clawdbot service install`; changes belong into a drop-in (systemctl --user edit clawdbot.service). ";
 
+/// The unit that the package has for such a manager; its program is where the package puts it.
+const SHIPPED: &str = include_str!("../../../../systemd/user/clawdbot.service");
+
+/// Its line for the program.
+const CALL: &str = "\nExecStart=/usr/bin/clawdbot up\n";
+
 /// What is at the place of the unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
@@ -22,33 +28,9 @@ pub fn text(program: &Path, arguments: &[String]) -> String {
     let mut words = vec![quoted(&program.display().to_string())];
     words.extend(arguments.iter().map(|argument| quoted(argument)));
     words.push("up".to_owned());
-    let body = format!(
-        "
-[Unit]
-Description=Clawdbot, a personal AI assistant
-Documentation=man:clawdbot(1)
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-ExecStart={}
-Restart=on-failure
-RestartSec=2s
-RestartPreventExitStatus=78
-KillMode=mixed
-TimeoutStopSec=15s
-UMask=0077
-NoNewPrivileges=yes
-LockPersonality=yes
-RestrictRealtime=yes
-SystemCallArchitectures=native
-LimitCORE=0
-
-[Install]
-WantedBy=default.target
-",
-        words.join(" ")
-    );
+    // Its first line says who wrote the file.
+    let body = SHIPPED.split_once('\n').map_or(SHIPPED, |(_, body)| body);
+    let body = body.replace(CALL, &format!("\nExecStart={}\n", words.join(" ")));
     format!("{HEAD}sha256={}\n{body}", digest(&body))
 }
 
@@ -87,6 +69,21 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_the_packages_unit_with_another_program() {
+        let unit = text(Path::new("/opt/clawdbot"), &[]);
+        let (shipped, ours): (Vec<_>, Vec<_>) = SHIPPED
+            .lines()
+            .skip(1)
+            .zip(unit.lines().skip(1))
+            .filter(|(shipped, ours)| shipped != ours)
+            .unzip();
+        assert_eq!(shipped, ["ExecStart=/usr/bin/clawdbot up"]);
+        assert_eq!(ours, ["ExecStart=\"/opt/clawdbot\" up"]);
+        assert_eq!(unit.lines().count(), SHIPPED.lines().count());
+        assert!(unit.starts_with(HEAD) && !unit.contains("xtask"), "{unit}");
+    }
 
     #[test]
     fn a_change_of_the_unit_shows() {
