@@ -210,7 +210,7 @@ impl Desk {
             Taken::Running { log, known, ahead } => {
                 if !known {
                     let (message, turn, trace) = accepted;
-                    info!(%message, %turn, trace, "a message is accepted");
+                    info!(id = %message, %turn, trace, "a message is accepted");
                 }
                 Ok(Ok(Sent::Running { log, known, ahead }))
             }

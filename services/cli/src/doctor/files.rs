@@ -224,13 +224,22 @@ pub const CHECKS: &[Check] = rows! {{
         command: "sudo -u \"$(stat -c %U PATH)\" clawdbot doctor",
         fixes: false,
         look: |facts, hits| {
-            for path in &facts.unseen {
-                let told = *path == facts.place.config && facts.config_told.is_some();
-                let detail = match told {
-                    true => "cannot be read: policy told what its rules find, and no more was looked at",
-                    false => "cannot be looked into",
-                };
+            let (told, closed): (Vec<_>, Vec<_>) = facts
+                .unseen
+                .iter()
+                .partition(|path| **path == facts.place.config && facts.config_told.is_some());
+            for path in told {
+                let detail = "cannot be read: policy told what its rules find, and no more was looked at";
                 hits.add(Hit::file(path, detail));
+            }
+            // One line for all of them: to another user most folders are closed.
+            if let Some((first, others)) = closed.split_first() {
+                let others: Vec<String> = others.iter().map(|path| path.display().to_string()).collect();
+                let detail = match others.is_empty() {
+                    true => "cannot be looked into".to_owned(),
+                    false => format!("cannot be looked into, as {} more: {}", others.len(), others.join(", ")),
+                };
+                hits.add(Hit::file(first, detail));
             }
         },
     },

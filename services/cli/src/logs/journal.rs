@@ -170,7 +170,7 @@ fn judge(status: ExitStatus, complaint: &str) -> Result<(), Failure> {
         return Err(Failure::new("rights.journal", "this user may not read the journal of the machine, where the log is")
             .exit(EXIT_RIGHTS)
             .remedy(format!(
-                "sudo {}; members of the groups clawdbot, adm and systemd-journal may without it, from their next log-in on",
+                "sudo {}; members of the groups adm and systemd-journal may without it, from their next log-in on",
                 rights::typed()
             )));
     }
