@@ -1,23 +1,20 @@
 //! The worker of the provider `builtin`: asks policy like every other, then answers with the guide.
 
-use std::pin::Pin;
-
 use clawdbot_proto::v1::generate_event::Event;
 use clawdbot_proto::v1::model_server::Model;
 use clawdbot_proto::v1::{self, GenerateEvent, ModelErrorClass};
 use clawdbot_service::Edge;
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use tonic::{Request, Response, Status};
 
 use crate::guide;
 use crate::spending::{Ruling, Spending, admit};
+use crate::worker::Events;
 
 /// The worker of the provider `builtin`.
 pub struct Builtin {
     spending: Spending,
 }
-
-type Events = Pin<Box<dyn Stream<Item = Result<GenerateEvent, Status>> + Send>>;
 
 impl Builtin {
     pub fn new(policy: Edge) -> Self {

@@ -9,6 +9,7 @@ mod fault;
 pub mod fuzzing;
 mod guide;
 mod health;
+mod idle;
 mod lease;
 mod live;
 mod process;

@@ -9,6 +9,7 @@ use clawdbot_proto::v1::model_server::ModelServer;
 use clawdbot_service::{Context, Router, ServeError, Start, StartError};
 
 use crate::builtin::Builtin;
+use crate::idle::{Counted, Idle};
 use crate::transport::{self, Patience, Transport};
 use crate::worker::{Shared, Worker, configure};
 use crate::{lease, live};
@@ -55,10 +56,12 @@ fn remote(name: &InstanceName) -> Result<Option<Remote>, StartError> {
 pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeError> {
     let policy = context.edge(&Role::policy());
     let Some(Remote { provider, tls }) = prepared.0 else {
+        let idle = ends_when_idle(&context, || true);
         let worker = Builtin::new(policy);
         context.ready("builtin/guide");
+        let counted = Counted { worker, idle };
         return context
-            .serve(Router::new().add(ModelServer::new(worker)))
+            .serve(Router::new().add(ModelServer::new(counted)))
             .await;
     };
     let transport = Transport::new(
@@ -77,10 +80,27 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
     };
     tokio::spawn(shared.health.clone().report(policy.clone(), told));
     tokio::spawn(live::run(Arc::clone(&shared)));
+    // Who has said that something is wrong stays to say when it is over.
+    let health = shared.health.clone();
+    let idle = ends_when_idle(&context, move || health.line().is_none());
     let worker = Worker::new(policy, shared);
+    let counted = Counted { worker, idle };
     context
-        .serve(Router::new().add(ModelServer::new(worker)))
+        .serve(Router::new().add(ModelServer::new(counted)))
         .await
+}
+
+/// Where the service manager starts the process anew for the next request, it ends when nobody has asked for a while.
+fn ends_when_idle(context: &Context, may_end: impl Fn() -> bool + Send + 'static) -> Idle {
+    let idle = Idle::new();
+    if context.has_manager() {
+        let (idle, context) = (idle.clone(), context.clone());
+        tokio::spawn(async move {
+            idle.outlasted(may_end).await;
+            context.finish("nobody has asked for a while; the next request starts it again");
+        });
+    }
+    idle
 }
 
 #[cfg(test)]

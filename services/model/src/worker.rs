@@ -120,7 +120,8 @@ pub struct Worker {
     shared: Arc<Shared>,
 }
 
-type Events = Pin<Box<dyn Stream<Item = Result<GenerateEvent, Status>> + Send>>;
+/// An answer.
+pub type Events = Pin<Box<dyn Stream<Item = Result<GenerateEvent, Status>> + Send>>;
 
 impl Worker {
     pub fn new(policy: Edge, shared: Arc<Shared>) -> Self {
