@@ -96,5 +96,5 @@ impl Tries {
     }
 }
 
-#[cfg(all(test, feature = "grpc"))]
+#[cfg(test)]
 mod tests;

@@ -307,7 +307,7 @@ pub const REASONS: &[Reason] = &[
     row(
         "Service",
         "RestartPreventExitStatus",
-        "78: a start that cannot go better the next time, such as a failed self-test. The next connection tries again, and says why it fails.",
+        "78: a start that cannot go better the next time, such as a failed self-test. The next connection tries again, and says why it fails; callers connect to a server that ends at once with pauses of up to 10 seconds.",
     ),
     row("Service", "TimeoutStartSec", "For a slow disk at boot."),
     row(

@@ -1,4 +1,5 @@
 //! A peer that ends at once, as its callers see it and as often as they start it. Time is virtual.
+#![cfg(feature = "grpc")]
 
 use std::path::Path;
 use std::sync::Arc;
