@@ -127,7 +127,7 @@ fn a_configuration_that_does_not_load_is_said_and_keeps_the_running_programs() {
     machine.answer("clawdbotctl", "echo 'line 3: no key gatewya'; exit 78");
     let ran = machine.run("postinst", &["configure", "0.0.9"]).fine();
     assert!(
-        ran.err.contains("everything is denied") && ran.err.contains("line 3"),
+        ran.err.contains("clawdbot service restart") && ran.err.contains("line 3"),
         "{}",
         ran.err
     );

@@ -172,12 +172,6 @@ impl Context {
         &self.0.role
     }
 
-    /// A service manager started this process; otherwise the supervisor did.
-    #[must_use]
-    pub fn has_manager(&self) -> bool {
-        matches!(self.0.peers, Peers::Sockets { .. })
-    }
-
     /// The frame edge on which this process calls the dialer: one connection.
     #[must_use]
     pub fn dialer(&self) -> FrameClient<DialerRequest, DialerReply> {

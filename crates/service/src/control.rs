@@ -65,7 +65,8 @@ pub(crate) async fn follow(stream: UnixStream, reader: FrameReader, feeds: Feeds
         Ok(connection) => while obey(next(&connection).await, &feeds) {},
         Err(error) => error!(%error, "the control descriptor cannot be read"),
     }
-    let _nobody_waits = feeds.shutdown.send(true);
+    // Kept for whoever asks later: `send` keeps nothing while nobody listens.
+    feeds.shutdown.send_replace(true);
 }
 
 /// Does what a frame says; `false` at the end.

@@ -302,12 +302,12 @@ pub const REASONS: &[Reason] = &[
     row(
         "Service",
         "RestartSec",
-        "The pause before it, so that a loop costs little. A connection that waits starts the process at once.",
+        "The pause before it, so that a loop costs little. A connection that waits starts the process after it at the latest.",
     ),
     row(
         "Service",
         "RestartPreventExitStatus",
-        "78: a start that cannot go better the next time, such as a failed self-test. The next connection tries again, and says why it fails; callers connect to a server that ends at once with pauses of up to 10 seconds.",
+        "A start that cannot go better the next time: 78 is our own refusal, such as a failed self-test; 217, 226 and 243 are a user, a folder or a credential that systemd itself could not give. The next connection tries again, and says why it fails; other processes connect to a server that ends at once with pauses of up to 10 seconds.",
     ),
     row("Service", "TimeoutStartSec", "For a slow disk at boot."),
     row(

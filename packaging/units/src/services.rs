@@ -13,6 +13,10 @@ use crate::addresses::permitted;
 use crate::hardening::{COMMON, Who};
 use crate::unit::Unit;
 
+/// Exit statuses of a start that cannot go better by itself: our own refusal, and systemd's when it cannot give the user
+/// (217), the folders (226) or the credentials (243).
+const HOPELESS: &str = "78 217 226 243";
+
 /// Where the programs are; none of them is for a person to call.
 pub(crate) const PROGRAMS: &str = "/usr/libexec/clawdbot";
 
@@ -41,7 +45,7 @@ const KINDS: &[Kind] = &[
         user_namespace: false,
         own: &[
             // Only policy writes there; everybody reads it at the start.
-            ("ReadWritePaths", "/run/clawdbot/plan"),
+            ("ReadWritePaths", "-/run/clawdbot/plan"),
             // Names without a folder: a credential that nobody has made is left out, with a folder it would be fatal.
             ("LoadCredential", "gateway-token:clawdbot.gateway-token"),
             (
@@ -180,7 +184,7 @@ fn service(kind: &Kind, role: &Role, profile: &Profile) -> String {
         .set("WatchdogSec", "30s")
         .set("Restart", if kind.always { "always" } else { "on-failure" })
         .set("RestartSec", "500ms")
-        .set("RestartPreventExitStatus", "78")
+        .set("RestartPreventExitStatus", HOPELESS)
         .set("TimeoutStartSec", "60s")
         .set("TimeoutStopSec", "15s")
         .set("MemoryMax", kind.memory)

@@ -15,12 +15,7 @@ use zeroize::Zeroizing;
 const MAX: usize = 64 << 10;
 
 /// Credentials that are this process's or policy's own, whatever the configuration says.
-const RESERVED: &[&str] = &[
-    "vault-key",
-    "environment",
-    "gateway-token",
-    "gateway-password",
-];
+const RESERVED: &[&str] = &clawdbot_service::system::CREDENTIALS;
 
 /// Who vouches for the files of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -93,7 +93,7 @@ pub async fn serve(prepared: Prepared, context: Context) -> Result<(), ServeErro
 /// Where the service manager starts the process anew for the next request, it ends when nobody has asked for a while.
 fn ends_when_idle(context: &Context, may_end: impl Fn() -> bool + Send + 'static) -> Idle {
     let idle = Idle::new();
-    if context.has_manager() {
+    if context.is_managed() {
         let (idle, context) = (idle.clone(), context.clone());
         tokio::spawn(async move {
             idle.outlasted(may_end).await;

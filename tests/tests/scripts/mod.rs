@@ -9,7 +9,7 @@ use tempfile::TempDir;
 /// What the scripts may use: from packages that every Debian system has.
 const PLAIN: &[&str] = &[
     "cat", "cp", "cut", "dpkg", "env", "grep", "head", "mkdir", "mv", "readlink", "rm", "rmdir",
-    "sh", "wc",
+    "sh", "sync", "wc",
 ];
 
 /// What is only written down, or answers what the test put into `answers/NAME`, a piece of shell.

@@ -266,7 +266,9 @@ fn failed(unit: &UnitFact) -> Option<Hit> {
     let words = sanitize_line(&unit.words);
     let detail = match (unit.result.as_str(), unit.status) {
         ("exit-code", REFUSES) => "it refuses to start as things are (exit status 78)".to_owned(),
-        ("exit-code", 243) => "a credential that it needs is missing (exit status 243)".to_owned(),
+        ("exit-code", 243) => {
+            "a credential that it needs cannot be read or decrypted (exit status 243)".to_owned()
+        }
         ("exit-code", status) => format!("it ended with exit status {status}"),
         ("signal" | "core-dump", signal) => format!("it was ended by signal {signal}"),
         ("oom-kill", _) => "it needed more memory than its unit permits".to_owned(),
