@@ -95,7 +95,20 @@ fn assignments(text: &str) -> Vec<(String, String)> {
 
 fn values(rows: &[(String, String)], name: &str) -> Vec<String> {
     let mine = rows.iter().filter(|(known, _)| known == name);
-    mine.map(|(_, value)| value.clone()).collect()
+    let values = mine.map(|(_, value)| match name {
+        "SystemCallFilter" => without_errno(value),
+        _ => value.clone(),
+    });
+    values.collect()
+}
+
+/// The errno behind a call is not what it is about.
+fn without_errno(value: &str) -> String {
+    let names = value.split_whitespace();
+    let names: Vec<_> = names
+        .map(|name| name.split(':').next().unwrap_or(name))
+        .collect();
+    names.join(" ")
 }
 
 fn is_weaker(kind: Kind, was: &[String], now: &[String]) -> bool {
@@ -125,12 +138,16 @@ fn show(kind: Kind, values: &[String], other: &[String]) -> String {
     let shown = match kind {
         Kind::Permits { .. } | Kind::Refuses if new.is_empty() => list.join(" "),
         Kind::Permits { .. } | Kind::Refuses => new.join(" "),
+        Kind::Yes | Kind::Rank(_) => last_read(kind, values).unwrap_or_default().to_owned(),
         _ => values.last().cloned().unwrap_or_default(),
     };
     const MOST: usize = 120;
     match shown.char_indices().nth(MOST) {
         Some((end, _)) => format!("\"{}…\"", shown.get(..end).unwrap_or_default()),
         None if values.is_empty() => "not set".to_owned(),
+        None if shown.is_empty() && matches!(kind, Kind::Yes | Kind::Rank(_)) => {
+            "not set".to_owned()
+        }
         None if shown.is_empty() => "empty".to_owned(),
         None => format!("\"{shown}\""),
     }
@@ -148,23 +165,32 @@ fn words(values: &[String]) -> BTreeSet<&str> {
     left.flat_map(str::split_whitespace).collect()
 }
 
-/// The last value counts; what is neither known as off nor empty is one of the stronger forms of yes.
-fn is_yes(values: &[String]) -> bool {
-    let last = values.last().map(|value| boolean(value));
-    !matches!(last, None | Some("" | "no"))
+/// The last value that the service manager can read: it passes over every other one, an empty one among them.
+fn last_read(kind: Kind, values: &[String]) -> Option<&str> {
+    let known = |value: &&str| match kind {
+        Kind::Rank(ranks) => ranks.contains(&boolean(value)),
+        _ => matches!(boolean(value), "yes" | "no"),
+    };
+    values.iter().rev().map(String::as_str).find(known)
 }
 
+fn is_yes(values: &[String]) -> bool {
+    last_read(Kind::Yes, values).map(boolean) == Some("yes")
+}
+
+/// `yes` or `no` for every word that stands for it, in capitals, too; another value as it is.
 fn boolean(value: &str) -> &str {
-    match value {
+    match value.to_ascii_lowercase().as_str() {
         "1" | "y" | "yes" | "t" | "true" | "on" => "yes",
         "0" | "n" | "no" | "f" | "false" | "off" => "no",
-        other => other,
+        _ => value,
     }
 }
 
-fn rank(ranks: &[&str], values: &[String]) -> usize {
-    let last = values.last().map_or("", |value| boolean(value));
-    ranks.iter().position(|rank| *rank == last).unwrap_or(0)
+fn rank(ranks: &'static [&'static str], values: &[String]) -> usize {
+    let last = last_read(Kind::Rank(ranks), values).map(boolean);
+    let known = ranks.iter().position(|rank| Some(*rank) == last);
+    known.unwrap_or(0)
 }
 
 fn limit(values: &[String]) -> u64 {
@@ -238,8 +264,6 @@ fn permitted(values: &[String], unset: Rest, empty: Rest) -> Names<'_> {
         }
         begun = true;
         for name in list.split_whitespace() {
-            // The errno behind a call is not what it is about.
-            let name = name.split(':').next().unwrap_or(name);
             if inverted == names.all {
                 names.listed.insert(name);
                 names.without.remove(name);

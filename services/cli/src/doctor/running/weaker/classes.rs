@@ -5,7 +5,7 @@ use clawdbot_config::Severity::{self, Critical, Warn};
 /// How a setting is read, and which side of it is the strict one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The strict side is yes, or any of its stronger forms.
+    /// The strict side is yes.
     Yes,
     /// One of these, the weakest first.
     Rank(&'static [&'static str]),
@@ -117,6 +117,12 @@ pub const CLASSES: &[Class] = &[
         "it is in the machine's network",
     ),
     class(
+        "NetworkNamespacePath",
+        Kind::Fixed,
+        Critical,
+        "it is in another network",
+    ),
+    class(
         "IPAddressDeny",
         Kind::Refuses,
         Critical,
@@ -159,6 +165,55 @@ pub const CLASSES: &[Class] = &[
         Critical,
         "it may write to further places",
     ),
+    class(
+        "StateDirectory",
+        NOTHING,
+        Critical,
+        "it may write to further places",
+    ),
+    class(
+        "CacheDirectory",
+        NOTHING,
+        Critical,
+        "it may write to further places",
+    ),
+    class(
+        "LogsDirectory",
+        NOTHING,
+        Critical,
+        "it may write to further places",
+    ),
+    class(
+        "RuntimeDirectory",
+        NOTHING,
+        Critical,
+        "it may write to further places",
+    ),
+    class(
+        "ConfigurationDirectory",
+        NOTHING,
+        Critical,
+        "it may write to further places",
+    ),
+    class("OpenFile", NOTHING, Critical, "it is given an open file"),
+    class(
+        "MountImages",
+        NOTHING,
+        Critical,
+        "it may write to further places",
+    ),
+    class(
+        "ExtensionImages",
+        NOTHING,
+        Critical,
+        "other files lie over its programs",
+    ),
+    class(
+        "ExtensionDirectories",
+        NOTHING,
+        Critical,
+        "other files lie over its programs",
+    ),
     class("BindReadOnlyPaths", NOTHING, Warn, "it sees further places"),
     class(
         "InaccessiblePaths",
@@ -186,6 +241,12 @@ pub const CLASSES: &[Class] = &[
     ),
     class("ExecPaths", NOTHING, Warn, "it may execute what lies there"),
     class("RootDirectory", Kind::Fixed, Warn, "it sees other files"),
+    class(
+        "RootImage",
+        Kind::Fixed,
+        Critical,
+        "it lives among other files, its program among them",
+    ),
     class("PrivateDevices", Kind::Yes, Critical, "it sees devices"),
     class("DeviceAllow", NOTHING, Critical, "it may use a device"),
     class(
@@ -196,13 +257,13 @@ pub const CLASSES: &[Class] = &[
     ),
     class(
         "PrivateUsers",
-        Kind::Yes,
+        Kind::Rank(&["no", "full", "identity", "yes", "self"]),
         Warn,
         "its user is one of the machine's",
     ),
     class(
         "PrivateTmp",
-        Kind::Yes,
+        Kind::Rank(&["no", "yes", "disconnected"]),
         Warn,
         "it sees everybody's temporary files",
     ),
@@ -256,14 +317,14 @@ pub const CLASSES: &[Class] = &[
     ),
     class(
         "ProtectControlGroups",
-        Kind::Yes,
+        Kind::Rank(&["no", "private", "yes", "strict"]),
         Warn,
         "it may change limits",
     ),
     class("ProtectClock", Kind::Yes, Warn, "it may set the clock"),
     class(
         "ProtectHostname",
-        Kind::Yes,
+        Kind::Rank(&["no", "yes", "private"]),
         Warn,
         "it may rename the machine",
     ),
@@ -293,6 +354,18 @@ pub const CLASSES: &[Class] = &[
     ),
     class(
         "LoadCredential",
+        NOTHING,
+        Warn,
+        "it is given further secrets",
+    ),
+    class(
+        "LoadCredentialEncrypted",
+        NOTHING,
+        Warn,
+        "it is given further secrets",
+    ),
+    class(
+        "ImportCredential",
         NOTHING,
         Warn,
         "it is given further secrets",

@@ -37,6 +37,8 @@ ProcSubset=pid
 LimitCORE=0
 UMask=0077
 NotifyAccess=main
+PrivateTmp=yes
+LoadCredentialEncrypted=vault-key:clawdbot.vault-key
 ExecStart=/usr/libexec/clawdbot/clawdbot-policy
 Environment=CLAWDBOT_STATE_DIR=/var/lib/clawdbot
 ";
@@ -109,7 +111,15 @@ fn one_drop_in_of_each_class_is_found_and_named() {
             Critical,
         ),
         ("PrivateNetwork=no", "PrivateNetwork", Critical),
-        ("PrivateNetwork=", "PrivateNetwork", Critical),
+        ("PrivateNetwork=No", "PrivateNetwork", Critical),
+        (
+            "PrivateNetwork=no\nPrivateNetwork=",
+            "PrivateNetwork",
+            Critical,
+        ),
+        ("NoNewPrivileges=False", "NoNewPrivileges", Critical),
+        ("ProtectHome=OFF", "ProtectHome", Critical),
+        ("RestrictNamespaces=No", "RestrictNamespaces", Critical),
         ("IPAddressDeny=", "IPAddressDeny", Critical),
         ("IPAddressAllow=any", "IPAddressAllow", Critical),
         ("ProtectSystem=full", "ProtectSystem", Critical),
@@ -137,6 +147,31 @@ fn one_drop_in_of_each_class_is_found_and_named() {
         ("ExecStartPre=/bin/true", "ExecStartPre", Critical),
         ("Environment=LD_PRELOAD=/x", "Environment", Warn),
         ("EnvironmentFile=/tmp/x", "EnvironmentFile", Warn),
+        (
+            "NetworkNamespacePath=/run/netns/x",
+            "NetworkNamespacePath",
+            Critical,
+        ),
+        ("StateDirectory=x", "StateDirectory", Critical),
+        ("CacheDirectory=x", "CacheDirectory", Critical),
+        ("LogsDirectory=x", "LogsDirectory", Critical),
+        ("RuntimeDirectory=x", "RuntimeDirectory", Critical),
+        (
+            "ConfigurationDirectory=x",
+            "ConfigurationDirectory",
+            Critical,
+        ),
+        ("OpenFile=/etc/shadow:x:read-only", "OpenFile", Critical),
+        ("RootImage=/x.raw", "RootImage", Critical),
+        ("MountImages=/x.raw:/x", "MountImages", Critical),
+        ("ExtensionImages=/x.raw", "ExtensionImages", Critical),
+        ("ExtensionDirectories=/x", "ExtensionDirectories", Critical),
+        (
+            "LoadCredentialEncrypted=vault-key:/x",
+            "LoadCredentialEncrypted",
+            Warn,
+        ),
+        ("ImportCredential=*", "ImportCredential", Warn),
     ] {
         let found = with(lines);
         let names: Vec<_> = found.iter().map(|weak| weak.class.name).collect();
@@ -158,6 +193,14 @@ fn what_is_as_strict_or_stricter_is_no_finding() {
         "; User=root",
         "[Unit]\nUser=root",
         "NoNewPrivileges=on",
+        "NoNewPrivileges=TRUE",
+        // What the service manager cannot read it leaves as it was.
+        "PrivateNetwork=",
+        "PrivateNetwork=perhaps",
+        "ProtectSystem=",
+        "ProtectSystem=Strict",
+        "NotifyAccess=no",
+        "PrivateTmp=disconnected",
         "User=clawdbot-policy",
         "User=root\nUser=clawdbot-policy",
         "CapabilityBoundingSet=",
@@ -189,6 +232,36 @@ fn what_is_as_strict_or_stricter_is_no_finding() {
 }
 
 #[test]
+fn only_the_errno_of_a_system_call_is_left_out() {
+    let found = |shipped: &str, line: &str| {
+        let text = format!("[Service]\n{line}\n");
+        let unit = UnitText {
+            path: FILE,
+            text: &text,
+        };
+        let found = weakenings(&format!("[Service]\n{shipped}\n"), None, &[unit]);
+        found.len()
+    };
+    for (shipped, line, findings) in [
+        ("IPAddressAllow=::1/128", "IPAddressAllow=::/0", 1),
+        ("IPAddressAllow=fd00::/21", "IPAddressAllow=fd00::/8", 1),
+        ("IPAddressAllow=::1/128", "IPAddressAllow=::1/128", 0),
+        (
+            "LoadCredential=environment:x",
+            "LoadCredential=environment:/y",
+            1,
+        ),
+        (
+            "SystemCallFilter=read mmap:ENOSYS",
+            "SystemCallFilter=read:EPERM mmap",
+            0,
+        ),
+    ] {
+        assert_eq!(found(shipped, line), findings, "{line}");
+    }
+}
+
+#[test]
 fn the_file_that_did_it_is_named_and_one_that_makes_it_good_ends_it() {
     let unit = |path, text| UnitText { path, text };
     let open = unit("/a.conf", "[Service]\nPrivateNetwork=no\n");
@@ -202,6 +275,9 @@ fn the_file_that_did_it_is_named_and_one_that_makes_it_good_ends_it() {
     );
     let open = unit("/a.conf", "[Service]\nPrivateNetwork=no\n");
     assert!(weakenings(SHIPPED, None, &[open, closed]).is_empty());
+    // What counts is shown, not what was ignored.
+    let ignored = unit("/d.conf", "[Service]\nPrivateNetwork=No\nPrivateNetwork=\n");
+    assert_eq!(weakenings(SHIPPED, None, &[ignored])[0].is, "\"No\"");
 }
 
 #[test]
@@ -233,7 +309,6 @@ const OTHERS: &[&str] = &[
     "KillMode",
     "LimitMEMLOCK",
     "LimitNOFILE",
-    "LoadCredentialEncrypted",
     "MemoryMax",
     "MemorySwapMax",
     "OOMPolicy",
@@ -309,7 +384,12 @@ fn each_protection_of_each_shipped_unit_is_missed_when_a_drop_in_takes_it_away()
             let found = weakenings(&text, None, &[unit]);
             let names: Vec<_> = found.iter().map(|weak| weak.class.name).collect();
             // What is off as shipped cannot be taken away.
-            let off = class.kind == Kind::Yes && !is_yes(&values(&rows, key));
+            let was = values(&rows, key);
+            let off = match class.kind {
+                Kind::Yes => !is_yes(&was),
+                Kind::Rank(ranks) => rank(ranks, &was) == 0,
+                _ => false,
+            };
             assert_eq!(
                 names,
                 if off { vec![] } else { vec![key.as_str()] },
