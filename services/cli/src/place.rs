@@ -17,7 +17,7 @@ use crate::args::Global;
 use crate::failure::{EXIT_USAGE, Failure};
 
 /// Where the package and the administrator have units.
-const UNITS: [&str; 2] = ["/usr/lib/systemd/system", "/etc/systemd/system"];
+const UNITS: [&str; 2] = ["usr/lib/systemd/system", "etc/systemd/system"];
 
 /// The two places that everything else follows from. Absolute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,9 +67,14 @@ struct World<'a> {
 
 /// Whether the units of the package are installed on this machine.
 pub fn installed() -> bool {
+    installed_in(Path::new("/"))
+}
+
+/// A link to `/dev/null` is no unit: that is how a removed package leaves its units, masked.
+fn installed_in(root: &Path) -> bool {
     UNITS
         .iter()
-        .any(|folder| Path::new(folder).join(system::TARGET).exists())
+        .any(|folder| root.join(folder).join(system::TARGET).is_file())
 }
 
 impl Place {
@@ -310,6 +315,28 @@ mod tests {
             place(Some("/s"), None).aim("clawdbot up"),
             "clawdbot --state-dir /s up"
         );
+    }
+
+    #[test]
+    fn what_a_removed_package_left_masked_is_not_installed() {
+        use std::os::unix::fs::symlink;
+
+        let root = tempfile::tempdir().unwrap();
+        let [shipped, own] = UNITS.map(|folder| {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+            root.path().join(folder).join(system::TARGET)
+        });
+        assert!(!installed_in(root.path()));
+        symlink("/dev/null", &own).unwrap();
+        assert!(!installed_in(root.path()));
+        // An installed one may be masked, too.
+        std::fs::write(&shipped, "[Unit]\n").unwrap();
+        assert!(installed_in(root.path()));
+        // `systemctl link` has it as a link to the unit.
+        std::fs::remove_file(&own).unwrap();
+        std::fs::rename(&shipped, root.path().join("x.target")).unwrap();
+        symlink(root.path().join("x.target"), &own).unwrap();
+        assert!(installed_in(root.path()));
     }
 
     #[test]
