@@ -22,6 +22,9 @@ pub use seen::{SOCKETS, Seen, planned, units};
 /// The code of a failure that means: there is no service manager to ask.
 pub const NO_MANAGER: &str = "manager.none";
 
+/// What helps where there is no service manager.
+pub const IN_FOREGROUND: &str = "clawdbot up starts everything here, in the foreground";
+
 /// One of the service managers of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manager {
@@ -122,16 +125,14 @@ impl Manager {
             command.arg("--user");
         }
         command.arg("--no-ask-password").args(arguments);
-        let shown = || {
-            let words: Vec<_> = command
-                .get_args()
-                .map(|word| word.to_string_lossy())
-                .collect();
-            words.join(" ")
-        };
-        let shown = shown();
-        run(&mut command, &format!("systemctl {shown}"))
+        run(&mut command, &about(arguments))
     }
+}
+
+/// What a call is about: the whole of it is a page of properties and units.
+fn about(arguments: &[&str]) -> String {
+    let verb = arguments.iter().find(|word| !word.starts_with('-'));
+    format!("systemctl {}", verb.copied().unwrap_or_default())
 }
 
 /// Runs a program of systemd to its end; its standard output.
@@ -142,7 +143,7 @@ pub fn run(command: &mut Command, shown: &str) -> Result<String, Failure> {
     let output = command.output().map_err(|error| missing(command, &error))?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(failed(shown, &output)),
+        false => Err(failed(shown, &output, rights::is_root())),
     }
 }
 
@@ -154,26 +155,33 @@ pub fn missing(command: &Command, error: &std::io::Error) -> Failure {
             NO_MANAGER,
             format!("there is no {name}: this machine has no systemd"),
         )
-        .remedy("clawdbot up starts everything here, in the foreground"),
+        .remedy(IN_FOREGROUND),
         _ => Failure::new(NO_MANAGER, format!("{name} cannot be started: {error}")),
     }
 }
 
-fn failed(shown: &str, output: &Output) -> Failure {
+/// `root`: whether it was root who asked, who needs no bus for it.
+fn failed(shown: &str, output: &Output, root: bool) -> Failure {
     let said = String::from_utf8_lossy(&output.stderr);
     let mut said = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = said.next().unwrap_or("it gave no reason");
     let failure = Failure::new("manager", format!("{shown}: {}", sanitize_line(first)));
-    match () {
-        () if first.contains("connect to bus") || first.contains("not been booted") => Failure {
-            code: NO_MANAGER.to_owned(),
-            ..failure
-        }
-        .remedy(format!(
+    let absent = first.contains("not been booted");
+    // `bus`, or by name and way from systemd 254 on: `system scope bus via local transport`.
+    let unreached = first.contains("Failed to connect to") && first.contains(" bus");
+    if !absent && !unreached {
+        return failure.remedy("systemctl status 'clawdbot-*' and clawdbot logs show more");
+    }
+    let failure = Failure {
+        code: NO_MANAGER.to_owned(),
+        ..failure
+    };
+    match absent || root {
+        true => failure.remedy(IN_FOREGROUND),
+        false => failure.remedy(format!(
             "without D-Bus only root may ask the service manager: sudo {}",
             rights::typed()
         )),
-        () => failure.remedy("systemctl status 'clawdbot-*' and clawdbot logs show more"),
     }
 }
 
@@ -247,6 +255,19 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_failed_is_named_by_its_verb() {
+        for (arguments, named) in [
+            (
+                &["show", "--no-pager", "--property=Id", "--", "a.service"][..],
+                "systemctl show",
+            ),
+            (&["--quiet", "stop", "--", "a.socket"], "systemctl stop"),
+        ] {
+            assert_eq!(about(arguments), named);
+        }
+    }
+
+    #[test]
     fn what_systemctl_says_is_told_in_one_line_that_moves_no_cursor() {
         let output = |said: &str| Output {
             status: ExitStatus::from_raw(256),
@@ -256,13 +277,36 @@ mod tests {
         let failure = failed(
             "systemctl start x",
             &output("\nJob \u{1b}[2Jfailed.\nSee more\n"),
+            false,
         );
         assert_eq!(failure.message, "systemctl start x: Job \\u{1b}[2Jfailed.");
-        let failure = failed(
-            "systemctl show",
-            &output("Failed to connect to bus: No such file or directory\n"),
-        );
-        assert_eq!(failure.code, NO_MANAGER);
-        assert!(failure.remedy.unwrap().contains("sudo"));
+        assert_eq!(failure.code, "manager");
+        let absent = "System has not been booted with systemd as init system (PID 1). Can't operate.\nFailed to connect to bus: Host is down\n";
+        for (said, root, remedy) in [
+            (
+                "Failed to connect to bus: No such file or directory\n",
+                false,
+                "sudo ",
+            ),
+            // systemd 257.
+            (
+                "Failed to connect to system scope bus via local transport: No such file or directory\n",
+                false,
+                "sudo ",
+            ),
+            (
+                "Failed to connect to bus: No such file or directory\n",
+                true,
+                "clawdbot up ",
+            ),
+            (absent, false, "clawdbot up "),
+            (absent, true, "clawdbot up "),
+        ] {
+            let failure = failed("systemctl show", &output(said), root);
+            assert_eq!(failure.code, NO_MANAGER, "{said}");
+            let told = failure.remedy.unwrap();
+            assert!(told.contains(remedy), "{said}: {told}");
+            assert_eq!(told.contains("sudo"), remedy == "sudo ", "{said}: {told}");
+        }
     }
 }
