@@ -10,7 +10,7 @@ use super::{MOMENT, Report, of_gateway, of_policy};
 use crate::apply::{self, Needs};
 use crate::dial::Sockets;
 use crate::failure::{EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
-use crate::manager::{Processes, Seen};
+use crate::manager::{IN_FOREGROUND, Processes, Seen};
 use crate::place::Place;
 use crate::remote;
 use crate::rights::EXIT_RIGHTS;
@@ -72,11 +72,32 @@ fn assemble(
                 ..ProcessesReply::default()
             });
         }
-        Err(failure) => report.problems.push(failure.message),
+        Err(manager) => {
+            let nobody = |failure: Option<&Failure>| {
+                failure.is_some_and(|failure| failure.code == NOT_RUNNING)
+            };
+            let asked = gateway.as_ref().and_then(|asked| asked.as_ref().err());
+            let other = policy.as_ref().and_then(|asked| asked.as_ref().err());
+            if let Some(failure) = asked.filter(|_| nobody(asked) && nobody(other)) {
+                return Err(nobody_there(failure, manager));
+            }
+            report.problems.push(manager.message);
+        }
     }
     report.gateway = told(gateway, &mut report.problems)?;
     report.policy = told(policy, &mut report.problems)?;
     Ok(report)
+}
+
+/// Nobody has a socket, and the service manager tells nothing. What would start them helps only where there is one.
+fn nobody_there(failure: &Failure, manager: Failure) -> Failure {
+    let message = format!("{} ({})", failure.message, manager.message);
+    let nobody = Failure::new(NOT_RUNNING, message).exit(EXIT_NOT_RUNNING);
+    let foreground = manager.remedy.filter(|remedy| remedy == IN_FOREGROUND);
+    match foreground.or_else(|| failure.remedy.clone()) {
+        Some(remedy) => nobody.remedy(remedy),
+        None => nobody,
+    }
 }
 
 /// What one process said, if it was asked. Whoever may not ask learns that and nothing else.
@@ -190,6 +211,35 @@ mod tests {
             Some(Err(outsider)),
         );
         assert_eq!(refused.unwrap_err().exit, 77);
+    }
+
+    #[test]
+    fn where_neither_the_service_manager_nor_anybody_else_answers_nothing_runs() {
+        let place = Place::default();
+        let unseen = || Err::<Processes, _>(Failure::new("manager.none", "no systemd"));
+        let gone = || {
+            Failure::new(NOT_RUNNING, "it does not run")
+                .exit(EXIT_NOT_RUNNING)
+                .remedy("start it")
+        };
+        let failure = assemble(&place, unseen(), Some(Err(gone())), Some(Err(gone()))).unwrap_err();
+        assert_eq!((failure.exit, failure.code.as_str()), (69, NOT_RUNNING));
+        assert!(failure.message.contains("it does not run"));
+        assert!(
+            failure.message.contains("no systemd"),
+            "{}",
+            failure.message
+        );
+        assert_eq!(failure.remedy.as_deref(), Some("start it"));
+        let nowhere = unseen().map_err(|failure| failure.remedy(IN_FOREGROUND));
+        let failure = assemble(&place, nowhere, Some(Err(gone())), Some(Err(gone()))).unwrap_err();
+        assert_eq!(failure.remedy.as_deref(), Some(IN_FOREGROUND));
+        // Who is silent is there, and who lives by the service manager's word, too.
+        let silent = Failure::new("unavailable", "it does not answer");
+        let report = assemble(&place, unseen(), Some(Err(gone())), Some(Err(silent))).unwrap();
+        assert_eq!(report.problems.len(), 3);
+        let seen = Ok(Processes::default());
+        assert!(assemble(&place, seen, Some(Err(gone())), Some(Err(gone()))).is_ok());
     }
 
     #[test]
