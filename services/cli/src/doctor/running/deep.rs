@@ -1,7 +1,7 @@
 //! What is asked of the running processes themselves: how many messages wait, where the vault's key is kept, and with
 //! `--deep` whether the front door answers and what each worker knows of its provider or platform.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clawdbot_config::Severity::{Info, Warn};
@@ -225,8 +225,20 @@ pub async fn health(sockets: &Sockets, roles: Vec<String>) -> Vec<(String, Optio
     all
 }
 
+/// Where the front door can be spoken to: who listens at every address is reached at the machine's own, and by no other
+/// name does it let anybody in.
+fn reached_at(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 /// Whether the front door answers that it is well.
 pub async fn door(address: SocketAddr) -> Result<(), String> {
+    let address = reached_at(address);
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
         let request =
@@ -244,5 +256,52 @@ pub async fn door(address: SocketAddr) -> Result<(), String> {
             Some("503") => Err("it answers that it cannot work now".to_owned()),
             _ => Err("something else than the front door answers".to_owned()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_door_at_every_address_is_asked_by_the_machines_own() {
+        let answer = |bind: &'static str, reply: &'static str| {
+            crate::run::block_on(async move {
+                let listener = TcpListener::bind(bind).await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let serve = async {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    let (mut request, mut part) = (Vec::new(), [0; 256]);
+                    while !request.ends_with(b"\r\n\r\n") {
+                        let read = stream.read(&mut part).await.unwrap();
+                        assert!(read > 0, "the request ends early");
+                        request.extend_from_slice(&part[..read]);
+                    }
+                    stream.write_all(reply.as_bytes()).await.unwrap();
+                    String::from_utf8(request).unwrap()
+                };
+                let (answer, request) = tokio::join!(door(address), serve);
+                let host = format!("\r\nHost: 127.0.0.1:{}\r\n", address.port());
+                assert!(request.contains(&host), "{request}");
+                Ok(answer)
+            })
+            .unwrap()
+        };
+        for bind in ["127.0.0.1:0", "0.0.0.0:0"] {
+            assert_eq!(answer(bind, "HTTP/1.1 200 OK\r\n"), Ok(()));
+            assert!(answer(bind, "HTTP/1.1 403 Forbidden\r\n").is_err());
+        }
+        for (address, reached) in [
+            ("[::]:1", "[::1]:1"),
+            ("[::1]:1", "[::1]:1"),
+            ("192.0.2.1:1", "192.0.2.1:1"),
+        ] {
+            assert_eq!(
+                reached_at(address.parse().unwrap()),
+                reached.parse().unwrap()
+            );
+        }
     }
 }
