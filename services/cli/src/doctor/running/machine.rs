@@ -19,6 +19,8 @@ const FULL: u64 = 64 * MIB;
 const TIGHT: u64 = 512 * MIB;
 /// Below so much memory the kernel ends processes soon.
 const SHORT: u64 = 96 * MIB;
+/// The folder in memory is small by nature, a tenth of it: what is little there, and what is next to nothing.
+pub const IN_MEMORY: (&str, u64, u64) = ("/run", 16 * MIB, 4 * MIB);
 const DAY: u64 = 24 * 60 * 60;
 
 /// What is known of the machine. What is not known is nothing, and raises nothing.
@@ -277,7 +279,8 @@ fn vault_key(root: &Path, unseen: &mut Vec<String>) -> Option<KeyFile> {
         ("etc/credstore/clawdbot.vault-key", false),
     ];
     for (path, sealed) in places {
-        match fs::symlink_metadata(root.join(path)) {
+        // Of a link what it leads to counts: the link itself is open to everybody, always.
+        match fs::metadata(root.join(path)) {
             Ok(found) => {
                 return Some(KeyFile {
                     path: Path::new("/").join(path),
@@ -341,11 +344,39 @@ fn mighty(facts: &Facts, hits: &mut Hits) {
 
 fn disk(facts: &Facts, hits: &mut Hits) {
     for (path, free) in &facts.running.machine.free {
-        if *free < TIGHT {
+        let (tight, full) = match IN_MEMORY {
+            (folder, tight, full) if path == Path::new(folder) => (tight, full),
+            _ => (TIGHT, FULL),
+        };
+        if *free < tight {
             hits.add(Hit {
-                severity: (*free < FULL).then_some(Critical),
+                severity: (*free < full).then_some(Critical),
                 ..Hit::file(path, format!("{} MiB are free", free / MIB))
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_link_to_the_key_has_the_rights_of_what_it_leads_to() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("etc/credstore.encrypted");
+        fs::create_dir_all(&folder).unwrap();
+        let key = root.path().join("key");
+        fs::write(&key, "x").unwrap();
+        symlink("../../key", folder.join("clawdbot.vault-key")).unwrap();
+        for mode in [0o600, 0o644] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            let found = vault_key(root.path(), &mut Vec::new()).unwrap();
+            assert_eq!((found.mode, found.sealed), (mode, true));
+        }
+        fs::remove_file(&key).unwrap();
+        assert_eq!(vault_key(root.path(), &mut Vec::new()), None);
     }
 }

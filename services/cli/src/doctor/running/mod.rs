@@ -285,7 +285,7 @@ impl Running {
         }
         let mut keep = vec![place.state.clone()];
         if self.system {
-            keep.extend(["/var/log/journal", "/run"].map(PathBuf::from));
+            keep.extend(["/var/log/journal", machine::IN_MEMORY.0].map(PathBuf::from));
         }
         let status = self.processes.iter().find_map(|fact| fact.status);
         let uid = status.map_or_else(

@@ -169,7 +169,8 @@ fn missing(facts: &Facts, hits: &mut Hits) {
     }
 }
 
-/// Sockets at the front door's port and at another address; one of another user is another program's.
+/// Sockets at the front door's port and at another address; one of another user is another program's, and so is one of root
+/// as far as it is seen that the gateway does not hold it.
 fn elsewhere(facts: &Facts, hits: &mut Hits) {
     let running = &facts.running;
     let wanted = &running.listeners;
@@ -178,7 +179,8 @@ fn elsewhere(facts: &Facts, hits: &mut Hits) {
         let status = door.and_then(|door| door.status);
         let own = status.is_some_and(|status| status.uids[1] == socket.uid);
         // In system mode the service manager makes it.
-        own || running.system && socket.uid == 0
+        let seen = door.is_some_and(|door| door.sockets.is_some());
+        own || running.system && socket.uid == 0 && !seen
     };
     let mut open = BTreeSet::new();
     let seen = running.listening.iter().flatten().filter(its);

@@ -355,7 +355,14 @@ const CASES: &[Case] = &[
         r.listening = Some(Vec::new())
     }),
     ("gateway.listener.elsewhere", Critical, |r| {
+        // Who cannot see what the gateway holds goes by the one who makes its socket.
+        r.processes[0].sockets = None;
         let open = socket(Kind::Tcp, "0.0.0.0:18789", "0.0.0.0:0", true);
+        r.listening.as_mut().unwrap().push(open);
+    }),
+    ("gateway.listener.elsewhere", Critical, |r| {
+        let mut open = socket(Kind::Tcp, "0.0.0.0:18789", "0.0.0.0:0", true);
+        open.uid = 11;
         r.listening.as_mut().unwrap().push(open);
     }),
     ("gateway.listener.elsewhere", Critical, |r| {
@@ -414,6 +421,12 @@ const CASES: &[Case] = &[
     }),
     ("machine.disk", Warn, |r| r.machine.free[0].1 = 100 << 20),
     ("machine.disk", Critical, |r| r.machine.free[0].1 = 1 << 20),
+    ("machine.disk", Warn, |r| {
+        r.machine.free.push(("/run".into(), 15 << 20))
+    }),
+    ("machine.disk", Critical, |r| {
+        r.machine.free.push(("/run".into(), 1 << 20))
+    }),
     ("machine.memory", Warn, |r| r.machine.memory = Some(1 << 20)),
     ("machine.clock.unsynchronised", Info, |r| {
         r.machine.synchronised = Some(false)

@@ -35,6 +35,21 @@ fn where_nothing_runs_no_unit_is_blamed_for_it() {
 }
 
 #[test]
+fn the_folder_in_memory_of_a_small_machine_is_no_full_disk() {
+    let found = changed(|running| running.machine.free.push(("/run".into(), 48 << 20)));
+    assert_eq!(ids(&found), [""; 0]);
+}
+
+#[test]
+fn another_program_of_root_at_the_same_port_is_not_the_front_door() {
+    let found = changed(|running| {
+        let other = socket(Kind::Tcp, "192.0.2.7:18789", "0.0.0.0:0", true);
+        running.listening.as_mut().unwrap().push(other);
+    });
+    assert_eq!(ids(&found), [""; 0]);
+}
+
+#[test]
 fn half_up_is_told_unit_by_unit() {
     let found = changed(|running| {
         let unit = policy(running);
