@@ -69,10 +69,12 @@ fn as_typed(arguments: impl IntoIterator<Item = String>) -> String {
 
 /// Why an operator socket or a file for operators could not be opened.
 pub fn refused(path: &Path) -> Failure {
-    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
-    let uid = getuid().as_raw();
-    let user = user_of(&read("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string());
-    let group = read("/etc/group");
+    refused_by(Path::new("/etc"), getuid().as_raw(), path)
+}
+
+fn refused_by(etc: &Path, uid: u32, path: &Path) -> Failure {
+    let user = user_of(&text_of(&etc.join("passwd")), uid).unwrap_or_else(|| uid.to_string());
+    let group = text_of(&etc.join("group"));
     let mut groups: Vec<u32> = getgroups()
         .unwrap_or_default()
         .iter()
@@ -112,8 +114,14 @@ fn explain(path: &Path, user: &str, membership: Membership) -> Failure {
 
 /// The id of a group of this machine; the package makes its own where the group file has them.
 pub fn group_id(name: &str) -> Option<u32> {
-    let file = std::fs::read_to_string("/etc/group").ok()?;
+    let file = text_of(Path::new("/etc/group"));
     group_in(&file, name).map(|(id, _)| id)
+}
+
+/// The text of a list of users or groups; nothing where it cannot be read. A name in another encoding is odd, and the
+/// others are still there.
+pub fn text_of(file: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
 }
 
 /// A group's id and members.
@@ -196,6 +204,26 @@ mod tests {
             failure.remedy.unwrap(),
             "sudo clawdbotctl config set a 'it'\\''s {b: 1}'"
         );
+    }
+
+    #[test]
+    fn a_line_in_another_encoding_hides_nobody() {
+        let etc = tempfile::tempdir().unwrap();
+        let latin = |text: &str| [b"jos\xe9:x:7:7:Jos\xe9:/:/bin/sh\n", text.as_bytes()].concat();
+        let write = |name: &str, text: &str| std::fs::write(etc.path().join(name), latin(text));
+        write("passwd", "ann:x:1000:1000::/home/ann:/bin/sh\n").unwrap();
+        write("group", "clawdbot:x:4294967290:ann\n").unwrap();
+        let failure = refused_by(etc.path(), 1000, Path::new("/run/x.sock"));
+        assert!(
+            failure
+                .message
+                .starts_with("ann is in the group clawdbot, but"),
+            "{}",
+            failure.message
+        );
+        let file = text_of(&etc.path().join("group"));
+        assert_eq!(group_in(&file, OPERATORS), Some((4_294_967_290, "ann")));
+        assert_eq!(text_of(&etc.path().join("none")), "");
     }
 
     #[test]
