@@ -455,10 +455,16 @@ fn the_journal_is_read_as_one_log_with_every_filter() {
     ];
     let [one, two, three] = &entries;
     let four = entry(4, "clawdbot-policy.service", "info", "four");
+    let back = entry(
+        0,
+        "clawdbot-policy.service",
+        "info",
+        "the clock was set back",
+    );
     machine.program(
         "journalctl",
         &format!(
-            "case \"$*\" in\n*--reverse*) cat <<'END'\n{three}\n{two}\n{one}\nEND\n;;\n*--follow*) cat <<'END'\n{two}\n{three}\n{four}\nEND\n;;\nesac"
+            "case \"$*\" in\n*--reverse*) cat <<'END'\n{three}\n{two}\n{one}\nEND\n;;\n*--follow*) cat <<'END'\n{two}\n{three}\n{four}\n{back}\nEND\n;;\nesac"
         ),
     );
     let (exit, out, err) = machine.run(&["logs"]);
@@ -500,7 +506,16 @@ fn the_journal_is_read_as_one_log_with_every_filter() {
         .map(|line| json(line)["message"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(exit, 0);
-    assert_eq!(found, ["one", "two", "three \u{1b}[2J", "four"]);
+    assert_eq!(
+        found,
+        [
+            "one",
+            "two",
+            "three \u{1b}[2J",
+            "four",
+            "the clock was set back"
+        ]
+    );
     let asked = machine.asked("journalctl");
     assert!(
         asked[0].contains("--output=json") && asked[0].contains("--unit=clawdbot-policy.service"),

@@ -36,6 +36,41 @@ struct Entry {
     line: String,
 }
 
+/// What following begins with and was read before.
+#[derive(Debug, Default)]
+struct Overlap {
+    /// The journal's last entry then.
+    last: Option<String>,
+    /// The time of the newest.
+    newest: u64,
+    cursors: BTreeSet<String>,
+    /// Entries of following so far.
+    followed: usize,
+}
+
+impl Overlap {
+    /// Notes an entry of the reading, the last first.
+    fn was_read(&mut self, entry: &Entry) {
+        self.last.get_or_insert_with(|| entry.cursor.clone());
+        self.newest = self.newest.max(entry.micros);
+        if self.cursors.len() < OVERLAP {
+            self.cursors.insert(entry.cursor.clone());
+        }
+    }
+
+    /// Whether this next entry of following was not there at the reading. Its time says so only among those that following
+    /// begins with, and before the last that was read: later the clock may have been set back.
+    fn is_new(&mut self, entry: &Entry) -> bool {
+        let begins = self.followed < OVERLAP;
+        self.followed = self.followed.saturating_add(1);
+        if self.last.as_ref() == Some(&entry.cursor) {
+            self.followed = OVERLAP;
+        }
+        let was = self.cursors.remove(&entry.cursor) || (begins && entry.micros < self.newest);
+        !was
+    }
+}
+
 /// The last lines that are wanted, oldest first, and new ones as they come if `follow`.
 ///
 /// # Errors
@@ -54,14 +89,11 @@ pub fn run(
         command.arg(format!("--since=@{}", since.as_secs()));
     }
     let mut journal = Journal::open(command)?;
-    let (mut lines, mut seen, mut newest) = (Vec::new(), BTreeSet::new(), 0);
+    let (mut lines, mut overlap) = (Vec::new(), Overlap::default());
     while lines.len() < limit
         && let Some(entry) = journal.next()?
     {
-        newest = newest.max(entry.micros);
-        if seen.len() < OVERLAP {
-            seen.insert(entry.cursor);
-        }
+        overlap.was_read(&entry);
         if filter.passes(&Line::parse(&entry.line)) {
             lines.push(entry.line);
         }
@@ -78,8 +110,7 @@ pub fn run(
     command.args(["--follow", &format!("--lines={OVERLAP}")]);
     let mut journal = Journal::open(command)?;
     while let Some(entry) = journal.next()? {
-        let new = entry.micros >= newest && !seen.remove(&entry.cursor);
-        if new && filter.passes(&Line::parse(&entry.line)) {
+        if overlap.is_new(&entry) && filter.passes(&Line::parse(&entry.line)) {
             print(&entry.line)?;
         }
     }
@@ -381,6 +412,34 @@ mod tests {
         assert_eq!(twice["message"], "one");
         let none = line(json!({ "MESSAGE": null, "_SYSTEMD_UNIT": "clawdbot-dialer.service" }));
         assert_eq!(none["message"], "");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_nothing_new() {
+        let entry = |cursor: &str, micros: u64| Entry {
+            cursor: cursor.into(),
+            micros,
+            line: String::new(),
+        };
+        let read = || {
+            let mut overlap = Overlap::default();
+            overlap.was_read(&entry("c", 30));
+            overlap.was_read(&entry("b", 20));
+            // One that was not read for the limit.
+            assert!(!overlap.is_new(&entry("a", 10)));
+            overlap
+        };
+        let mut overlap = read();
+        assert!(!overlap.is_new(&entry("b", 20)) && !overlap.is_new(&entry("c", 30)));
+        for (cursor, micros) in [("d", 5), ("e", 30), ("f", 6)] {
+            assert!(overlap.is_new(&entry(cursor, micros)), "{cursor}");
+        }
+        // Where the last that was read is no longer among those that following begins with.
+        let mut overlap = read();
+        for number in 1..OVERLAP {
+            assert!(overlap.is_new(&entry(&number.to_string(), 40)));
+        }
+        assert!(overlap.is_new(&entry("late", 5)));
     }
 
     #[test]
