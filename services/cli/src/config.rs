@@ -161,7 +161,7 @@ fn change(
         false => None,
     };
     let applied = match changed && place.is_system() {
-        true => bring_in_line(place),
+        true => bring_in_line(place, out),
         false => Ok(Vec::new()),
     };
     let backup = backup.map(|path| path.display().to_string());
@@ -242,11 +242,11 @@ fn save(place: &Place, before: &str, after: &str) -> Result<Option<PathBuf>, Sav
 }
 
 /// What only root can make follows the change at once. A file that does not load changes nothing.
-fn bring_in_line(place: &Place) -> Result<Vec<String>, Failure> {
-    match clawdbot_config::load(&place.config) {
-        Ok(loaded) => apply::now(&loaded.config, false),
-        Err(_) => Ok(Vec::new()),
+fn bring_in_line(place: &Place, out: Out) -> Result<Vec<String>, Failure> {
+    if clawdbot_config::load(&place.config).is_err() {
+        return Ok(Vec::new());
     }
+    apply::now(|| read(place, out), false).map(|applied| applied.changes)
 }
 
 /// What is still wrong with the file after a change.

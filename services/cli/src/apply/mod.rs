@@ -10,18 +10,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clawdbot_config::Config;
+use clawdbot_config::{Config, Loaded};
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::system::{LISTENER_UNIT, TARGET};
 use serde_json::json;
 
 pub use self::execute::write;
-use self::plan::{Loaded, Plan, Seen, Step, plan};
+use self::plan::{Plan, Seen, Step, There, plan};
 pub use self::wanted::Needs;
 use self::wanted::{UNITS, USERS, Wanted, listener_file, target_file};
 use crate::check;
 use crate::failure::{EXIT_FAILURE, Failure};
-use crate::manager::{self, Manager, SOCKETS, SocketUnit};
+use crate::manager::{self, SocketUnit, Unit};
 use crate::out::Out;
 use crate::place::Place;
 use crate::rights;
@@ -48,13 +48,12 @@ pub fn run(check_only: bool, place: &Place, out: Out) -> Result<u8, Failure> {
     if !check_only {
         rights::root_only("apply")?;
     }
-    let loaded = check::read(place, out)?;
-    let needs = Needs::of(&loaded.config);
     if check_only {
-        return check_by(&needs, place, out);
+        let loaded = check::read(place, out)?;
+        return check_by(&Needs::of(&loaded.config), place, out);
     }
-    let wanted = Wanted::of(&needs);
-    let plan = bring(&wanted, out.verbose && !out.json)?;
+    let read = || check::read(place, out);
+    let (plan, _) = bring(Path::new(UNITS), read, out.verbose && !out.json)?;
     match plan.changes.is_empty() {
         true => nothing(
             place,
@@ -71,22 +70,47 @@ pub fn run(check_only: bool, place: &Place, out: Out) -> Result<u8, Failure> {
 /// When what is there cannot be read.
 pub fn check_by(needs: &Needs, place: &Place, out: Out) -> Result<u8, Failure> {
     let wanted = Wanted::of(needs);
-    show(&plan(&look(&wanted, &asked())?, &wanted), place, out)
+    show(
+        &plan(&look(root(), &wanted, &asked())?, &wanted),
+        place,
+        out,
+    )
 }
 
-/// Brings everything in line, for commands that do it on the way, and tells each step if `tell`. What was done, for people.
+/// What was brought in line.
+#[derive(Debug)]
+pub struct Applied {
+    /// What was done, for people.
+    pub changes: Vec<String>,
+    wanted: Wanted,
+}
+
+/// Brings everything in line with what `read` gives, for commands that do it on the way, and tells each step if `tell`.
 ///
 /// # Errors
-/// When a step fails.
-pub fn now(config: &Config, tell: bool) -> Result<Vec<String>, Failure> {
-    bring(&Wanted::of(&Needs::of(config)), tell).map(|plan| plan.changes)
+/// When the configuration cannot be read, or a step fails.
+pub fn now(read: impl FnOnce() -> Result<Loaded, Failure>, tell: bool) -> Result<Applied, Failure> {
+    let (plan, wanted) = bring(Path::new(UNITS), read, tell)?;
+    Ok(Applied {
+        changes: plan.changes,
+        wanted,
+    })
+}
+
+/// Whether nothing is in the way of bringing everything in line.
+///
+/// # Errors
+/// What is.
+pub fn ready(config: &Config) -> Result<(), Failure> {
+    let wanted = Wanted::of(&Needs::of(config));
+    refusal(&plan(&look(root(), &wanted, &asked())?, &wanted))
 }
 
 /// What apply would do by what the service manager said, for people; nothing when everything is in line, or this machine's
 /// units cannot be seen.
 pub fn pending(needs: &Needs, seen: &manager::Seen) -> Vec<String> {
     let wanted = Wanted::of(needs);
-    match look(&wanted, seen) {
+    match look(root(), &wanted, seen) {
         Ok(seen) => {
             let plan = plan(&seen, &wanted);
             [plan.changes, plan.refused].concat()
@@ -95,27 +119,60 @@ pub fn pending(needs: &Needs, seen: &manager::Seen) -> Vec<String> {
     }
 }
 
-fn bring(wanted: &Wanted, tell: bool) -> Result<Plan, Failure> {
-    // One at a time; the lock ends with the descriptor.
-    let folder = fs::File::open(UNITS)?;
+/// One at a time, from the reading on: who waited would else bring back what was read before. The lock is one of the units'
+/// folder and ends with the descriptor.
+fn bring(
+    units: &Path,
+    read: impl FnOnce() -> Result<Loaded, Failure>,
+    tell: bool,
+) -> Result<(Plan, Wanted), Failure> {
+    let folder = fs::File::open(units)?;
     folder.lock()?;
-    let plan = plan(&look(wanted, &asked())?, wanted);
+    let wanted = Wanted::of(&Needs::of(&read()?.config));
+    let plan = plan(&look(root(), &wanted, &asked())?, &wanted);
     refusal(&plan)?;
     execute::all(&plan.steps, tell)?;
     if plan.steps.contains(&Step::Start) {
-        judge(wanted)?;
+        judge(&wanted)?;
     }
-    Ok(plan)
+    Ok((plan, wanted))
 }
 
-/// Whether everything listens that should. The start itself does not say.
+impl Applied {
+    /// Whether everything listens that should, after a start, which itself does not say.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn judge(&self) -> Result<(), Failure> {
+        judge(&self.wanted)
+    }
+}
+
+fn judge(wanted: &Wanted) -> Result<(), Failure> {
+    let seen = asked();
+    judge_by(&there(&seen.units?, &seen.sockets?), wanted)
+}
+
+/// Whether everything listens that should, and where it should.
 ///
 /// # Errors
 /// What does not, and why that is so most of the time.
-fn judge(wanted: &Wanted) -> Result<(), Failure> {
-    let (active, _) = sockets(&Manager::System.sockets(SOCKETS)?);
-    if !active.contains(LISTENER_UNIT) {
-        return Err(front_door(wanted));
+fn judge_by(there: &There, wanted: &Wanted) -> Result<(), Failure> {
+    let active = &there.listening;
+    if !there.masked {
+        if !active.contains(LISTENER_UNIT) {
+            return Err(front_door(wanted));
+        }
+        if there.is_elsewhere(wanted.address) {
+            let (address, found) = (wanted.address, there.addresses.join(" "));
+            return Err(Failure::new(
+                "apply.listen",
+                format!("the front door listens at {found} and not at {address}"),
+            )
+            .remedy(format!(
+                "most likely a file of somebody else's sets it: systemctl cat {LISTENER_UNIT} shows all"
+            )));
+        }
     }
     match wanted.sockets.keys().find(|unit| !active.contains(*unit)) {
         None => Ok(()),
@@ -124,14 +181,6 @@ fn judge(wanted: &Wanted) -> Result<(), Failure> {
                 .remedy(format!("systemctl status {unit}")),
         ),
     }
-}
-
-/// Whether the front door listens after a start, which itself does not say.
-///
-/// # Errors
-/// When it does not.
-pub fn judge_start(config: &Config) -> Result<(), Failure> {
-    judge(&Wanted::of(&Needs::of(config)))
 }
 
 fn front_door(wanted: &Wanted) -> Failure {
@@ -209,14 +258,22 @@ fn asked() -> manager::Seen {
     manager::Seen::look(&[TARGET, LISTENER_UNIT].map(str::to_owned))
 }
 
-/// What is there now.
-fn look(wanted: &Wanted, by: &manager::Seen) -> Result<Seen, Failure> {
+fn root() -> &'static Path {
+    Path::new("/")
+}
+
+/// What is there now, by the files below `root`.
+fn look(root: &Path, wanted: &Wanted, by: &manager::Seen) -> Result<Seen, Failure> {
     let mut seen = Seen::default();
     let mut paths: BTreeSet<PathBuf> = wanted.files.keys().cloned().collect();
     paths.extend([listener_file(), target_file(), PathBuf::from(USERS)]);
-    paths.extend(sockets_in(Path::new(UNITS))?);
+    paths.extend(
+        sockets_in(&below(root, Path::new(UNITS)))?
+            .iter()
+            .map(|unit| unit_path(unit)),
+    );
     for path in paths {
-        match fs::read(&path) {
+        match fs::read(below(root, &path)) {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 seen.files.insert(path, text);
@@ -230,15 +287,21 @@ fn look(wanted: &Wanted, by: &manager::Seen) -> Result<Seen, Failure> {
             }
         }
     }
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = rights::text_of(&below(root, Path::new("/etc/passwd")));
     let names = passwd.lines().filter_map(|line| line.split(':').next());
     seen.users = names.map(str::to_owned).collect();
-    seen.manager = loaded(by);
+    if let (Ok(units), Ok(sockets)) = (&by.units, &by.sockets) {
+        seen.manager = Some(there(units, sockets));
+    }
     Ok(seen)
 }
 
-/// Socket units of our form in a folder.
-fn sockets_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Names of the socket units of our form in a folder.
+fn sockets_in(folder: &Path) -> Result<Vec<String>, Failure> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -252,13 +315,14 @@ fn sockets_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let name = entry.file_name();
-        let ours = name.to_str().is_some_and(|name| {
-            name.starts_with("clawdbot-") && name.ends_with(".socket") && name.contains("-from-")
-        });
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let ours =
+            name.starts_with("clawdbot-") && name.ends_with(".socket") && name.contains("-from-");
         // A link is somebody's mask or alias.
         if ours && entry.file_type()?.is_file() {
-            found.push(entry.path());
+            found.push(name);
         }
     }
     Ok(found)
@@ -278,21 +342,137 @@ fn sockets(all: &[SocketUnit]) -> (BTreeSet<String>, BTreeSet<String>) {
     (active, silent)
 }
 
-fn loaded(seen: &manager::Seen) -> Option<Loaded> {
-    let (units, all) = (seen.units.as_ref().ok()?, seen.sockets.as_ref().ok()?);
-    let of = |name: &str| units.iter().find(|unit| unit.get("Id") == name);
-    let addresses = of(LISTENER_UNIT)
-        .map(|unit| unit.get("Listen"))
-        .unwrap_or_default();
+fn there(units: &[Unit], all: &[SocketUnit]) -> There {
+    let of = |name: &str, property: &str| {
+        let unit = units.iter().find(|unit| unit.get("Id") == name);
+        unit.map(|unit| unit.get(property)).unwrap_or_default()
+    };
     let (listening, silent) = sockets(all);
-    Some(Loaded {
-        started: of(TARGET).is_some_and(|unit| unit.get("ActiveState") == "active"),
-        addresses: addresses
+    There {
+        started: of(TARGET, "ActiveState") == "active",
+        addresses: of(LISTENER_UNIT, "Listen")
             .lines()
             .filter_map(|line| line.strip_suffix(" (Stream)"))
             .map(str::to_owned)
             .collect(),
+        // By the file where the manager has not looked again since.
+        masked: ["LoadState", "UnitFileState"]
+            .iter()
+            .any(|property| of(LISTENER_UNIT, property).starts_with("masked")),
+        stale: [TARGET, LISTENER_UNIT]
+            .iter()
+            .any(|unit| of(unit, "NeedDaemonReload") == "yes"),
         listening,
         silent,
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::TryLockError;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::apply::wanted::MARK;
+
+    fn wanted(text: &str) -> Wanted {
+        let loaded = clawdbot_config::parse("test", text.as_bytes())
+            .unwrap_or_else(|error| panic!("{}", error.render(false)));
+        Wanted::of(&Needs::of(&loaded.config))
+    }
+
+    #[test]
+    fn the_configuration_is_read_when_nobody_else_applies_one() {
+        let units = tempfile::tempdir().unwrap();
+        let lock = || fs::File::open(units.path()).unwrap().try_lock();
+        let read = || {
+            assert!(matches!(lock(), Err(TryLockError::WouldBlock)));
+            Err(Failure::new("x", "was read"))
+        };
+        let failure = bring(units.path(), read, false).unwrap_err();
+        assert_eq!(failure.message, "was read");
+        lock().unwrap();
+    }
+
+    #[test]
+    fn what_is_there_is_seen_whatever_somebody_else_wrote_beside_it() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        write("etc/passwd", b"jos\xe9:x:7:7:Jos\xe9::\nann:x:8:8:::\n");
+        let unit = "clawdbot-policy-from-model-box.socket";
+        write(&format!("etc/systemd/system/{unit}"), MARK.as_bytes());
+        write("etc/systemd/system/clawdbot-gateway.socket", b"theirs");
+        let folder = root.path().join("etc/systemd/system");
+        symlink(
+            "/dev/null",
+            folder.join("clawdbot-broker-from-model-box.socket"),
+        )
+        .unwrap();
+        let nobody = manager::Seen {
+            units: Err(Failure::new("x", "no")),
+            sockets: Ok(Vec::new()),
+        };
+        let seen = look(root.path(), &wanted("{}"), &nobody).unwrap();
+        let files: Vec<_> = seen.files.into_keys().collect();
+        assert_eq!(files, [unit_path(unit)]);
+        assert!(seen.users.contains("ann"), "{:?}", seen.users);
+        assert!(seen.manager.is_none());
+    }
+
+    fn listener(more: &str) -> There {
+        let text = format!(
+            "Id={TARGET}\nActiveState=active\nNeedDaemonReload=no\n\nId={LISTENER_UNIT}\n{more}\n"
+        );
+        let socket = SocketUnit {
+            name: LISTENER_UNIT.to_owned(),
+            load: "loaded".to_owned(),
+            active: "active".to_owned(),
+            sub: "running".to_owned(),
+        };
+        there(&manager::shown(&text), &[socket])
+    }
+
+    #[test]
+    fn what_the_manager_says_of_the_front_door_is_understood() {
+        for (more, masked, stale) in [
+            ("LoadState=loaded\nUnitFileState=static", false, false),
+            ("LoadState=masked\nUnitFileState=masked", true, false),
+            (
+                "LoadState=loaded\nUnitFileState=masked-runtime",
+                true,
+                false,
+            ),
+            ("LoadState=loaded\nNeedDaemonReload=yes", false, true),
+        ] {
+            let found = listener(more);
+            assert_eq!((found.masked, found.stale), (masked, stale), "{more}");
+            assert!(found.started && found.listening.contains(LISTENER_UNIT));
+        }
+    }
+
+    #[test]
+    fn a_start_is_judged_by_where_the_front_door_listens() {
+        let usual = wanted("{}");
+        let mut found = listener("Listen=127.0.0.1:18789 (Stream)");
+        judge_by(&found, &usual).unwrap();
+        let failure = judge_by(&found, &wanted("{gateway: {port: 4000}}")).unwrap_err();
+        assert_eq!(
+            failure.message,
+            "the front door listens at 127.0.0.1:18789 and not at 127.0.0.1:4000"
+        );
+        let provider = wanted("{models: {providers: {box: {baseUrl: 'http://10.0.0.9/v1'}}}}");
+        assert_eq!(
+            judge_by(&found, &provider).unwrap_err().code,
+            "apply.socket"
+        );
+        found.listening.clear();
+        assert_eq!(judge_by(&found, &usual).unwrap_err().code, "apply.listen");
+        // One that somebody masked is missed by nobody.
+        found.masked = true;
+        judge_by(&found, &usual).unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 //! to a running service, and a unit without a file cannot be stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clawdbot_identity::Role;
@@ -18,12 +19,12 @@ pub struct Seen {
     /// Names of this machine's users.
     pub users: BTreeSet<String>,
     /// What the service manager says; nothing where it cannot be asked.
-    pub manager: Option<Loaded>,
+    pub manager: Option<There>,
 }
 
 /// What the service manager has loaded.
 #[derive(Debug, Clone, Default)]
-pub struct Loaded {
+pub struct There {
     /// Everything was started and not stopped since.
     pub started: bool,
     /// Socket units that are active.
@@ -32,6 +33,17 @@ pub struct Loaded {
     pub silent: BTreeSet<String>,
     /// Addresses of the front door's socket unit.
     pub addresses: Vec<String>,
+    /// Somebody wants no front door.
+    pub masked: bool,
+    /// The files of the target or of the front door changed after they were loaded.
+    pub stale: bool,
+}
+
+impl There {
+    /// Whether the front door's socket unit is known to have other addresses than this one.
+    pub fn is_elsewhere(&self, address: SocketAddr) -> bool {
+        !self.addresses.is_empty() && !self.addresses.contains(&address.to_string())
+    }
 }
 
 /// One thing to do.
@@ -103,10 +115,11 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
     // Whose sockets change, with what has to stop for that.
     let mut concerned: BTreeSet<Role> = BTreeSet::new();
     let mut stopped: BTreeSet<String> = BTreeSet::new();
-    let address = wanted.address.to_string();
+    let address = wanted.address;
     let loaded = seen.manager.as_ref();
-    let moved = loaded
-        .is_some_and(|loaded| !loaded.addresses.is_empty() && !loaded.addresses.contains(&address));
+    let started = loaded.filter(|loaded| loaded.started);
+    let masked = loaded.is_some_and(|loaded| loaded.masked);
+    let moved = !masked && loaded.is_some_and(|loaded| loaded.is_elsewhere(address));
     if moved || written(&listener_file()) {
         let old = loaded
             .map(|loaded| loaded.addresses.join(" "))
@@ -115,15 +128,14 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
             true => format!("front door: {old} becomes {address}"),
             false => format!("front door: settings of its socket at {address}"),
         });
-        concerned.insert(Role::gateway());
-    } else if loaded
-        .is_some_and(|loaded| loaded.started && !loaded.listening.contains(LISTENER_UNIT))
-    {
+        if !masked {
+            concerned.insert(Role::gateway());
+        }
+    } else if !masked && started.is_some_and(|loaded| !loaded.listening.contains(LISTENER_UNIT)) {
         plan.changes
             .push(format!("front door: nothing listens at {address}"));
         concerned.insert(Role::gateway());
     }
-    let started = loaded.filter(|loaded| loaded.started);
     for unit in started.iter().flat_map(|loaded| &loaded.silent) {
         let path = super::unit_path(unit);
         let known = wanted.sockets.contains_key(unit) || removed.contains(&&path);
@@ -134,8 +146,7 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
         }
     }
     for (unit, server) in &wanted.sockets {
-        let silent =
-            loaded.is_some_and(|loaded| loaded.started && !loaded.listening.contains(unit));
+        let silent = started.is_some_and(|loaded| !loaded.listening.contains(unit));
         if silent || written(&super::unit_path(unit)) {
             plan.changes.push(format!("{server}: socket {unit}"));
             concerned.insert(server.clone());
@@ -157,6 +168,11 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
             plan.changes.push(format!("user {user}"));
         }
     }
+    let stale = loaded.is_some_and(|loaded| loaded.stale && !loaded.started);
+    if stale && plan.changes.is_empty() {
+        plan.changes
+            .push("units: their files changed after they were loaded".to_owned());
+    }
     if plan.changes.is_empty() && !(plan.steps.is_empty() && removals.is_empty()) {
         plan.changes.push("lists of users and units".to_owned());
     }
@@ -166,7 +182,7 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
     let again = started.is_some() && !concerned.is_empty();
     if again {
         for server in &concerned {
-            if *server == Role::gateway() {
+            if *server == Role::gateway() && !masked {
                 stopped.insert(LISTENER_UNIT.to_owned());
             }
             stopped.insert(format!("clawdbot-{server}-from-*.socket"));
@@ -176,7 +192,8 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
         plan.steps.push(Step::Stop(servers.collect()));
     }
     plan.steps.extend(removals);
-    if reload {
+    // Also where an earlier run was cut off before it: the files are as wanted then, and what is loaded is not.
+    if reload || again || moved || stale {
         plan.steps.push(Step::Reload);
     }
     if again {
@@ -236,11 +253,13 @@ mod tests {
         Seen {
             files: wanted.files.clone(),
             users: wanted.users.clone(),
-            manager: Some(Loaded {
+            manager: Some(There {
                 started: true,
                 listening,
                 silent: BTreeSet::new(),
                 addresses: vec![wanted.address.to_string()],
+                masked: false,
+                stale: false,
             }),
         }
     }
@@ -364,7 +383,7 @@ mod tests {
             plan_now.changes,
             ["policy: socket clawdbot-policy-from-model-box.socket"]
         );
-        assert_eq!(plan_now.steps.last(), Some(&Step::Start));
+        assert_eq!(plan_now.steps[2..], [Step::Reload, Step::Start]);
         // It was cut off between stop and start.
         let mut seen = done(&wanted);
         let silent = &mut seen.manager.as_mut().unwrap().silent;
@@ -375,15 +394,54 @@ mod tests {
             plan_now.changes,
             ["policy: nothing listens for clawdbot-policy-from-operator.socket"]
         );
-        assert_eq!(plan_now.steps.len(), 3);
+        assert_eq!(plan_now.steps[2..], [Step::Reload, Step::Start]);
         // The port that the unit has is not the one that the file says.
         let mut seen = done(&wanted);
         seen.manager.as_mut().unwrap().addresses = vec!["127.0.0.1:4000".into()];
-        assert_eq!(plan(&seen, &wanted).steps.len(), 3);
+        let plan_now = plan(&seen, &wanted);
+        assert_eq!(plan_now.steps.len(), 4);
+        assert_eq!(plan_now.steps[2..], [Step::Reload, Step::Start]);
+        // The same where everything was stopped, and where only the target's list is an old one.
+        let stopped = |mut seen: Seen, stale: bool| {
+            let manager = seen.manager.as_mut().unwrap();
+            (manager.started, manager.stale) = (false, stale);
+            manager.listening.clear();
+            plan(&seen, &wanted)
+        };
+        assert_eq!(stopped(seen, false).steps, [Step::Reload]);
+        assert_eq!(stopped(done(&wanted), true).steps, [Step::Reload]);
+        assert_eq!(stopped(done(&wanted), true).changes.len(), 1);
+        assert_eq!(stopped(done(&wanted), false), Plan::default());
         // The users were never made.
         let mut seen = done(&wanted);
         seen.users.clear();
         assert_eq!(plan(&seen, &wanted).steps, [Step::Users]);
+    }
+
+    #[test]
+    fn a_front_door_that_somebody_masked_is_left_alone() {
+        let usual = wanted("{}");
+        let mut seen = done(&usual);
+        let manager = seen.manager.as_mut().unwrap();
+        (manager.masked, manager.addresses) = (true, Vec::new());
+        manager.listening.remove(LISTENER_UNIT);
+        assert_eq!(plan(&seen, &usual), Plan::default());
+        // Its file is kept as wanted, and nobody is stopped for it.
+        let other = wanted("{gateway: {port: 4000}}");
+        let plan_now = plan(&seen, &other);
+        assert!(
+            matches!(plan_now.steps.as_slice(), [Step::Write(..), Step::Reload]),
+            "{plan_now:?}"
+        );
+        assert_eq!(plan_now.changes.len(), 1);
+        // Whatever it was loaded as before: stopped, it would not start again.
+        let manager = seen.manager.as_mut().unwrap();
+        manager.addresses = vec!["127.0.0.1:1".into()];
+        manager
+            .silent
+            .insert("clawdbot-gateway-from-operator.socket".into());
+        let steps = steps(&seen, &usual);
+        assert_eq!(steps[0], "systemctl stop clawdbot-gateway-from-*.socket");
     }
 
     #[test]

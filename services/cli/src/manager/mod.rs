@@ -17,7 +17,7 @@ use crate::rights;
 
 pub use fact::UnitFact;
 pub use processes::{Processes, role_of};
-pub use seen::{SOCKETS, Seen, planned, units};
+pub use seen::{Seen, planned, units};
 
 /// The code of a failure that means: there is no service manager to ask.
 pub const NO_MANAGER: &str = "manager.none";

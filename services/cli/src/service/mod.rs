@@ -62,16 +62,12 @@ fn act(wanted: Service, runtime: &Path, place: &Place, out: Out) -> Result<Vec<S
     let manager = Manager::System;
     match wanted {
         Service::Install => {
-            let changes = start(place, out)?;
+            let changes = start(false, runtime, place, out)?;
             manager.act(&["enable", "--", TARGET])?;
             Ok(changes)
         }
-        Service::Start => start(place, out),
-        Service::Restart => {
-            check::load(place, out)?;
-            stop(runtime)?;
-            start(place, out)
-        }
+        Service::Start => start(false, runtime, place, out),
+        Service::Restart => start(true, runtime, place, out),
         Service::Stop => stop(runtime).map(|()| Vec::new()),
         Service::Uninstall => {
             manager.act(&["disable", "--", TARGET])?;
@@ -104,14 +100,55 @@ fn stop(runtime: &Path) -> Result<(), Failure> {
     Manager::System.act(&arguments)
 }
 
-fn start(place: &Place, out: Out) -> Result<Vec<String>, Failure> {
-    let loaded = check::load(place, out)?;
-    let changes = apply::now(&loaded.config, out.verbose && !out.json)?;
-    // What failed before is tried again, sockets included.
-    Manager::System.act(&["reset-failed", "--", "clawdbot-*"])?;
-    Manager::System.act(&["start", "--", TARGET])?;
-    apply::judge_start(&loaded.config)?;
-    Ok(changes)
+fn start(anew: bool, runtime: &Path, place: &Place, out: Out) -> Result<Vec<String>, Failure> {
+    let manager = Manager::System;
+    let read = || check::load(place, out);
+    let mut applied = None;
+    in_turn(anew, |part| match part {
+        Part::Load => read().map(drop),
+        Part::Ready => apply::ready(&read()?.config),
+        Part::Stop => stop(runtime),
+        Part::Apply => {
+            applied = Some(apply::now(read, out.verbose && !out.json)?);
+            Ok(())
+        }
+        Part::Start => {
+            // What failed before is tried again, sockets included.
+            manager.act(&["reset-failed", "--", "clawdbot-*"])?;
+            manager.act(&["start", "--", TARGET])
+        }
+        Part::Judge => applied.as_ref().map_or(Ok(()), apply::Applied::judge),
+    })?;
+    Ok(applied.map_or_else(Vec::new, |applied| applied.changes))
+}
+
+/// One part of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The configuration loads.
+    Load,
+    /// Nothing is in the way of applying it.
+    Ready,
+    Stop,
+    Apply,
+    Start,
+    /// Everything listens.
+    Judge,
+}
+
+/// The parts of a start, or of a start `anew`. Nothing stops before it is known that it can be started again; and what
+/// cannot be applied keeps nothing down that could run without it.
+fn in_turn(anew: bool, mut act: impl FnMut(Part) -> Result<(), Failure>) -> Result<(), Failure> {
+    act(Part::Load)?;
+    if anew {
+        act(Part::Ready)?;
+        act(Part::Stop)?;
+    }
+    let applied = act(Part::Apply);
+    let started = act(Part::Start);
+    // The first failure is the one to tell.
+    applied.and(started)?;
+    act(Part::Judge)
 }
 
 fn report(
@@ -215,4 +252,46 @@ fn status(seen: &Processes, sockets: Vec<SocketUnit>, out: Out) -> Result<u8, Fa
         (_, false) => EXIT_FAILURE,
         _ => 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Part::{Apply, Judge, Load, Ready, Start, Stop};
+    use super::*;
+
+    #[test]
+    fn nothing_stays_down_for_what_cannot_be_applied() {
+        // Whether it is a restart, the part that fails, and those that are tried.
+        for (anew, fails, tried) in [
+            (true, None, &[Load, Ready, Stop, Apply, Start, Judge][..]),
+            (true, Some(Load), &[Load]),
+            (true, Some(Ready), &[Load, Ready]),
+            (true, Some(Apply), &[Load, Ready, Stop, Apply, Start]),
+            (true, Some(Start), &[Load, Ready, Stop, Apply, Start]),
+            (false, None, &[Load, Apply, Start, Judge]),
+            (false, Some(Load), &[Load]),
+            (false, Some(Apply), &[Load, Apply, Start]),
+            (false, Some(Judge), &[Load, Apply, Start, Judge]),
+        ] {
+            let mut parts = Vec::new();
+            let result = in_turn(anew, |part| {
+                parts.push(part);
+                match Some(part) == fails {
+                    true => Err(Failure::new("x", format!("{part:?}"))),
+                    false => Ok(()),
+                }
+            });
+            assert_eq!(
+                result.err().map(|failure| failure.message),
+                fails.map(|part| format!("{part:?}"))
+            );
+            assert_eq!(parts, tried);
+        }
+        // Of two failures the first.
+        let result = in_turn(false, |part| match part {
+            Apply | Start => Err(Failure::new("x", format!("{part:?}"))),
+            _ => Ok(()),
+        });
+        assert_eq!(result.unwrap_err().message, "Apply");
+    }
 }
