@@ -111,8 +111,9 @@ fn every_process_may_be_killed_and_nothing_accepted_is_lost() {
 fn without_policy_everything_is_denied_and_with_it_everything_goes_on() {
     on_each_installed("without_policy_everything_is_denied", |machine| {
         assert!(answers(machine));
+        // The sockets first: while they listen, whoever calls starts it again.
         machine
-            .sh("systemctl stop 'clawdbot-policy-from-*.socket' clawdbot-policy.service")
+            .sh("systemctl stop 'clawdbot-policy-from-*.socket' && systemctl stop clawdbot-policy.service")
             .ok();
         // Refused, or not answered as long as somebody waits.
         let asked = machine.run(&["timeout", "20", "clawdbot", "chat", "--message", "hello"]);
@@ -193,7 +194,7 @@ fn a_folder_of_the_wrong_owner_is_refused_by_name_and_not_again_and_again() {
 #[test]
 fn a_full_disk_loses_nothing_that_was_accepted() {
     on_each_installed("a_full_disk", |machine| {
-        let small = "systemctl stop 'clawdbot-gateway-from-*.socket' clawdbot-gateway.socket clawdbot-gateway.service \
+        let small = "systemctl stop 'clawdbot-gateway-from-*.socket' clawdbot-gateway.socket && systemctl stop clawdbot-gateway.service \
             && mount -t tmpfs -o size=400k,mode=0700,uid=$(id -u clawdbot-gateway),gid=$(id -g clawdbot-gateway) small /var/lib/clawdbot/queue \
             && systemctl start clawdbot.target";
         machine.sh(small).ok();
@@ -293,7 +294,7 @@ fn everything_is_ready_once_the_target_is_started_and_what_it_takes_is_shown() {
     ));
     on_each_installed("what_a_start_takes", |machine| {
         assert!(answers(machine));
-        machine.sh("systemctl stop clawdbot.target 'clawdbot-*.socket' 'clawdbot-*.path' 'clawdbot-*.service'").ok();
+        machine.sh("systemctl stop clawdbot.target 'clawdbot-*.socket' 'clawdbot-*.path' && systemctl stop 'clawdbot-*.service'").ok();
         assert_eq!(machine.sh("pgrep ^clawdbot").stdout, "");
         let began = Instant::now();
         machine.sh("systemctl start clawdbot.target").ok();
