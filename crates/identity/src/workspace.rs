@@ -63,19 +63,19 @@ mod tests {
         for (configured, within) in [
             (DEFAULT_WORKSPACE, Some("")),
             ("~/clawd/", Some("")),
-            ("/work/main", Some("")),
-            ("/work/main/", Some("")),
-            ("/work/guest/helper", Some("helper")),
-            ("/work/main/a/b/", Some("a/b")),
-            ("/work", None),
-            ("/work/other/helper", None),
-            ("/work/main/../guest", None),
-            ("/workshop/main", None),
-            ("~/work", None),
+            ("/shared/main", Some("")),
+            ("/shared/main/", Some("")),
+            ("/shared/guest/helper", Some("helper")),
+            ("/shared/main/a/b/", Some("a/b")),
+            ("/shared", None),
+            ("/shared/other/helper", None),
+            ("/shared/main/../guest", None),
+            ("/sharedness/main", None),
+            ("~/shared", None),
             ("/srv/clawd", None),
             ("", None),
         ] {
-            let found = workspace_within(configured, "/work");
+            let found = workspace_within(configured, "/shared");
             assert_eq!(found.as_deref(), within, "{configured}");
         }
     }

@@ -369,17 +369,17 @@ mod tests {
 
     #[test]
     fn a_path_without_a_root_begins_in_the_first_workspace() {
-        let readable = vec!["/work/main".into(), "/other".into()];
+        let readable = vec!["/shared/main".into(), "/other".into()];
         let workspace = Workspace::new(readable, Class::Main);
         for (configured, folder) in [
-            ("", "/work/main"),
-            ("helper", "/work/main/helper"),
+            ("", "/shared/main"),
+            ("helper", "/shared/main/helper"),
             ("/srv/x", "/srv/x"),
         ] {
             assert_eq!(workspace.folder(configured), folder);
         }
-        assert!(workspace.may_read(Path::new("/work/main/helper")));
-        assert!(!workspace.may_read(Path::new("/work/main/../guest")));
+        assert!(workspace.may_read(Path::new("/shared/main/helper")));
+        assert!(!workspace.may_read(Path::new("/shared/main/../guest")));
         assert_eq!(
             Workspace::new(Vec::new(), Class::Main).folder("helper"),
             "helper"
