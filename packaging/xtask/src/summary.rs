@@ -6,16 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::outcome::{Failure, Outcome, Skip};
 
-/// Skips that are no failure on a build server, with the reason why they cannot run there.
-const MAY_SKIP: &[(&str, &str)] = &[];
-
 /// The results so far.
 pub struct Summary {
     passed: usize,
     failed: Vec<(String, Failure)>,
     skipped: Vec<(String, Skip)>,
-    /// What a build server may leave out, too.
-    left_out: Vec<String>,
     matrices: Vec<(String, String)>,
     terminal: bool,
     began: Instant,
@@ -28,7 +23,6 @@ impl Summary {
             passed: 0,
             failed: Vec::new(),
             skipped: Vec::new(),
-            left_out: Vec::new(),
             matrices: Vec::new(),
             terminal,
             began: Instant::now(),
@@ -83,12 +77,6 @@ impl Summary {
         self.end(label, outcome, Duration::ZERO);
     }
 
-    /// The same for what the machine itself cannot do: a build server shows it and does not fail.
-    pub fn leave_out(&mut self, label: &str, test: &str, reason: &str) {
-        self.left_out.push(test.into());
-        self.skip(label, test, reason);
-    }
-
     /// Nothing for a program in which there is no test.
     fn line(&self, label: &str, outcome: &Outcome, took: Duration) -> Option<String> {
         let (failed, skipped) = (outcome.failed.len(), outcome.skipped.len());
@@ -114,30 +102,14 @@ impl Summary {
         }
     }
 
-    /// Turns skips into failures that are not on the list of permitted ones: on a build server nothing may be left out
-    /// in silence.
+    /// Turns skips into failures: on a build server nothing may be left out in silence.
     pub fn forbid_skips(&mut self) {
-        let (permitted, others) =
-            std::mem::take(&mut self.skipped)
-                .into_iter()
-                .partition(|(_, skip)| {
-                    let listed = MAY_SKIP.iter().any(|(test, _)| *test == skip.test);
-                    listed || self.left_out.contains(&skip.test)
-                });
-        self.skipped = permitted;
-        let others: Vec<(String, Skip)> = others;
-        for (label, skip) in others {
-            let output = format!(
-                "skipped, and not on the list of tests that may be: {}\n",
-                skip.reason
-            );
-            self.failed.push((
-                label,
-                Failure {
-                    test: skip.test,
-                    output,
-                },
-            ));
+        for (label, skip) in std::mem::take(&mut self.skipped) {
+            let failure = Failure {
+                test: skip.test,
+                output: format!("skipped, where nothing may be: {}\n", skip.reason),
+            };
+            self.failed.push((label, failure));
         }
     }
 
@@ -203,20 +175,15 @@ mod tests {
     }
 
     #[test]
-    fn on_a_build_server_a_skip_is_a_failure() {
+    fn on_a_build_server_a_skip_is_a_failure_whatever_the_machine_lacks() {
         let mut summary = Summary::new();
         summary.end("x (lib)", outcome(), Duration::ZERO);
+        summary.skip("y", "root_rig_z", "no control groups");
         summary.forbid_skips();
-        assert_eq!(summary.counts(), "3 passed, 2 failed, 0 skipped");
-    }
-
-    #[test]
-    fn what_the_machine_cannot_do_is_shown_and_fails_nowhere() {
-        let mut summary = Summary::new();
-        summary.end("x (lib)", outcome(), Duration::ZERO);
-        summary.leave_out("y", "root_rig_z", "no control groups");
-        summary.forbid_skips();
-        assert_eq!(summary.counts(), "3 passed, 2 failed, 1 skipped");
+        assert_eq!(summary.counts(), "3 passed, 3 failed, 0 skipped");
+        let (label, failure) = summary.failed.last().unwrap();
+        assert_eq!((label.as_str(), failure.test.as_str()), ("y", "root_rig_z"));
+        assert!(failure.output.contains("no control groups"));
     }
 
     #[test]

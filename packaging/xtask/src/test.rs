@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Done {
         match (&without, as_root(program) && !options.full) {
             (_, true) => skip_root(&mut summary, program, options),
             (Some(reason), _) if in_rig(program) => {
-                summary.leave_out(&label(program), &program.target, reason);
+                summary.skip(&label(program), &program.target, reason);
             }
             _ => run_program(&mut summary, &stage, program, options.filter.as_deref()),
         }
