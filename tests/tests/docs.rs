@@ -213,7 +213,7 @@ fn every_test_that_the_threat_model_names_exists() {
 fn attempts() -> BTreeSet<String> {
     let mut group = "";
     let mut names = BTreeSet::new();
-    for line in include_str!("../escape.toml").lines() {
+    for line in include_str!("../../crates/confine/attempts/escape.toml").lines() {
         if let Some(named) = line.strip_prefix('[') {
             group = named.trim_end_matches(']');
         } else if let Some((name, _)) = line.split_once(" = ")

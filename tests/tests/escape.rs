@@ -1,5 +1,5 @@
 //! Every process is taken over, by a probe that starts as the process does, and tries to break out. What
-//! it gets is in one table, tests/escape.toml; the same attempts succeed outside.
+//! it gets is in one table, crates/confine/attempts/escape.toml; the same attempts succeed outside.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ fn nobody_gets_more_than_the_table_says_and_outside_everything_works() {
         sibling_address: 0,
         docker: None,
     });
-    let table = Table::load();
+    let table = Table::load().unwrap();
     let columns = columns();
     let found = run(&scene, &columns, |_| true);
     let free = controls(&scene, &table, &[Control::User, Control::Userns]);

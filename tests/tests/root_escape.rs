@@ -83,7 +83,7 @@ fn what_only_root_can_do_root_can_do() {
         sibling_address: readable(sibling),
         docker: None,
     });
-    let table = Table::load();
+    let table = Table::load().unwrap();
     let found = controls(&scene, &table, &[Control::Root, Control::Userns]);
     let failed: Vec<String> = found
         .iter()
@@ -176,7 +176,7 @@ fn a_product_that_root_started_is_as_closed() {
         assert!(process.lives(), "{role} did not survive");
     }
     let title = "Escape matrix: single-user mode, started by root, as nobody";
-    let table = Table::load();
+    let table = Table::load().unwrap();
     let mut report = Report::new(title, &table, &columns(), &found, &free, |_| true);
     report.add_controls(&table, &free);
     report.check_levels(&found);
@@ -211,6 +211,6 @@ fn in_system_mode_the_network_the_sockets_and_the_files_are_as_closed() {
     let columns = system_columns();
     let found = run(&scene, &columns, wanted);
     let title = "Escape matrix: system mode, every process as a user of its own";
-    let table = Table::load();
+    let table = Table::load().unwrap();
     Report::new(title, &table, &columns, &found, &BTreeMap::new(), wanted).check();
 }

@@ -21,6 +21,9 @@ const SANDBOX: Process = Process {
     network: "none",
 };
 
+/// Becomes any of the others, and is on the list of none.
+const PROBE: &str = "clawdbot-probe";
+
 /// A program, and its rows of the table: an agent has one for each class.
 struct Daemon {
     binary: &'static str,
@@ -46,7 +49,8 @@ fn daemons() -> Vec<Daemon> {
 
 /// The names of all pages.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    daemons().into_iter().map(|daemon| daemon.binary)
+    let daemons = daemons().into_iter().map(|daemon| daemon.binary);
+    daemons.chain([PROBE])
 }
 
 pub fn pages(date: &str) -> Vec<File> {
@@ -54,7 +58,43 @@ pub fn pages(date: &str) -> Vec<File> {
         path: format!("man8/{}.8", daemon.binary),
         text: page(&daemon, date),
     };
-    daemons().into_iter().map(write).collect()
+    let mut pages: Vec<File> = daemons().into_iter().map(write).collect();
+    pages.push(File {
+        path: format!("man8/{PROBE}.8"),
+        text: probe(date),
+    });
+    pages
+}
+
+fn probe(date: &str) -> String {
+    let job = "starts as another process does and tries to break out";
+    let mut page = Page::new(PROBE, 8, job, date);
+    page.section("SYNOPSIS")
+        .paragraph(&format!("`/usr/libexec/clawdbot/{PROBE}`"));
+    page.section("DESCRIPTION").paragraph(
+        "Plays a process of Clawdbot that somebody has taken over. It is started as that process is and confines itself by the \
+         same code, and then makes attempts at what the process must not reach instead of doing its work. What came of each \
+         it says on standard error. Only `clawdbotctl doctor --probe` starts it; it never runs by itself, holds nothing and \
+         is called by nobody.",
+    );
+    page.section("EXIT STATUS");
+    page.item("0", "It made all attempts.");
+    page.item("1", "It was not told what to try.");
+    page.item("78", "It could not confine itself, and tried nothing.");
+    see_also(&mut page, PROBE);
+    page.text().to_owned()
+}
+
+/// All pages but this one.
+fn see_also(page: &mut Page, own: &str) {
+    let mut beside = vec![
+        "clawdbot(1)".to_owned(),
+        "clawdbotctl(1)".into(),
+        "clawdbot.json(5)".into(),
+    ];
+    let others = names().filter(|name| *name != own);
+    beside.extend(others.map(|name| format!("{name}(8)")));
+    page.see_also(&beside);
 }
 
 fn page(daemon: &Daemon, date: &str) -> String {
@@ -91,14 +131,7 @@ fn page(daemon: &Daemon, date: &str) -> String {
         "What it needs is missing or wrong, so that it would have to work unconfined or on something broken. It is not \
          started again by itself; the journal says what to do.",
     );
-    let mut beside = vec![
-        "clawdbot(1)".to_owned(),
-        "clawdbotctl(1)".into(),
-        "clawdbot.json(5)".into(),
-    ];
-    let others = names().filter(|name| *name != daemon.binary);
-    beside.extend(others.map(|name| format!("{name}(8)")));
-    page.see_also(&beside);
+    see_also(&mut page, daemon.binary);
     page.text().to_owned()
 }
 
@@ -248,5 +281,6 @@ mod tests {
         assert!(page("sandbox").contains("clawdbot-sandbox-main@.service"));
         assert!(page("supervisor").contains("None: only"));
         assert!(page("executor").contains("\\fBpolicy\\fR\n"));
+        assert!(page("probe").contains("doctor"));
     }
 }

@@ -26,7 +26,11 @@ fn main() {
     for ((column, name), outcome) in &found.outcomes {
         println!("cell {} {name} {outcome}", column.key);
     }
-    let free = controls(&scene, &Table::load(), &[Control::User, Control::Userns]);
+    let free = controls(
+        &scene,
+        &Table::load().unwrap(),
+        &[Control::User, Control::Userns],
+    );
     for (name, outcome) in free.iter().filter(|(_, outcome)| *outcome != NO_NAMESPACE) {
         println!("control {name} {outcome}");
     }

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
 
-use clawdbot_attempts::{Attempt, all};
+use clawdbot_attempts::{Attempt, Table, all};
 
 use super::run::observe;
 use super::scene::Scene;
 use super::sockets;
 use super::start::{alone, plain};
-use super::table::Table;
 use crate::binary;
 
 /// Instead of an outcome: this user gets no namespace of its own.

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use clawdbot_attempts::{Attempt, all};
+use clawdbot_attempts::{Attempt, Column, Place, Table, all};
 
-use super::column::{Column, Place};
 use super::control::Control;
 use super::run::Found;
-use super::table::Table;
 
 /// Letters of outcomes; anything else is `?` and told in a line of its own.
 const LETTERS: &[(&str, char, &str)] = &[

@@ -1,7 +1,6 @@
 //! The escape suite: processes that were taken over, what they try, and the one table of what is expected.
 //! Nothing here decides what is right; a difference from the table fails, in either direction.
 
-mod column;
 mod control;
 mod matrix;
 mod run;
@@ -9,12 +8,10 @@ mod scene;
 mod sockets;
 mod start;
 mod system;
-pub mod table;
 
-pub use column::{Column, Place, columns, system_columns};
+pub use clawdbot_attempts::{Column, Place, Table, columns, system_columns};
 pub use control::{Control, NO_NAMESPACE, controls};
 pub use matrix::{Report, publish};
 pub use run::{Found, run};
 pub use scene::{Scene, Surroundings};
 pub use system::furnish_all;
-pub use table::Table;

@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-use clawdbot_attempts::{Attempt, Needs, all};
+use clawdbot_attempts::{Attempt, Column, Needs, Place, all};
 use clawdbot_confine::spawn::Exit;
 
-use super::column::{Column, Place};
 use super::control::NO_NAMESPACE;
 use super::scene::Scene;
 use super::start::{Started, alone, start};

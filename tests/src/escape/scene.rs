@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use clawdbot_attempts::Plan;
+use clawdbot_attempts::{Column, Place, Plan};
 
-use super::column::{Column, Place};
 use super::sockets;
 use crate::binary;
 

@@ -11,13 +11,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use clawdbot_attempts::Needs;
+use clawdbot_attempts::{Column, Needs, Place};
 use clawdbot_confine::spawn::{Exit, Leash, Program, Signal, spawn};
 use clawdbot_confine::{fd, frame};
 use clawdbot_proto::v1::{SandboxLimits, SandboxRequest, Setup, descriptor};
 use prost::Message as _;
 
-use super::column::{Column, Place};
 use super::scene::Scene;
 use super::sockets::{self, Handed};
 use crate::binary;

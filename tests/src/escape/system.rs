@@ -10,11 +10,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use clawdbot_attempts::Needs;
+use clawdbot_attempts::{Column, Needs, system_columns};
 use clawdbot_identity::{DEFAULT_WORKSPACE, Role, workspace};
 use clawdbot_service::system as service;
 
-use super::column::{Column, system_columns};
 use super::run::observe;
 use super::scene::{EDGES, Scene, furnish};
 use super::sockets::{self, Handed};

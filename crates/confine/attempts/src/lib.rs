@@ -1,8 +1,10 @@
-//! What a program that breaks out would try, one function for each attempt, for the escape tests. Every
-//! call is made raw, past the checks of the libraries, and the kernel's answer is all that comes back.
+//! What a program that breaks out would try, one function for each attempt, and the table of what is expected of
+//! it, for the escape tests and the doctor. Every call is made raw, past the checks of the libraries, and the
+//! kernel's answer is all that comes back.
 #![cfg(target_os = "linux")]
 
 mod answer;
+mod column;
 mod files;
 mod kernel;
 mod listing;
@@ -15,13 +17,16 @@ mod reaim;
 mod rights;
 mod space;
 mod sys;
+mod table;
 mod unix;
 mod world;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use answer::{Answer, errno_name, word};
+pub use column::{Column, Place, columns, system_columns};
 pub use listing::{Attempt, Needs, all};
 pub use outside::main;
 pub use plan::Plan;
+pub use table::{Expected, GROUPS, Table};
 pub use world::World;

@@ -10,7 +10,7 @@ pub const PAGES: &str = "clawdbot-man";
 /// The command line.
 pub const COMMAND: &str = "clawdbot";
 /// What only other programs start.
-pub const DAEMONS: [&str; 11] = [
+pub const DAEMONS: [&str; 12] = [
     "clawdbot-agent",
     "clawdbot-broker",
     "clawdbot-channel-telegram",
@@ -20,6 +20,7 @@ pub const DAEMONS: [&str; 11] = [
     "clawdbot-keyring",
     "clawdbot-model",
     "clawdbot-policy",
+    "clawdbot-probe",
     "clawdbot-sandbox",
     "clawdbot-supervisor",
 ];

@@ -1,14 +1,16 @@
-//! The one table, tests/escape.toml: what is expected in every cell, and why where something works.
+//! The one table, `escape.toml`: what is expected in every cell, and why where something works.
 
 use std::collections::BTreeMap;
 
-use clawdbot_attempts::all;
+use crate::column::{Column, Place};
+use crate::listing::all;
 
-use super::column::{Column, Place};
+/// The table's text.
+const TEXT: &str = include_str!("../escape.toml");
 
 type Cells = BTreeMap<String, String>;
 
-/// The groups of rows that are attempts from inside of a process; others have runners of their own.
+/// The groups of rows.
 pub const GROUPS: &[&str] = &[
     "file", "net", "reaim", "unix", "process", "space", "memory", "rights", "kernel", "x86",
 ];
@@ -37,12 +39,12 @@ impl Expected {
 }
 
 impl Table {
-    /// Reads it.
-    pub fn load() -> Self {
-        let path = crate::peers::script("escape.toml");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let shown = path.display();
-        Self::parse(&text).unwrap_or_else(|error| panic!("{shown}: {error}"))
+    /// Reads it; the text is part of the program.
+    ///
+    /// # Errors
+    /// When it is no such table.
+    pub fn load() -> Result<Self, String> {
+        Self::parse(TEXT).map_err(|error| format!("escape.toml: {error}"))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -185,8 +187,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::column::{columns, system_columns};
     use super::*;
+    use crate::column::{columns, system_columns};
 
     #[test]
     fn the_most_particular_word_counts_and_what_works_needs_a_reason() {
