@@ -11,6 +11,8 @@ pub(crate) struct Options {
     pub(crate) port: u16,
     /// Whom root becomes.
     pub(crate) user: Option<String>,
+    /// Where the programs lie, if not beside this one.
+    pub(crate) programs: Option<PathBuf>,
     /// Folders that agents work in, as the configuration has them; none means the default.
     pub(crate) workspaces: Vec<String>,
     pub(crate) json: bool,
@@ -19,7 +21,7 @@ pub(crate) struct Options {
 }
 
 /// How it is called.
-pub(crate) const USAGE: &str = "usage: clawdbot-supervisor --state-dir DIR --config FILE [--port N] [--user U] [--workspace DIR]... [--json] [--color] [-v]\n\
+pub(crate) const USAGE: &str = "usage: clawdbot-supervisor --state-dir DIR --config FILE [--port N] [--user U] [--workspace DIR]... [--programs DIR] [--json] [--color] [-v]\n\
                                 It is started by `clawdbot up`, which checks the configuration first.";
 
 impl Options {
@@ -33,7 +35,7 @@ impl Options {
         let mut arguments = arguments.into_iter();
         let (mut state_dir, mut config) = (None, None);
         let (mut port, mut user) = (0, None);
-        let mut workspaces = Vec::new();
+        let (mut programs, mut workspaces) = (None, Vec::new());
         let (mut json, mut color, mut verbose) = (false, false, false);
         while let Some(argument) = arguments.next() {
             let name = argument.to_string_lossy().into_owned();
@@ -52,6 +54,7 @@ impl Options {
                     })?;
                 }
                 "--workspace" => workspaces.push(value()?.to_string_lossy().into_owned()),
+                "--programs" => programs = Some(PathBuf::from(value()?)),
                 "--user" => user = Some(value()?.to_string_lossy().into_owned()),
                 "--json" => json = true,
                 "--color" => color = true,
@@ -71,6 +74,7 @@ impl Options {
             config,
             port,
             user,
+            programs,
             workspaces,
             json,
             color,
@@ -96,6 +100,13 @@ mod tests {
         assert_eq!(options.user.as_deref(), Some("bob"));
         assert_eq!(options.workspaces, ["~/w"]);
         assert!(options.json && options.verbose && !options.color);
+        assert_eq!(options.programs, None);
+    }
+
+    #[test]
+    fn programs_may_lie_elsewhere() {
+        let options = parse("--state-dir /s --config /c --programs /p").unwrap();
+        assert_eq!(options.programs, Some(PathBuf::from("/p")));
     }
 
     #[test]

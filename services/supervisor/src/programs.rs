@@ -1,5 +1,6 @@
-//! The programs that lie beside this one, opened before anything else: root's folders may be closed to the user that
-//! everything runs as. One that is missing is a refusal only if it always runs.
+//! The programs that lie beside this one, or in the folder that whoever starts it names. They are opened before anything
+//! else: root's folders may be closed to the user that everything runs as. One that is missing is a refusal only if it
+//! always runs.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -27,11 +28,12 @@ impl Installed {
 pub(crate) struct Programs(Vec<Installed>);
 
 impl Programs {
-    /// Opens those beside this program.
-    pub(crate) fn open() -> Result<Self, Refusal> {
+    /// Opens those in `folder`, or else beside this program.
+    pub(crate) fn open(folder: Option<&Path>) -> Result<Self, Refusal> {
         let own = std::env::current_exe()
             .map_err(|e| Refusal::io("this program's own path", &e, "mount /proc"))?;
-        let directory = own.parent().unwrap_or(Path::new("/"));
+        let beside = own.parent().unwrap_or(Path::new("/"));
+        let directory = folder.unwrap_or(beside);
         let mut programs = Vec::new();
         for process in PROCESSES {
             let optional = match process.starts {

@@ -86,7 +86,7 @@ struct Prepared {
 fn prepare(options: &Options, started: Instant) -> Result<Prepared, Refusal> {
     let home_dir = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir());
     let as_root = rustix::process::geteuid().is_root();
-    let programs = Programs::open()?;
+    let programs = Programs::open(options.programs.as_deref())?;
     let environment = environment::take()
         .map_err(|e| Refusal::io("the environment cannot be kept", &e, "free some memory"))?;
     home::become_ordinary(options)?;
