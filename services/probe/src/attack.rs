@@ -10,6 +10,8 @@ use clawdbot_attempts::Plan;
 use clawdbot_proto::v1::{Dial, DialerRequest, dialer_request};
 use clawdbot_service::{Context, ServeError, Start, StartError};
 
+use crate::serial;
+
 /// Name of the descriptor that is handed over for attempts.
 const HANDED: &str = "probe";
 
@@ -34,14 +36,21 @@ macro_rules! services {
 
 /// The whole life of the program.
 pub fn main() -> ExitCode {
-    let own = std::env::args().next().unwrap_or_default();
-    let (service, plan) = own.split_once(' ').unwrap_or((&own, ""));
-    match Plan::read(Path::new(plan)) {
-        Ok(plan) => {
-            let _once = PLAN.set(plan);
-        }
-        Err(_) => return ExitCode::FAILURE,
+    let mut arguments = std::env::args();
+    let own = arguments.next().unwrap_or_default();
+    if arguments.next().as_deref() == Some("neighbour") {
+        return clawdbot_attempts::main();
     }
+    let service = match own.split_once(' ') {
+        None => own.trim_start_matches("clawdbot-"),
+        Some((service, plan)) => match Plan::read(Path::new(plan)) {
+            Ok(plan) => {
+                let _once = PLAN.set(plan);
+                service
+            }
+            Err(_) => return ExitCode::FAILURE,
+        },
+    };
     services! { service;
         "agent" => clawdbot_agent,
         "broker" => clawdbot_broker,
@@ -63,12 +72,19 @@ fn handed<P>(
     if let (Some(fd), Ok(mut kept)) = (start.take_file(HANDED), KEPT.lock()) {
         *kept = Some(fd);
     }
+    if PLAN.get().is_none()
+        && let Some(plan) = serial::next(start)?
+    {
+        let _once = PLAN.set(plan);
+    }
     prepare(start)
 }
 
 /// What was prepared stays open, as it does while the service works.
 async fn attack<P>(prepared: P, context: Context) -> Result<(), ServeError> {
-    let mut plan = PLAN.get().cloned().unwrap_or_default();
+    let Some(mut plan) = PLAN.get().cloned() else {
+        return serial::idle(context).await;
+    };
     context.ready("probe");
     plan.world.fd = match plan.world.facts.get("socket").map(String::as_str) {
         Some("from-dialer") => Some(dialled(&context).await?),

@@ -1,9 +1,14 @@
 //! A process of the product that has been taken over: it starts exactly as the service does, by the same
 //! code with the same profile, and then makes attempts instead of doing its work. Its name, the first
-//! argument, says which service it is and where the plan lies: `agent /path/to/plan`.
+//! argument, says which service it is and where the plan lies: `agent /path/to/plan`. Started by a supervisor under the
+//! name of a service it finds its plan in the state directory.
 
 #[cfg(target_os = "linux")]
 mod attack;
+#[cfg(target_os = "linux")]
+mod given;
+#[cfg(target_os = "linux")]
+mod serial;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

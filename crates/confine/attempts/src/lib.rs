@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 mod answer;
+mod apart;
 mod column;
 mod files;
 mod kernel;
@@ -24,6 +25,7 @@ mod world;
 mod x86;
 
 pub use answer::{Answer, errno_name, word};
+pub use apart::{Ended, Side, apart};
 pub use column::{Column, Place, columns, system_columns};
 pub use listing::{Attempt, Needs, all};
 pub use outside::main;
