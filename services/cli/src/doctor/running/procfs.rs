@@ -84,12 +84,14 @@ pub fn look(proc: &Path, processes: &[(String, u32, String)]) -> Vec<ProcessFact
     let host = sockets(&proc.join("self/net"));
     let own = |name: &str| fs::read_link(proc.join("self/ns").join(name)).ok();
     let (network, files) = (own("net"), own("mnt"));
+    // Mounted so that others' processes are hidden, the first of all among them (proc(5), hidepid=invisible).
+    let hides = !proc.join("1").exists();
     let facts = processes.iter().filter(|process| process.1 != 0);
     let facts = facts.filter_map(|(role, pid, says)| {
         let folder = proc.join(pid.to_string());
         let status = read(&folder.join("status"));
         // It ended meanwhile.
-        if status.is_none() && !folder.exists() {
+        if status.is_none() && !folder.exists() && !hides {
             return None;
         }
         let status = status.and_then(|bytes| Status::parse(&String::from_utf8_lossy(&bytes)));
@@ -321,6 +323,7 @@ mod tests {
     fn what_cannot_be_read_stays_unknown_and_a_replaced_program_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let proc = folder.path();
+        fs::create_dir_all(proc.join("1")).unwrap();
         fs::create_dir_all(proc.join("7/fd")).unwrap();
         fs::create_dir_all(proc.join("7/ns")).unwrap();
         fs::create_dir_all(proc.join("self/ns")).unwrap();
@@ -346,5 +349,17 @@ mod tests {
             (Path::new("/usr/x"), true)
         );
         assert_eq!(fact.sockets.as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_process_that_is_hidden_has_not_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let proc = folder.path();
+        let wanted = [("gateway".to_owned(), 7, String::new())];
+        let facts = look(proc, &wanted);
+        assert_eq!((facts.len(), facts[0].pid), (1, 7));
+        assert!(facts[0].status.is_none() && facts[0].program.is_none());
+        fs::create_dir(proc.join("1")).unwrap();
+        assert!(look(proc, &wanted).is_empty());
     }
 }
