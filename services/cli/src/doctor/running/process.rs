@@ -255,16 +255,20 @@ fn network(_: &Facts, fact: &ProcessFact) -> Option<String> {
 
 /// What of its sockets is not as the process list says: only the front door listens, only the dialer makes connections, and
 /// models and channels have those that it handed over.
-fn sockets(_: &Facts, fact: &ProcessFact) -> Option<String> {
+fn sockets(facts: &Facts, fact: &ProcessFact) -> Option<String> {
     let family = fact.role.split('-').next().unwrap_or_default();
     let may = |socket: &IpSocket| match family {
-        // One that was accepted is connected.
-        "gateway" => socket.kind == Kind::Tcp,
+        // What came in has the port of the door, what it called itself has one of its own.
+        "gateway" => socket.kind == Kind::Tcp && doors.contains(&socket.local.port()),
         "supervisor" => socket.listens,
         "dialer" => !socket.listens && socket.kind != Kind::Raw,
         "model" | "channel" => socket.kind == Kind::Tcp && !socket.listens,
         _ => false,
     };
     let mut bad = fact.sockets.as_ref()?.iter().filter(|socket| !may(socket));
+    let wanted = facts.running.listeners.iter();
+    let mut doors: Vec<u16> = wanted.map(|address| address.port()).collect();
+    let own = fact.sockets.iter().flatten().filter(|own| own.listens);
+    doors.extend(own.map(|own| own.local.port()));
     bad.next().map(ToString::to_string)
 }

@@ -259,6 +259,10 @@ const CASES: &[Case] = &[
     ("running.environment", Warn, |r| {
         r.processes[1].variables = Some(1)
     }),
+    ("running.sockets", Critical, |r| {
+        let out = socket(Kind::Tcp, "127.0.0.1:40000", "192.0.2.1:443", false);
+        r.processes[0].sockets.as_mut().unwrap().push(out);
+    }),
     ("running.replaced", Warn, |r| {
         r.processes[1].program.as_mut().unwrap().replaced = true
     }),
