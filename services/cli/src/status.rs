@@ -26,7 +26,7 @@ use crate::manager::Seen;
 use crate::out::Out;
 use crate::place::Mode;
 
-/// How long one process may take to answer, connection included.
+/// How long one process may take to answer whoever only wants to know how things are, connection included.
 const MOMENT: Duration = Duration::from_millis(800);
 
 /// What the running assistant says about itself. What did not answer is missing.
@@ -56,30 +56,30 @@ pub async fn gather(sockets: &Sockets) -> Result<Report, Failure> {
     look(sockets, MOMENT).await.0
 }
 
-/// The same, with what the service manager said, which has this long to answer.
+/// The same, with what the service manager said. Each of them has this long to answer.
 pub async fn look(
     sockets: &Sockets,
     patience: Duration,
 ) -> (Result<Report, Failure>, Option<Seen>) {
     match &sockets.place().mode {
-        Mode::Single => (gather_single(sockets).await, None),
+        Mode::Single => (gather_single(sockets, patience).await, None),
         Mode::System { runtime } => {
             let seen = Seen::ask(runtime, patience).await;
-            let report = system::gather(sockets, runtime, &seen).await;
+            let report = system::gather(sockets, runtime, &seen, patience).await;
             (report, Some(seen))
         }
     }
 }
 
-async fn of_gateway(sockets: &Sockets) -> Result<GatewayStatus, Failure> {
-    ask(sockets, Server::Gateway, async |edge| {
+async fn of_gateway(sockets: &Sockets, patience: Duration) -> Result<GatewayStatus, Failure> {
+    ask(sockets, Server::Gateway, patience, async |edge| {
         ChatClient::new(edge).status(GatewayStatusRequest {}).await
     })
     .await
 }
 
-async fn of_policy(sockets: &Sockets) -> Result<PolicyStatus, Failure> {
-    ask(sockets, Server::Policy, async |edge| {
+async fn of_policy(sockets: &Sockets, patience: Duration) -> Result<PolicyStatus, Failure> {
+    ask(sockets, Server::Policy, patience, async |edge| {
         PolicyOperatorClient::new(edge)
             .status(PolicyStatusRequest {})
             .await
@@ -87,23 +87,24 @@ async fn of_policy(sockets: &Sockets) -> Result<PolicyStatus, Failure> {
     .await
 }
 
-async fn gather_single(sockets: &Sockets) -> Result<Report, Failure> {
-    let processes = ask(sockets, Server::Supervisor, async |edge| {
+async fn gather_single(sockets: &Sockets, patience: Duration) -> Result<Report, Failure> {
+    let processes = ask(sockets, Server::Supervisor, patience, async |edge| {
         SupervisorOperatorClient::new(edge)
             .processes(ProcessesRequest {})
             .await
     });
-    let (gateway, policy) = (of_gateway(sockets), of_policy(sockets));
+    let (gateway, policy) = (of_gateway(sockets, patience), of_policy(sockets, patience));
     assemble(tokio::join!(processes, gateway, policy))
 }
 
-/// One question to one server, which has a moment to answer.
+/// One question to one server, which has this long to answer, connection included.
 ///
 /// # Errors
 /// When it is not there, does not answer in time, or refuses.
 pub async fn ask<T>(
     sockets: &Sockets,
     server: Server,
+    patience: Duration,
     call: impl AsyncFnOnce(Edge) -> Result<Response<T>, Status>,
 ) -> Result<T, Failure> {
     let asked = async {
@@ -118,7 +119,7 @@ pub async fn ask<T>(
             format!("the {} does not answer", server.name()),
         )
     };
-    timeout(MOMENT, asked)
+    timeout(patience, asked)
         .await
         .unwrap_or_else(|_| Err(silent()))
         .map(Response::into_inner)
@@ -217,7 +218,7 @@ pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
     let (report, seen) = look(sockets, MOMENT).await;
     let mut report = report?;
     if let Some(seen) = seen {
-        report.pending = pending(sockets, &seen, report.policy.is_some()).await;
+        report.pending = pending(sockets, &seen, report.policy.is_some(), MOMENT).await;
     }
     match out.json {
         true => out.value(&report.json())?,

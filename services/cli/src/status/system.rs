@@ -2,11 +2,12 @@
 //! only those who live.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clawdbot_proto::v1::{GatewayStatus, PolicyStatus, ProcessesReply};
 use tokio::time::timeout;
 
-use super::{MOMENT, Report, of_gateway, of_policy};
+use super::{Report, of_gateway, of_policy};
 use crate::apply::{self, Needs};
 use crate::dial::Sockets;
 use crate::failure::{EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
@@ -19,12 +20,21 @@ use crate::rights::EXIT_RIGHTS;
 ///
 /// # Errors
 /// Exit status 69 when everything was stopped, 77 when the sockets are closed to this person.
-pub async fn gather(sockets: &Sockets, runtime: &Path, seen: &Seen) -> Result<Report, Failure> {
-    gather_by(sockets, seen.processes(runtime)).await
+pub async fn gather(
+    sockets: &Sockets,
+    runtime: &Path,
+    seen: &Seen,
+    patience: Duration,
+) -> Result<Report, Failure> {
+    gather_by(sockets, seen.processes(runtime), patience).await
 }
 
 /// Asks who lives, by the service manager's word; everybody where that has none.
-async fn gather_by(sockets: &Sockets, seen: Result<Processes, Failure>) -> Result<Report, Failure> {
+async fn gather_by(
+    sockets: &Sockets,
+    seen: Result<Processes, Failure>,
+    patience: Duration,
+) -> Result<Report, Failure> {
     let lives = |role: &str| seen.as_ref().is_ok_and(|seen| seen.lives(role)) || seen.is_err();
     if seen.as_ref().is_ok_and(Processes::is_stopped) {
         return Err(
@@ -36,13 +46,13 @@ async fn gather_by(sockets: &Sockets, seen: Result<Processes, Failure>) -> Resul
     let (gateway, policy) = (lives("gateway"), lives("policy"));
     let gateway = async {
         match gateway {
-            true => Some(of_gateway(sockets).await),
+            true => Some(of_gateway(sockets, patience).await),
             false => None,
         }
     };
     let policy = async {
         match policy {
-            true => Some(of_policy(sockets).await),
+            true => Some(of_policy(sockets, patience).await),
             false => None,
         }
     };
@@ -116,11 +126,16 @@ fn told<T>(
 
 /// What root has to bring in line with the configuration; nothing where that cannot be known, which others tell. Policy is
 /// asked for what this person may not read, if it answered (`policy`).
-pub async fn pending(sockets: &Sockets, seen: &Seen, policy: bool) -> Vec<String> {
+pub async fn pending(
+    sockets: &Sockets,
+    seen: &Seen,
+    policy: bool,
+    patience: Duration,
+) -> Vec<String> {
     let place = sockets.place();
     let needs = match remote::is_closed(place) {
         true if policy => {
-            let asked = timeout(MOMENT, remote::needs(sockets)).await;
+            let asked = timeout(patience, remote::needs(sockets)).await;
             asked.ok().and_then(Result::ok)
         }
         true => None,
@@ -252,8 +267,9 @@ mod tests {
         };
         let mut stopped = Processes::default();
         stopped.processes.push(process("gateway", "stopped"));
-        let gathered =
-            crate::run::block_on(async { gather_by(&Sockets::of(&place), Ok(stopped)).await });
+        let gathered = crate::run::block_on(async {
+            gather_by(&Sockets::of(&place), Ok(stopped), Duration::ZERO).await
+        });
         let failure = gathered.unwrap_err();
         assert_eq!((failure.exit, failure.code.as_str()), (69, NOT_RUNNING));
         assert!(

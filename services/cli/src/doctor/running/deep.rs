@@ -2,7 +2,6 @@
 //! `--deep` whether the front door answers and what each worker knows of its provider or platform.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use clawdbot_config::Severity::{Info, Warn};
 use clawdbot_identity::text::sanitize_line;
@@ -15,14 +14,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::PATIENCE;
 use crate::dial::{Server, Sockets};
 use crate::doctor::check::{Check, Hit, Hits};
 use crate::doctor::facts::Facts;
 use crate::out::count;
 use crate::status::ask;
 
-/// How long the front door may take.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// More messages than one machine's people write while one is being answered.
 const MANY: u32 = 20;
 
@@ -202,7 +200,7 @@ fn workers(
 
 /// Where the vault's key is kept, from the broker.
 pub async fn vault(sockets: &Sockets) -> Option<Vault> {
-    let listed = ask(sockets, Server::Broker, async |edge| {
+    let listed = ask(sockets, Server::Broker, PATIENCE, async |edge| {
         let request = ListCredentialsRequest::default();
         BrokerOperatorClient::new(edge).list(request).await
     });
@@ -213,7 +211,7 @@ pub async fn vault(sockets: &Sockets) -> Option<Vault> {
 pub async fn health(sockets: &Sockets, roles: Vec<String>) -> Vec<(String, Option<HealthStatus>)> {
     let mut all = Vec::new();
     for role in roles {
-        let known = ask(sockets, Server::Policy, async |edge| {
+        let known = ask(sockets, Server::Policy, PATIENCE, async |edge| {
             let role = role.clone();
             PolicyOperatorClient::new(edge)
                 .health(HealthRequest { role })

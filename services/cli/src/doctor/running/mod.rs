@@ -50,7 +50,7 @@ pub const CHECKS: &[&[Check]] = &[
     machine::CHECKS,
 ];
 
-/// How long the service manager may take.
+/// How long whoever is asked may take, on a machine that has much to do, too.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The largest unit file.
 const MAX_UNIT: u64 = 256 << 10;
@@ -195,7 +195,7 @@ pub async fn gather(
     let (report, seen) = status::look(sockets, PATIENCE).await;
     if let Some(seen) = seen {
         let policy = report.as_ref().is_ok_and(|report| report.policy.is_some());
-        running.pending = status::pending(sockets, &seen, policy).await;
+        running.pending = status::pending(sockets, &seen, policy, PATIENCE).await;
         running.units = seen.facts();
         running.socket_units = seen.sockets.ok();
     }
