@@ -1,8 +1,8 @@
 //! Status lines and the confinement in them, as an object for everything that prints JSON, and gap by gap
 //! for a person.
 //!
-//! A status line is `WORDS | level=full landlock=7 ...`: first what a person wants to know, at the end what
-//! the process measured of its confinement.
+//! A status line is `WORDS | level=full landlock=7 ... version=0.1.0`: first what a person wants to know, at the end what
+//! the process measured of its confinement, and which version it is.
 
 use clawdbot_confine::measure::{Confinement, Missing};
 use clawdbot_confine::memory::Backing;
@@ -13,9 +13,12 @@ const BETWEEN: &str = " | ";
 /// How a confinement line begins.
 const LEVEL: &str = "level=";
 
+/// What ends a status line.
+const VERSION: &str = concat!("version=", env!("CARGO_PKG_VERSION"));
+
 /// A status line of both parts.
 pub(crate) fn join_status(words: &str, confinement: &str) -> String {
-    format!("{words}{BETWEEN}{confinement}")
+    format!("{words}{BETWEEN}{confinement} {VERSION}")
 }
 
 /// A status line's words, and the confinement that stands at its end, which a process that is not confined yet lacks.
@@ -33,6 +36,14 @@ pub fn level(confinement: &str) -> Option<&str> {
     confinement
         .split_whitespace()
         .find_map(|word| word.strip_prefix(LEVEL))
+}
+
+/// The version in a confinement line, as the process itself was built.
+#[must_use]
+pub fn version(confinement: &str) -> Option<&str> {
+    confinement
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("version="))
 }
 
 /// What a process measured: level, landlock ABI, the single measures, and what is missing with its
@@ -142,7 +153,10 @@ mod tests {
             "3 | level=none",
         ] {
             let line = join_status(words, FULL);
-            assert_eq!(split_status(&line), (words, Some(FULL)));
+            let (before, confinement) = split_status(&line);
+            let measured = confinement.and_then(|line| line.strip_prefix(FULL));
+            assert_eq!(before, words);
+            assert_eq!(measured.and_then(version), Some(env!("CARGO_PKG_VERSION")));
         }
         for line in ["", "starting", "a | b", "level=none", "a | blevel=full"] {
             assert_eq!(split_status(line), (line, None));

@@ -35,7 +35,7 @@ pub mod testing;
 mod watch_config;
 mod wipe;
 
-pub use confinement::{Gap, confinement_json, gaps, level, shortfall, split_status};
+pub use confinement::{Gap, confinement_json, gaps, level, shortfall, split_status, version};
 #[cfg(feature = "grpc")]
 pub use context::serve_socket;
 pub use context::{Context, Listener, Shutdown};

@@ -61,7 +61,7 @@ async fn what_policy_says_is_enough_confinement_ends_whoever_has_less() {
     }
     let ready = said(&far);
     assert!(
-        ready.contains(&format!("STATUS=working | {PARTIAL}\n")),
+        ready.contains(&format!("STATUS=working | {PARTIAL} version=")),
         "{ready}"
     );
     ctx.obey("info", "full");

@@ -4,6 +4,8 @@
 use clawdbot_config::Severity::{Critical, Info, Warn};
 use clawdbot_confine::measure::{Confinement, Network};
 use clawdbot_confine::profile;
+use clawdbot_identity::text::sanitize_line;
+use clawdbot_service::version;
 
 use super::procfs::{IpSocket, Kind, ProcessFact};
 use crate::doctor::check::{Check, Hit, Hits};
@@ -151,12 +153,12 @@ pub const CHECKS: &[Check] = &[
         command: "clawdbot service restart",
         fixes: false,
         look: |facts, hits| {
-            let ours = env!("CARGO_PKG_VERSION");
-            let theirs = facts.running.version.as_deref();
-            if let Some(theirs) = theirs.filter(|theirs| *theirs != ours && !theirs.is_empty()) {
+            each(facts, hits, |_, fact| other(version(&fact.says)?));
+            // The supervisor measures only itself.
+            if let Some(other) = facts.running.version.as_deref().and_then(other) {
                 hits.add(Hit {
                     command: Some(restart(facts)),
-                    ..Hit::setting("", format!("{theirs} runs, this command is {ours}"))
+                    ..Hit::setting("", format!("supervisor: {other}"))
                 });
             }
         },
@@ -181,6 +183,13 @@ pub const CHECKS: &[Check] = &[
         },
     },
 ];
+
+/// What is to be said of who runs this version.
+fn other(theirs: &str) -> Option<String> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let other = theirs != ours && !theirs.is_empty();
+    other.then(|| format!("{} runs, this command is {ours}", sanitize_line(theirs)))
+}
 
 /// How everything is started again: by the service manager, or by the person who runs it.
 fn restart(facts: &Facts) -> String {
@@ -257,6 +266,10 @@ fn network(_: &Facts, fact: &ProcessFact) -> Option<String> {
 /// models and channels have those that it handed over.
 fn sockets(facts: &Facts, fact: &ProcessFact) -> Option<String> {
     let family = fact.role.split('-').next().unwrap_or_default();
+    let wanted = facts.running.listeners.iter();
+    let mut doors: Vec<u16> = wanted.map(|address| address.port()).collect();
+    let own = fact.sockets.iter().flatten().filter(|own| own.listens);
+    doors.extend(own.map(|own| own.local.port()));
     let may = |socket: &IpSocket| match family {
         // What came in has the port of the door, what it called itself has one of its own.
         "gateway" => socket.kind == Kind::Tcp && doors.contains(&socket.local.port()),
@@ -266,9 +279,5 @@ fn sockets(facts: &Facts, fact: &ProcessFact) -> Option<String> {
         _ => false,
     };
     let mut bad = fact.sockets.as_ref()?.iter().filter(|socket| !may(socket));
-    let wanted = facts.running.listeners.iter();
-    let mut doors: Vec<u16> = wanted.map(|address| address.port()).collect();
-    let own = fact.sockets.iter().flatten().filter(|own| own.listens);
-    doors.extend(own.map(|own| own.local.port()));
     bad.next().map(ToString::to_string)
 }

@@ -1,7 +1,7 @@
 //! What was measured of each process, as a table for a person and as JSON for a script.
 
 use clawdbot_confine::measure::Confinement;
-use clawdbot_service::confinement_json;
+use clawdbot_service::{confinement_json, version};
 use serde_json::{Value, json};
 
 use super::Running;
@@ -91,6 +91,7 @@ impl Running {
                 "replaced": program.map(|program| program.replaced),
                 "variables": fact.variables,
                 "sockets": sockets,
+                "version": version(&fact.says),
                 "confinement": confinement_json(&fact.says),
             })
         };
@@ -117,6 +118,7 @@ pub fn schema() -> Value {
         "replaced": maybe("boolean"),
         "variables": maybe("integer"),
         "sockets": { "type": ["array", "null"], "items": { "type": "string" } },
+        "version": maybe("string"),
         "confinement": { "type": ["object", "null"], "description": "What the process measured itself." },
     })
 }

@@ -272,6 +272,9 @@ const CASES: &[Case] = &[
     ("running.unseen", Info, |r| {
         r.unseen = vec!["program of gateway".into()]
     }),
+    ("running.version", Warn, |r| {
+        r.processes[1].says = format!("{FULL} version=0.0.9")
+    }),
     ("running.unseen", Info, |r| {
         r.machine.unseen = vec!["the key of the vault".into()]
     }),
