@@ -17,7 +17,7 @@ use serde_json::json;
 
 pub use self::execute::write;
 use self::plan::{Plan, Seen, Step, There, plan};
-pub use self::wanted::Needs;
+pub use self::wanted::{MARK, Needs};
 use self::wanted::{UNITS, USERS, Wanted, listener_file, target_file};
 use crate::check;
 use crate::failure::{EXIT_FAILURE, Failure};

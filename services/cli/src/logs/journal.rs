@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read as _};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -190,6 +190,11 @@ impl Drop for Journal {
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }
+}
+
+/// Whether this answer of journalctl's is one, and not that its journal is closed to this user.
+pub fn may_read(output: &Output) -> bool {
+    judge(output.status, &String::from_utf8_lossy(&output.stderr)).is_ok()
 }
 
 fn judge(status: ExitStatus, complaint: &str) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use self::file::Follow;
 pub use self::file::last;
+pub use self::journal::may_read;
 pub use self::line::moment;
 use self::line::{Filter, Line, since};
 use crate::args::Logs;

@@ -3,8 +3,10 @@
 
 mod accounts;
 mod deep;
+mod ends;
 mod folders;
 mod machine;
+mod overrides;
 mod process;
 mod procfs;
 mod shown;
@@ -28,8 +30,10 @@ use clawdbot_service::system;
 
 use self::accounts::Accounts;
 use self::deep::Answers;
+use self::ends::Ends;
 use self::folders::OwnFolder;
 use self::machine::Machine;
+use self::overrides::Overridden;
 use self::procfs::{IpSocket, ProcessFact};
 pub use self::shown::schema;
 use self::sockets::SocketFile;
@@ -77,11 +81,15 @@ pub struct Running {
     pub processes: Vec<ProcessFact>,
     pub accounts: Accounts,
     pub units: Option<Vec<UnitFact>>,
+    /// How processes ended lately; nothing where the journal could not be read.
+    pub ends: Option<Ends>,
     /// Units that run whatever the configuration says.
     pub always: Vec<String>,
     pub socket_units: Option<Vec<SocketUnit>>,
     /// Socket units that are installed.
     pub wanted_sockets: Vec<String>,
+    /// Sockets and slices over which something was put.
+    pub overridden: Vec<Overridden>,
     /// Unit files and drop-ins by their paths.
     pub unit_files: BTreeMap<String, String>,
     pub socket_files: Vec<SocketFile>,
@@ -192,6 +200,12 @@ pub async fn gather(
         running.runtime = runtime.clone();
         running.names(root);
     }
+    let ends = match &place.mode {
+        Mode::System { runtime } => {
+            Some(tokio::spawn(ends::ask(manager::units(runtime), PATIENCE)))
+        }
+        Mode::Single => None,
+    };
     let (report, seen) = status::look(sockets, PATIENCE).await;
     if let Some(seen) = seen {
         let policy = report.as_ref().is_ok_and(|report| report.policy.is_some());
@@ -207,6 +221,9 @@ pub async fn gather(
         running.version = report.processes.as_ref().map(|reply| reply.version.clone());
         let policy = report.policy.iter().flat_map(|policy| &policy.listeners);
         running.listeners = policy.filter_map(|text| text.parse().ok()).collect();
+    }
+    if let Some(ends) = ends {
+        running.ends = ends.await.ok().flatten();
     }
     running.measure(root, place, report.as_ref().ok());
     if deep && report.is_ok() {
@@ -298,15 +315,20 @@ impl Running {
     }
 
     fn read_units(&mut self, root: &Path) {
+        self.overridden = overrides::look(root);
+        let services = self.units.iter().flatten();
+        let services = services.map(|unit| (&unit.id, Some(&unit.fragment), &unit.drop_ins));
+        let others = self.overridden.iter();
+        let others = others.map(|unit| (&unit.id, unit.replaced.as_ref(), &unit.drop_ins));
         let mut paths = Vec::new();
-        for unit in self.units.iter().flatten() {
-            let file = self.shipped(&unit.id);
-            let name = file.rsplit('/').next().unwrap_or_default();
+        for (id, file, drop_ins) in services.chain(others) {
+            let shipped = self.shipped(id);
+            let name = shipped.rsplit('/').next().unwrap_or_default();
             paths.extend(
                 ["/usr/lib/systemd/system", "/lib/systemd/system"].map(|f| format!("{f}/{name}")),
             );
-            paths.push(unit.fragment.clone());
-            paths.extend(unit.drop_ins.iter().cloned());
+            paths.extend(file.cloned());
+            paths.extend(drop_ins.iter().cloned());
         }
         paths.sort();
         paths.dedup();
@@ -377,6 +399,9 @@ fn unseen(running: &Running) -> Vec<String> {
     }
     if running.system && running.units.is_some() && running.socket_units.is_none() {
         lines.push("the sockets' units, since the service manager does not answer".to_owned());
+    }
+    if running.system && running.ends.is_none() {
+        lines.push("how processes ended, since the journal cannot be read".to_owned());
     }
     lines
 }

@@ -7,6 +7,7 @@ use clawdbot_config::Severity::{self, Critical, Info, Warn};
 use clawdbot_confine::process::Status;
 use clawdbot_proto::v1::{GatewayStatus, HealthReport, HealthStatus, Vault};
 
+use super::ends::{End, Times};
 use super::machine::KeyFile;
 use super::procfs::{Kind, Program};
 use super::*;
@@ -127,9 +128,11 @@ fn orderly() -> Running {
             "clawdbot:x:10:ann\nclawdbot-gateway:x:11:\nclawdbot-policy:x:12:\ndocker:x:20:ann\n",
         ),
         units: Some(roles.map(unit).to_vec()),
+        ends: Some(Ends::new()),
         always: vec![unit_of("gateway"), unit_of("policy")],
         socket_units: Some(sockets.map(socket_unit).to_vec()),
         wanted_sockets: sockets.map(str::to_owned).to_vec(),
+        overridden: Vec::new(),
         unit_files: [(POLICY.to_owned(), SHIPPED.to_owned())].into(),
         socket_files: vec![
             socket_file("/run/clawdbot/policy/gateway.sock", 11),
@@ -256,12 +259,12 @@ const CASES: &[Case] = &[
     ("running.sockets", Critical, |r| {
         r.processes[2].sockets = Some(vec![socket(Kind::Raw, "10.0.0.2:1", "0.0.0.0:0", false)])
     }),
-    ("running.environment", Warn, |r| {
-        r.processes[1].variables = Some(1)
-    }),
     ("running.sockets", Critical, |r| {
         let out = socket(Kind::Tcp, "127.0.0.1:40000", "192.0.2.1:443", false);
         r.processes[0].sockets.as_mut().unwrap().push(out);
+    }),
+    ("running.environment", Warn, |r| {
+        r.processes[1].variables = Some(1)
     }),
     ("running.replaced", Warn, |r| {
         r.processes[1].program.as_mut().unwrap().replaced = true
@@ -269,11 +272,11 @@ const CASES: &[Case] = &[
     ("running.version", Warn, |r| {
         r.version = Some("0.0.9".into())
     }),
-    ("running.unseen", Info, |r| {
-        r.unseen = vec!["program of gateway".into()]
-    }),
     ("running.version", Warn, |r| {
         r.processes[1].says = format!("{FULL} version=0.0.9")
+    }),
+    ("running.unseen", Info, |r| {
+        r.unseen = vec!["program of gateway".into()]
     }),
     ("running.unseen", Info, |r| {
         r.machine.unseen = vec!["the key of the vault".into()]
@@ -299,9 +302,11 @@ const CASES: &[Case] = &[
         let unit = policy(r);
         (unit.active, unit.result, unit.status) = ("failed".into(), "signal".into(), 31);
     }),
+    ("units.filtered", Critical, |r| ended(r, End::Filtered)),
     ("units.watchdog", Warn, |r| {
         policy(r).result = "watchdog".into()
     }),
+    ("units.watchdog", Warn, |r| ended(r, End::StoodStill)),
     ("units.failed", Critical, |r| {
         let unit = policy(r);
         (unit.active, unit.result, unit.status) = ("failed".into(), "exit-code".into(), 78);
@@ -325,6 +330,14 @@ const CASES: &[Case] = &[
         weaken(r, "NoNewPrivileges=no")
     }),
     ("units.weakened", Warn, |r| weaken(r, "Environment=A=1")),
+    ("units.weakened", Critical, |r| {
+        put_over_socket(r, "[Socket]\nSocketMode=0666\n")
+    }),
+    ("units.replaced", Warn, |r| {
+        put_over_socket(r, SOCKET);
+        let unit = &mut r.overridden[0];
+        unit.replaced = unit.drop_ins.pop();
+    }),
     ("units.sockets", Warn, |r| {
         r.socket_units.as_mut().unwrap()[1].active = "failed".into()
     }),
@@ -455,6 +468,54 @@ fn weaken(running: &mut Running, line: &str) {
         .unit_files
         .insert(DROP_IN.into(), format!("[Service]\n{line}\n"));
     policy(running).drop_ins = vec![DROP_IN.into()];
+}
+
+const SOCKET: &str = "[Socket]\nListenStream=/x\nSocketMode=0660\n";
+
+/// A drop-in of this text over policy's socket.
+fn put_over_socket(running: &mut Running, text: &str) {
+    let id = "clawdbot-policy-from-gateway.socket";
+    let shipped = format!("/usr/lib/systemd/system/{id}");
+    let drop_in = format!("/etc/systemd/system/{id}.d/x.conf");
+    running.unit_files.insert(shipped, SOCKET.into());
+    running.unit_files.insert(drop_in.clone(), text.into());
+    running.overridden = vec![Overridden {
+        id: id.into(),
+        replaced: None,
+        drop_ins: vec![drop_in],
+    }];
+}
+
+/// Policy ended twice, and runs again.
+fn ended(running: &mut Running, end: End) {
+    let times = Times {
+        count: 2,
+        last_s: 1_700_000_000,
+    };
+    running.ends = Some([((unit_of("policy"), end), times)].into());
+}
+
+#[test]
+fn what_ended_a_while_ago_is_told_with_how_often_and_when() {
+    let found = changed(|running| ended(running, End::Filtered));
+    assert_eq!(
+        found[0].detail,
+        "clawdbot-policy.service: 2 times in the last 24 hours, the last at 2023-11-14T22:13:20Z: ended by the kernel (SIGSYS)"
+    );
+}
+
+#[test]
+fn what_apply_wrote_weakens_nothing() {
+    let text = "[Socket]\nListenStream=/y\n";
+    assert_eq!(
+        ids(&changed(|running| put_over_socket(running, text))),
+        ["units.weakened"]
+    );
+    let text = format!("{}\n{text}", crate::apply::MARK);
+    assert_eq!(
+        ids(&changed(|running| put_over_socket(running, &text))),
+        [""; 0]
+    );
 }
 
 #[test]

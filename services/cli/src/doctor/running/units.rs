@@ -1,11 +1,15 @@
 //! What is wrong with the units: masked, failed, restarted again and again, weaker than shipped, read before their files
 //! changed. Where nothing runs at all, that is one note and not one for each unit.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use clawdbot_config::Severity::{self, Critical, Info, Warn};
 use clawdbot_identity::CHANNELS;
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::system;
 
+use super::ends::End;
+use super::overrides::is_applied;
 use super::weaker::{UnitText, weakenings};
 use crate::apply;
 use crate::doctor::check::{Check, Hit, Hits};
@@ -60,7 +64,7 @@ pub const CHECKS: &[Check] = &[
         help: "look at what it did before; report it if it comes again",
         command: "journalctl -u UNIT -n 50",
         fixes: false,
-        look: |facts, hits| units(facts, hits, filtered),
+        look: |facts, hits| units(facts, hits, |unit| filtered(facts, unit)),
     },
     Check {
         id: "units.watchdog",
@@ -70,7 +74,7 @@ pub const CHECKS: &[Check] = &[
         help: "look at what it did before; report it if it comes again",
         command: "journalctl -u UNIT -n 50",
         fixes: false,
-        look: |facts, hits| units(facts, hits, watchdog),
+        look: |facts, hits| units(facts, hits, |unit| watchdog(facts, unit)),
     },
     Check {
         id: "units.failed",
@@ -125,6 +129,17 @@ pub const CHECKS: &[Check] = &[
                 let own = unit.load == "loaded" && !is_shipped(&unit.fragment);
                 own.then(|| Hit::file(&unit.fragment, ""))
             });
+            for unit in &facts.running.overridden {
+                // Of a masked one there is no text.
+                let files = &facts.running.unit_files;
+                if let Some(path) = unit
+                    .replaced
+                    .as_ref()
+                    .filter(|path| files.contains_key(*path))
+                {
+                    add(hits, &[&unit.id], Hit::file(path, ""));
+                }
+            }
         },
     },
     Check {
@@ -248,13 +263,34 @@ fn is_filtered(unit: &UnitFact) -> bool {
     matches!(unit.result.as_str(), "signal" | "core-dump") && unit.status == FILTERED
 }
 
-fn filtered(unit: &UnitFact) -> Option<Hit> {
-    is_filtered(unit).then(|| Hit::setting("", "the last one was ended by the kernel (SIGSYS)"))
+fn filtered(facts: &Facts, unit: &UnitFact) -> Option<Hit> {
+    let times = lately(facts, unit, End::Filtered);
+    let times = times.or_else(|| is_filtered(unit).then(|| "the last one was".to_owned()))?;
+    Some(Hit::setting(
+        "",
+        format!("{times} ended by the kernel (SIGSYS)"),
+    ))
 }
 
-fn watchdog(unit: &UnitFact) -> Option<Hit> {
+fn watchdog(facts: &Facts, unit: &UnitFact) -> Option<Hit> {
+    let times = lately(facts, unit, End::StoodStill);
     let stood = unit.result == "watchdog";
-    stood.then(|| Hit::setting("", "the last one did not report for 30 seconds"))
+    let times = times.or_else(|| stood.then(|| "the last one was".to_owned()))?;
+    Some(Hit::setting(
+        "",
+        format!("{times} ended since it did not report in time"),
+    ))
+}
+
+/// How often its processes ended so, by the journal.
+fn lately(facts: &Facts, unit: &UnitFact, end: End) -> Option<String> {
+    let times = facts.running.ends.as_ref()?.get(&(unit.id.clone(), end))?;
+    let last = UNIX_EPOCH + Duration::from_secs(times.last_s);
+    let last = humantime::format_rfc3339_seconds(last);
+    let how_often = count(times.count, "time");
+    Some(format!(
+        "{how_often} in the last 24 hours, the last at {last}:"
+    ))
 }
 
 fn failed(unit: &UnitFact) -> Option<Hit> {
@@ -310,23 +346,35 @@ fn restarts(unit: &UnitFact) -> Option<Hit> {
     })
 }
 
+/// Each unit with the file in place of the shipped one, where there is one, and its drop-ins.
+fn changed(facts: &Facts) -> impl Iterator<Item = (&str, Option<&str>, &[String])> {
+    let services = facts.running.units.iter().flatten().map(|unit| {
+        let replaced = (!is_shipped(&unit.fragment)).then_some(unit.fragment.as_str());
+        (unit.id.as_str(), replaced, unit.drop_ins.as_slice())
+    });
+    let others = facts.running.overridden.iter().map(|unit| {
+        let replaced = unit.replaced.as_deref();
+        (unit.id.as_str(), replaced, unit.drop_ins.as_slice())
+    });
+    services.chain(others)
+}
+
 /// One finding for each setting and file, with all units that it is about.
 fn weakened(facts: &Facts, hits: &mut Hits) {
+    let files = &facts.running.unit_files;
+    let text = |path: &str| files.get(path).map(String::as_str);
+    let own = |path| {
+        let text = text(path).filter(|text| !is_applied(text))?;
+        Some(UnitText { path, text })
+    };
     let mut told: Vec<(String, String, Severity, Vec<&str>)> = Vec::new();
-    for unit in facts.running.units.iter().flatten() {
-        let files = &facts.running.unit_files;
-        let text = |path: &str| files.get(path).map(String::as_str);
-        let Some(shipped) = text(&facts.running.shipped(&unit.id)) else {
+    for (id, replaced, drop_ins) in changed(facts) {
+        let Some(shipped) = text(&facts.running.shipped(id)) else {
             continue;
         };
-        let replaced = (!is_shipped(&unit.fragment)).then_some(unit.fragment.as_str());
-        let replaced = replaced.and_then(|path| Some((path, text(path)?)));
-        let replaced = replaced.map(|(path, text)| UnitText { path, text });
-        let drop_ins = unit.drop_ins.iter();
-        let drop_ins: Vec<_> = drop_ins
-            .filter_map(|path| text(path).map(|text| UnitText { path, text }))
-            .collect();
-        for weak in weakenings(shipped, replaced.as_ref(), &drop_ins) {
+        let replaced = replaced.and_then(own);
+        let drop_ins: Vec<_> = drop_ins.iter().filter_map(|path| own(path)).collect();
+        for weak in weakenings(id, shipped, replaced.as_ref(), &drop_ins) {
             let detail = format!(
                 "{} is {} instead of {}: {}",
                 weak.class.name, weak.is, weak.was, weak.class.meaning
@@ -336,11 +384,8 @@ fn weakened(facts: &Facts, hits: &mut Hits) {
                     .iter_mut()
                     .find(|known| known.0 == file && known.1 == detail);
                 match same {
-                    Some(known) => known.3.push(&unit.id),
-                    None => {
-                        let severity = weak.class.severity;
-                        told.push((file, detail.clone(), severity, vec![&unit.id]));
-                    }
+                    Some(known) => known.3.push(id),
+                    None => told.push((file, detail.clone(), weak.class.severity, vec![id])),
                 }
             }
         }

@@ -6,8 +6,8 @@ mod classes;
 
 use std::collections::BTreeSet;
 
-pub use classes::{CLASSES, Class};
-use classes::{Kind, Rest};
+pub use classes::Class;
+use classes::{JOINS, Kind, Rest, table};
 
 /// A file with the lines of a unit.
 pub struct UnitText<'a> {
@@ -26,24 +26,28 @@ pub struct Weakening {
     pub was: String,
 }
 
-/// What of a unit is weaker than shipped. `replaced`: what stands in place of the shipped file, where something does.
+/// What of this unit is weaker than shipped. `replaced`: what stands in place of the shipped file, where something does.
 pub fn weakenings(
+    unit: &str,
     shipped: &str,
     replaced: Option<&UnitText>,
     drop_ins: &[UnitText],
 ) -> Vec<Weakening> {
-    let shipped = assignments(shipped);
-    let base = replaced.map_or_else(|| shipped.clone(), |unit| assignments(unit.text));
+    let Some((section, classes)) = table(unit) else {
+        return Vec::new();
+    };
+    let shipped = assignments(section, shipped);
+    let base = replaced.map_or_else(|| shipped.clone(), |file| assignments(section, file.text));
     let read: Vec<_> = drop_ins
         .iter()
-        .map(|unit| (unit.path, assignments(unit.text)))
+        .map(|file| (file.path, assignments(section, file.text)))
         .collect();
     let compare = |class: &'static Class| {
         let was = values(&shipped, class.name);
         let mut now = values(&base, class.name);
         let mut by = Vec::new();
-        if let Some(unit) = replaced.filter(|_| is_weaker(class.kind, &was, &now)) {
-            by.push(unit.path.to_owned());
+        if let Some(file) = replaced.filter(|_| is_weaker(class.kind, &was, &now)) {
+            by.push(file.path.to_owned());
         }
         for (path, rows) in &read {
             let more = values(rows, class.name);
@@ -64,11 +68,11 @@ pub fn weakenings(
             was: show(class.kind, &was, &[]),
         })
     };
-    CLASSES.iter().filter_map(compare).collect()
+    classes.iter().filter_map(compare).collect()
 }
 
-/// The assignments of `[Service]`, in order; a comment is none, and a line that ends in `\` goes on.
-fn assignments(text: &str) -> Vec<(String, String)> {
+/// The assignments of a section, in order; a comment is none, and a line that ends in `\` goes on.
+fn assignments(wanted: &str, text: &str) -> Vec<(String, String)> {
     let (mut rows, mut section, mut open) = (Vec::new(), String::new(), String::new());
     for line in text.lines() {
         let line = line.trim();
@@ -86,8 +90,11 @@ fn assignments(text: &str) -> Vec<(String, String)> {
             .and_then(|rest| rest.strip_suffix(']'))
         {
             section = name.to_owned();
-        } else if let (true, Some((name, value))) = (section == "Service", whole.split_once('=')) {
-            rows.push((name.trim().to_owned(), value.trim().to_owned()));
+        } else if let Some((name, value)) = whole.split_once('=') {
+            let name = name.trim();
+            if section == wanted || section == "Unit" && name == JOINS {
+                rows.push((name.to_owned(), value.trim().to_owned()));
+            }
         }
     }
     rows
@@ -122,8 +129,11 @@ fn is_weaker(kind: Kind, was: &[String], now: &[String]) -> bool {
             let (was, now) = (words(was), words(now));
             was.iter().any(|word| !now.contains(word))
         }
+        Kind::No => !is_no(now) && is_no(was),
         Kind::Least => limit(now) > limit(was),
-        Kind::Mask => mask(was) & !mask(now) != 0,
+        Kind::Limit(none) => !is_limited(none, now) && is_limited(none, was),
+        Kind::Mask => bits(was, 0o022) & !bits(now, 0o022) != 0,
+        Kind::Mode => bits(now, 0o777) & !bits(was, 0o777) != 0,
         Kind::Fixed => effective(was).last() != effective(now).last(),
     }
 }
@@ -199,9 +209,20 @@ fn limit(values: &[String]) -> u64 {
     hard.parse().unwrap_or(u64::MAX)
 }
 
-fn mask(values: &[String]) -> u32 {
-    let last = values.last().map_or("0022", String::as_str);
-    u32::from_str_radix(last, 8).unwrap_or(0)
+/// Whatever else stands there says what is given, and so does nothing behind the sign.
+fn is_no(values: &[String]) -> bool {
+    values.last().is_none_or(|last| boolean(last) == "no")
+}
+
+fn is_limited(none: &[&str], values: &[String]) -> bool {
+    let last = values.last().map(String::as_str);
+    last.is_some_and(|last| !last.is_empty() && !none.contains(&last))
+}
+
+/// `unset` is what the service manager takes when nothing stands there.
+fn bits(values: &[String], unset: u32) -> u32 {
+    let last = values.last().filter(|last| !last.is_empty());
+    last.map_or(unset, |last| u32::from_str_radix(last, 8).unwrap_or(unset))
 }
 
 /// A set of names that is finite, or everything but some; and names that were taken out of groups among them.

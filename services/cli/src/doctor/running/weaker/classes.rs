@@ -13,10 +13,16 @@ pub enum Kind {
     Permits { unset: Rest, empty: Rest },
     /// A list of what is refused.
     Refuses,
+    /// The strict side is no, which is also what stands there when nothing does.
+    No,
     /// The smaller the stricter.
     Least,
+    /// Any limit is a limit; with one of these, or nothing, there is none.
+    Limit(&'static [&'static str]),
     /// Octal; each further bit is stricter.
     Mask,
+    /// Octal; each further bit permits more.
+    Mode,
     /// Every other value is a finding.
     Fixed,
 }
@@ -54,16 +60,25 @@ const NOTHING: Kind = Kind::Permits {
     empty: Rest::None,
 };
 
-/// Everything that is compared. Limits on memory and processor are the administrator's to choose.
+/// The one setting of `[Unit]` that opens something.
+pub const JOINS: &str = "JoinsNamespaceOf";
+const SHARE: Kind = Kind::Limit(&["infinity", "100%"]);
+const TIME: Kind = Kind::Limit(&["infinity", "0"]);
+
+/// What is compared of a unit of this name; nothing of a unit that protects nobody.
+pub fn table(unit: &str) -> Option<(&'static str, &'static [Class])> {
+    match unit.rsplit_once('.')?.1 {
+        "service" => Some(("Service", CLASSES)),
+        "socket" => Some(("Socket", SOCKETS)),
+        "slice" => Some(("Slice", SLICES)),
+        _ => None,
+    }
+}
+
+/// Of services. How much memory and processor a service gets is the administrator's to choose, as long as there is a limit.
 pub const CLASSES: &[Class] = &[
     class("User", Kind::Fixed, Critical, "it runs as somebody else"),
     class("Group", Kind::Fixed, Critical, "it runs in another group"),
-    class(
-        "DynamicUser",
-        Kind::Fixed,
-        Warn,
-        "its user changes from start to start",
-    ),
     class(
         "SupplementaryGroups",
         NOTHING,
@@ -383,7 +398,70 @@ pub const CLASSES: &[Class] = &[
         Warn,
         "others may speak for it",
     ),
-    class("Delegate", Kind::Fixed, Warn, "it may change limits"),
+    class("Delegate", Kind::No, Warn, "it may change limits"),
+    class(
+        "Slice",
+        Kind::Fixed,
+        Warn,
+        "the limits of its group do not hold",
+    ),
+    class("MemoryMax", SHARE, Warn, "it may take all memory"),
+    class(
+        "TasksMax",
+        SHARE,
+        Warn,
+        "it may start any number of processes",
+    ),
+    class(
+        "CPUQuota",
+        Kind::Limit(&["infinity"]),
+        Warn,
+        "it may take the processor for itself",
+    ),
+    class(
+        "MemorySwapMax",
+        Kind::Least,
+        Warn,
+        "its memory is written to the disk",
+    ),
+    class("RuntimeMaxSec", TIME, Warn, "it may run for ever"),
+    class(
+        "WatchdogSec",
+        TIME,
+        Warn,
+        "nobody ends it when it stands still",
+    ),
+    class(
+        "KillMode",
+        Kind::Rank(&["none", "process", "mixed", "control-group"]),
+        Warn,
+        "what it started outlives it",
+    ),
+    class(
+        JOINS,
+        NOTHING,
+        Critical,
+        "it shares network and temporary files with another",
+    ),
+    class("PAMName", Kind::Fixed, Warn, "it is a session of a person"),
+    class(
+        "SecureBits",
+        NOTHING,
+        Critical,
+        "it may hold rights of root",
+    ),
+    class(
+        "SetCredential",
+        NOTHING,
+        Warn,
+        "it is given further secrets",
+    ),
+    class(
+        "SetCredentialEncrypted",
+        NOTHING,
+        Warn,
+        "it is given further secrets",
+    ),
     class(
         "LimitCORE",
         Kind::Least,
@@ -440,5 +518,101 @@ pub const CLASSES: &[Class] = &[
         NOTHING,
         Warn,
         "it gets further variables",
+    ),
+];
+
+/// Of sockets: who calls follows from who may connect.
+pub const SOCKETS: &[Class] = &[
+    class("SocketUser", Kind::Fixed, Critical, "somebody else owns it"),
+    class(
+        "SocketGroup",
+        Kind::Fixed,
+        Critical,
+        "others than its caller may connect",
+    ),
+    class(
+        "SocketMode",
+        Kind::Mode,
+        Critical,
+        "others than its caller may connect",
+    ),
+    class(
+        "DirectoryMode",
+        Kind::Mode,
+        Warn,
+        "others may put sockets beside it",
+    ),
+    class(
+        "ListenStream",
+        NOTHING,
+        Critical,
+        "it is open at further places",
+    ),
+    class(
+        "ListenDatagram",
+        NOTHING,
+        Critical,
+        "it is open at further places",
+    ),
+    class(
+        "ListenSequentialPacket",
+        NOTHING,
+        Critical,
+        "it is open at further places",
+    ),
+    class("Symlinks", NOTHING, Warn, "it is reached by further names"),
+    class("Service", Kind::Fixed, Critical, "another service answers"),
+    class(
+        "IPAddressDeny",
+        Kind::Refuses,
+        Critical,
+        "addresses that were closed may connect",
+    ),
+    class(
+        "IPAddressAllow",
+        NOTHING,
+        Critical,
+        "further addresses may connect",
+    ),
+    class(
+        "MaxConnections",
+        Kind::Least,
+        Warn,
+        "more of its services run at a time",
+    ),
+    class(
+        "ExecStartPre",
+        NOTHING,
+        Critical,
+        "a further program runs before it",
+    ),
+    class(
+        "ExecStartPost",
+        NOTHING,
+        Critical,
+        "a further program runs after it",
+    ),
+    class(
+        "ExecStopPre",
+        NOTHING,
+        Warn,
+        "a further program runs before it ends",
+    ),
+    class(
+        "ExecStopPost",
+        NOTHING,
+        Warn,
+        "a further program runs after it",
+    ),
+];
+
+/// Of slices: the limits of several services together.
+pub const SLICES: &[Class] = &[
+    class("MemoryMax", SHARE, Warn, "they may take all memory"),
+    class(
+        "TasksMax",
+        SHARE,
+        Warn,
+        "they may start any number of processes",
     ),
 ];

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use clawdbot_config::Severity::{Critical, Warn};
 
+use super::classes::{CLASSES, SLICES, SOCKETS};
 use super::*;
 
 const SHIPPED: &str = "\
@@ -35,6 +36,11 @@ MemoryDenyWriteExecute=yes
 ProtectProc=invisible
 ProcSubset=pid
 LimitCORE=0
+MemoryMax=256M
+MemorySwapMax=0
+TasksMax=32
+WatchdogSec=30s
+Slice=clawdbot-policy.slice
 UMask=0077
 NotifyAccess=main
 PrivateTmp=yes
@@ -43,6 +49,7 @@ ExecStart=/usr/libexec/clawdbot/clawdbot-policy
 Environment=CLAWDBOT_STATE_DIR=/var/lib/clawdbot
 ";
 
+const UNIT: &str = "clawdbot-policy.service";
 const FILE: &str = "/etc/systemd/system/clawdbot-policy.service.d/override.conf";
 
 fn with(lines: &str) -> Vec<Weakening> {
@@ -51,7 +58,7 @@ fn with(lines: &str) -> Vec<Weakening> {
         path: FILE,
         text: &text,
     };
-    weakenings(SHIPPED, None, &[unit])
+    weakenings(UNIT, SHIPPED, None, &[unit])
 }
 
 #[test]
@@ -172,6 +179,23 @@ fn one_drop_in_of_each_class_is_found_and_named() {
             Warn,
         ),
         ("ImportCredential=*", "ImportCredential", Warn),
+        ("SetCredential=a:b", "SetCredential", Warn),
+        ("Delegate=yes", "Delegate", Warn),
+        ("Delegate=memory pids", "Delegate", Warn),
+        ("Delegate=", "Delegate", Warn),
+        ("Slice=system.slice", "Slice", Warn),
+        ("MemoryMax=infinity", "MemoryMax", Warn),
+        ("MemoryMax=", "MemoryMax", Warn),
+        ("MemoryMax=100%", "MemoryMax", Warn),
+        ("TasksMax=infinity", "TasksMax", Warn),
+        ("MemorySwapMax=1G", "MemorySwapMax", Warn),
+        ("WatchdogSec=0", "WatchdogSec", Warn),
+        ("SecureBits=keep-caps", "SecureBits", Critical),
+        (
+            "[Unit]\nJoinsNamespaceOf=x.service",
+            "JoinsNamespaceOf",
+            Critical,
+        ),
     ] {
         let found = with(lines);
         let names: Vec<_> = found.iter().map(|weak| weak.class.name).collect();
@@ -221,7 +245,17 @@ fn what_is_as_strict_or_stricter_is_no_finding() {
         "UMask=0177",
         "LimitCORE=0",
         "MemoryMax=1G",
+        "MemoryMax=16M",
+        "MemorySwapMax=0",
+        "TasksMax=500",
+        "CPUQuota=20%",
+        "WatchdogSec=60",
+        "DynamicUser=no",
+        "DynamicUser=yes",
+        "Delegate=no",
+        "Delegate=yes\nDelegate=false",
         "RestartSec=5",
+        "[Unit]\nDescription=y",
         "ExecStart=\nExecStart=/usr/libexec/clawdbot/clawdbot-policy",
         "Environment=",
     ] {
@@ -239,7 +273,7 @@ fn only_the_errno_of_a_system_call_is_left_out() {
             path: FILE,
             text: &text,
         };
-        let found = weakenings(&format!("[Service]\n{shipped}\n"), None, &[unit]);
+        let found = weakenings(UNIT, &format!("[Service]\n{shipped}\n"), None, &[unit]);
         found.len()
     };
     for (shipped, line, findings) in [
@@ -267,17 +301,17 @@ fn the_file_that_did_it_is_named_and_one_that_makes_it_good_ends_it() {
     let open = unit("/a.conf", "[Service]\nPrivateNetwork=no\n");
     let other = unit("/b.conf", "[Service]\nMemoryMax=1G\n");
     let closed = unit("/c.conf", "[Service]\nPrivateNetwork=yes\n");
-    let found = weakenings(SHIPPED, None, &[other, open]);
+    let found = weakenings(UNIT, SHIPPED, None, &[other, open]);
     assert_eq!(found[0].by, ["/a.conf"]);
     assert_eq!(
         (found[0].is.as_str(), found[0].was.as_str()),
         ("\"no\"", "\"yes\"")
     );
     let open = unit("/a.conf", "[Service]\nPrivateNetwork=no\n");
-    assert!(weakenings(SHIPPED, None, &[open, closed]).is_empty());
+    assert!(weakenings(UNIT, SHIPPED, None, &[open, closed]).is_empty());
     // What counts is shown, not what was ignored.
     let ignored = unit("/d.conf", "[Service]\nPrivateNetwork=No\nPrivateNetwork=\n");
-    assert_eq!(weakenings(SHIPPED, None, &[ignored])[0].is, "\"No\"");
+    assert_eq!(weakenings(UNIT, SHIPPED, None, &[ignored])[0].is, "\"No\"");
 }
 
 #[test]
@@ -287,7 +321,7 @@ fn a_unit_in_place_of_the_shipped_one_is_compared_too() {
         path: "/etc/systemd/system/clawdbot-policy.service",
         text: &text,
     };
-    let found = weakenings(SHIPPED, Some(&unit), &[]);
+    let found = weakenings(UNIT, SHIPPED, Some(&unit), &[]);
     assert_eq!(found.len(), 1);
     assert_eq!(
         (found[0].class.name, found[0].is.as_str()),
@@ -298,41 +332,43 @@ fn a_unit_in_place_of_the_shipped_one_is_compared_too() {
 
 #[test]
 fn no_class_stands_in_the_table_twice() {
-    let names: BTreeSet<_> = CLASSES.iter().map(|class| class.name).collect();
-    assert_eq!(names.len(), CLASSES.len());
+    for classes in [CLASSES, SOCKETS, SLICES] {
+        let names: BTreeSet<_> = classes.iter().map(|class| class.name).collect();
+        assert_eq!(names.len(), classes.len());
+    }
 }
 
-/// Settings of the shipped units that protect nobody, or limit what is the administrator's to choose.
+/// Settings of the shipped units that protect nobody.
 const OTHERS: &[&str] = &[
-    "CPUQuota",
+    "Accept",
+    "CPUWeight",
     "CollectMode",
-    "KillMode",
+    "FileDescriptorName",
+    "FlushPending",
     "LimitMEMLOCK",
     "LimitNOFILE",
-    "MemoryMax",
-    "MemorySwapMax",
+    "NoDelay",
     "OOMPolicy",
     "OOMScoreAdjust",
+    "RemoveOnStop",
     "Restart",
     "RestartPreventExitStatus",
     "RestartSec",
-    "RuntimeMaxSec",
-    "Slice",
+    "ReusePort",
     "Sockets",
     "StandardError",
     "StandardInput",
     "StandardOutput",
     "SyslogIdentifier",
     "SystemCallErrorNumber",
-    "TasksMax",
     "TimeoutStartSec",
     "TimeoutStopSec",
+    "TriggerLimitIntervalSec",
     "Type",
-    "WatchdogSec",
 ];
 
 /// What takes the setting away, or opens it.
-fn opened(class: &Class) -> String {
+fn opened(section: &str, class: &Class) -> String {
     let value = match class.kind {
         Kind::Yes => "no",
         Kind::Rank(ranks) => ranks[0],
@@ -344,11 +380,13 @@ fn opened(class: &Class) -> String {
             unset: Rest::All, ..
         }
         | Kind::Refuses => "",
-        Kind::Least => "infinity",
+        Kind::No => "yes",
+        Kind::Least | Kind::Limit(_) => "infinity",
+        Kind::Mode => "0777",
         Kind::Mask => "0000",
         Kind::Permits { .. } | Kind::Fixed => "/else",
     };
-    format!("[Service]\n{}={value}\n", class.name)
+    format!("[{section}]\n{}={value}\n", class.name)
 }
 
 #[test]
@@ -358,30 +396,30 @@ fn each_protection_of_each_shipped_unit_is_missed_when_a_drop_in_takes_it_away()
     let (mut units, mut tried) = (0, 0);
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.display().to_string();
-        if !name.ends_with(".service") {
+        let unit = path.file_name().unwrap().to_str().unwrap();
+        let Some((section, classes)) = table(unit) else {
             continue;
-        }
+        };
         units += 1;
         let text = fs::read_to_string(&path).unwrap();
-        assert!(weakenings(&text, None, &[]).is_empty(), "{name}");
-        let rows = assignments(&text);
+        assert!(weakenings(unit, &text, None, &[]).is_empty(), "{unit}");
+        let rows = assignments(section, &text);
         for (key, _) in &rows {
-            let class = CLASSES.iter().find(|class| class.name == key);
+            let class = classes.iter().find(|class| class.name == key);
             assert_eq!(
                 OTHERS.contains(&key.as_str()),
                 class.is_none(),
-                "{name}: {key}"
+                "{unit}: {key}"
             );
             let Some(class) = class else {
                 continue;
             };
-            let open = opened(class);
-            let unit = UnitText {
+            let open = opened(section, class);
+            let file = UnitText {
                 path: FILE,
                 text: &open,
             };
-            let found = weakenings(&text, None, &[unit]);
+            let found = weakenings(unit, &text, None, &[file]);
             let names: Vec<_> = found.iter().map(|weak| weak.class.name).collect();
             // What is off as shipped cannot be taken away.
             let was = values(&rows, key);
@@ -393,13 +431,13 @@ fn each_protection_of_each_shipped_unit_is_missed_when_a_drop_in_takes_it_away()
             assert_eq!(
                 names,
                 if off { vec![] } else { vec![key.as_str()] },
-                "{name}: {open}"
+                "{unit}: {open}"
             );
             tried += usize::from(!off);
         }
     }
     assert!(
-        units >= 10 && tried > 300,
+        units >= 80 && tried > 800,
         "{units} units, {tried} protections"
     );
 }
