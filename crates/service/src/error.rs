@@ -8,6 +8,28 @@ use clawdbot_confine::ConfineError;
 /// Exit status of a process whose confinement or configuration is not acceptable; it is not restarted.
 pub(crate) const EXIT_CONFIG: u8 = 78;
 
+/// Whether only a person can mend it: another start would meet the same. A full disk, say, gets room by itself; what
+/// belongs to somebody else or is not what it should be stays so.
+#[must_use]
+pub fn needs_a_person(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, PermissionDenied, Unsupported};
+    // The kind of a link where none may be has no stable name.
+    let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    link || matches!(
+        error.kind(),
+        InvalidData | IsADirectory | NotADirectory | PermissionDenied | Unsupported
+    )
+}
+
+/// The exit status of a failure of the system's.
+fn code_of(error: &io::Error) -> u8 {
+    if needs_a_person(error) {
+        EXIT_CONFIG
+    } else {
+        1
+    }
+}
+
 /// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -25,12 +47,13 @@ impl StartError {
         }
     }
 
-    /// Something outside failed, for example a full disk: exit status 1, and another try.
+    /// Something outside failed, for example a full disk: exit status 1, and another try. What only a person can mend
+    /// is exit status 78.
     #[must_use]
     pub fn io(what: &str, error: &io::Error) -> Self {
         Self {
             message: format!("{what}: {error}"),
-            code: 1,
+            code: code_of(error),
         }
     }
 
@@ -66,6 +89,14 @@ impl ServeError {
         }
     }
 
+    /// In these words what the system said: exit status 78 when only a person can mend it, else another try.
+    pub fn io(message: impl Into<String>, error: &io::Error) -> Self {
+        Self {
+            message: message.into(),
+            code: code_of(error),
+        }
+    }
+
     /// The exit status that tells the supervisor or service manager what to do.
     #[must_use]
     pub fn code(&self) -> u8 {
@@ -87,7 +118,7 @@ impl From<&str> for ServeError {
 
 impl From<io::Error> for ServeError {
     fn from(error: io::Error) -> Self {
-        error.to_string().into()
+        Self::io(error.to_string(), &error)
     }
 }
 
@@ -95,6 +126,38 @@ impl From<io::Error> for ServeError {
 mod tests {
     use super::*;
     use clawdbot_confine::landlock::LandlockError;
+
+    #[test]
+    fn what_only_a_person_can_mend_is_not_tried_again() {
+        let os = |errno: rustix::io::Errno| io::Error::from(errno);
+        use rustix::io::Errno;
+        for lasting in [
+            os(Errno::ACCESS),
+            os(Errno::PERM),
+            os(Errno::LOOP),
+            os(Errno::ISDIR),
+            os(Errno::NOTDIR),
+            io::Error::new(io::ErrorKind::InvalidData, "half a key"),
+            io::Error::new(io::ErrorKind::Unsupported, "a newer format"),
+        ] {
+            assert_eq!(
+                StartError::io("x", &lasting).code(),
+                EXIT_CONFIG,
+                "{lasting}"
+            );
+            assert_eq!(ServeError::from(lasting).code(), EXIT_CONFIG);
+        }
+        for passing in [
+            Errno::NOSPC,
+            Errno::NOENT,
+            Errno::MFILE,
+            Errno::IO,
+            Errno::INVAL,
+        ] {
+            assert_eq!(StartError::io("x", &os(passing)).code(), 1, "{passing}");
+            assert_eq!(ServeError::from(os(passing)).code(), 1, "{passing}");
+        }
+    }
 
     #[test]
     fn a_file_that_was_gone_is_worth_another_start_and_no_confinement_is_not() {

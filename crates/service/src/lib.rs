@@ -41,7 +41,7 @@ pub use context::serve_socket;
 pub use context::{Context, Listener, Shutdown};
 #[cfg(feature = "grpc")]
 pub use edge::{Caller, Edge, Handover, Router, caller, serve_stream};
-pub use error::{ServeError, StartError};
+pub use error::{ServeError, StartError, needs_a_person};
 pub use folders::own_directory;
 pub use format::newer_format;
 pub use frames::{FrameClient, FrameConnection, FrameError, FrameMessage};

@@ -25,12 +25,17 @@ use clawdbot_proto::edges::EDGES;
 use rustix::fs::{AtFlags, unlinkat};
 use tracing::{error, info, warn};
 
+use crate::error::EXIT_CONFIG;
 use crate::inherit::{self, Way};
 use crate::journal::{self, Journal};
 use crate::{Context, ServeError, Start, StartError, log, shortfall};
 
 /// How long work that is left may go on after `serve` has returned.
 const LAST_WORK: Duration = Duration::from_millis(500);
+
+/// How long a refused start lasts where a service manager starts the process for whoever connects: no caller can have it
+/// started more often.
+const REFUSAL: Duration = Duration::from_secs(3);
 
 /// The whole life of a process; `main` does nothing else. `program` is its name without `clawdbot-`
 /// and the name of its confinement profile.
@@ -43,15 +48,21 @@ where
     S: FnOnce(P, Context) -> F,
     F: Future<Output = Result<(), ServeError>>,
 {
-    match start(program, prepare) {
+    // Its start takes the variable away.
+    let managed = std::env::var_os("NOTIFY_SOCKET").is_some();
+    let code = match start(program, prepare) {
         Ok(started) => live(started, serve),
         Err(error) => {
             log::start(program);
             log::last_words();
             error!("{error}");
-            ExitCode::from(error.code())
+            error.code()
         }
+    };
+    if managed && code == EXIT_CONFIG {
+        std::thread::sleep(REFUSAL);
     }
+    ExitCode::from(code)
 }
 
 /// A confined process that has not begun its work.
@@ -154,7 +165,8 @@ fn confine(start: &Start) -> Result<Confinement, StartError> {
     Ok(confinement)
 }
 
-fn live<P, S, F>(started: Started<P>, serve: S) -> ExitCode
+/// The exit status.
+fn live<P, S, F>(started: Started<P>, serve: S) -> u8
 where
     S: FnOnce(P, Context) -> F,
     F: Future<Output = Result<(), ServeError>>,
@@ -166,7 +178,7 @@ where
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "the runtime did not start");
-            return ExitCode::FAILURE;
+            return 1;
         }
     };
     let Started {
@@ -193,19 +205,22 @@ where
                 .map(|refusal| (refusal.to_string(), refusal.code()))
         })
     });
+    if let Err(error) = &outcome {
+        notifier.status(&error.to_string());
+    }
     notifier.stopping();
     runtime.shutdown_timeout(LAST_WORK);
     drop(tidy);
     log::last_words();
     match outcome {
-        Ok(None) => ExitCode::SUCCESS,
+        Ok(None) => 0,
         Ok(Some((why, code))) => {
             error!("{why}");
-            ExitCode::from(code)
+            code
         }
         Err(error) => {
             error!("{error}");
-            ExitCode::from(error.code())
+            error.code()
         }
     }
 }

@@ -96,7 +96,13 @@ impl Index {
             let Some(id) = transcript_id(&path) else {
                 continue;
             };
-            let length = fs::metadata(&path)?.len();
+            let length = match fs::metadata(&path) {
+                Ok(found) => found.len(),
+                Err(error) => {
+                    warn!(file = %path.display(), %error, "a transcript cannot be read");
+                    continue;
+                }
+            };
             match known.get(id).filter(|(_, meta)| meta.bytes == length) {
                 Some((key, meta)) => index.offer(key.clone(), meta.clone()),
                 None => {
@@ -406,6 +412,15 @@ mod tests {
                 "s3"
             );
         }
+    }
+
+    #[test]
+    fn a_transcript_that_cannot_be_looked_at_keeps_no_other_away() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        transcript(folder, "a", "agent:main:main", 1);
+        std::os::unix::fs::symlink("/nowhere", transcript_path(folder, "b")).unwrap();
+        assert_eq!(Index::load(folder).unwrap().len(), 1);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdbot_channel::{Credit, Health, Journal, Lease, Leased, Outbound, follow_leases};
+use clawdbot_channel::{
+    Credit, Health, Journal, JournalError, Lease, Leased, Outbound, follow_leases,
+};
 use clawdbot_http::{BaseUrl, Tls};
 use clawdbot_proto::v1::{ChannelAccount, ChannelSlice, Snapshot, snapshot::Slice};
 use clawdbot_service::{Edge, Pulses, ServeError};
@@ -71,7 +73,10 @@ impl Worker {
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         let (journal, damage) =
-            Journal::open(&self.state.join("journal")).map_err(|error| error.to_string())?;
+            Journal::open(&self.state.join("journal")).map_err(|error| match &error {
+                JournalError::Io { error: io, .. } => ServeError::io(error.to_string(), io),
+                JournalError::Closed => error.to_string().into(),
+            })?;
         if let Some(damage) = damage {
             error!(lines = ?damage.lines, kept = ?damage.kept,
                 "the journal of sends was damaged: what it said there is not known, so an answer may be sent twice; \

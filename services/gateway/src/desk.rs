@@ -365,7 +365,7 @@ fn unstored(error: QueueError) -> Status {
     let text = error.to_string();
     match error {
         QueueError::DiskFull => Status::resource_exhausted(text),
-        QueueError::Database(_) => Status::internal(text),
+        QueueError::Database(_) | QueueError::Damaged(_) => Status::internal(text),
         QueueError::Stopped => Status::unavailable(text),
     }
 }

@@ -1,6 +1,6 @@
 //! The life of the process: open the queue, take up what was accepted before, open the doors, end in good order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::channels::{self, Channels};
 use crate::desk::Desk;
 use crate::front::{Feeds, Front};
 use crate::operator::Operator;
-use crate::queue::{OpenError, Queue, Store};
+use crate::queue::{OpenError, Queue, QueueError, Store};
 use crate::rule::Manners;
 use crate::turns::{Agents, Turns};
 use crate::{clock, limits, problems};
@@ -48,16 +48,10 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
 /// # Errors
 /// When the queue cannot be opened or used any more.
 pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
-    let store = Store::open(&prepared.queue).map_err(|error| {
-        ctx.status(&error.to_string());
-        match error {
-            newer @ OpenError::Newer { .. } => ServeError::config(newer.to_string()),
-            other => ServeError::from(other.to_string()),
-        }
-    })?;
+    let failed = |error| failure(&prepared.queue, error);
+    let store = Store::open(&prepared.queue).map_err(refusal)?;
     let queue = Queue::start(store, ctx.pulse("queue", PATIENCE))?;
-    let forgotten = queue.prune(clock::now_ms()).await;
-    forgotten.map_err(|e| ServeError::from(e.to_string()))?;
+    queue.prune(clock::now_ms()).await.map_err(failed)?;
 
     let policy = ctx.edge(&Role::policy());
     let agents = Agents {
@@ -82,10 +76,8 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
         policy.clone(),
         feeds,
     );
-    let answers = channels.resume().await;
-    let answers = answers.map_err(|e| ServeError::from(e.to_string()))?;
-    let messages = turns.resume().await;
-    let messages = messages.map_err(|e| ServeError::from(e.to_string()))?;
+    let answers = channels.resume().await.map_err(failed)?;
+    let messages = turns.resume().await.map_err(failed)?;
     if messages + answers > 0 {
         info!(messages, answers, "taking up what was accepted before");
     }
@@ -122,6 +114,22 @@ pub async fn serve(prepared: Prepared, ctx: Context) -> Result<(), ServeError> {
         warn!(%error, "delivery notes were not written");
     }
     ended
+}
+
+/// A queue that only a person can mend is not opened again and again.
+fn refusal(error: OpenError) -> ServeError {
+    match error.needs_a_person() {
+        true => ServeError::config(error.to_string()),
+        false => error.to_string().into(),
+    }
+}
+
+/// What an open queue could not do at the start.
+fn failure(folder: &Path, error: QueueError) -> ServeError {
+    match error {
+        QueueError::Damaged(what) => refusal(OpenError::damaged(folder, what)),
+        other => other.to_string().into(),
+    }
 }
 
 /// Ready with the first slice, or at once where nobody waits for anybody; the status line and the limit of turns follow every

@@ -47,6 +47,16 @@ pub enum KeepError {
     },
 }
 
+impl From<KeepError> for io::Error {
+    fn from(error: KeepError) -> Self {
+        let said = error.to_string();
+        match error {
+            KeepError::Io { error, .. } => Self::new(error.kind(), said),
+            KeepError::Broken { .. } => Self::new(io::ErrorKind::InvalidData, said),
+        }
+    }
+}
+
 /// The folder of the secret files.
 pub struct Keep(PathBuf);
 

@@ -76,12 +76,15 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         KeepError::Io { path, error } => StartError::io(&path, &error),
         broken @ KeepError::Broken { .. } => StartError::config(broken.to_string()),
     })?;
-    let provenance = Provenance::open(&keep, fresh).map_err(|error| match error.kind() {
-        io::ErrorKind::Unsupported => StartError::config(error.to_string()),
-        _ => StartError::io("cannot open what sessions have read", &error),
+    let provenance = Provenance::open(&keep, fresh)
+        .map_err(|error| StartError::io("cannot open what sessions have read", &error))?;
+    let audit = Log::open(&audit, Limits::DEFAULT, random, unix_ms()).map_err(|error| {
+        let folder = audit.display();
+        StartError::io(
+            &format!("cannot open the audit log in {folder}, whose files must be this user's"),
+            &error,
+        )
     })?;
-    let audit = Log::open(&audit, Limits::DEFAULT, random, unix_ms())
-        .map_err(|error| StartError::io("cannot open the audit log", &error))?;
     let credentials = StartCredentials {
         token: start_secret(start, "gateway-token", "CLAWDBOT_GATEWAY_TOKEN")?,
         password: start_secret(start, "gateway-password", "CLAWDBOT_GATEWAY_PASSWORD")?,

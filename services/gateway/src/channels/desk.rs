@@ -267,6 +267,8 @@ impl ChannelDesk for Desk {
 fn unavailable(error: QueueError) -> Status {
     match error {
         QueueError::DiskFull => Status::resource_exhausted(error.to_string()),
-        QueueError::Database(_) | QueueError::Stopped => Status::unavailable(error.to_string()),
+        QueueError::Database(_) | QueueError::Damaged(_) | QueueError::Stopped => {
+            Status::unavailable(error.to_string())
+        }
     }
 }

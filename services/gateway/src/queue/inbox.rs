@@ -291,7 +291,7 @@ pub fn outcome(db: &Connection, row: RowId) -> Result<Option<Outcome>, QueueErro
     };
     decoded
         .map(Some)
-        .map_err(|e| QueueError::Database(format!("stored answer {}: {e}", row.0)))
+        .map_err(|e| QueueError::Damaged(format!("stored answer {}: {e}", row.0)))
 }
 
 /// Stores the end of a message together with its change of state and what has to be sent; what was joined to it or
@@ -313,7 +313,7 @@ pub fn settle(db: &Connection, row: RowId, end: &End, now_ms: u64) -> Result<Set
         .optional()?;
     let Some(source) = source else {
         let outcome = outcome(db, row)?
-            .ok_or_else(|| QueueError::Database(format!("there is no end of row {}", row.0)))?;
+            .ok_or_else(|| QueueError::Damaged(format!("there is no end of row {}", row.0)))?;
         return Ok(Settled {
             outcome,
             send: None,

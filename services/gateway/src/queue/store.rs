@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
@@ -17,12 +17,29 @@ const APPLICATION: i32 = 0x434c_5751;
 
 impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::DiskFull,
-            // rusqlite's texts can carry the SQL, never a bound value.
-            _ => Self::Database(error.to_string()),
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+        };
+        // rusqlite's texts can carry the SQL, never a bound value.
+        let said = error.to_string();
+        match (error.sqlite_error_code(), error) {
+            (Some(ErrorCode::DiskFull), _) => Self::DiskFull,
+            (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _)
+            | (
+                _,
+                FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..)
+                | Utf8Error(..),
+            ) => Self::Damaged(said),
+            _ => Self::Database(said),
         }
     }
+}
+
+/// The database of a queue's folder.
+pub(super) fn file(dir: &Path) -> PathBuf {
+    dir.join("inbox.db")
 }
 
 /// The open database.
@@ -36,13 +53,16 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened, is damaged, is another program's, or was written by a newer version.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let path = dir.join("inbox.db");
+        let path = file(dir);
         let name = path.display().to_string();
         let file_error = |reason: String| OpenError::File {
             path: name.clone(),
             reason,
         };
         let fresh = create(&path, dir).map_err(|e| file_error(e.to_string()))?;
+        for path in [path.clone(), dir.join("inbox.db-wal")] {
+            reach(&path, dir)?;
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -143,7 +163,7 @@ impl Store {
     }
 }
 
-/// Makes the file with mode 0600 if it is not there; tells whether it did. One that others can read is refused.
+/// Makes the file with mode 0600 if it is not there; tells whether it did.
 fn create(path: &Path, dir: &Path) -> std::io::Result<bool> {
     match OpenOptions::new()
         .write(true)
@@ -156,21 +176,42 @@ fn create(path: &Path, dir: &Path) -> std::io::Result<bool> {
             File::open(dir)?.sync_all()?;
             Ok(true)
         }
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            let meta = std::fs::symlink_metadata(path)?;
-            if !meta.is_file() {
-                return Err(std::io::Error::other("it is not a regular file"));
-            }
-            if meta.mode() & 0o077 != 0 {
-                return Err(std::io::Error::other(format!(
-                    "others can read or write it (mode {:04o}); run chmod 600 on it",
-                    meta.mode() & 0o7777
-                )));
-            }
-            Ok(false)
-        }
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(e),
     }
+}
+
+/// Refuses what is there and is no plain file of this user's alone, whose the folder is.
+fn reach(path: &Path, dir: &Path) -> Result<(), OpenError> {
+    let name = path.display().to_string();
+    let found =
+        std::fs::symlink_metadata(path).and_then(|file| Ok((file, std::fs::metadata(dir)?)));
+    let (meta, own) = match found {
+        Ok((meta, folder)) => (meta, folder.uid()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => {
+            return Err(OpenError::File {
+                path: name,
+                reason: e.to_string(),
+            });
+        }
+    };
+    let what = if !meta.is_file() {
+        "is not a regular file; move it away".to_owned()
+    } else if meta.uid() != own {
+        let owner = meta.uid();
+        format!(
+            "belongs to user {owner}, this is user {own}; give it back with: chown {own} {name}"
+        )
+    } else if meta.mode() & 0o077 != 0 {
+        format!(
+            "can be read or written by others (mode {:04o}); run chmod 600 on it",
+            meta.mode() & 0o7777
+        )
+    } else {
+        return Ok(());
+    };
+    Err(OpenError::Unusable { path: name, what })
 }
 
 /// A time as the tables hold it.

@@ -262,16 +262,33 @@ fn the_file_is_private_and_one_that_is_not_is_refused() {
     let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(), 0o600);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let error = Store::open(dir.path()).err().unwrap().to_string();
-    assert!(error.contains("chmod 600"), "{error}");
+    let error = Store::open(dir.path()).err().unwrap();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+    assert!(error.needs_a_person());
+}
+
+#[test]
+fn what_is_no_file_in_the_place_of_the_queue_or_its_log_is_refused_by_name() {
+    for name in ["inbox.db", "inbox.db-wal"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        let error = Store::open(dir.path()).err().unwrap();
+        let said = error.to_string();
+        assert!(
+            said.contains(&format!("{name} is not a regular file; move it away")),
+            "{said}"
+        );
+        assert!(error.needs_a_person());
+    }
 }
 
 #[test]
 fn a_second_queue_on_the_same_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let first = Store::open(dir.path()).unwrap();
-    let error = Store::open(dir.path()).err().unwrap().to_string();
-    assert!(error.contains("another process"), "{error}");
+    let error = Store::open(dir.path()).err().unwrap();
+    assert!(error.to_string().contains("another process"), "{error}");
+    assert!(!error.needs_a_person(), "it ends some time");
     drop(first);
     assert!(Store::open(dir.path()).is_ok());
 }
@@ -308,12 +325,29 @@ async fn a_damaged_or_foreign_file_is_an_error_and_stays_as_it_is() {
         (other, "not a message queue"),
     ] {
         std::fs::write(&path, &bytes).unwrap();
-        let error = Store::open(dir.path()).err().expect(word).to_string();
-        assert!(error.contains(word), "{word}: {error}");
+        let error = Store::open(dir.path()).err().expect(word);
+        assert!(error.to_string().contains(word), "{word}: {error}");
+        assert!(error.needs_a_person(), "{word}");
         assert!(std::fs::read(&path).unwrap() == bytes, "{word}");
     }
     std::fs::write(&path, &good).unwrap();
     assert!(Store::open(dir.path()).is_ok());
+}
+
+#[tokio::test]
+async fn a_row_that_this_program_cannot_have_written_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    accept(&queue, message("m", "main", "x")).await;
+    drop(queue);
+    let store = Store::open(dir.path()).unwrap();
+    store
+        .db
+        .execute("UPDATE inbox SET session_key = ''", [])
+        .unwrap();
+    drop(store);
+    let error = open(dir.path()).pending().await.unwrap_err();
+    assert!(matches!(error, QueueError::Damaged(_)), "{error}");
 }
 
 #[test]

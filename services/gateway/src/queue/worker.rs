@@ -315,7 +315,7 @@ fn work(mut db: Connection, mut commands: mpsc::Receiver<Command>, pulse: &Pulse
                 job.finish(&committed);
             }
             // After a failed commit that is not for want of space nobody knows what is on the disk: start again.
-            if let Err(QueueError::Database(_)) = committed {
+            if let Err(QueueError::Database(_) | QueueError::Damaged(_)) = committed {
                 return;
             }
         }

@@ -277,10 +277,10 @@ fn last_written(files: &[LogFile]) -> io::Result<Option<(Chain, u64)>> {
 /// Refuses a link, which is another's, and a pipe, at which a start would wait for ever.
 fn is_file(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => Err(io::Error::other(format!(
-            "{} is not a plain file; put it elsewhere",
-            path.display()
-        ))),
+        Ok(found) if !found.is_file() => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} is not a plain file; put it elsewhere", path.display()),
+        )),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

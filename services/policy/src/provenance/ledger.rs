@@ -81,9 +81,9 @@ impl Ledger {
     /// Opens the file, or begins it. `fresh`: there was no state at all, so that there is no session of before.
     ///
     /// # Errors
-    /// When it cannot be written; `Unsupported` when a newer version has written it.
+    /// When it cannot be written; `Unsupported` when a newer version has written it, `InvalidData` when others could have.
     pub(super) fn open(keep: &Keep, fresh: bool) -> io::Result<(Self, Known)> {
-        let before = keep.read_document(NAME).map_err(io::Error::other)?;
+        let before = keep.read_document(NAME)?;
         if let Some(found) = before.as_ref().and_then(|text| newer(text, VERSION)) {
             let said = newer_format(keep.path(NAME), found, VERSION);
             return Err(io::Error::new(io::ErrorKind::Unsupported, said));
@@ -107,7 +107,7 @@ impl Ledger {
         }
         let (text, lines) = write(&known, &order);
         if before.is_none_or(|before| *before != text) {
-            keep.write_document(NAME, &text).map_err(io::Error::other)?;
+            keep.write_document(NAME, &text)?;
         }
         let file = OpenOptions::new()
             .write(true)

@@ -78,6 +78,21 @@ fn without_the_file_or_with_a_damaged_one_unknown_sessions_have_read_everything(
 }
 
 #[test]
+fn a_file_that_others_could_have_written_is_refused_for_a_person_to_see() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(opened(&folder));
+    let path = folder.path().join(NAME);
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let error = Ledger::open(&keep(&folder), false).err().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let said = error.to_string();
+    assert!(
+        said.contains("taint.jsonl") && said.contains("chmod 600"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     drop(opened(&folder));
