@@ -377,7 +377,7 @@ fn start_order() -> String {
         "\n## Files\n\n\
          `STATE` is the state directory, `CONFIG` the folder of the configuration file, `WORKSPACE` the workspaces of the \
          agent's class, `RUN` the folder of the operator's sockets, `EDGES` that of the edges' sockets, `PLAN` that of \
-         policy's flags for the service manager, `SECRETS` the folder `secrets` beside the configuration, `CREDENTIALS` that \
+         policy's flags for the service manager and the one in the state directory where its settings are kept, `SECRETS` the folder `secrets` beside the configuration, `CREDENTIALS` that \
          of the service manager's credentials, `INSTANCE` the agent's class or the channel's name. A folder stands for all that is in it. The folders in `STATE` are made by the \
          start, for the user of the process alone. What may be absent is then out of reach; everything else ends the start \
          when it is missing, and the message names the line of the profile.\n\n\

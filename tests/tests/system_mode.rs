@@ -521,9 +521,9 @@ fn a_state_directory_that_others_can_write_is_refused() {
     manager.refused(&["can be written by others (mode 0777)", "chmod 0700"]);
 }
 
-/// What policy has written for the start of the others.
-fn plan(manager: &Manager, settings: &str) {
-    let path = system::settings_file(&manager.runtime());
+/// What policy has written for the start of the others, in the runtime folder or in the state directory.
+fn plan(place: &Path, settings: &str) {
+    let path = system::settings_file(place);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, settings).unwrap();
 }
@@ -531,13 +531,26 @@ fn plan(manager: &Manager, settings: &str) {
 #[test]
 fn full_confinement_is_required_by_what_policy_has_written_or_by_a_file_that_says_nothing() {
     let lacking = "no-landlock";
-    for (settings, starts) in [
-        ("log_level=info\nsandbox_require=available\n", true),
-        ("log_level=info\nsandbox_require=full\n", false),
-        ("log_level=info\nsandbox_re", false),
+    let (available, full) = (
+        "log_level=info\nsandbox_require=available\n",
+        "log_level=info\nsandbox_require=full\n",
+    );
+    // Said since the machine started, and before.
+    for (said, kept, starts) in [
+        (Some(available), None, true),
+        (Some(full), None, false),
+        (Some("log_level=info\nsandbox_re"), None, false),
+        (None, Some(full), false),
+        (None, Some(available), true),
+        (Some(available), Some(full), true),
+        (Some(full), Some(available), false),
     ] {
         let mut manager = Manager::new();
-        plan(&manager, settings);
+        for (place, settings) in [(manager.runtime(), said), (manager.scratch.state(), kept)] {
+            if let Some(settings) = settings {
+                plan(&place, settings);
+            }
+        }
         manager.start_on(lacking, "executor", &["agent-main"]);
         match starts {
             true => assert!(manager.ready().contains("level=partial")),
@@ -545,14 +558,37 @@ fn full_confinement_is_required_by_what_policy_has_written_or_by_a_file_that_say
         }
         // It says itself what is required, whatever it said when it ended.
         manager.start_on(lacking, "policy", &["gateway"]);
-        assert!(manager.ready().contains("level=partial"), "{settings:?}");
+        assert!(
+            manager.ready().contains("level=partial"),
+            "{said:?} {kept:?}"
+        );
     }
+}
+
+#[test]
+fn what_the_configuration_requires_holds_after_a_restart_of_the_machine_before_policy_runs() {
+    let mut manager = Manager::new();
+    for place in [manager.runtime(), manager.scratch.state()] {
+        std::fs::create_dir(system::plan_folder(&place)).unwrap();
+    }
+    manager
+        .scratch
+        .configure("{ sandbox: { require: 'full' } }");
+    manager.start("policy", &["executor"]);
+    manager.ready();
+    assert!(manager.stop().success(), "{}", manager.logs());
+    std::fs::remove_dir_all(system::plan_folder(&manager.runtime())).unwrap();
+    manager.start_on("no-landlock", "executor", &["agent-main"]);
+    manager.refused(&["sandbox.require", "landlock is missing"]);
 }
 
 #[test]
 fn a_settings_file_that_cannot_be_read_right_is_named() {
     let mut manager = Manager::new();
-    plan(&manager, "log_level=loud\nsandbox_require=available\n");
+    plan(
+        &manager.runtime(),
+        "log_level=loud\nsandbox_require=available\n",
+    );
     manager.start("executor", &["agent-main"]);
     manager.ready();
     manager.logged("plan/settings: its log_level has no value of this version");
@@ -561,7 +597,10 @@ fn a_settings_file_that_cannot_be_read_right_is_named() {
 #[test]
 fn the_log_level_of_the_plan_counts_from_the_start() {
     let mut manager = Manager::new();
-    plan(&manager, "log_level=error\nsandbox_require=available\n");
+    plan(
+        &manager.runtime(),
+        "log_level=error\nsandbox_require=available\n",
+    );
     manager.start("executor", &["agent-main"]);
     manager.ready();
     assert!(!manager.logs().contains("confined"), "{}", manager.logs());

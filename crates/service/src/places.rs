@@ -6,6 +6,7 @@ use clawdbot_confine::profile::Place;
 use clawdbot_identity::{DEFAULT_WORKSPACE, workspace};
 
 use crate::inherit::{Inherited, Way};
+use crate::system::plan_folder;
 
 /// The folders that only a start knows.
 pub(crate) struct Places {
@@ -60,7 +61,8 @@ impl Places {
             Place::Run => Vec::new(),
             Place::Edges => self.edges.iter().cloned().collect(),
             Place::Plan => { self.edges.iter() }
-                .map(|edges| edges.join("plan"))
+                .flat_map(|edges| [edges, &self.state])
+                .map(|place| plan_folder(place))
                 .collect(),
             Place::Secrets => { self.config.parent().into_iter() }
                 .map(|folder| folder.join("secrets"))

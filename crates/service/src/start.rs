@@ -82,10 +82,15 @@ impl Start {
     /// A place of the profile's file rows, where this start has it.
     #[must_use]
     pub fn place(&self, place: Place) -> Option<PathBuf> {
+        self.places(place).into_iter().next()
+    }
+
+    /// The same for one that is several paths.
+    #[must_use]
+    pub fn places(&self, place: Place) -> Vec<PathBuf> {
         let mut rows = self.profile.files(self.mode);
         let named = rows.any(|row| row.place == place);
-        let paths = named.then(|| self.places.paths(place));
-        paths.and_then(|paths| paths.into_iter().next())
+        named.then(|| self.places.paths(place)).unwrap_or_default()
     }
 
     /// The folders that whoever started the process names as the workspaces of its class, or the default.

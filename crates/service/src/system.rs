@@ -8,7 +8,7 @@ use clawdbot_proto::edges::{EDGES, PROCESSES, Starts};
 
 mod settings;
 
-pub use settings::Settings;
+pub use settings::{Settings, text as settings_text};
 
 /// State of all processes, `CLAWDBOT_STATE_DIR` of the units.
 pub const STATE: &str = "/var/lib/clawdbot";
@@ -142,10 +142,11 @@ pub fn operator_folder(runtime: &Path) -> PathBuf {
     runtime.join("operator")
 }
 
-/// What policy wants to run, for those who only look whether a file is there.
+/// What policy wants to run, for those who only look whether a file is there. The one in the state directory holds the
+/// settings alone.
 #[must_use]
-pub fn plan_folder(runtime: &Path) -> PathBuf {
-    runtime.join("plan")
+pub fn plan_folder(place: &Path) -> PathBuf {
+    place.join("plan")
 }
 
 /// The empty file that says that the plan names an instance: `plan/channel-telegram`.
@@ -154,10 +155,11 @@ pub fn plan_flag(runtime: &Path, role: &Role) -> PathBuf {
     plan_folder(runtime).join(role.as_str())
 }
 
-/// The settings that everybody reads at the start; [`Settings`] is what is in it.
+/// The settings that everybody reads at the start, in the runtime folder and, for the time before policy has said anything
+/// since the machine started, in the state directory; [`Settings`] is what is in it.
 #[must_use]
-pub fn settings_file(runtime: &Path) -> PathBuf {
-    plan_folder(runtime).join("settings")
+pub fn settings_file(place: &Path) -> PathBuf {
+    plan_folder(place).join("settings")
 }
 
 /// Where a class works.

@@ -60,6 +60,12 @@ fn folders() -> Generated {
             &root("0711"),
         );
     }
+    let kept = system::plan_folder(std::path::Path::new(system::STATE));
+    line(
+        &mut text,
+        &kept.display().to_string(),
+        &of("0755", &policy, &policy),
+    );
     for (leaf, user) in leaves() {
         line(
             &mut text,

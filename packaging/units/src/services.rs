@@ -46,6 +46,7 @@ const KINDS: &[Kind] = &[
         own: &[
             // Only policy writes there; everybody reads it at the start.
             ("ReadWritePaths", "-/run/clawdbot/plan"),
+            ("ReadWritePaths", "-/var/lib/clawdbot/plan"),
             // Names without a folder: a credential that nobody has made is left out, with a folder it would be fatal.
             ("LoadCredential", "gateway-token:clawdbot.gateway-token"),
             (

@@ -80,7 +80,12 @@ impl Bench {
             people,
             provenance,
             budgets: Budgets::open(Keep::new(folder.clone())),
-            plan: PlanFiles::new(Some(folder.join("plan")).filter(|plan| plan.exists())),
+            plan: PlanFiles::new(
+                Some(folder.join("plan"))
+                    .filter(|plan| plan.exists())
+                    .into_iter()
+                    .collect(),
+            ),
         })
     }
 

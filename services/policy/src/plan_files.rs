@@ -1,16 +1,17 @@
 //! System mode: the folder in which the service manager sees what the plan names. An empty file starts a channel's worker,
 //! and `settings` says what every process has to know before it can ask. Nobody else writes there; what is not ours is left
-//! alone. A write that fails is a problem for the operator and never keeps a decision waiting.
+//! alone. A write that fails is a problem for the operator and never keeps a decision waiting. The first folder is in memory;
+//! the second, which has the settings alone, outlives the machine's end: what was required then is required until a word of
+//! policy says otherwise.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use clawdbot_service::system::Settings as Levels;
-use rustix::fs::OFlags;
+use clawdbot_service::system::{Settings as Levels, settings_text};
 use tracing::{info, warn};
 
 use crate::policy::lock;
@@ -21,9 +22,6 @@ const SETTINGS: &str = "settings";
 const FRESH: &str = "settings.new";
 /// How the name of a flag begins.
 const FLAG: &str = "channel-";
-/// More than the settings ever have, bytes.
-const MAX: u64 = 4096;
-
 /// What the folder should hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Wanted {
@@ -77,11 +75,11 @@ fn foreign(found: &Found) -> impl Iterator<Item = &String> {
     found.names.iter().filter(move |name| !ours(name))
 }
 
-/// The folder, and what it should hold.
+/// The folders, and what they should hold.
 #[derive(Default)]
 pub(crate) struct PlanFiles {
-    /// None in single-user mode, where the supervisor gets the plan itself.
-    folder: Option<PathBuf>,
+    /// None in single-user mode, where the supervisor gets the plan itself. Only the first one has flags.
+    folders: Vec<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -91,13 +89,13 @@ struct State {
     wanted: Option<Wanted>,
     trouble: Option<(u64, String)>,
     /// What was said to be somebody else's.
-    told: BTreeSet<String>,
+    told: BTreeSet<PathBuf>,
 }
 
 impl PlanFiles {
-    pub(crate) fn new(folder: Option<PathBuf>) -> Self {
+    pub(crate) fn new(folders: Vec<PathBuf>) -> Self {
         Self {
-            folder,
+            folders,
             ..Self::default()
         }
     }
@@ -136,27 +134,19 @@ impl PlanFiles {
     }
 
     fn bring(&self, state: &mut State, make: bool, now_ms: u64) {
-        let (Some(folder), Some(wanted)) = (&self.folder, &state.wanted) else {
+        let Some(wanted) = &state.wanted else {
             return;
         };
-        let failed = match look(folder) {
-            Ok(found) => {
-                for name in foreign(&found) {
-                    if state.told.insert(name.clone()) {
-                        warn!(name, folder = %folder.display(), "left alone: a file that is not policy's");
-                    }
-                }
-                let steps = steps(wanted, &found);
-                let due = steps
-                    .iter()
-                    .filter(|step| make || matches!(step, Step::Remove(_)));
-                // Each is tried, whatever became of the others.
-                let failed = due.filter_map(|step| take(folder, step).err().map(|e| (step, e)));
-                let failed = failed.map(|(step, error)| (folder.join(step.name()), error));
-                failed.collect::<Vec<_>>().into_iter().next()
-            }
-            Err(error) => Some((folder.clone(), error)),
+        let without_flags = Wanted {
+            settings: wanted.settings.clone(),
+            ..Wanted::default()
         };
+        let mut failed = None;
+        for (at, folder) in self.folders.iter().enumerate() {
+            let wanted = if at == 0 { wanted } else { &without_flags };
+            // Each is tried, whatever became of the others.
+            failed = failed.or(bring_one(folder, wanted, make, &mut state.told));
+        }
         state.trouble = match (failed, state.trouble.take()) {
             (None, None) => None,
             (None, Some(_)) => {
@@ -177,6 +167,32 @@ impl PlanFiles {
     }
 }
 
+/// Does what leads to what is wanted in one folder; what failed first, and where.
+fn bring_one(
+    folder: &Path,
+    wanted: &Wanted,
+    make: bool,
+    told: &mut BTreeSet<PathBuf>,
+) -> Option<(PathBuf, io::Error)> {
+    let found = match look(folder) {
+        Ok(found) => found,
+        Err(error) => return Some((folder.to_owned(), error)),
+    };
+    for name in foreign(&found) {
+        if told.insert(folder.join(name)) {
+            warn!(name, folder = %folder.display(), "left alone: a file that is not policy's");
+        }
+    }
+    let mut failed = None;
+    for step in steps(wanted, &found) {
+        if make || matches!(step, Step::Remove(_)) {
+            let error = take(folder, &step).err();
+            failed = failed.or(error.map(|error| (folder.join(step.name()), error)));
+        }
+    }
+    failed
+}
+
 /// The channels that run.
 fn flags(settings: &Settings) -> BTreeSet<String> {
     let served = settings.served();
@@ -192,38 +208,29 @@ fn look(folder: &Path) -> io::Result<Found> {
         found.names.insert(name);
     }
     // What cannot be read as settings is written anew.
-    found.settings = settings_in(folder).ok();
+    found.settings = settings_text(&folder.join(SETTINGS)).ok();
     Ok(found)
 }
 
-fn settings_in(folder: &Path) -> io::Result<String> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(folder.join(SETTINGS))?;
-    let mut text = String::new();
-    file.take(MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// Whoever starts reads what is whole: a text is written beside and takes the old one's place.
+/// Whoever starts reads what is whole: a text is written beside, and takes the old one's place when it is on the disk.
 fn take(folder: &Path, step: &Step<'_>) -> io::Result<()> {
-    let make = |name: &str, text: &str| {
+    let make = |name: &str, text: &str| -> io::Result<File> {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o644)
             .open(folder.join(name))?;
-        file.write_all(text.as_bytes())
+        file.write_all(text.as_bytes())?;
+        Ok(file)
     };
     match step {
         Step::Remove(name) => gone(fs::remove_file(folder.join(name))),
-        Step::Flag(name) => make(name, ""),
+        Step::Flag(name) => make(name, "").map(drop),
         Step::Settings(text) => {
             gone(fs::remove_file(folder.join(FRESH)))?;
-            make(FRESH, text)?;
-            fs::rename(folder.join(FRESH), folder.join(SETTINGS))
+            make(FRESH, text)?.sync_all()?;
+            fs::rename(folder.join(FRESH), folder.join(SETTINGS))?;
+            File::open(folder)?.sync_all()
         }
     }
 }

@@ -56,9 +56,10 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
     let audit = start.state("audit")?;
     let setup = start.setup();
     let config_path = PathBuf::from(&setup.config_path);
-    let plan = start.place(profile::Place::Plan);
+    let plan = start.places(profile::Place::Plan);
+    let managed = !plan.is_empty();
     let place = Place {
-        managed: plan.is_some(),
+        managed,
         port: u16::try_from(setup.port).unwrap_or(0),
         home: setup.home_dir.clone(),
     };
@@ -89,7 +90,7 @@ pub fn prepare(start: &mut Start) -> Result<Prepared, StartError> {
         token: start_secret(start, "gateway-token", "CLAWDBOT_GATEWAY_TOKEN")?,
         password: start_secret(start, "gateway-password", "CLAWDBOT_GATEWAY_PASSWORD")?,
     };
-    if plan.is_some() {
+    if managed {
         // Everybody reads what is written there. All other files are made with the mode that they keep.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     }

@@ -37,14 +37,10 @@ fn rest(role: Role, mut brought: Brought, notifier: Notifier) -> Result<Inherite
     let runtime = PathBuf::from(variable(system::RUNTIME_VARIABLE, system::RUNTIME)?);
     let clients = brought.accepts.iter().map(|(client, _)| client);
     let (callers, mut warnings) = Callers::resolve(&role, &runtime, clients)?;
-    let path = system::settings_file(&runtime);
-    let (settings, problems) = Settings::read(&path);
-    warnings.extend(problems.into_iter().map(|problem| {
-        format!(
-            "{}: {problem}; what it does not say is taken as log_level=info and sandbox_require=full",
-            path.display()
-        )
-    }));
+    let state_dir = variable(system::STATE_VARIABLE, system::STATE)?;
+    let places = [runtime.as_path(), Path::new(&state_dir)];
+    let (settings, problems) = Settings::read(&places.map(system::settings_file));
+    warnings.extend(problems);
     let sandbox_require = match role == Role::policy() {
         // It is who says so: held to what it wrote before it ended, it could not take it back.
         true => Settings::default().sandbox_require(),
@@ -52,7 +48,7 @@ fn rest(role: Role, mut brought: Brought, notifier: Notifier) -> Result<Inherite
     };
     let setup = Setup {
         role: role.to_string(),
-        state_dir: variable(system::STATE_VARIABLE, system::STATE)?,
+        state_dir,
         config_path: variable(system::CONFIG_VARIABLE, system::CONFIG)?,
         home_dir: system::WORKSPACES.into(),
         port: 0,

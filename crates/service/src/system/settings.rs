@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
@@ -78,17 +78,28 @@ impl Settings {
         (settings, problems)
     }
 
-    /// Reads the file. A missing one means that policy has not said anything yet: the defaults.
+    /// What the first of the files says that is there. Without any, policy has never said anything: the defaults.
     #[must_use]
-    pub fn read(path: &Path) -> (Self, Vec<String>) {
-        match text(path) {
+    pub fn read(files: &[PathBuf]) -> (Self, Vec<String>) {
+        let found = files.iter().map(|path| (path, text(path)));
+        let gone = |text: &io::Result<String>| matches!(text, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let Some((path, found)) = found.skip_while(|(_, text)| gone(text)).next() else {
+            return Default::default();
+        };
+        let (settings, problems) = match found {
             Ok(text) => Self::parse(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
-            Err(error) => {
-                let (strict, _) = Self::parse("");
-                (strict, vec![format!("it cannot be read: {error}")])
-            }
-        }
+            Err(error) => (
+                Self::parse("").0,
+                vec![format!("it cannot be read: {error}")],
+            ),
+        };
+        let named = problems.into_iter().map(|problem| {
+            format!(
+                "{}: {problem}; what it does not say is taken as log_level=info and sandbox_require=full",
+                path.display()
+            )
+        });
+        (settings, named.collect())
     }
 }
 
@@ -99,8 +110,11 @@ impl fmt::Display for Settings {
     }
 }
 
-/// Reads it without being led elsewhere and without waiting, should the file be another one's pipe.
-fn text(path: &Path) -> io::Result<String> {
+/// The text of a settings file, read without being led elsewhere and without waiting, should it be another one's pipe.
+///
+/// # Errors
+/// When it cannot be read, or is no file.
+pub fn text(path: &Path) -> io::Result<String> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let file = OpenOptions::new()
         .read(true)
@@ -166,10 +180,11 @@ mod tests {
     fn a_missing_file_is_no_problem_and_anything_but_a_file_is() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("settings");
-        assert_eq!(Settings::read(&path), (Settings::default(), vec![]));
+        let read = |path: &Path| Settings::read(&[path.to_owned()]);
+        assert_eq!(read(&path), (Settings::default(), vec![]));
         std::fs::write(&path, "log_level=info\nsandbox_require=full\n").unwrap();
-        assert_eq!(Settings::read(&path).1, Vec::<String>::new());
-        assert!(Settings::read(&path).0.require_full);
+        assert_eq!(read(&path).1, Vec::<String>::new());
+        assert!(read(&path).0.require_full);
 
         let link = scratch.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
@@ -181,9 +196,26 @@ mod tests {
         )
         .unwrap();
         for other in [link, pipe, scratch.path().to_owned()] {
-            let (settings, problems) = Settings::read(&other);
+            let (settings, problems) = read(&other);
             assert!(settings.require_full, "{other:?}");
-            assert!(problems.join("").contains("cannot be read"), "{problems:?}");
+            let said = problems.join("");
+            assert!(said.contains("cannot be read"), "{said}");
+            assert!(said.starts_with(other.to_str().unwrap()), "{said}");
         }
+    }
+
+    #[test]
+    fn what_was_said_last_counts_until_there_is_a_newer_word() {
+        let scratch = tempfile::tempdir().unwrap();
+        let files = ["runtime", "state"].map(|name| scratch.path().join(name));
+        let [now, kept] = &files;
+        std::fs::write(kept, "log_level=warn\nsandbox_require=full\n").unwrap();
+        assert!(Settings::read(&files).0.require_full);
+        std::fs::write(now, "log_level=warn\nsandbox_require=available\n").unwrap();
+        assert!(!Settings::read(&files).0.require_full);
+        // A word that cannot be understood is none to be passed over.
+        std::fs::write(kept, "log_level=warn\nsandbox_require=available\n").unwrap();
+        std::fs::write(now, "").unwrap();
+        assert!(Settings::read(&files).0.require_full);
     }
 }

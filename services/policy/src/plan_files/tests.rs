@@ -34,7 +34,7 @@ impl Rig {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path().join("plan");
         fs::create_dir(&folder).unwrap();
-        let files = PlanFiles::new(Some(folder.clone()));
+        let files = PlanFiles::new(vec![folder.clone()]);
         Self {
             _scratch: scratch,
             folder,
@@ -122,6 +122,36 @@ fn a_flag_goes_before_the_slice_and_comes_after_it() {
 }
 
 #[test]
+fn what_is_required_is_kept_beyond_the_machine_s_end_and_flags_are_not() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folders = ["memory", "disk"].map(|name| scratch.path().join(name));
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+    }
+    let strict = settings_of("{sandbox: {require: 'full'}}");
+    PlanFiles::new(folders.to_vec()).publish(&strict, 1);
+    let text = |at: usize| fs::read_to_string(folders[at].join(SETTINGS)).unwrap();
+    assert!(text(1).contains("sandbox_require=full"));
+    // The machine starts again with a configuration that cannot be read, then with one that can.
+    fs::remove_file(folders[0].join(SETTINGS)).unwrap();
+    let files = PlanFiles::new(folders.to_vec());
+    files.withdraw(None, 2);
+    assert!(text(1).contains("sandbox_require=full"));
+    files.publish(&telegram(""), 3);
+    assert_eq!((text(0).as_str(), text(1).as_str()), (INFO, INFO));
+    assert!(folders[0].join("channel-telegram").exists());
+    assert!(!folders[1].join("channel-telegram").exists());
+    assert_eq!(files.trouble(), None);
+    fs::remove_dir_all(&folders[1]).unwrap();
+    files.publish(&strict, 4);
+    assert!(files.trouble().unwrap().1.contains("/disk: "));
+    assert!(
+        text(0).contains("sandbox_require=full"),
+        "the other is done"
+    );
+}
+
+#[test]
 fn everybody_may_read_what_policy_alone_may_write() {
     let rig = Rig::new();
     rig.files.publish(&telegram(""), 1);
@@ -178,7 +208,7 @@ fn a_write_that_fails_is_told_with_its_place_and_mended_later() {
 
 #[test]
 fn without_a_folder_nothing_is_written_and_before_a_word_nothing_is_touched() {
-    let none = PlanFiles::new(None);
+    let none = PlanFiles::new(Vec::new());
     none.publish(&telegram(""), 1);
     assert_eq!(none.trouble(), None);
     let rig = Rig::new();
