@@ -10,6 +10,8 @@ mod figures;
 mod idle;
 mod product;
 mod programs;
+#[cfg(target_os = "linux")]
+mod system;
 mod turns;
 
 use figures::{Goal, Table};
@@ -27,6 +29,8 @@ struct Amounts {
     idle: Duration,
     turns: turns::Amounts,
     confined: confined::Amounts,
+    #[cfg(target_os = "linux")]
+    system: system::Amounts,
 }
 
 const THOROUGH: Amounts = Amounts {
@@ -47,6 +51,13 @@ const THOROUGH: Amounts = Amounts {
         processes: 100,
         messages: 500,
         calls: 5_000,
+    },
+    #[cfg(target_os = "linux")]
+    system: system::Amounts {
+        rounds: 10,
+        messages: 100,
+        settle: Duration::from_secs(60),
+        idle: Duration::from_secs(20),
     },
 };
 
@@ -69,6 +80,13 @@ const QUICK: Amounts = Amounts {
         messages: 10,
         calls: 100,
     },
+    #[cfg(target_os = "linux")]
+    system: system::Amounts {
+        rounds: 2,
+        messages: 10,
+        settle: Duration::from_secs(1),
+        idle: Duration::from_secs(2),
+    },
 };
 
 fn main() {
@@ -89,6 +107,13 @@ fn main() {
         .position(|word| word == "--user")
         .map(|at| arguments[at + 1].parse().unwrap());
     let mut table = Table::new();
+    #[cfg(target_os = "linux")]
+    if let Some(at) = arguments.iter().position(|word| word == "--system") {
+        let deb = std::path::Path::new(&arguments[at + 1]);
+        let detail = system::measure(&mut table, deb, &amounts.system);
+        println!("{}\n\n{table}{detail}", figures::machine());
+        return;
+    }
     if arguments.iter().any(|word| word == "--turn") {
         turns::alone(&mut table, &amounts.turns, user);
         println!("{}\n\n{table}", figures::machine());

@@ -211,6 +211,12 @@ impl Machine {
         std::fs::write(&path, text).unwrap();
     }
 
+    /// A machine that starts with what another kept.
+    #[track_caller]
+    pub fn boot_with(suite: Suite, kept: &Path) -> Self {
+        Self(Rig::boot_with(suite, kept).unwrap())
+    }
+
     /// Ends it and sees that it could be ended.
     #[track_caller]
     pub fn halt(self) {

@@ -86,11 +86,7 @@ impl Rig {
     /// When it cannot be started here; with what it said.
     pub fn boot(suite: Suite) -> Result<Self, String> {
         sweep();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::boot_as(
-            suite,
-            &format!("{}-{number}-{}", std::process::id(), suite.name()),
-        )
+        Self::boot_as(suite, &next_name(suite))
     }
 
     /// The same under a name by which [`Rig::find`] finds it.
@@ -98,8 +94,22 @@ impl Rig {
     /// # Errors
     /// When it cannot be started here, or one of this name runs.
     pub fn boot_as(suite: Suite, name: &str) -> Result<Self, String> {
+        Self::boot_from(&suite.root()?, name)
+    }
+
+    /// Starts a machine that ends with this value, with what [`Rig::keep`] put into the folder.
+    ///
+    /// # Errors
+    /// When it cannot be started here; with what it said.
+    pub fn boot_with(suite: Suite, kept: &Path) -> Result<Self, String> {
+        let mut layers = kept.as_os_str().to_owned();
+        layers.push(":");
+        layers.push(suite.root()?);
+        Self::boot_from(Path::new(&layers), &next_name(suite))
+    }
+
+    fn boot_from(root: &Path, name: &str) -> Result<Self, String> {
         crate::possible()?;
-        let root = suite.root()?;
         let groups = Groups::of(name)?;
         if !groups.processes().is_empty() {
             return Err(format!("{name} runs already"));
@@ -107,7 +117,7 @@ impl Rig {
         let folder = Path::new(PLACE).join(name);
         clear(&groups, &folder)?;
         groups.create()?;
-        let outer = match start(name, &root, &groups, &folder) {
+        let outer = match start(name, root, &groups, &folder) {
             Ok(outer) => outer,
             Err(error) => {
                 let _left = clear(&groups, &folder);
@@ -257,6 +267,27 @@ impl Rig {
         }
     }
 
+    /// Copies what it changed on its disk into a folder that does not exist yet, for [`Rig::boot_with`].
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+        let outer = fs::read_to_string(self.folder.join("outer"))?;
+        let changes = self.folder.join("disk/upper");
+        let changes = format!("/proc/{outer}/root{}", changes.display());
+        let status = Command::new("cp")
+            .args(["--archive", "--"])
+            .args([Path::new(&changes), folder])
+            .status()?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
+                "the disk of {} cannot be copied",
+                self.name
+            ))),
+        }
+    }
+
     /// Installs a package with apt, as `apt install ./FILE` does, without asking: an edited file of its configuration
     /// stays.
     ///
@@ -360,6 +391,11 @@ impl Drop for Rig {
             let _left = self.end();
         }
     }
+}
+
+fn next_name(suite: Suite) -> String {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{number}-{}", std::process::id(), suite.name())
 }
 
 fn terminal() -> String {

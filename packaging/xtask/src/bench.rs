@@ -1,11 +1,15 @@
-//! `cargo xtask bench`: builds the product as it is shipped, has it measured, and shows or writes down the table.
+//! `cargo xtask bench`: builds the product as it is shipped, has it measured, and shows or writes down the table. `bench
+//! system` does so with the package, installed in machines of their own.
 
+use std::path::PathBuf;
 use std::process::Stdio;
+
+use clawdbot_rig::Suite;
 
 use crate::cargo::{self, Built};
 use crate::marks::Part;
 use crate::stage::Stage;
-use crate::{Done, orphans};
+use crate::{Done, deb, orphans, rig};
 
 /// The packages that the product does not have: who measures, and who plays another kernel.
 const PACKAGES: [&str; 2] = ["clawdbot-tests", "clawdbot-simulate"];
@@ -14,6 +18,67 @@ const PART: Part = Part {
     page: "docs/performance.md",
     command: "cargo xtask bench --write",
 };
+const SYSTEM: Part = Part {
+    page: "docs/performance.md",
+    command: "cargo xtask bench system --write",
+};
+
+/// What the words after `bench system` say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct System {
+    quick: bool,
+    write: bool,
+    /// A package that is there, instead of one that is built as it is shipped.
+    deb: Option<PathBuf>,
+}
+
+impl System {
+    /// Reads the words of the command line.
+    pub fn read(words: &[&str]) -> Option<Self> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--quick" => options.quick = true,
+                "--write" => options.write = true,
+                "--deb" => options.deb = Some((*words.next()?).into()),
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
+/// Measures the package in machines with systemd, as root.
+pub fn system(options: &System) -> Done {
+    rig::make(&Suite::ALL)?;
+    let deb = match &options.deb {
+        Some(deb) => {
+            std::path::absolute(deb).map_err(|error| format!("{}: {error}", deb.display()))?
+        }
+        None => deb::shipped()?,
+    };
+    // It only watches: how it is built is in no figure.
+    let built = cargo::build(&["--package", PACKAGES[0], "--bin", PROGRAM])?;
+    let bench = built.iter().find(|built| built.target == PROGRAM);
+    let bench = bench.ok_or("cargo built no program clawdbot-bench")?;
+    let output = cargo::clean(&bench.path)
+        .arg("--system")
+        .arg(&deb)
+        .args(options.quick.then_some("--quick"))
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("{PROGRAM}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{PROGRAM} ended with {}", output.status));
+    }
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    print!("{table}");
+    if options.write {
+        SYSTEM.write(&table)?;
+    }
+    Ok(0)
+}
 
 pub fn run(quick: bool, write: bool) -> Done {
     let built = cargo::build_release(&PACKAGES)?;
@@ -53,5 +118,21 @@ pub fn measure(stage: &Stage, built: &[Built], quick: bool) -> Result<String, St
             "{} (process {}) was still running afterwards",
             orphan.name, orphan.pid
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_system_s_figures_are_read_with_their_values_and_nothing_else() {
+        let options = System::read(&["--deb", "a.deb", "--quick"]).unwrap();
+        assert_eq!(options.deb, Some(PathBuf::from("a.deb")));
+        assert!(options.quick && !options.write);
+        assert_eq!(System::read(&[]), Some(System::default()));
+        for wrong in [&["--deb"][..], &["a.deb"], &["--fast"]] {
+            assert_eq!(System::read(wrong), None);
+        }
     }
 }

@@ -60,16 +60,20 @@ struct Recipe {
     shipped: bool,
 }
 
+impl Recipe {
+    fn of(options: &Options) -> Result<Self, String> {
+        let version = options.version.as_deref();
+        Ok(Self {
+            version: version.unwrap_or(env!("CARGO_PKG_VERSION")).to_owned(),
+            epoch: tool::epoch()?,
+            shipped: options.programs.is_none(),
+        })
+    }
+}
+
 pub fn run(options: &Options) -> Done {
     tool::install()?;
-    let recipe = Recipe {
-        version: match &options.version {
-            Some(version) => version.clone(),
-            None => env!("CARGO_PKG_VERSION").to_owned(),
-        },
-        epoch: tool::epoch()?,
-        shipped: options.programs.is_none(),
-    };
+    let recipe = Recipe::of(options)?;
     let out = match &options.out {
         Some(out) => {
             std::path::absolute(out).map_err(|error| format!("{}: {error}", out.display()))?
@@ -90,6 +94,20 @@ pub fn run(options: &Options) -> Done {
     Ok(0)
 }
 
+/// Builds the package as it is shipped; where it is.
+///
+/// # Errors
+/// When something does not compile, or a tool cannot be had.
+pub fn shipped() -> Result<PathBuf, String> {
+    let options = Options::default();
+    tool::install()?;
+    let recipe = Recipe::of(&options)?;
+    let out = cargo::target()?.join("deb");
+    fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+    let mut packages = once(&options, &recipe, &out)?;
+    Ok(packages.swap_remove(0))
+}
+
 /// Makes the package of programs that are there, for tests; where it is.
 ///
 /// # Errors
@@ -100,11 +118,7 @@ pub fn of(programs: &Path, out: &Path) -> Result<PathBuf, String> {
         programs: Some(programs.to_owned()),
         ..Options::default()
     };
-    let recipe = Recipe {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        epoch: tool::epoch()?,
-        shipped: false,
-    };
+    let recipe = Recipe::of(&options)?;
     fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
     let mut packages = once(&options, &recipe, out)?;
     Ok(packages.swap_remove(0))
@@ -149,6 +163,9 @@ fn once(options: &Options, recipe: &Recipe, out: &Path) -> Result<Vec<PathBuf>, 
         )?);
     }
     check(&packages[0], tree.bytes()?, recipe.shipped)?;
+    if recipe.shipped {
+        tool::judge(&packages)?;
+    }
     for package in &packages {
         println!("{}", package.display());
     }

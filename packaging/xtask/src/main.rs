@@ -38,6 +38,9 @@ usage: cargo xtask COMMAND
   bench [--quick] [--write]  measures a release build; --write puts the table into docs/performance.md
   bench agentdojo [--write]  measures what passes policy when a model obeys every injected text (AgentDojo, installed from
                            PyPI into the target folder) and checks the limits; --write puts the table into docs/agentdojo.md
+  bench system [--deb FILE] [--quick] [--write]
+                           measures the package, or FILE, in machines with Debian 12 and 13 and systemd: start, doctor, memory;
+                           --write puts the table into docs/performance.md (as root)
   deb [--programs FOLDER] [--out FOLDER] [--version V] [--twice]
                            builds the Debian package and the one of its debug symbols, into target/deb or FOLDER
                            --programs: from programs that are there, without their symbols and without a limit of its size
@@ -91,6 +94,10 @@ fn run(arguments: &[String]) -> Done {
         },
         ["bench", "agentdojo"] => dojo::run(false),
         ["bench", "agentdojo", "--write"] => dojo::run(true),
+        ["bench", "system", rest @ ..] => match bench::System::read(rest) {
+            Some(options) => bench::system(&options),
+            None => usage(),
+        },
         ["bench", rest @ ..] if only(rest, &["--quick", "--write"]) => {
             bench::run(rest.contains(&"--quick"), rest.contains(&"--write"))
         }

@@ -144,6 +144,7 @@ pub fn split(tree: &Tree, symbols: &Tree) -> Result<Vec<String>, String> {
                 .arg(&path),
         )?;
         set_mode(&path, 0o644)?;
+        usable(&path, id)?;
         ids.push(id.to_owned());
     }
     strip(tree)?;
@@ -151,6 +152,20 @@ pub fn split(tree: &Tree, symbols: &Tree) -> Result<Vec<String>, String> {
     symbols.link("usr/share/doc/clawdbot-dbgsym", "clawdbot")?;
     ids.sort();
     Ok(ids)
+}
+
+/// A debugger takes a file of symbols for a program with the same id, and finds lines in it.
+fn usable(symbols: &Path, id: &str) -> Result<(), String> {
+    let said = tool::text(
+        tool::command("readelf")
+            .args(["--wide", "--notes", "--sections"])
+            .arg(symbols),
+    )?;
+    let parts = [&format!("Build ID: {id}"), ".debug_line", ".symtab"];
+    match parts.iter().find(|part| !said.contains(**part)) {
+        None => Ok(()),
+        Some(part) => Err(format!("{} has no {part}", symbols.display())),
+    }
 }
 
 /// Always the same bytes: no name and no time in it.

@@ -13,45 +13,100 @@ use crate::cargo;
 /// Beginnings of the names of files that have such a text.
 const TEXTS: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE"];
 
+/// What every program is linked with, and no package; its texts are those of many others.
+const STANDARD: &str =
+    "Rust's standard library: MIT OR Apache-2.0; https://github.com/rust-lang/rust\n";
+
+/// One library.
+struct Library {
+    /// With its version.
+    name: String,
+    license: String,
+    repository: String,
+    texts: Vec<String>,
+}
+
 /// What goes into the package, as text.
 ///
 /// # Errors
-/// When cargo does not answer or a library has no license.
+/// When cargo does not answer, or a library comes without its license.
 pub fn text() -> Result<String, String> {
-    let mut command = cargo::command();
-    command.args([
-        "metadata",
-        "--locked",
-        "--format-version=1",
-        "--filter-platform",
-    ]);
-    let answer = tool::run(command.arg(cargo::host()?))?;
+    let mut tree = cargo::command();
+    tree.args(["tree", "--locked", "--edges=normal,no-proc-macro"])
+        .args(["--prefix=none", "--format={p}", "--target"])
+        .arg(cargo::host()?);
+    for package in cargo::product()? {
+        tree.args(["--package", &package]);
+    }
+    let tree = tool::text(&mut tree)?;
+    let answer = tool::run(cargo::command().args(["metadata", "--locked", "--format-version=1"]))?;
     let answer: Value =
         serde_json::from_slice(&answer).map_err(|error| format!("cargo metadata: {error}"))?;
-    let used = linked(&answer);
+    let linked = linked(&tree);
     let packages = answer["packages"].as_array().into_iter().flatten();
+    // Our own have no source.
+    let packages = packages.filter(|package| !package["source"].is_null());
+    let libraries: Result<Vec<Library>, String> = packages
+        .map(library)
+        .filter(|library| {
+            { library.as_ref() }.map_or(true, |library| linked.contains(library.name.as_str()))
+        })
+        .collect();
+    write(&libraries?)
+}
+
+/// Name and version of all packages that end up in a program, of the lines of `cargo tree`.
+fn linked(tree: &str) -> BTreeSet<String> {
+    let lines = tree.lines().map(str::split_whitespace);
+    lines
+        .filter_map(|mut words| {
+            let name = words.next()?;
+            Some(format!("{name} {}", words.next()?.strip_prefix('v')?))
+        })
+        .collect()
+}
+
+fn library(package: &Value) -> Result<Library, String> {
+    let field = |name: &str| package[name].as_str().unwrap_or_default().to_owned();
+    let name = format!("{} {}", field("name"), field("version"));
+    let license = match (field("license"), field("license_file")) {
+        (license, file) if license.is_empty() => file,
+        (license, _) => license,
+    };
+    let manifest = field("manifest_path");
+    let folder = Path::new(&manifest)
+        .parent()
+        .ok_or("a package has no folder")?;
+    Ok(Library {
+        name,
+        license,
+        repository: field("repository"),
+        texts: texts_in(folder)?,
+    })
+}
+
+fn write(libraries: &[Library]) -> Result<String, String> {
     let mut list =
         String::from("The programs of this package are linked with these libraries:\n\n");
-    let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for package in
-        packages.filter(|package| package["id"].as_str().is_some_and(|id| used.contains(id)))
-    {
-        // Our own have no source.
-        if package["source"].is_null() {
-            continue;
-        }
-        let field = |name: &str| package[name].as_str().unwrap_or_default();
-        let name = format!("{} {}", field("name"), field("version"));
-        let license = match (field("license"), field("license_file")) {
-            ("", "") => return Err(format!("{name} has no license")),
-            ("", file) => file,
-            (license, _) => license,
-        };
-        let _ = writeln!(list, "{name}: {license}; {}", field("repository"));
-        if let Some(folder) = Path::new(field("manifest_path")).parent() {
-            for text in texts_in(folder)? {
-                texts.entry(text).or_default().push(name.clone());
-            }
+    list.push_str(STANDARD);
+    let mut texts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for library in libraries {
+        let Library {
+            name,
+            license,
+            repository,
+            ..
+        } = library;
+        let _ = writeln!(list, "{name}: {license}; {repository}");
+        // Some of several in one repository come without the text that is there for all.
+        let beside = libraries
+            .iter()
+            .filter(|other| other.repository == *repository);
+        let own = std::iter::once(library).chain(beside);
+        let found = { own }.find(|library| !library.texts.is_empty());
+        let found = found.ok_or_else(|| format!("{name} comes without its license"))?;
+        for text in &found.texts {
+            texts.entry(text).or_default().push(name);
         }
     }
     for (text, names) in texts {
@@ -64,34 +119,6 @@ pub fn text() -> Result<String, String> {
         );
     }
     Ok(list)
-}
-
-/// The ids of all packages that end up in a program: what the product depends on, and so on, but for what only builds
-/// or tests it.
-fn linked(answer: &Value) -> BTreeSet<&str> {
-    let nodes = answer["resolve"]["nodes"].as_array().into_iter().flatten();
-    let nodes: BTreeMap<&str, &Value> = nodes
-        .filter_map(|node| Some((node["id"].as_str()?, node)))
-        .collect();
-    let members = answer["workspace_default_members"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    let mut wanted: Vec<&str> = members.filter_map(Value::as_str).collect();
-    let mut found = BTreeSet::new();
-    while let Some(id) = wanted.pop() {
-        if !found.insert(id) {
-            continue;
-        }
-        let dependencies = nodes.get(id).and_then(|node| node["deps"].as_array());
-        for dependency in dependencies.into_iter().flatten() {
-            let kinds = dependency["dep_kinds"].as_array();
-            if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind["kind"].is_null())) {
-                wanted.extend(dependency["pkg"].as_str());
-            }
-        }
-    }
-    found
 }
 
 fn texts_in(folder: &Path) -> Result<Vec<String>, String> {
@@ -113,21 +140,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_builds_or_tests_is_not_in_the_programs() {
-        let answer = serde_json::json!({
-            "workspace_default_members": ["us"],
-            "resolve": { "nodes": [
-                { "id": "us", "deps": [
-                    { "pkg": "a", "dep_kinds": [{ "kind": null }] },
-                    { "pkg": "builder", "dep_kinds": [{ "kind": "build" }] },
-                    { "pkg": "tester", "dep_kinds": [{ "kind": "dev" }] },
-                    { "pkg": "both", "dep_kinds": [{ "kind": "dev" }, { "kind": null }] },
-                ] },
-                { "id": "a", "deps": [{ "pkg": "us", "dep_kinds": [{ "kind": null }] }, { "pkg": "b", "dep_kinds": [{ "kind": null }] }] },
-                { "id": "builder", "deps": [{ "pkg": "c", "dep_kinds": [{ "kind": null }] }] },
-            ] },
-        });
-        assert_eq!(Vec::from_iter(linked(&answer)), ["a", "b", "both", "us"]);
+    fn a_line_of_the_tree_is_a_name_and_a_version_and_what_was_shown_before_comes_once() {
+        let tree = "clawdbot-cli v0.1.0 (/w/services/cli)\nserde v1.0.229\nserde v1.0.229 (*)\n\n";
+        let linked = linked(tree);
+        assert_eq!(
+            Vec::from_iter(linked),
+            ["clawdbot-cli 0.1.0", "serde 1.0.229"]
+        );
+    }
+
+    fn one(name: &str, repository: &str, texts: &[&str]) -> Library {
+        Library {
+            name: name.into(),
+            license: "MIT".into(),
+            repository: repository.into(),
+            texts: texts.iter().map(|text| (*text).into()).collect(),
+        }
+    }
+
+    #[test]
+    fn each_library_has_its_text_or_that_of_its_repository_and_none_is_an_error() {
+        let there = [one("a 1", "r", &["free"]), one("b 1", "r", &[])];
+        let text = write(&there).unwrap();
+        assert!(
+            text.contains("b 1: MIT; r\n") && text.contains("\na 1, b 1\n"),
+            "{text}"
+        );
+        assert_eq!(text.matches("free").count(), 1);
+        let missing = [one("a 1", "r", &["free"]), one("b 1", "s", &[])];
+        assert_eq!(
+            write(&missing).unwrap_err(),
+            "b 1 comes without its license"
+        );
     }
 
     #[test]

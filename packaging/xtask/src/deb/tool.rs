@@ -23,6 +23,34 @@ pub fn install() -> Result<(), String> {
     peers::need(&NEEDED)
 }
 
+/// What judges a package that is shipped.
+const JUDGE: [(&[&str], &str); 1] = [(&["lintian", "--version"], "lintian")];
+
+/// Has lintian look at packages.
+///
+/// # Errors
+/// What it has to say of errors and warnings that no override explains.
+pub fn judge(packages: &[PathBuf]) -> Result<(), String> {
+    peers::need(&JUDGE)?;
+    let said = command("lintian")
+        .args([
+            "--allow-root",
+            "--fail-on=error,warning",
+            "--tag-display-limit=0",
+        ])
+        .args(packages)
+        .output()
+        .map_err(|error| format!("lintian: {error}"))?;
+    match said.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "lintian says:\n{}{}",
+            String::from_utf8_lossy(&said.stdout),
+            String::from_utf8_lossy(&said.stderr)
+        )),
+    }
+}
+
 /// A command that says the same whatever language somebody speaks.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = cargo::clean(program);
