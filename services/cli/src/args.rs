@@ -203,6 +203,9 @@ pub struct Doctor {
     /// Also try the front door, and ask what each model and channel found when it tried its key or token last
     #[arg(long)]
     pub deep: bool,
+    /// Also try to break out of every role's confinement, and print what each attempt comes to
+    #[arg(long)]
+    pub probe: bool,
 }
 
 /// `clawdbot security …`.

@@ -7,7 +7,7 @@ use clawdbot_config::{ConfigPath, Severity};
 
 use super::facts::Facts;
 use super::{
-    backups, environment, exposure, files, live, models, people, running, summary, version,
+    backups, environment, exposure, files, live, models, people, probe, running, summary, version,
 };
 use crate::place::word;
 
@@ -44,6 +44,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         exposure::CHECKS,
         version::CHECKS,
         summary::CHECKS,
+        probe::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -13,6 +13,7 @@ mod live;
 mod models;
 mod page;
 mod people;
+mod probe;
 mod report;
 mod running;
 mod summary;
@@ -79,6 +80,16 @@ pub async fn run(
     facts.running = measured;
     findings.extend(told.0);
     findings.extend(rows(check::of_what_runs(), &facts));
+    if wanted.probe {
+        let sibling = facts
+            .running
+            .processes
+            .iter()
+            .find(|one| one.role == "broker");
+        let mut probe = probe::run(place, sibling.map(|one| one.pid), out).await?;
+        findings.append(&mut probe.findings);
+        diagnosis.probe = Some(probe);
+    }
     findings.sort_by_key(|found| Reverse(found.severity));
     diagnosis.findings = findings;
     diagnosis.running = told.1;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::check::Found;
 use super::fix::Outcome;
+use super::probe::{self, Probe};
 use super::running::{self, Running};
 use crate::failure::{EXIT_FAILURE, EXIT_USAGE};
 use crate::out::{Style, count};
@@ -24,6 +25,8 @@ pub struct Diagnosis {
     pub measured: Running,
     /// What `--fix` did or would do.
     pub fix: Option<Outcome>,
+    /// What `--probe` came to.
+    pub probe: Option<Probe>,
 }
 
 impl Diagnosis {
@@ -76,6 +79,9 @@ impl Diagnosis {
         if let Some(fix) = &self.fix {
             report["fix"] = fix.json();
         }
+        if let Some(probe) = &self.probe {
+            report["probe"] = probe.json.clone();
+        }
         report
     }
 
@@ -86,6 +92,9 @@ impl Diagnosis {
         }
         if let Some(fix) = &self.fix {
             text.push_str(&fix.text(style));
+        }
+        if let Some(probe) = &self.probe {
+            text.push_str(&probe.text);
         }
         for found in &self.findings {
             one(&mut text, found, place, style);
@@ -248,8 +257,9 @@ pub fn schema() -> Value {
             "configPath": text(),
             "stateDir": text(),
             "fix": described(fix, "Only with --fix."),
+            "probe": described(probe::schema(), "Only with --probe."),
         }),
-        &["fix"],
+        &["fix", "probe"],
     );
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "clawdbot doctor --json".into();

@@ -34,12 +34,7 @@ pub fn run(up: &Up, chat: impl FnOnce() -> Chat, place: &Place, out: Out) -> Res
         Some(port) => Some(port),
         None => port_of(std::env::var_os(PORT))?,
     };
-    let own = std::env::current_exe().map_err(|error| {
-        Failure::new("proc", format!("this program cannot find itself: {error}"))
-            .exit(EXIT_CONFIG)
-            .remedy("mount /proc and start it again")
-    })?;
-    let mut command = Command::new(supervisor(&own)?);
+    let mut command = Command::new(supervisor(&own()?)?);
     command.args(arguments(up, port, place, out));
     for workspace in workspaces(&loaded.config) {
         command.args(["--workspace", &workspace]);
@@ -58,6 +53,24 @@ pub fn run(up: &Up, chat: impl FnOnce() -> Chat, place: &Place, out: Out) -> Res
             command.get_program().display()
         ),
     ))
+}
+
+fn own() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| {
+        Failure::new("proc", format!("this program cannot find itself: {error}"))
+            .exit(EXIT_CONFIG)
+            .remedy("mount /proc and start it again")
+    })
+}
+
+/// The folder of the programs that were installed with this one.
+///
+/// # Errors
+/// When they are not where they belong.
+#[cfg(target_os = "linux")]
+pub fn programs() -> Result<PathBuf, Failure> {
+    let supervisor = supervisor(&own()?)?;
+    Ok(supervisor.parent().unwrap_or(Path::new("/")).to_owned())
 }
 
 fn arguments(up: &Up, port: Option<u16>, place: &Place, out: Out) -> Vec<OsString> {

@@ -1,0 +1,214 @@
+//! A second supervisor, over a home of its own: the program that `clawdbot up` becomes, which starts its processes as
+//! always. Some of its programs are the probe instead; what they say comes out of its log.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clawdbot_confine::spawn::{Child, Exit, Leash, Program, Signal, spawn};
+use clawdbot_identity::text::sanitize_line;
+use clawdbot_proto::edges::{PROCESSES, Starts};
+use serde_json::Value;
+
+use super::scene::Home;
+
+/// How long it may take to stop; it promises two seconds.
+const STOP: Duration = Duration::from_secs(5);
+
+/// A running one. It ends when this is dropped.
+pub struct Fleet {
+    child: Child,
+    log: Log,
+    /// What it says last.
+    said: Option<io::PipeReader>,
+}
+
+/// A line that a process wrote.
+pub struct Line {
+    pub role: String,
+    pub message: String,
+    /// What it measured of itself, once it has.
+    pub confinement: Option<String>,
+}
+
+impl Fleet {
+    /// Starts it. `real`: the programs that are themselves; in the place of all others stands the probe.
+    ///
+    /// # Errors
+    /// When something is missing or cannot be started.
+    pub fn start(home: &Home, programs: &Path, real: &[&str], port: u16) -> io::Result<Self> {
+        for process in PROCESSES {
+            if matches!(process.starts, Starts::Itself | Starts::Person) {
+                continue;
+            }
+            let program = match real.contains(&process.binary) {
+                true => process.binary,
+                false => super::PROBE,
+            };
+            match symlink(programs.join(program), home.programs.join(process.binary)) {
+                // Two roles of one program.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        let supervisor = Program::open(&programs.join(super::SUPERVISOR))?;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let (state, config) = (text(&home.state), text(&home.config()));
+        let (folder, port) = (text(&home.programs), port.to_string());
+        let argv = [
+            super::SUPERVISOR,
+            "--state-dir",
+            &state,
+            "--config",
+            &config,
+            "--port",
+            &port,
+            "--programs",
+            &folder,
+        ];
+        let (said, errors) = io::pipe()?;
+        // It inherits a descriptor that it has no use for, and closes it.
+        let (_ours, theirs) = UnixStream::pair()?;
+        let child = spawn(
+            &supervisor,
+            &argv,
+            OwnedFd::from(theirs),
+            OwnedFd::from(errors),
+            Leash::Parent,
+        )?;
+        Ok(Self {
+            child,
+            log: Log::new(home.state.join("gateway.log")),
+            said: Some(said),
+        })
+    }
+
+    /// What its processes wrote since the last call.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn news(&mut self) -> io::Result<Vec<Line>> {
+        let lines = self.log.news()?;
+        Ok(lines.iter().filter_map(|line| parse(line)).collect())
+    }
+
+    /// Why it has ended, if it has.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn has_ended(&mut self) -> io::Result<Option<String>> {
+        let Some(exit) = self.child.try_wait()? else {
+            return Ok(None);
+        };
+        let mut why = String::new();
+        if let Some(mut said) = self.said.take() {
+            said.read_to_string(&mut why)?;
+        }
+        let how = match exit {
+            Exit::Code(code) => format!("exit status {code}"),
+            Exit::Signal(number) => format!("signal {number}"),
+        };
+        Ok(Some(format!("{how}: {}", sanitize_line(why.trim()))))
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        let until = Instant::now() + STOP;
+        let _gone = self.child.kill(Signal::TERM);
+        while Instant::now() < until {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                _ => return,
+            }
+        }
+        let _gone = self.child.kill(Signal::KILL);
+        let _gone = self.child.wait();
+    }
+}
+
+fn parse(line: &[u8]) -> Option<Line> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
+    Some(Line {
+        role: text("role")?,
+        message: text("message")?,
+        confinement: text("confinement"),
+    })
+}
+
+/// A log that grows.
+struct Log {
+    path: PathBuf,
+    read: u64,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+}
+
+impl Log {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            read: 0,
+            rest: Vec::new(),
+        }
+    }
+
+    /// The lines that are whole since the last call.
+    fn news(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.read))?;
+        let read = file.read_to_end(&mut self.rest)?;
+        self.read += u64::try_from(read).unwrap_or(u64::MAX);
+        let mut lines: Vec<Vec<u8>> = self
+            .rest
+            .split(|byte| *byte == b'\n')
+            .map(Vec::from)
+            .collect();
+        self.rest = lines.pop().unwrap_or_default();
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_once_and_whole() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("log");
+        let mut file = File::create(&path).unwrap();
+        let mut log = Log::new(path);
+        let mut news = |text: &str| {
+            file.write_all(text.as_bytes()).unwrap();
+            let lines = log.news().unwrap();
+            let lines = lines
+                .into_iter()
+                .map(|line| String::from_utf8(line).unwrap());
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(news("one\ntw"), ["one"]);
+        assert_eq!(news("o\nthree\n"), ["two", "three"]);
+        assert!(news("").is_empty());
+    }
+
+    #[test]
+    fn a_line_says_whose_it_is_and_what_was_measured() {
+        let line = parse(br#"{"role":"broker","message":"confined","confinement":"level=full"}"#);
+        let line = line.unwrap();
+        assert_eq!(
+            (line.role.as_str(), line.message.as_str()),
+            ("broker", "confined")
+        );
+        assert_eq!(line.confinement.as_deref(), Some("level=full"));
+        assert!(parse(b"{\"role\":\"broker\"}").is_none());
+        assert!(parse(b"no object").is_none());
+    }
+}
