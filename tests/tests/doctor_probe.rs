@@ -74,7 +74,6 @@ fn beside_a_running_product_every_role_is_tried_and_nothing_is_left_of_it() {
         return skip("doctor_probe", "processes refuse to be root");
     }
     let scratch = Scratch::new();
-    scratch.configure("{}");
     let product = Start::new().up(&scratch);
     let folder = folder(&scratch);
     let output = probe(scratch.program("clawdbotctl"), &folder, &[]);

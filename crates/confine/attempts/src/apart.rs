@@ -48,7 +48,8 @@ fn begin() -> io::Result<()> {
     // SAFETY: none of these calls takes a pointer.
     unsafe {
         done(libc::setsid())?;
-        done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+        let kill = libc::SIGKILL as libc::c_ulong;
+        done(libc::prctl(libc::PR_SET_PDEATHSIG, kill))?;
         libc::alarm(LIFE);
     }
     Ok(())

@@ -14,9 +14,6 @@ use super::check::{Check, Found, Hit, elsewhere};
 
 pub const CHECKS: &[Check] = &[ESCAPE, FAILED];
 
-/// Differences of one process that are told one by one.
-const TOLD: usize = 5;
-
 const ESCAPE: Check = Check {
     id: "probe.escape",
     severity: Severity::Critical,
@@ -120,11 +117,14 @@ mod linux {
     use serde_json::json;
 
     use super::matrix::{Difference, Matrix};
-    use super::{ESCAPE, Probe, TOLD, single};
+    use super::{ESCAPE, Probe, single};
     use crate::doctor::check::{Found, Hit};
     use crate::failure::Failure;
     use crate::out::{Out, count};
     use crate::place::Place;
+
+    /// Differences of one process that are told one by one.
+    const TOLD: usize = 5;
 
     /// Makes all attempts. `sibling`: a process of the assistant, where one runs.
     ///

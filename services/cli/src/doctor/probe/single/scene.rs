@@ -37,10 +37,12 @@ const CONFIG: &str = "{channels: {telegram: {botToken: '1:abcdefghijklmnopqrstuv
 /// What says that it was run.
 const SCRIPT: &str = "#!/bin/sh\necho 'got process.exec-own-file worked' >&2\n";
 
+type Facts = BTreeMap<String, String>;
+
 /// The scene. Nothing is left of it when it is dropped.
 pub struct Scene {
     folder: Folder,
-    facts: BTreeMap<String, String>,
+    facts: Facts,
     _neighbour: Neighbour,
     _listeners: Vec<OwnedFd>,
 }
@@ -139,7 +141,7 @@ impl Scene {
     }
 
     /// Everything that attempts are aimed at, for one process.
-    fn facts(&self, home: &Home, column: &Column) -> BTreeMap<String, String> {
+    fn facts(&self, home: &Home, column: &Column) -> Facts {
         let mut facts = self.facts.clone();
         let own = match column.own {
             "" => home.state.join(NOBODY),
@@ -223,7 +225,7 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 /// Listeners and their addresses, as facts. Nobody takes the connections: that one could be made is all that counts.
-fn listen(folder: &Path) -> io::Result<(Vec<OwnedFd>, Vec<(String, String)>)> {
+fn listen(folder: &Path) -> io::Result<(Vec<OwnedFd>, Facts)> {
     let v4 = TcpListener::bind("127.0.0.1:0")?;
     let tcp = v4.local_addr()?.port();
     // Not every machine has it.
@@ -260,7 +262,7 @@ struct Neighbour(Child);
 
 impl Neighbour {
     /// Starts it; what it says about itself are facts.
-    fn start(probe: &Path, file: &Path) -> io::Result<(Self, BTreeMap<String, String>)> {
+    fn start(probe: &Path, file: &Path) -> io::Result<(Self, Facts)> {
         let mut child = Command::new(probe)
             .arg("neighbour")
             .arg(file)
@@ -276,7 +278,7 @@ impl Neighbour {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         let names = ["neighbour", "neighbour-address", "neighbour-fd"];
-        let facts: BTreeMap<_, _> = { names.into_iter().zip(line.split_whitespace()) }
+        let facts: Facts = { names.into_iter().zip(line.split_whitespace()) }
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         match facts.len() == names.len() {
