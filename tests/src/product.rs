@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clawdbot_identity::Role;
 use clawdbot_proto::v1::chat_client::ChatClient;
-use clawdbot_proto::v1::{ChatEvent, SendRequest, chat_event};
+use clawdbot_proto::v1::{ChatEvent, HistoryRequest, SendRequest, chat_event};
 use clawdbot_service::Edge;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -390,6 +390,20 @@ impl Conversation {
                 }
             }
         }
+    }
+
+    /// What was asked in a session, the oldest first.
+    pub async fn questions(&mut self, session: &str) -> Vec<String> {
+        let request = HistoryRequest {
+            session: session.into(),
+            limit: 1000,
+        };
+        let history = self.client.history(request).await.unwrap().into_inner();
+        let asked = history
+            .entries
+            .into_iter()
+            .filter(|entry| entry.role == "user");
+        asked.map(|entry| entry.text).collect()
     }
 
     /// The client itself.

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clawdbot_proto::v1::HistoryRequest;
 use clawdbot_proto::v1::chat_event::Event;
 use clawdbot_tests::kernel::Seen;
 use clawdbot_tests::{Scratch, Start};
@@ -66,31 +65,16 @@ async fn survives_the_death_of(role: &str) {
         }
     }
     for session in ["main", "second"] {
-        let mut talk = product.talk();
-        let request = HistoryRequest {
-            session: session.into(),
-            limit: 1000,
-        };
-        let entries = talk
-            .client()
-            .history(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .entries;
-        let count = |wanted: &str| entries.iter().filter(|entry| entry.role == wanted).count();
+        let questions = product.talk().questions(session).await;
         assert_eq!(
-            count("user"),
+            questions.len(),
             MESSAGES,
             "each question stands once in {session}"
         );
         for number in (0..MESSAGES).filter(|number| number % 3 != 0) {
             let text = format!("question {number} of {session}");
-            let times = entries
-                .iter()
-                .filter(|e| e.role == "user" && e.text.contains(&text))
-                .count();
-            assert_eq!(times, 1, "{text}");
+            let times = questions.iter().filter(|asked| asked.contains(&text));
+            assert_eq!(times.count(), 1, "{text}");
         }
     }
     assert_eq!(product.stop(), Some(0));
@@ -174,29 +158,13 @@ async fn what_was_accepted_before_the_supervisor_died_is_answered_by_the_next_st
             .await;
         assert!(!answer.is_empty());
     }
-    let request = HistoryRequest {
-        session: "main".into(),
-        limit: 1000,
-    };
-    let entries = talk
-        .client()
-        .history(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .entries;
+    let questions = talk.questions("main").await;
     for number in 0..8 {
         let text = format!("late question {number}");
-        let times = entries
-            .iter()
-            .filter(|e| e.role == "user" && e.text.contains(&text))
-            .count();
-        assert_eq!(times, 1, "{text}");
+        let times = questions.iter().filter(|asked| asked.contains(&text));
+        assert_eq!(times.count(), 1, "{text}");
     }
-    assert_eq!(
-        entries.iter().filter(|entry| entry.role == "user").count(),
-        9
-    );
+    assert_eq!(questions.len(), 9);
     assert_eq!(product.stop(), Some(0));
 }
 

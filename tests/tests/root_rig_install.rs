@@ -118,9 +118,13 @@ fn users_sockets_and_folders_are_exactly_those_that_are_meant() {
             "root clawdbot-executor 660\nroot clawdbot-executor 660"
         );
 
-        // Nobody but its owner can look into a leaf of the state, and nobody writes what is root's.
-        let open = machine.says("find /var/lib/clawdbot -mindepth 1 ! -user root -perm /077");
-        assert_eq!(open, "");
+        // Nobody but its owner can look into a leaf of the state but the one that everybody reads at the start, and nobody
+        // writes what is root's.
+        let open = machine.says("find /var/lib/clawdbot -mindepth 1 ! -user root -perm /077 -printf '%p %u %m\\n' | sort");
+        assert_eq!(
+            open,
+            "/var/lib/clawdbot/plan clawdbot-policy 755\n/var/lib/clawdbot/plan/settings clawdbot-policy 644"
+        );
         let writable = machine.says("find /etc/clawdbot /usr/libexec/clawdbot /usr/bin/clawdbot ! -type l \\( ! -user root -o -perm /022 \\)");
         assert_eq!(writable, "");
         assert_eq!(

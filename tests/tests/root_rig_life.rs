@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use clawdbot_identity::Role;
-use clawdbot_proto::v1::HistoryRequest;
 use clawdbot_proto::v1::chat_event::Event;
 use clawdbot_service::system::service_unit;
 use clawdbot_tests::kernel::{Seen, eventually};
@@ -80,22 +79,10 @@ fn every_process_may_be_killed_and_nothing_accepted_is_lost() {
                     }
                     assert!(!talk.answer(&id, role, &text).await.is_empty(), "{id}");
                 }
-                let request = HistoryRequest {
-                    session: role.into(),
-                    limit: 1000,
-                };
-                let entries = talk
-                    .client()
-                    .history(request)
-                    .await
-                    .unwrap()
-                    .into_inner()
-                    .entries;
+                let questions = talk.questions(role).await;
                 for number in 0..MESSAGES {
                     let text = format!("question {number} of {role}");
-                    let times = entries
-                        .iter()
-                        .filter(|entry| entry.role == "user" && entry.text.ends_with(&text));
+                    let times = questions.iter().filter(|asked| asked.ends_with(&text));
                     assert_eq!(times.count(), 1, "{text}");
                 }
             });
@@ -191,6 +178,101 @@ fn a_folder_of_the_wrong_owner_is_refused_by_name_and_not_again_and_again() {
     });
 }
 
+/// Connects to the front door again and again; how long that took.
+fn knock(machine: &Machine, seconds: u32) -> Duration {
+    let began = Instant::now();
+    let script = format!(
+        "end=$((SECONDS + {seconds})); while [ $SECONDS -lt $end ]; do \
+         {{ exec 3<>/dev/tcp/127.0.0.1/18789; }} 2>/dev/null && exec 3>&-; sleep 0.02; done; true"
+    );
+    machine.run(&["bash", "-c", &script]).ok();
+    began.elapsed()
+}
+
+/// How often the gateway's process has ended like this.
+fn ends(machine: &Machine, status: u32) -> u64 {
+    let count = format!(
+        "journalctl --no-pager --unit=clawdbot-gateway.service --output=cat _PID=1 | grep --count 'exited.*status={status}/'; true"
+    );
+    machine.says(&count).parse().unwrap()
+}
+
+#[test]
+fn a_damaged_queue_is_shown_with_its_remedy_is_left_alone_and_works_once_it_is_repaired() {
+    on_each_installed("a_damaged_queue", |machine| {
+        let unit = "clawdbot-gateway.service";
+        let ask = || {
+            let mut talk = machine.talk();
+            runtime().block_on(async { talk.answer("kept", "kept", "kept").await })
+        };
+        let said = ask();
+        let damage = "systemctl stop clawdbot-gateway.socket 'clawdbot-gateway-from-*.socket' && systemctl stop clawdbot-gateway.service \
+            && cp -a /var/lib/clawdbot/queue /root/queue \
+            && dd if=/dev/zero of=/var/lib/clawdbot/queue/inbox.db bs=4096 count=4 conv=notrunc status=none \
+            && systemctl start --no-block clawdbot.target";
+        machine.sh(damage).ok();
+        let failed = || machine.unit(unit, "ActiveState")["ActiveState"] == "failed";
+        let ended = eventually(PATIENCE, failed);
+        let shown = machine.unit(unit, "ActiveState,ExecMainStatus,NRestarts,StatusText");
+        assert!(ended, "{shown:?}");
+        assert_eq!(shown["ExecMainStatus"], "78", "{shown:?}");
+        assert_eq!(shown["NRestarts"], "0", "{shown:?}");
+        for words in [
+            "/var/lib/clawdbot/queue/inbox.db",
+            "damaged",
+            "put a copy in its place",
+        ] {
+            assert!(shown["StatusText"].contains(words), "{shown:?}");
+        }
+
+        // Whoever connects has it started, and not more often than each refusal lasts.
+        let before = ends(machine, 78);
+        let took = knock(machine, 12);
+        let starts = ends(machine, 78) - before;
+        assert!(starts >= 1, "nobody was let in");
+        assert!(
+            starts <= took.as_secs() / 3 + 1,
+            "{starts} starts in {took:?}"
+        );
+        assert_eq!(
+            machine.unit("clawdbot-gateway.socket", "ActiveState")["ActiveState"],
+            "active"
+        );
+
+        // The repair alone is enough.
+        machine
+            .sh("rm -r /var/lib/clawdbot/queue && cp -a /root/queue /var/lib/clawdbot/queue")
+            .ok();
+        heals(machine);
+        assert_eq!(ask(), said, "what was accepted is there");
+    });
+}
+
+#[test]
+fn a_service_whose_user_is_gone_is_not_started_without_end_by_who_connects() {
+    on_each_installed("a_service_whose_user_is_gone", |machine| {
+        machine.write(
+            "/etc/systemd/system/clawdbot-gateway.service.d/user.conf",
+            "[Service]\nUser=clawdbot-nobody\n",
+        );
+        machine.sh("systemctl daemon-reload && systemctl restart clawdbot-gateway.service; true");
+        let before = ends(machine, 217);
+        let took = knock(machine, 12);
+        let starts = ends(machine, 217) - before;
+        // A hundred in ten seconds, and those of the tens that have begun.
+        assert!(
+            starts <= 100 * (took.as_secs() / 10 + 1),
+            "{starts} in {took:?}"
+        );
+        machine
+            .sh("rm -r /etc/systemd/system/clawdbot-gateway.service.d && systemctl daemon-reload && clawdbot service start")
+            .ok();
+        machine.ready();
+        heals(machine);
+        machine.until("ss --no-header --listening --numeric --tcp | grep --quiet 127.0.0.1:18789");
+    });
+}
+
 #[test]
 fn a_full_disk_loses_nothing_that_was_accepted() {
     on_each_installed("a_full_disk", |machine| {
@@ -218,21 +300,7 @@ fn a_full_disk_loses_nothing_that_was_accepted() {
             .sh("mount -o remount,size=40m /var/lib/clawdbot/queue")
             .ok();
         heals(machine);
-        let request = HistoryRequest {
-            session: "full".into(),
-            limit: 1000,
-        };
-        let entries = runtime().block_on(async {
-            machine
-                .talk()
-                .client()
-                .history(request)
-                .await
-                .unwrap()
-                .into_inner()
-                .entries
-        });
-        let kept = entries.iter().filter(|entry| entry.role == "user").count();
+        let kept = runtime().block_on(async { machine.talk().questions("full").await.len() });
         assert!(
             kept >= accepted,
             "{kept} of {accepted} are kept; {refused:?}"

@@ -35,6 +35,14 @@ fn head(what: String) -> Unit {
         .section("Socket")
 }
 
+/// More often than this a socket does not start its server, and is down from then on: a server that refuses takes three
+/// seconds for it (`crates/service/src/run.rs`), so that only what the service manager itself cannot start comes here.
+/// Newer service managers slow down long before.
+fn bounded(unit: Unit) -> Unit {
+    unit.set("TriggerLimitIntervalSec", "10s")
+        .set("TriggerLimitBurst", "100")
+}
+
 fn access(unit: Unit, server: &Role, client: &Role) -> Unit {
     let path = system::socket_path(server, client);
     unit.set("ListenStream", path.display().to_string())
@@ -53,9 +61,8 @@ fn edge(server: &Role, client: &Role) -> Generated {
     )
     .set("FileDescriptorName", client)
     .set("Service", system::service_unit(server))
-    .set("FlushPending", "yes")
-    .set("TriggerLimitIntervalSec", "0");
-    Generated::system(system::socket_unit(server, client), unit.text())
+    .set("FlushPending", "yes");
+    Generated::system(system::socket_unit(server, client), bounded(unit).text())
 }
 
 /// Tool calls that run at the same time in a class. Each is a unit of up to 512M; more than these make a machine slow
@@ -85,8 +92,7 @@ fn listener() -> Generated {
         .set("ReusePort", "yes")
         .set("NoDelay", "yes")
         .set("FlushPending", "yes")
-        .set("TriggerLimitIntervalSec", "0")
         .set("IPAddressDeny", "any")
         .set("IPAddressAllow", "localhost");
-    Generated::system(system::LISTENER_UNIT, unit.text())
+    Generated::system(system::LISTENER_UNIT, bounded(unit).text())
 }

@@ -319,7 +319,12 @@ fn every_folder_of_a_profile_is_made_for_its_one_writer() {
         let Some(inside) = path.strip_prefix("/var/lib/clawdbot/") else {
             continue;
         };
-        if !leaves.contains(path) {
+        if inside == "plan" {
+            // What policy writes there everybody reads at the start.
+            let policy = system::user_of(&Role::policy());
+            let wanted = ("0755".to_owned(), policy.clone(), policy);
+            assert_eq!(made.get(path), Some(&wanted));
+        } else if !leaves.contains(path) {
             assert!(
                 system::SHARED_PARENTS.contains(&inside),
                 "{path} is nobody's"
@@ -351,6 +356,7 @@ fn a_unit_may_write_what_its_profile_may_write() {
         }
         if role == Role::policy() {
             wanted.insert("-/run/clawdbot/plan".to_owned());
+            wanted.insert("-/var/lib/clawdbot/plan".to_owned());
         }
         let lines = lines_of(&role);
         let found: BTreeSet<String> = all(&lines, "ReadWritePaths").map(str::to_owned).collect();
@@ -606,7 +612,7 @@ fn a_unit_s_filter_lets_through_what_the_process_needs() {
 }
 
 #[test]
-fn a_bad_start_never_takes_a_unit_down_for_good() {
+fn a_bad_start_takes_no_unit_down_for_good_and_no_flood_starts_one_without_end() {
     for (name, lines) in units() {
         let sandbox = name.contains("sandbox");
         match name.rsplit_once('.').unwrap().1 {
@@ -618,7 +624,9 @@ fn a_bad_start_never_takes_a_unit_down_for_good() {
             "socket" => {
                 assert_eq!(one(&lines, "StartLimitIntervalSec"), "0", "{name}");
                 if !sandbox {
-                    assert_eq!(one(&lines, "TriggerLimitIntervalSec"), "0", "{name}");
+                    // Far above what a server that refuses can be started.
+                    assert_eq!(one(&lines, "TriggerLimitIntervalSec"), "10s", "{name}");
+                    assert_eq!(one(&lines, "TriggerLimitBurst"), "100", "{name}");
                     assert_eq!(one(&lines, "FlushPending"), "yes", "{name}");
                 }
             }

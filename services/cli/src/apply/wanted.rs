@@ -205,7 +205,8 @@ RemoveOnStop=yes
 FileDescriptorName={client}
 Service={}
 FlushPending=yes
-TriggerLimitIntervalSec=0
+TriggerLimitIntervalSec=10s
+TriggerLimitBurst=100
 ",
         socket_path(server, client).display(),
         socket_group(client),
