@@ -517,16 +517,16 @@ async fn floods(stage: &Stage, target: &Target, verdicts: &mut Verdicts) {
     println!("{server}: {} KiB of half-sent calls", sent >> 10);
     assert_eq!(target.answers(stage).await, "worked", "{server}");
     verdicts.note("half-sent-calls", server, word(wire.state()));
-    // Connections that say nothing, a little, or half a call, all open at once.
+    // Connections that say nothing or half a call, all open at once. None that the server ends by itself after a while: on a
+    // slow machine there would be room again.
     let silent = |number: usize| {
         let mut end = target.end(stage);
-        let parts: [&[u8]; 3] = [
+        let parts: [&[u8]; 2] = [
             b"",
-            b"PRI * HT",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x60\x01",
         ];
         // One too many may have been ended already.
-        let _ended = end.write_all(parts[number % 3]);
+        let _ended = end.write_all(parts[number % 2]);
         end
     };
     let held: Vec<_> = (0..CONNECTIONS.0).map(silent).collect();

@@ -212,6 +212,18 @@ impl Journal {
         })
     }
 
+    /// Waits until everything that was noted is on disk, or known not to be.
+    pub async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        // The thread ends only when this end of the channel does.
+        let _ = self.orders.send(Order {
+            bytes: Vec::new(),
+            done: Some(done),
+            rewrite: None,
+        });
+        let _ = written.await;
+    }
+
     /// Adds a record that nobody has to wait for: losing it in a crash makes the outcome less certain, never wrong.
     pub fn note(&self, record: &Record) {
         self.order(record, None);

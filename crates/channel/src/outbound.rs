@@ -81,6 +81,8 @@ impl<O: Outlet> Outbound<O> {
             while self.0.lanes().busy() > 0 || self.0.unheard.load(Ordering::Relaxed) > 0 {
                 self.0.news.notified().await;
             }
+            // What is shown where is noted, and the next start must know it.
+            self.0.sender.journal.flush().await;
         };
         if timeout(DRAIN, rest).await.is_err() {
             warn!("sends that ran at the stop are counted as unknown at the next start");
