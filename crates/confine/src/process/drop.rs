@@ -22,7 +22,9 @@ pub struct User {
 /// # Errors
 /// When the file cannot be read.
 pub fn lookup_user(name: &str) -> io::Result<Option<User>> {
-    Ok(find_user(&std::fs::read_to_string("/etc/passwd")?, name))
+    // A name in another encoding hides nobody else.
+    let passwd = std::fs::read("/etc/passwd")?;
+    Ok(find_user(&String::from_utf8_lossy(&passwd), name))
 }
 
 fn find_user(passwd: &str, name: &str) -> Option<User> {
