@@ -41,9 +41,6 @@ systemctl daemon-reload
 /// Runs words, and says how many microseconds that took, without a program for it.
 const TIMED: &str = r#"b=$EPOCHREALTIME; "$@" >/dev/null; s=$?; e=$EPOCHREALTIME; echo $s $((${e/[.,]/} - ${b/[.,]/}))"#;
 
-/// The most that the kernel lets a group have; 1024 is usual.
-const MOST_SHARES: &str = "262144";
-
 /// What one command took.
 struct Took {
     status: i32,
@@ -81,7 +78,7 @@ pub fn measure(table: &mut Table, deb: &Path, amounts: &Amounts) -> String {
             continue;
         };
         eprintln!("{} …", suite.name());
-        prefer(&machine);
+        machine.groups().prefer().unwrap();
         machine.install(deb).ok();
         machine.ready();
         let system = system(&machine);
@@ -131,16 +128,6 @@ fn timed(machine: &Machine, words: &[&str]) -> Took {
         status: status.parse().unwrap(),
         wall: Duration::from_micros(micros.parse().unwrap()),
         processor,
-    }
-}
-
-/// Its processes go before all others of this computer, so that other work lengthens them little.
-fn prefer(machine: &Machine) {
-    for group in machine.groups().paths() {
-        let shares = group.join("cpu.shares");
-        if shares.exists() {
-            std::fs::write(shares, MOST_SHARES).unwrap();
-        }
     }
 }
 
@@ -220,6 +207,7 @@ fn doctor(table: &mut Table, machine: &Machine, system: &str, amounts: &Amounts)
     let ask = [
         "systemctl",
         "show",
+        "--property=Id,ActiveState,MainPID",
         "clawdbot-*.service",
         "clawdbot-*.socket",
     ];
@@ -260,7 +248,7 @@ fn memory(table: &mut Table, machine: &Machine, system: &str, amounts: &Amounts)
         amounts.messages
     );
     table.single(&label, figures::memory(after.total()), after.total(), None);
-    after.table()
+    idle.table()
 }
 
 /// The processes of all of our units, by the unit.

@@ -295,3 +295,25 @@ fn two_machines_at_once_do_not_see_each_other() {
     assert_eq!(two.says("systemctl is-system-running"), "running");
     two.halt();
 }
+
+#[test]
+fn a_machine_starts_with_what_another_kept_of_its_disk() {
+    const TEST: &str = "a_machine_starts_with_what_another_kept";
+    for suite in Suite::ALL {
+        let Some(machine) = boot(TEST, suite) else {
+            return;
+        };
+        machine
+            .sh("echo added >/var/lib/added && rm /etc/issue && chown daemon /var/lib/added")
+            .ok();
+        let scratch = Scratch::new();
+        let kept = scratch.path().join("kept");
+        machine.keep(&kept).unwrap();
+        machine.halt();
+        let again = Machine::boot_with(suite, &kept);
+        assert_eq!(again.says("cat /var/lib/added"), "added");
+        assert_eq!(again.says("stat --format=%U /var/lib/added"), "daemon");
+        assert_ne!(again.sh("cat /etc/issue").code, Some(0));
+        again.halt();
+    }
+}

@@ -94,10 +94,11 @@ impl Rig {
     /// # Errors
     /// When it cannot be started here, or one of this name runs.
     pub fn boot_as(suite: Suite, name: &str) -> Result<Self, String> {
-        Self::boot_from(&suite.root()?, name)
+        Self::boot_from(&suite.root()?, name, false)
     }
 
-    /// Starts a machine that ends with this value, with what [`Rig::keep`] put into the folder.
+    /// Starts a machine that ends with this value, with what [`Rig::keep`] put into the folder. To be measured, hence
+    /// before all other work on this computer.
     ///
     /// # Errors
     /// When it cannot be started here; with what it said.
@@ -105,10 +106,10 @@ impl Rig {
         let mut layers = kept.as_os_str().to_owned();
         layers.push(":");
         layers.push(suite.root()?);
-        Self::boot_from(Path::new(&layers), &next_name(suite))
+        Self::boot_from(Path::new(&layers), &next_name(suite), true)
     }
 
-    fn boot_from(root: &Path, name: &str) -> Result<Self, String> {
+    fn boot_from(root: &Path, name: &str, preferred: bool) -> Result<Self, String> {
         crate::possible()?;
         let groups = Groups::of(name)?;
         if !groups.processes().is_empty() {
@@ -117,6 +118,9 @@ impl Rig {
         let folder = Path::new(PLACE).join(name);
         clear(&groups, &folder)?;
         groups.create()?;
+        if preferred {
+            groups.prefer().map_err(|error| error.to_string())?;
+        }
         let outer = match start(name, root, &groups, &folder) {
             Ok(outer) => outer,
             Err(error) => {
