@@ -60,13 +60,14 @@ fn an_upgrade_restarts_what_is_active_one_by_one_from_the_called_to_the_callers(
         "clawdbot-broker.service",
         "clawdbot-docker.service",
         "clawdbot-gateway.service",
+        "clawdbot-journal@3-78-1000.service",
         "clawdbot-model@openai.service",
         "clawdbot-policy.service",
         "clawdbot-sandbox-main@3-77-0.service",
     ];
     machine.active(&active, &["clawdbot-model@openai.service"]);
     let ran = machine.run("postinst", &["configure", "0.0.9"]).quiet();
-    // The call in flight is left alone, and so is what somebody masked.
+    // The call in flight is left alone, and so are a reader of the log and what somebody masked.
     assert_eq!(
         ran.called("deb-systemd-invoke"),
         [

@@ -85,7 +85,9 @@ fn installed_without_a_question_it_runs_and_is_closed() {
 fn users_sockets_and_folders_are_exactly_those_that_are_meant() {
     on_each_installed("users_sockets_and_folders", |machine| {
         let mut sockets = BTreeSet::new();
-        for role in system::roles() {
+        let each = system::per_connection();
+        let roles = each.iter().map(|(server, _)| server.clone());
+        for role in system::roles().into_iter().chain(roles) {
             let user = system::user_of(&role);
             let entry = machine.says(&format!("getent passwd {user}"));
             let fields: Vec<&str> = entry.split(':').collect();
@@ -96,27 +98,21 @@ fn users_sockets_and_folders_are_exactly_those_that_are_meant() {
             );
             assert!(fields[2].parse::<u32>().unwrap() < 1000, "{entry}");
             assert_eq!(machine.says(&format!("id -Gn {user}")), user);
-            if role.family() == "sandbox" {
-                continue;
-            }
-            for client in system::clients_of(&role) {
+            let clients = system::clients_of(&role).into_iter();
+            let pairs = clients.map(|client| (role.clone(), client));
+            for (server, client) in
+                pairs.chain(each.iter().filter(|(server, _)| *server == role).cloned())
+            {
                 sockets.insert(format!(
                     "{} root {} 660",
-                    system::socket_path(&role, &client).display(),
+                    system::socket_path(&server, &client).display(),
                     system::socket_group(&client)
                 ));
             }
         }
-        let found =
-            machine.says("find /run/clawdbot -type s -printf '%p %u %g %m\\n' | grep -v /sandbox-");
+        let found = machine.says("find /run/clawdbot -type s -printf '%p %u %g %m\\n'");
         let found: BTreeSet<String> = found.lines().map(String::from).collect();
         assert_eq!(found, sockets);
-        let sandboxes = machine
-            .says("find /run/clawdbot -type s -path '*/sandbox-*' -printf '%u %g %m\\n' | sort");
-        assert_eq!(
-            sandboxes,
-            "root clawdbot-executor 660\nroot clawdbot-executor 660"
-        );
 
         // Nobody but its owner can look into a leaf of the state but the one that everybody reads at the start, and nobody
         // writes what is root's.

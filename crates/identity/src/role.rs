@@ -30,6 +30,7 @@ const FAMILIES: &[(&str, Rest)] = &[
     ("operator", Rest::Nothing),
     ("keyring", Rest::Nothing),
     ("docker", Rest::Nothing),
+    ("journal", Rest::Nothing),
 ];
 
 /// Who a process is on an edge: `gateway`, `agent-main`, `model-ollama`, …
@@ -50,7 +51,7 @@ impl Role {
             return Err(IdError::new(
                 WHAT,
                 "must be gateway, policy, broker, dialer, agent-CLASS, model-NAME, executor, sandbox-CLASS, \
-                 channel-NAME, supervisor, operator, keyring or docker",
+                 channel-NAME, supervisor, operator, keyring, docker or journal",
             ));
         };
         match (expected, rest) {
@@ -109,6 +110,11 @@ impl Role {
     /// The person at the command line.
     pub fn operator() -> Self {
         Self("operator".into())
+    }
+
+    /// Who passes the lines of the log on to operators.
+    pub fn journal() -> Self {
+        Self("journal".into())
     }
 
     /// The agent of a class.
@@ -283,6 +289,7 @@ mod tests {
             Role::executor(),
             Role::supervisor(),
             Role::operator(),
+            Role::journal(),
             Role::agent(Class::Main),
             Role::sandbox(Class::Guest),
             Role::model(&name),

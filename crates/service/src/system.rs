@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use clawdbot_identity::{Class, InstanceName, Role};
 use clawdbot_proto::edges::{EDGES, PROCESSES, Starts};
 
+mod reading;
 mod settings;
 
+pub use reading::{ACCEPTED, OVERLAP, REQUEST_MAX, Reading};
 pub use settings::{Settings, text as settings_text};
 
 /// State of all processes, `CLAWDBOT_STATE_DIR` of the units.
@@ -81,13 +83,27 @@ pub fn has_user_name(role: &Role) -> bool {
     user_of(role).len() <= USER_MAX
 }
 
-/// What runs the process: `clawdbot-policy.service`, `clawdbot-agent@main.service`; of a sandbox the
-/// template, since each call has an instance.
+/// Servers that are started anew for each connection, with who connects.
+#[must_use]
+pub fn per_connection() -> Vec<(Role, Role)> {
+    let tools = Class::ALL.map(|class| (Role::sandbox(class), Role::executor()));
+    let log = (Role::journal(), Role::operator());
+    tools.into_iter().chain([log]).collect()
+}
+
+/// Whether the role's service is a template with an instance for each connection.
+#[must_use]
+pub fn is_per_connection(role: &Role) -> bool {
+    per_connection().iter().any(|(server, _)| server == role)
+}
+
+/// What runs the process: `clawdbot-policy.service`, `clawdbot-agent@main.service`; the template where each
+/// connection has an instance.
 #[must_use]
 pub fn service_unit(role: &Role) -> String {
     let family = role.family();
     match role.as_str().strip_prefix(family) {
-        Some(rest) if family == "sandbox" => format!("clawdbot-{family}{rest}@.service"),
+        Some(_) if is_per_connection(role) => format!("clawdbot-{role}@.service"),
         Some(rest) if !rest.is_empty() => {
             format!("clawdbot-{family}@{}.service", rest.trim_start_matches('-'))
         }
@@ -95,13 +111,13 @@ pub fn service_unit(role: &Role) -> String {
     }
 }
 
-/// What listens for `client`: `clawdbot-policy-from-gateway.socket`. A sandbox has one caller and its
-/// own name, which systemd wants for one process a connection.
+/// What listens for `client`: `clawdbot-policy-from-gateway.socket`. A server with a process for each connection has one
+/// caller, and its own name, as systemd wants it.
 #[must_use]
 pub fn socket_unit(server: &Role, client: &Role) -> String {
-    match server.family() {
-        "sandbox" => format!("clawdbot-{server}.socket"),
-        _ => format!("clawdbot-{server}-from-{client}.socket"),
+    match is_per_connection(server) {
+        true => format!("clawdbot-{server}.socket"),
+        false => format!("clawdbot-{server}-from-{client}.socket"),
     }
 }
 
@@ -224,6 +240,7 @@ mod tests {
                 "clawdbot-sandbox-guest",
                 "clawdbot-sandbox-guest@.service",
             ),
+            ("journal", "clawdbot-journal", "clawdbot-journal@.service"),
         ] {
             let role = role(text);
             assert_eq!(
@@ -281,6 +298,13 @@ mod tests {
                 "/run/clawdbot/sandbox-main/executor.sock",
                 "clawdbot-executor",
             ),
+            (
+                "journal",
+                "operator",
+                "clawdbot-journal.socket",
+                "/run/clawdbot/operator/journal.sock",
+                "clawdbot",
+            ),
         ] {
             let (server, client) = (role(server), role(client));
             assert_eq!(socket_unit(&server, &client), unit);
@@ -292,7 +316,7 @@ mod tests {
     #[test]
     fn every_user_that_is_installed_has_a_name_that_every_tool_takes() {
         let mut all = roles();
-        all.extend(Class::ALL.map(Role::sandbox));
+        all.extend(per_connection().into_iter().map(|(server, _)| server));
         assert!(all.len() > 10, "{all:?}");
         for role in all {
             assert!(has_user_name(&role), "{}", user_of(&role));
@@ -326,7 +350,7 @@ mod tests {
     #[test]
     fn nobody_who_is_started_otherwise_is_installed() {
         let roles = roles();
-        for absent in ["supervisor", "operator", "keyring"] {
+        for absent in ["supervisor", "operator", "keyring", "journal"] {
             assert!(!roles.contains(&role(absent)), "{absent}");
         }
         for present in [

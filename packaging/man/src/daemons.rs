@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use clawdbot_confine::profile::{Mode, profile};
-use clawdbot_identity::{Class, Role};
+use clawdbot_identity::Role;
 use clawdbot_proto::edges::{EDGES, PROCESSES, Process, Starts};
 use clawdbot_service::system;
 
@@ -107,8 +107,8 @@ fn page(daemon: &Daemon, date: &str) -> String {
     page.section("SYNOPSIS");
     page.paragraph(&format!("`/usr/libexec/clawdbot/{}`", daemon.binary));
     page.section("DESCRIPTION").paragraph(&format!(
-        "One of the processes of Clawdbot. It confines itself before it reads its first byte, and refuses to work where it \
-         cannot. {}",
+        "One of the processes of Clawdbot. {} {}",
+        confined(first),
         starts(first.starts)
     ));
     for row in std::iter::once(first).chain(rest.iter().copied()) {
@@ -135,10 +135,26 @@ fn page(daemon: &Daemon, date: &str) -> String {
     page.text().to_owned()
 }
 
+fn confined(row: &Process) -> &'static str {
+    match row.role == Role::journal().as_str() {
+        true => {
+            "Its unit confines it: it becomes journalctl, with arguments that nobody can add to."
+        }
+        false => {
+            "It confines itself before it reads its first byte, and refuses to work where it cannot."
+        }
+    }
+}
+
 /// Whom the program is on edges, as installed.
 fn roles(daemon: &Daemon) -> Vec<Role> {
-    if daemon.binary == SANDBOX.binary {
-        return Class::ALL.map(Role::sandbox).to_vec();
+    let each = system::per_connection().into_iter();
+    let each: Vec<Role> = each
+        .map(|(server, _)| server)
+        .filter(|server| daemon.rows.iter().any(|row| row.role == server.family()))
+        .collect();
+    if !each.is_empty() {
+        return each;
     }
     let is_its = |role: &Role| {
         daemon
@@ -196,24 +212,27 @@ fn edges(page: &mut Page, daemon: &Daemon, roles: &[Role]) {
     }
     let units: BTreeSet<String> = roles.iter().map(system::service_unit).collect();
     page.paragraph(&format!("`{}`.", Vec::from_iter(units).join("`, `")));
-    let mut sockets = Vec::new();
+    let mut pairs = system::per_connection();
+    pairs.retain(|(server, _)| roles.contains(server));
     for role in roles {
-        for client in system::clients_of(role) {
-            let path = system::socket_path(role, &client);
-            sockets.push((
-                system::socket_unit(role, &client),
-                path,
-                system::socket_group(&client),
-            ));
-        }
+        let clients = system::clients_of(role).into_iter();
+        pairs.extend(clients.map(|client| (role.clone(), client)));
     }
-    if !sockets.is_empty() {
+    if !pairs.is_empty() {
         page.paragraph(
             "Whoever calls it has a socket of its own, which nobody else can open: that is who the caller is.",
         );
     }
-    for (unit, path, group) in sockets {
-        page.item(&unit, &format!("{}, group `{group}`", path.display()));
+    for (role, client) in &pairs {
+        let path = system::socket_path(role, client);
+        page.item(
+            &system::socket_unit(role, client),
+            &format!(
+                "{}, group `{}`",
+                path.display(),
+                system::socket_group(client)
+            ),
+        );
     }
     let calls: Vec<_> = EDGES
         .iter()
@@ -279,6 +298,14 @@ mod tests {
         );
         assert!(page("model").contains("clawdbot-model@anthropic.service"));
         assert!(page("sandbox").contains("clawdbot-sandbox-main@.service"));
+        let journal = page("journal");
+        for part in [
+            "clawdbot-journal@.service",
+            "clawdbot-journal.socket",
+            "/run/clawdbot/operator/journal.sock, group \\fBclawdbot\\fR",
+        ] {
+            assert!(journal.contains(part), "{part}: {journal}");
+        }
         assert!(page("supervisor").contains("None: only"));
         assert!(page("executor").contains("\\fBpolicy\\fR\n"));
         assert!(page("probe").contains("doctor"));

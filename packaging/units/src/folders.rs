@@ -19,8 +19,9 @@ fn users() -> Generated {
         "{GENERATED}\n# Who may use the operator's sockets.\ng {} -\n\n# One user for each process.\n",
         system::OPERATORS
     );
-    let sandboxes = Class::ALL.map(Role::sandbox);
-    for role in system::roles().iter().chain(&sandboxes) {
+    let each = system::per_connection();
+    let each = each.iter().map(|(server, _)| server);
+    for role in system::roles().iter().chain(each) {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(
             text,

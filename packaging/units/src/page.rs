@@ -202,11 +202,19 @@ fn shown(
         "Service" if absent.iter().all(|name| name.starts_with("sandbox")) => {
             "every service but the sandboxes".to_owned()
         }
+        "Service" if absent.iter().all(|name| one_each(name)) => {
+            "every service but the sandboxes and the log's readers".to_owned()
+        }
         "Service" => system.iter().cloned().collect::<Vec<_>>().join(", "),
         "Unit" | "Install" => kinds(&places),
         other => format!("{} units", other.to_lowercase()),
     };
     (line, place)
+}
+
+/// Whether a service is of one connection.
+fn one_each(name: &str) -> bool {
+    name.starts_with("sandbox") || name == "journal@"
 }
 
 /// The endings of the names.

@@ -54,6 +54,10 @@ pub const REASONS: &[Reason] = &[
         "The user's own group and no other. The groups of the sockets say who may call whom.",
     ),
     confines(
+        "SupplementaryGroups",
+        "The one right of a reader of the log: to open the journal. Nobody else has it, so that operators need not.",
+    ),
+    confines(
         "UMask",
         "What a process makes is its own. A sandbox lets the group, the agent of its class, read.",
     ),
@@ -96,7 +100,11 @@ pub const REASONS: &[Reason] = &[
     ),
     confines(
         "TemporaryFileSystem",
-        "A tool call sees empty folders where the machine keeps data, sockets, homes and mounts.",
+        "A tool call sees empty folders where the machine keeps data, sockets, homes and mounts; a reader of the log sees no data and no socket.",
+    ),
+    confines(
+        "BindReadOnlyPaths",
+        "The journal's files of this machine, for a reader of the log to read.",
     ),
     confines(
         "BindPaths",
@@ -113,7 +121,7 @@ pub const REASONS: &[Reason] = &[
     confines("NoExecPaths", "Nothing can be executed,"),
     confines(
         "ExecPaths",
-        "but the product's own programs and the system's libraries.",
+        "but the product's own programs and the system's libraries, and by a reader of the log journalctl.",
     ),
     confines(
         "RemoveIPC",
@@ -242,7 +250,7 @@ pub const REASONS: &[Reason] = &[
     row(
         "Service",
         "Type",
-        "`notify`: the start is over when the process is confined and says so. `exec` for a tool call, which becomes another program.",
+        "`notify`: the start is over when the process is confined and says so. `exec` for a tool call and a reader of the log, which become another program.",
     ),
     row(
         "Service",
@@ -252,7 +260,7 @@ pub const REASONS: &[Reason] = &[
     row(
         "Service",
         "ExecStart",
-        "The program; none of them is on anybody's path. A `-` before it: how a tool ends is its caller's to judge, and no failure of the unit.",
+        "The program; none of them is on anybody's path. A `-` before it: how a tool or a reader of the log ends is its caller's to judge, and no failure of the unit.",
     ),
     row(
         "Service",
@@ -262,17 +270,22 @@ pub const REASONS: &[Reason] = &[
     row(
         "Service",
         "StandardInput",
-        "A tool call talks over the connection that asked for it.",
+        "A tool call or a reader of the log talks over the connection that asked for it.",
     ),
     row(
         "Service",
         "StandardOutput",
-        "Nothing is printed; for a tool call the connection.",
+        "Nothing is printed; for a tool call or a reader of the log the connection.",
     ),
     row(
         "Service",
         "StandardError",
-        "What is said before the log is there, and a library's last words.",
+        "What is said before the log is there, and a library's last words. Of a reader of the log whoever reads hears it.",
+    ),
+    row(
+        "Service",
+        "LogLevelMax",
+        "The start and end of a reader of the log are no news: each reading would add to what is read.",
     ),
     row(
         "Service",
@@ -333,7 +346,11 @@ pub const REASONS: &[Reason] = &[
     // Other sections.
     row("Unit", "Description", "For people."),
     row("Unit", "Documentation", "For people."),
-    row("Unit", "PartOf", "Stops and starts again with the target."),
+    row(
+        "Unit",
+        "PartOf",
+        "Stops and starts again with the target. Not what reads the log, which tells why the rest does not run.",
+    ),
     row(
         "Unit",
         "Wants",
@@ -347,7 +364,7 @@ pub const REASONS: &[Reason] = &[
     row(
         "Unit",
         "CollectMode",
-        "Nothing is left of a tool call, not even that it failed.",
+        "Nothing is left of a tool call or a reader of the log, not even that it failed.",
     ),
     row(
         "Install",
@@ -403,13 +420,18 @@ pub const REASONS: &[Reason] = &[
     row(
         "Socket",
         "TriggerLimitBurst",
-        "of this many in that time takes the socket down, and `clawdbot service start` brings it back. Newer ones look at the socket less often instead. A sandbox's socket keeps systemd's limit: it starts a unit for each connection.",
+        "of this many in that time takes the socket down, and `clawdbot service start` brings it back. Newer ones look at the socket less often instead. A socket that starts a unit for each connection keeps the limit of systemd.",
     ),
     row("Socket", "Accept", "A process for each connection."),
     row(
         "Socket",
         "MaxConnections",
-        "Tool calls at the same time in a class.",
+        "Tool calls at the same time in a class, readers of the log.",
+    ),
+    row(
+        "Socket",
+        "MaxConnectionsPerSource",
+        "Readers of one operator: the others have some left. Before systemd 257 it counts no users.",
     ),
     row(
         "Socket",

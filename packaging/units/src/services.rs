@@ -20,6 +20,9 @@ const HOPELESS: &str = "78 217 226 243";
 /// Where the programs are; none of them is for a person to call.
 pub(crate) const PROGRAMS: &str = "/usr/libexec/clawdbot";
 
+/// The journal's own reader.
+const JOURNALCTL: &str = "/usr/bin/journalctl";
+
 /// What only the service manager needs to know of a kind of process.
 struct Kind {
     family: &'static str,
@@ -157,6 +160,7 @@ pub(crate) fn files() -> Vec<Generated> {
     });
     let mut files: Vec<_> = kinds.collect();
     files.extend(Class::ALL.map(sandbox));
+    files.push(journal());
     files
 }
 
@@ -401,5 +405,53 @@ fn sandbox(class: Class) -> Generated {
         .set("PrivateNetwork", "yes")
         .set("IPAddressDeny", "any")
         .set("RestrictAddressFamilies", "AF_UNIX");
+    Generated::system(system::service_unit(&role), unit.text())
+}
+
+/// One process for each operator that reads the log, on the connection that asked. It becomes journalctl, so there is no
+/// profile, and the unit alone confines it.
+fn journal() -> Generated {
+    let role = Role::journal();
+    let user = system::user_of(&role);
+    let unit = Unit::new()
+        .section("Unit")
+        .set("Description", "Clawdbot: one reader of the log")
+        .set("Documentation", "man:clawdbot-journal(8)")
+        .set("CollectMode", "inactive-or-failed")
+        .section("Service")
+        .set("Type", "exec")
+        // With `-`: a reader that goes away in the middle is no failure.
+        .set(
+            "ExecStart",
+            format!("-{PROGRAMS}/clawdbot-journal {JOURNALCTL}"),
+        )
+        .set("User", &user)
+        .set("Group", &user)
+        .set("SupplementaryGroups", "systemd-journal")
+        .set("UMask", "0077")
+        .set("SyslogIdentifier", &user)
+        .set("StandardInput", "socket")
+        .set("StandardOutput", "socket")
+        .set("StandardError", "socket")
+        // Else each reading would add lines to what is read.
+        .set("LogLevelMax", "notice")
+        .set("Slice", "clawdbot-journal.slice")
+        .set("TimeoutStopSec", "2s")
+        .set("MemoryMax", "128M")
+        .set("TasksMax", "4")
+        .set("LimitNOFILE", "1024")
+        .set("TemporaryFileSystem", "/var:ro /run:ro")
+        // This machine's alone: not what others sent it.
+        .set(
+            "BindReadOnlyPaths",
+            "-/var/log/journal/%m -/run/log/journal/%m",
+        )
+        .set("ExecPaths", JOURNALCTL)
+        .set("InaccessiblePaths", format!("-{}", system::ETC));
+    let unit = common(unit, false)
+        .set("PrivateUsers", "yes")
+        .set("PrivateNetwork", "yes")
+        .set("IPAddressDeny", "any")
+        .set("RestrictAddressFamilies", "none");
     Generated::system(system::service_unit(&role), unit.text())
 }

@@ -39,6 +39,7 @@ const SLICES: &[Slice] = &[
     slice("-agent", "agents of both classes", "2G", 128, 100),
     slice("-model", "model workers", "1G", 256, 100),
     slice("-channel", "channels", "2G", 256, 100),
+    slice("-journal", "readers of the log", "256M", 32, 20),
     slice("-sandbox", "tool calls", "4G", 512, 20),
     slice("-sandbox-main", "the owner's tool calls", "2G", 512, 100),
     slice("-sandbox-guest", "guests' tool calls", "2G", 256, 50),

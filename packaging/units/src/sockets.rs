@@ -1,6 +1,6 @@
 //! One socket unit for each edge, whose group is the caller's: the socket that a connection came in on says who calls.
 
-use clawdbot_identity::{Class, Role};
+use clawdbot_identity::Role;
 use clawdbot_service::system;
 
 use crate::Generated;
@@ -11,7 +11,11 @@ pub(crate) fn files() -> Vec<Generated> {
         .iter()
         .map(|(server, client)| edge(server, client))
         .collect();
-    files.extend(Class::ALL.map(sandbox));
+    let each = system::per_connection();
+    files.extend(
+        each.iter()
+            .map(|(server, client)| each_connection(server, client)),
+    );
     files.push(listener());
     files
 }
@@ -68,19 +72,33 @@ fn edge(server: &Role, client: &Role) -> Generated {
 /// Tool calls that run at the same time in a class. Each is a unit of up to 512M; more than these make a machine slow
 /// before they make an agent fast, and the executor asks again.
 const CALLS: u32 = 4;
+/// Operators' readers of the log at the same time, and those of one of them where systemd counts by user (257).
+const READERS: (u32, u32) = (8, 4);
 
-fn sandbox(class: Class) -> Generated {
-    let (server, client) = (Role::sandbox(class), Role::executor());
-    let unit = access(
-        head(format!(
-            "Clawdbot: one sandbox of class {class} for each connection"
-        )),
-        &server,
-        &client,
-    )
-    .set("Accept", "yes")
-    .set("MaxConnections", CALLS.to_string());
-    Generated::system(system::socket_unit(&server, &client), unit.text())
+fn each_connection(server: &Role, client: &Role) -> Generated {
+    let name = system::socket_unit(server, client);
+    let unit = match server.class() {
+        Some(class) => {
+            let what = format!("Clawdbot: one sandbox of class {class} for each connection");
+            access(head(what), server, client)
+                .set("Accept", "yes")
+                .set("MaxConnections", CALLS.to_string())
+        }
+        None => {
+            let what = "Clawdbot: one reader of the log for each connection of an operator";
+            // No part of the target: when all the rest is stopped the log tells why.
+            let unit = Unit::new()
+                .section("Unit")
+                .set("Description", what)
+                .set("StartLimitIntervalSec", "0")
+                .section("Socket");
+            access(unit, server, client)
+                .set("Accept", "yes")
+                .set("MaxConnections", READERS.0.to_string())
+                .set("MaxConnectionsPerSource", READERS.1.to_string())
+        }
+    };
+    Generated::system(name, unit.text())
 }
 
 /// The front door. `clawdbotctl apply` gives it another address with a drop-in.

@@ -1,6 +1,6 @@
 //! What starts and stops everything, the path unit of the channels, and the user unit of single-user mode.
 
-use clawdbot_identity::{Class, Role};
+use clawdbot_identity::Role;
 use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_service::system;
 
@@ -21,8 +21,10 @@ fn target() -> Generated {
             .iter()
             .map(|(server, client)| system::socket_unit(server, client)),
     );
+    let each = system::per_connection();
     sockets.extend(
-        Class::ALL.map(|class| system::socket_unit(&Role::sandbox(class), &Role::executor())),
+        each.iter()
+            .map(|(server, client)| system::socket_unit(server, client)),
     );
     let roles = system::roles();
     let services = roles

@@ -67,11 +67,17 @@ fn file_of(name: &str) -> (String, String) {
     (format!("{stem}@.{ending}"), instance.to_owned())
 }
 
-/// Every role that has a user, sandboxes too.
+/// Every role that has a user, also those with a process for each connection.
 fn roles() -> Vec<Role> {
     let mut roles = system::roles();
     roles.extend(Class::ALL.map(Role::sandbox));
+    roles.push(Role::journal());
     roles
+}
+
+/// Whether each connection has a process of its own.
+fn accepts(lines: &Lines) -> bool {
+    lines.iter().any(|(_, key, _)| key == "Accept")
 }
 
 /// The lines of a role's unit with its instance put in.
@@ -103,6 +109,7 @@ fn every_edge_has_one_socket_and_there_is_no_other() {
         // One process a connection: the name is the connection's.
         ("clawdbot-sandbox-main.socket".to_owned(), String::new()),
         ("clawdbot-sandbox-guest.socket".to_owned(), String::new()),
+        ("clawdbot-journal.socket".to_owned(), String::new()),
     ]);
     for server in &ends {
         for client in &ends {
@@ -125,7 +132,7 @@ fn every_edge_has_one_socket_and_there_is_no_other() {
             paths.insert(one(&lines, "ListenStream").to_owned()),
             "{name}"
         );
-        let new = match lines.iter().any(|(_, key, _)| key == "Accept") {
+        let new = match accepts(&lines) {
             true => found.insert((name.clone(), String::new())),
             false => found.insert((
                 one(&lines, "Service").to_owned(),
@@ -146,9 +153,10 @@ fn a_socket_is_root_s_and_its_callers_and_nobody_else_s() {
         assert_eq!(one(&lines, "SocketUser"), "root", "{name}");
         assert_eq!(one(&lines, "SocketMode"), "0660", "{name}");
         assert_eq!(one(&lines, "DirectoryMode"), "0755", "{name}");
-        let client = match lines.iter().any(|(_, key, _)| key == "Accept") {
-            true => "executor",
-            false => one(&lines, "FileDescriptorName"),
+        let client = match (accepts(&lines), name.as_str()) {
+            (true, "clawdbot-journal.socket") => "operator",
+            (true, _) => "executor",
+            (false, _) => one(&lines, "FileDescriptorName"),
         };
         let group = match client {
             "operator" => "clawdbot".to_owned(),
@@ -177,7 +185,7 @@ fn a_service_has_the_sockets_that_name_it_and_the_target_wants_them_all() {
         assert_eq!(own, naming, "{service}");
         wanted.extend(naming);
         match role.family() {
-            "sandbox" => {
+            "sandbox" | "journal" => {
                 wanted.insert(format!("clawdbot-{role}.socket"));
             }
             "channel" => {
@@ -192,7 +200,10 @@ fn a_service_has_the_sockets_that_name_it_and_the_target_wants_them_all() {
     }
     assert_eq!(target, wanted.iter().map(String::as_str).collect());
     for (name, lines) in &units {
-        if !name.ends_with(".slice") && name != system::TARGET {
+        // The log can be read when all the rest is stopped.
+        if name.starts_with("clawdbot-journal") {
+            assert_eq!(all(lines, "PartOf").count(), 0, "{name}");
+        } else if !name.ends_with(".slice") && name != system::TARGET {
             assert_eq!(one(lines, "PartOf"), system::TARGET, "{name}");
         }
     }
@@ -229,7 +240,7 @@ fn order() -> BTreeSet<(String, String)> {
         if let Some(stem) = name.strip_suffix(".path") {
             order.insert((name.clone(), format!("{stem}.service")));
         }
-        if name.ends_with(".socket") && units[&file].iter().any(|(_, key, _)| key == "Accept") {
+        if name.ends_with(".socket") && accepts(&units[&file]) {
             let stem = name.strip_suffix(".socket").unwrap();
             order.insert((name.clone(), format!("{stem}@.service")));
         }
@@ -386,15 +397,22 @@ fn no_service_lacks_a_line_of_the_block_that_confines() {
                 let families = one(&lines, "RestrictAddressFamilies");
                 assert_eq!(families, "AF_UNIX AF_INET AF_INET6");
             }
-            _ => {
+            family => {
+                // The log's reader has its connection and needs no other socket.
+                let families = if family == "journal" {
+                    "none"
+                } else {
+                    "AF_UNIX"
+                };
                 assert_eq!(one(&lines, "PrivateNetwork"), "yes");
-                assert_eq!(one(&lines, "RestrictAddressFamilies"), "AF_UNIX");
+                assert_eq!(one(&lines, "RestrictAddressFamilies"), families);
                 assert_eq!(all(&lines, "IPAddressAllow").count(), 0);
             }
         }
         // Who tells callers apart by their ids would see nobody else's.
         let namespace = lines.iter().any(|(_, key, _)| key == "PrivateUsers");
-        let by_socket = ["agent", "channel", "dialer", "sandbox"].contains(&role.family());
+        let by_socket =
+            ["agent", "channel", "dialer", "sandbox", "journal"].contains(&role.family());
         assert_eq!(namespace, by_socket, "{role}");
     }
 }
@@ -614,16 +632,16 @@ fn a_unit_s_filter_lets_through_what_the_process_needs() {
 #[test]
 fn a_bad_start_takes_no_unit_down_for_good_and_no_flood_starts_one_without_end() {
     for (name, lines) in units() {
-        let sandbox = name.contains("sandbox");
+        let each = accepts(&lines) || name.contains("sandbox") || name.contains("journal");
         match name.rsplit_once('.').unwrap().1 {
-            "service" if !sandbox => {
+            "service" if !each => {
                 assert_eq!(one(&lines, "StartLimitIntervalSec"), "0", "{name}");
                 let hopeless = one(&lines, "RestartPreventExitStatus");
                 assert!(matches!(hopeless, "78" | "78 217 226 243"), "{name}");
             }
             "socket" => {
                 assert_eq!(one(&lines, "StartLimitIntervalSec"), "0", "{name}");
-                if !sandbox {
+                if !each {
                     // Far above what a server that refuses can be started.
                     assert_eq!(one(&lines, "TriggerLimitIntervalSec"), "10s", "{name}");
                     assert_eq!(one(&lines, "TriggerLimitBurst"), "100", "{name}");
@@ -653,5 +671,26 @@ fn every_slice_that_a_service_names_is_there() {
                 assert!(units.contains_key(&format!("{parent}.slice")), "{name}");
             }
         }
+    }
+}
+
+#[test]
+fn a_reader_of_the_log_reaches_the_journal_and_nothing_of_ours() {
+    let lines = lines_of(&Role::journal());
+    assert_eq!(one(&lines, "SupplementaryGroups"), "systemd-journal");
+    assert_eq!(
+        one(&lines, "BindReadOnlyPaths"),
+        "-/var/log/journal/%m -/run/log/journal/%m"
+    );
+    // State, workspaces and sockets lie below these.
+    assert_eq!(one(&lines, "TemporaryFileSystem"), "/var:ro /run:ro");
+    let closed: BTreeSet<&str> = all(&lines, "InaccessiblePaths").collect();
+    assert!(closed.contains("-/etc/clawdbot"), "{closed:?}");
+    for writes in ["ReadWritePaths", "BindPaths", "StateDirectory"] {
+        assert_eq!(all(&lines, writes).count(), 0, "{writes}");
+    }
+    for (name, other) in units() {
+        let right = all(&other, "SupplementaryGroups").count();
+        assert_eq!(right, usize::from(name.contains("journal@")), "{name}");
     }
 }

@@ -8,7 +8,7 @@ mod fake;
 mod policy;
 
 use std::fs::{self, Permissions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
@@ -569,6 +569,113 @@ fn a_closed_journal_is_one_sentence_with_the_command() {
     );
     let (exit, _, err) = machine.run(&["logs", "--since", "yesterday"]);
     assert_eq!(exit, 2, "{err}");
+}
+
+/// Passes the journal on as `clawdbot-journal` does: one answer for each connection. The requests, once all came.
+fn passes(machine: &Machine, answers: &[&str]) -> std::thread::JoinHandle<Vec<String>> {
+    let path = machine.socket("journal");
+    // Gone when it was used up before.
+    let _none = fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    if is_root() {
+        chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let answers: Vec<String> = answers.iter().map(|&answer| answer.to_owned()).collect();
+    std::thread::spawn(move || {
+        let answer = |answer: String| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            BufReader::new(&stream).read_line(&mut request).unwrap();
+            // The client may have seen enough.
+            let _enough = stream.write_all(answer.as_bytes());
+            request
+        };
+        answers.into_iter().map(answer).collect()
+    })
+}
+
+#[test]
+fn an_operator_is_passed_the_log_over_a_socket_and_opens_no_journal() {
+    let machine = Machine::new();
+    machine.program("journalctl", "exit 9");
+    let one = entry(1, "clawdbot-gateway.service", "info", "one");
+    let two = entry(2, "clawdbot-policy.service", "warn", "two");
+    let three = entry(3, "clawdbot-policy.service", "warn", "three");
+    let back = format!("ok\n{two}\n{one}\n");
+    let messages = |out: &str| -> Vec<String> {
+        let message = |line| json(line)["message"].as_str().unwrap().to_owned();
+        out.lines().map(message).collect()
+    };
+
+    let passed = passes(&machine, &[&back]);
+    let since = ["--since", "2026-01-31T12:00:00.1Z"];
+    let (exit, out, err) = machine.run(&[&["logs", "--json"][..], &since].concat());
+    assert_eq!((exit, err.as_str()), (0, ""));
+    assert_eq!(messages(&out), ["one", "two"]);
+    assert_eq!(passed.join().unwrap(), ["back 1769860800\n"]);
+
+    // Filters are this side's, and so is the end of a reading that has enough.
+    let passed = passes(&machine, &[&back]);
+    let (exit, out, _) = machine.run(&["logs", "--json", "--limit", "1", "--level", "info"]);
+    assert_eq!((exit, messages(&out)), (0, vec!["two".to_owned()]));
+    assert_eq!(passed.join().unwrap(), ["back\n"]);
+
+    // Following goes on until the reader ends, which is told.
+    let passed = passes(&machine, &[&back, &format!("ok\n{two}\n{three}\n")]);
+    let (exit, out, err) = machine.run(&["logs", "--json", "--follow"]);
+    assert_eq!(exit, 1);
+    assert_eq!(messages(&out), ["one", "two", "three"]);
+    assert!(err.contains("has ended"), "{err}");
+    assert_eq!(passed.join().unwrap(), ["back\n", "follow\n"]);
+    assert!(machine.asked("journalctl").is_empty());
+}
+
+#[test]
+fn what_the_reader_of_the_log_has_to_say_is_told_in_one_line() {
+    let machine = Machine::new();
+    machine.program("journalctl", "exit 9");
+    for (answer, told) in [
+        ("", "it ended the connection"),
+        (
+            "the request is none\u{1b}\n",
+            "gave nothing: the request is none\\u{1b}",
+        ),
+        (
+            "ok\nFailed to open\u{1b} it\n",
+            "journalctl: Failed to open\\u{1b} it",
+        ),
+    ] {
+        let passed = passes(&machine, &[answer]);
+        let (exit, out, err) = machine.run(&["logs"]);
+        assert_eq!((exit, out.as_str()), (1, ""), "{answer}");
+        assert!(err.contains(told), "{answer}: {err}");
+        passed.join().unwrap();
+    }
+    assert!(machine.asked("journalctl").is_empty());
+}
+
+#[test]
+fn a_stranger_is_told_of_the_group_and_a_reader_of_the_journal_needs_none() {
+    let machine = Machine::new();
+    let listener = UnixListener::bind(machine.socket("journal")).unwrap();
+    fs::set_permissions(machine.socket("journal"), Permissions::from_mode(0)).unwrap();
+    machine.program(
+        "journalctl",
+        "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1",
+    );
+    let (exit, out, err) = machine.run(&["logs"]);
+    assert_eq!((exit, out.as_str()), (77, ""), "{err}");
+    assert!(err.contains("group clawdbot"), "{err}");
+
+    let one = entry(1, "clawdbot-gateway.service", "info", "one");
+    machine.program("journalctl", &format!("cat <<'END'\n{one}\nEND"));
+    let (exit, out, err) = machine.run(&["logs", "--json"]);
+    assert_eq!(
+        (exit, json(&out)["message"].as_str()),
+        (0, Some("one")),
+        "{err}"
+    );
+    drop(listener);
 }
 
 #[test]

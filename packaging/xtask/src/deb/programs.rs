@@ -17,6 +17,7 @@ pub const DAEMONS: [&str; 12] = [
     "clawdbot-dialer",
     "clawdbot-executor",
     "clawdbot-gateway",
+    "clawdbot-journal",
     "clawdbot-keyring",
     "clawdbot-model",
     "clawdbot-policy",

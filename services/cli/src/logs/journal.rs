@@ -1,8 +1,11 @@
 //! The log of system mode: the journal's entries of our units, as lines of the form that gateway.log has. Who wrote a line
-//! is the unit that the journal itself notes, not what the line says, so that no process can speak as another.
+//! is the unit that the journal itself notes, not what the line says, so that no process can speak as another. Root reads
+//! the journal itself; operators, who may not, are passed these entries over a socket of theirs.
 
 use std::collections::BTreeSet;
-use std::io::{BufReader, Read as _};
+use std::io::{BufRead, BufReader, ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::log::render;
-use clawdbot_service::system::{LISTENER_UNIT, TARGET, roles, service_unit};
+use clawdbot_service::system::{ACCEPTED, OVERLAP, Reading};
 use serde_json::{Map, Value};
 
 use super::file::read_line;
@@ -19,11 +22,6 @@ use crate::failure::Failure;
 use crate::manager::{missing, program, role_of};
 use crate::rights::{self, EXIT_RIGHTS};
 
-/// What an entry is read for.
-const FIELDS: &str =
-    "MESSAGE,PRIORITY,CLAWDBOT_LEVEL,CLAWDBOT_TRACE,CLAWDBOT_FIELDS,UNIT,_SYSTEMD_UNIT,_PID";
-/// Entries that following begins with; those that were shown already are passed over.
-const OVERLAP: usize = 1000;
 /// Longest complaint of journalctl that is kept, bytes.
 const COMPLAINT: u64 = 4096;
 
@@ -71,24 +69,26 @@ impl Overlap {
     }
 }
 
-/// The last lines that are wanted, oldest first, and new ones as they come if `follow`.
+/// The last lines that are wanted, oldest first, and new ones as they come if `follow`. `socket` is the operators' way to
+/// the journal.
 ///
 /// # Errors
 /// Exit status 77 when the journal may not be read.
 pub fn run(
+    socket: &Path,
     filter: &Filter,
     since: Option<SystemTime>,
     limit: usize,
     follow: bool,
     mut print: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
-    let mut command = journalctl();
-    command.arg("--reverse");
-    if let Some(since) = since {
-        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
-        command.arg(format!("--since=@{}", since.as_secs()));
-    }
-    let mut journal = Journal::open(command)?;
+    let since = since.map(|since| {
+        since
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs()
+    });
+    let mut journal = Journal::open(socket, Reading::Back { since })?;
     let (mut lines, mut overlap) = (Vec::new(), Overlap::default());
     while lines.len() < limit
         && let Some(entry) = journal.next()?
@@ -98,48 +98,141 @@ pub fn run(
             lines.push(entry.line);
         }
     }
-    journal.end(lines.len() < limit)?;
+    if lines.len() < limit {
+        journal.end()?;
+    }
     for line in lines.iter().rev() {
         print(line)?;
     }
     if !follow {
         return Ok(0);
     }
-    // Not by the cursor: with a match beside it systemd 252 loses the entry after it.
-    let mut command = journalctl();
-    command.args(["--follow", &format!("--lines={OVERLAP}")]);
-    let mut journal = Journal::open(command)?;
+    let mut journal = Journal::open(socket, Reading::Follow)?;
     while let Some(entry) = journal.next()? {
         if overlap.is_new(&entry) && filter.passes(&Line::parse(&entry.line)) {
             print(&entry.line)?;
         }
     }
-    journal.end(true).map(|()| 0)
+    journal.end().map(|()| 0)
 }
 
-fn journalctl() -> Command {
-    let mut command = program("journalctl");
-    command.args(["--system", "--no-pager", "--all", "--output=json"]);
-    command.arg(format!("--output-fields={FIELDS}"));
-    // By name, since a pattern means only what the journal has when it is asked; then whatever else is ours.
-    let services = roles().iter().map(service_unit).collect::<Vec<_>>();
-    let others = [LISTENER_UNIT, TARGET, "clawdbot-*"].map(str::to_owned);
-    for unit in services.into_iter().chain(others) {
-        command.arg(format!("--unit={unit}"));
-    }
-    command
-}
-
-/// A running journalctl.
+/// Entries as they are read, and where they come from.
 struct Journal {
-    child: Child,
-    entries: BufReader<ChildStdout>,
-    complaint: Option<JoinHandle<String>>,
+    entries: Box<dyn BufRead>,
+    source: Source,
     line: Vec<u8>,
 }
 
+enum Source {
+    /// journalctl as this user.
+    Own(Program),
+    /// The operators' socket, with the first line that was no entry.
+    Socket(Reading, Option<String>),
+}
+
 impl Journal {
-    fn open(mut command: Command) -> Result<Self, Failure> {
+    /// Over the socket where this user may and need not be root, else by journalctl.
+    fn open(socket: &Path, reading: Reading) -> Result<Self, Failure> {
+        if rights::is_root() {
+            return Self::own(reading, None);
+        }
+        match UnixStream::connect(socket) {
+            Ok(stream) => Self::passed(stream, reading),
+            // Whoever may read the journal need not be an operator.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Self::own(reading, Some(rights::refused(socket)))
+            }
+            Err(_) => Self::own(reading, None),
+        }
+    }
+
+    /// `closed`: what to say when the journal is closed to this user.
+    fn own(reading: Reading, closed: Option<Failure>) -> Result<Self, Failure> {
+        let mut command = program("journalctl");
+        command.args(reading.arguments());
+        let (program, stdout) = Program::start(command, closed)?;
+        Ok(Self {
+            entries: Box::new(BufReader::new(stdout)),
+            source: Source::Own(program),
+            line: Vec::new(),
+        })
+    }
+
+    fn passed(stream: UnixStream, reading: Reading) -> Result<Self, Failure> {
+        // Who cannot be asked any more may have said why.
+        let asked = (&stream).write_all(reading.request().as_bytes());
+        let mut entries = BufReader::new(stream);
+        let mut line = Vec::new();
+        let answered = read_line(&mut entries, &mut line);
+        if line != ACCEPTED.as_bytes() {
+            let failed = asked.and(answered.map(drop)).err();
+            let said = String::from_utf8_lossy(&line);
+            return Err(not_passed(&said, failed.map(|error| error.kind())));
+        }
+        Ok(Self {
+            entries: Box::new(entries),
+            source: Source::Socket(reading, None),
+            line,
+        })
+    }
+
+    /// The next entry that is one.
+    fn next(&mut self) -> Result<Option<Entry>, Failure> {
+        while read_line(&mut self.entries, &mut self.line)? {
+            let text = String::from_utf8_lossy(&self.line);
+            if let Some(entry) = entry(&text) {
+                return Ok(Some(entry));
+            }
+            if let Source::Socket(_, said) = &mut self.source
+                && !text.starts_with('{')
+            {
+                said.get_or_insert_with(|| text.into_owned());
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it came to a good end by itself.
+    fn end(self) -> Result<(), Failure> {
+        match self.source {
+            Source::Own(program) => program.end(),
+            Source::Socket(_, Some(said)) => Err(complained(&said)),
+            Source::Socket(Reading::Back { .. }, None) => Ok(()),
+            Source::Socket(Reading::Follow, None) => {
+                Err(Failure::new("log", "the journal's reader has ended").remedy(rights::typed()))
+            }
+        }
+    }
+}
+
+/// Why the journal's reader passed nothing on.
+fn not_passed(said: &str, failed: Option<ErrorKind>) -> Failure {
+    let why = match (said, failed) {
+        ("", Some(kind)) => kind.to_string(),
+        ("", None) => "it ended the connection".to_owned(),
+        (said, _) => sanitize_line(said).into_owned(),
+    };
+    Failure::new("log", format!("the journal's reader gave nothing: {why}")).remedy(
+        "it reads for a few people at the same time, so try again; else systemctl status clawdbot-journal.socket",
+    )
+}
+
+fn complained(said: &str) -> Failure {
+    Failure::new("log", format!("journalctl: {}", sanitize_line(said)))
+}
+
+/// A running journalctl.
+struct Program {
+    child: Child,
+    complaint: Option<JoinHandle<String>>,
+    closed: Option<Failure>,
+}
+
+impl Program {
+    fn start(
+        mut command: Command,
+        closed: Option<Failure>,
+    ) -> Result<(Self, ChildStdout), Failure> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| missing(&command, &error))?;
         let complaint = child.stderr.take().map(|stderr| {
@@ -152,39 +245,26 @@ impl Journal {
         });
         let stdout = child.stdout.take();
         let stdout = stdout.ok_or_else(|| Failure::new("log", "journalctl has no output"))?;
-        Ok(Self {
+        let program = Self {
             child,
-            entries: BufReader::new(stdout),
             complaint,
-            line: Vec::new(),
-        })
+            closed,
+        };
+        Ok((program, stdout))
     }
 
-    /// The next entry that is one.
-    fn next(&mut self) -> Result<Option<Entry>, Failure> {
-        while read_line(&mut self.entries, &mut self.line)? {
-            if let Some(entry) = entry(&String::from_utf8_lossy(&self.line)) {
-                return Ok(Some(entry));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Ends it. What it complained of counts when it came to its end by itself.
-    fn end(mut self, by_itself: bool) -> Result<(), Failure> {
-        if !by_itself {
-            return Ok(());
-        }
+    /// Waits for its end, and what it complained of counts.
+    fn end(mut self) -> Result<(), Failure> {
         let status = self.child.wait()?;
         let complaint = self
             .complaint
             .take()
             .map(|thread| thread.join().unwrap_or_default());
-        judge(status, &complaint.unwrap_or_default())
+        judge(status, &complaint.unwrap_or_default(), self.closed.take())
     }
 }
 
-impl Drop for Journal {
+impl Drop for Program {
     fn drop(&mut self) {
         // One that has ended already cannot be killed, and need not.
         let _ended = self.child.kill();
@@ -194,31 +274,29 @@ impl Drop for Journal {
 
 /// Whether this answer of journalctl's is one, and not that its journal is closed to this user.
 pub fn may_read(output: &Output) -> bool {
-    judge(output.status, &String::from_utf8_lossy(&output.stderr)).is_ok()
+    judge(output.status, &String::from_utf8_lossy(&output.stderr), None).is_ok()
 }
 
-fn judge(status: ExitStatus, complaint: &str) -> Result<(), Failure> {
-    let closed = [
+fn judge(status: ExitStatus, complaint: &str, closed: Option<Failure>) -> Result<(), Failure> {
+    let words = [
         "insufficient permissions",
         "not seeing messages from other users",
     ];
-    if closed.iter().any(|words| complaint.contains(words)) {
-        return Err(Failure::new("rights.journal", "this user may not read the journal of the machine, where the log is")
-            .exit(EXIT_RIGHTS)
-            .remedy(format!(
-                "sudo {}; members of the groups adm and systemd-journal may without it, from their next log-in on",
-                rights::typed()
-            )));
+    if words.iter().any(|words| complaint.contains(words)) {
+        return Err(closed.unwrap_or_else(|| {
+            Failure::new("rights.journal", "this user may not read the journal of the machine, where the log is")
+                .exit(EXIT_RIGHTS)
+                .remedy(format!(
+                    "sudo {}; members of the groups adm and systemd-journal may without it, from their next log-in on",
+                    rights::typed()
+                ))
+        }));
     }
     match status.success() {
         true => Ok(()),
-        false => {
-            let said = complaint.lines().next().unwrap_or("it gave no reason");
-            Err(Failure::new(
-                "log",
-                format!("journalctl: {}", sanitize_line(said)),
-            ))
-        }
+        false => Err(complained(
+            complaint.lines().next().unwrap_or("it gave no reason"),
+        )),
     }
 }
 
@@ -463,7 +541,7 @@ mod tests {
     #[test]
     fn a_closed_journal_is_told_apart_from_an_empty_one() {
         let status = |code: i32| ExitStatus::from_raw(code << 8);
-        assert!(judge(status(0), "").is_ok());
+        assert!(judge(status(0), "", None).is_ok());
         for (code, said) in [
             (
                 1,
@@ -474,11 +552,11 @@ mod tests {
                 "Hint: You are currently not seeing messages from other users and the system.\n",
             ),
         ] {
-            let failure = judge(status(code), said).unwrap_err();
+            let failure = judge(status(code), said, None).unwrap_err();
             assert_eq!(failure.exit, 77);
             assert!(failure.remedy.unwrap().starts_with("sudo "));
         }
-        let failure = judge(status(1), "Failed \u{1b}x\n").unwrap_err();
+        let failure = judge(status(1), "Failed \u{1b}x\n", None).unwrap_err();
         assert_eq!(
             (failure.exit, failure.message.as_str()),
             (1, "journalctl: Failed \\u{1b}x")

@@ -9,6 +9,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use clawdbot_identity::Role;
+use clawdbot_service::system::socket_in;
+
 use self::file::Follow;
 pub use self::file::last;
 pub use self::journal::may_read;
@@ -17,7 +20,7 @@ use self::line::{Filter, Line, since};
 use crate::args::Logs;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::Out;
-use crate::place::Place;
+use crate::place::{Mode, Place};
 
 /// How often a followed file is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -38,9 +41,10 @@ pub fn run(logs: &Logs, place: &Place, out: Out) -> Result<u8, Failure> {
         level: logs.level,
         text: logs.grep.clone(),
     };
-    if place.is_system() {
+    if let Mode::System { runtime } = &place.mode {
+        let socket = socket_in(runtime, &Role::journal(), &Role::operator());
         let limit = logs.limit as usize;
-        return journal::run(&filter, then, limit, logs.follow, |line| {
+        return journal::run(&socket, &filter, then, limit, logs.follow, |line| {
             Ok(print(line, out)?)
         });
     }

@@ -5,8 +5,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use clawdbot_identity::{Class, Role};
-use clawdbot_service::system::{self, LISTENER_UNIT, TARGET, service_unit};
+use clawdbot_identity::Role;
+use clawdbot_service::system::{
+    self, LISTENER_UNIT, TARGET, is_per_connection, per_connection, service_unit,
+};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -15,7 +17,7 @@ use crate::failure::Failure;
 
 /// All sockets of ours.
 pub const SOCKETS: &str = "clawdbot-*";
-/// A launcher has an instance for each call: what all of them have in common is asked of one that there never is.
+/// Some have an instance for each connection: what all of them have in common is asked of one that there never is.
 const NOBODY: &str = "@doctor.";
 
 /// What is asked of each unit.
@@ -80,7 +82,7 @@ impl Seen {
         Ok(Processes::here(units, runtime))
     }
 
-    /// The services of ours and the target, one of each launcher's.
+    /// The services of ours and the target, one of those that each connection has.
     pub fn facts(&self) -> Option<Vec<UnitFact>> {
         self.units.as_ref().ok().map(|units| facts(units))
     }
@@ -90,7 +92,7 @@ fn facts(units: &[Unit]) -> Vec<UnitFact> {
     let ours = |unit: &&Unit| {
         let id = unit.get("Id");
         let role = role_of(id);
-        id == TARGET || role.is_some_and(|role| role.family() != "sandbox" || id.contains(NOBODY))
+        id == TARGET || role.is_some_and(|role| !is_per_connection(&role) || id.contains(NOBODY))
     };
     units.iter().filter(ours).map(UnitFact::of).collect()
 }
@@ -111,13 +113,13 @@ pub fn units(runtime: &Path) -> Vec<String> {
     let added = planned(runtime).into_iter();
     let added = added.chain(roles_in(runtime, "model-"));
     let added = added.filter_map(|role| Role::parse(&role).ok());
-    let launchers =
-        Class::ALL.map(|class| service_unit(&Role::sandbox(class)).replace("@.", NOBODY));
+    let each = per_connection().into_iter();
+    let each = each.map(|(server, _)| service_unit(&server).replace("@.", NOBODY));
     let mut units = vec![TARGET.to_owned(), LISTENER_UNIT.to_owned()];
     for unit in roles
         .chain(added)
         .map(|role| service_unit(&role))
-        .chain(launchers)
+        .chain(each)
     {
         if !units.contains(&unit) {
             units.push(unit);

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clawdbot_identity::{Class, Role};
+use clawdbot_identity::Role;
 use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_proto::v1::Process;
 use clawdbot_service::system;
@@ -257,10 +257,9 @@ impl Running {
                 .map(move |client| system::socket_unit(&server, &client))
                 .collect::<Vec<_>>()
         });
-        let launchers =
-            Class::ALL.map(|class| system::socket_unit(&Role::sandbox(class), &Role::executor()));
+        let each = system::per_connection().into_iter();
         let units = units
-            .chain(launchers)
+            .chain(each.map(|(server, client)| system::socket_unit(&server, &client)))
             .chain([system::LISTENER_UNIT.to_owned()]);
         self.wanted_sockets = units.filter(|unit| is_installed(root, unit)).collect();
     }

@@ -106,7 +106,8 @@ fn caller(path: &Path) -> Option<Role> {
     };
     let allowed =
         edge(client.as_str(), server.as_str()).is_some() && client.family() != "supervisor";
-    (allowed || server.family() == "sandbox" && client.family() == "executor").then_some(client)
+    let pair = (server, client);
+    (allowed || system::per_connection().contains(&pair)).then_some(pair.1)
 }
 
 fn owners(facts: &Facts, hits: &mut Hits) {

@@ -1,0 +1,152 @@
+//! The log of system mode as journalctl reads it. Which entries are ours is told by fields that the journal and the service
+//! manager write themselves (what `--unit` stands for), never by what a process says of itself. The arguments are fixed:
+//! whoever asks chooses one of two ways to read, and when it begins.
+
+use super::{LISTENER_UNIT, TARGET, roles, service_unit};
+
+/// Entries that following begins with.
+pub const OVERLAP: usize = 1000;
+/// The longest request, bytes, its break included.
+pub const REQUEST_MAX: usize = 32;
+/// The line that entries come after, where a request is accepted.
+pub const ACCEPTED: &str = "ok";
+
+/// What an entry is read for.
+const FIELDS: &str =
+    "MESSAGE,PRIORITY,CLAWDBOT_LEVEL,CLAWDBOT_TRACE,CLAWDBOT_FIELDS,UNIT,_SYSTEMD_UNIT,_PID";
+
+/// A way to read the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// From the newest entry back.
+    Back {
+        /// To this time, seconds since 1970.
+        since: Option<u64>,
+    },
+    /// The last [`OVERLAP`] entries, then new ones as they come. Not from a given entry on: with a match beside it
+    /// systemd 252 loses the entry after it.
+    Follow,
+}
+
+impl Reading {
+    /// Takes a request without its break.
+    #[must_use]
+    pub fn parse(request: &str) -> Option<Self> {
+        match request.split_once(' ') {
+            None if request == "back" => Some(Self::Back { since: None }),
+            None if request == "follow" => Some(Self::Follow),
+            Some(("back", since)) if since.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let since = Some(since.parse().ok()?);
+                Some(Self::Back { since })
+            }
+            _ => None,
+        }
+    }
+
+    /// The request for it, with its break.
+    #[must_use]
+    pub fn request(self) -> String {
+        match self {
+            Self::Back { since: None } => "back\n".to_owned(),
+            Self::Back { since: Some(since) } => format!("back {since}\n"),
+            Self::Follow => "follow\n".to_owned(),
+        }
+    }
+
+    /// journalctl's arguments: one JSON object a line for each entry of ours.
+    #[must_use]
+    pub fn arguments(self) -> Vec<String> {
+        let mut arguments = ["--system", "--no-pager", "--all", "--output=json"]
+            .map(str::to_owned)
+            .to_vec();
+        arguments.push(format!("--output-fields={FIELDS}"));
+        // By name, since a pattern means only what the journal has when it is asked; then whatever else is ours.
+        let services = roles().iter().map(service_unit).collect::<Vec<_>>();
+        let others = [LISTENER_UNIT, TARGET, "clawdbot-*"].map(str::to_owned);
+        let units = services.into_iter().chain(others);
+        arguments.extend(units.map(|unit| format!("--unit={unit}")));
+        match self {
+            Self::Back { since } => {
+                arguments.push("--reverse".to_owned());
+                arguments.extend(since.map(|since| format!("--since=@{since}")));
+            }
+            Self::Follow => {
+                arguments.push("--follow".to_owned());
+                arguments.push(format!("--lines={OVERLAP}"));
+            }
+        }
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Reading; 4] = [
+        Reading::Back { since: None },
+        Reading::Back { since: Some(0) },
+        Reading::Back {
+            since: Some(u64::MAX),
+        },
+        Reading::Follow,
+    ];
+
+    #[test]
+    fn a_request_is_read_as_it_was_meant_and_is_short() {
+        for reading in ALL {
+            let request = reading.request();
+            assert!(request.len() <= REQUEST_MAX, "{request}");
+            assert_eq!(
+                Reading::parse(request.strip_suffix('\n').unwrap()),
+                Some(reading)
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_else_is_asked_for_is_refused() {
+        for request in [
+            "",
+            " ",
+            "Back",
+            "back ",
+            "back  1",
+            "back 1 ",
+            "back -1",
+            "back +1",
+            "back 1.5",
+            "back yesterday",
+            "back 18446744073709551616",
+            "back 1\nfollow",
+            "back 1 --unit=ssh.service",
+            "back --unit=ssh.service",
+            "follow 1",
+            "follow --unit=ssh",
+            "--unit=ssh.service",
+            "follow\0",
+        ] {
+            assert_eq!(Reading::parse(request), None, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn every_reading_is_of_our_units_alone() {
+        for reading in ALL {
+            let arguments = reading.arguments();
+            let units: Vec<&str> = arguments
+                .iter()
+                .filter_map(|argument| argument.strip_prefix("--unit="))
+                .collect();
+            assert!(units.len() > 10, "{units:?}");
+            assert!(units.iter().all(|unit| unit.starts_with("clawdbot")));
+            for argument in &arguments {
+                assert!(argument.starts_with("--"), "{argument}");
+                // A bare match, and what widens one.
+                for wide in ["--merge", "--directory", "--file", "--root", "--image"] {
+                    assert!(!argument.starts_with(wide), "{argument}");
+                }
+            }
+        }
+    }
+}
