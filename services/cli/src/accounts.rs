@@ -85,6 +85,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_in_another_encoding_hides_nobody_and_a_missing_list_is_an_empty_one() {
+        let etc = tempfile::tempdir().unwrap();
+        let latin = b"jos\xe9:x:7:7:Jos\xe9::\nann:x:8:8:::\n";
+        fs::write(etc.path().join("passwd"), latin).unwrap();
+        let accounts = Accounts::read(etc.path());
+        assert_eq!((accounts.user(8), accounts.gid("ann")), (Some("ann"), None));
+        assert_eq!(accounts.names("").count(), 2);
+    }
+
+    #[test]
     fn lists_are_read_in_both_directions() {
         let accounts = Accounts::parse(
             "root:x:0:0:root:/root:/bin/sh\nclawdbot-policy:x:991:989::/nonexistent:/usr/sbin/nologin\nodd\n",

@@ -1,7 +1,7 @@
 //! `clawdbot config`: whether the file loads, what is in force, where the file is, and changes of it. Secrets are never
 //! shown. A change that would add a mistake to the file is refused, and so is a secret on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clawdbot_config::edit::{self, EditError, SaveError};
 use clawdbot_config::{ConfigPath, Finding, LoadError};
@@ -10,6 +10,7 @@ use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::system::user_of;
 use serde_json::json;
 
+use crate::accounts::Accounts;
 use crate::check::{load, read};
 use crate::failure::{EXIT_CONFIG, EXIT_USAGE, Failure};
 use crate::out::{Out, count, pretty};
@@ -234,7 +235,7 @@ fn change(
 fn save(place: &Place, before: &str, after: &str) -> Result<Option<PathBuf>, SaveError> {
     let policy = place
         .is_system()
-        .then(|| rights::group_id(&user_of(&Role::policy())));
+        .then(|| Accounts::read(Path::new("/etc")).gid(&user_of(&Role::policy())));
     match policy.flatten() {
         Some(group) => edit::save_for(&place.config, before, after, group),
         None => edit::save(&place.config, before, after),

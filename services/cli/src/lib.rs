@@ -2,6 +2,7 @@
 //! parses the configuration file; it holds no secret and opens no network connection.
 
 mod access;
+mod accounts;
 mod apply;
 mod approvals;
 mod args;

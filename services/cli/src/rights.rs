@@ -7,6 +7,7 @@ use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::system::OPERATORS;
 use rustix::process::{getegid, geteuid, getgroups, getuid};
 
+use crate::accounts::Accounts;
 use crate::failure::Failure;
 use crate::place::word;
 
@@ -73,15 +74,17 @@ pub fn refused(path: &Path) -> Failure {
 }
 
 fn refused_by(etc: &Path, uid: u32, path: &Path) -> Failure {
-    let user = user_of(&text_of(&etc.join("passwd")), uid).unwrap_or_else(|| uid.to_string());
-    let group = text_of(&etc.join("group"));
+    let accounts = Accounts::read(etc);
+    let user = accounts
+        .user(uid)
+        .map_or_else(|| uid.to_string(), str::to_owned);
     let mut groups: Vec<u32> = getgroups()
         .unwrap_or_default()
         .iter()
         .map(|id| id.as_raw())
         .collect();
     groups.push(getegid().as_raw());
-    explain(path, &user, membership(&group, &user, &groups))
+    explain(path, &user, membership(&accounts, &user, &groups))
 }
 
 fn explain(path: &Path, user: &str, membership: Membership) -> Failure {
@@ -112,40 +115,13 @@ fn explain(path: &Path, user: &str, membership: Membership) -> Failure {
     failure.exit(EXIT_RIGHTS)
 }
 
-/// The id of a group of this machine; the package makes its own where the group file has them.
-pub fn group_id(name: &str) -> Option<u32> {
-    let file = text_of(Path::new("/etc/group"));
-    group_in(&file, name).map(|(id, _)| id)
-}
-
-/// The text of a list of users or groups; nothing where it cannot be read. A name in another encoding is odd, and the
-/// others are still there.
-pub fn text_of(file: &Path) -> String {
-    String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
-}
-
-/// A group's id and members.
-fn group_in<'a>(file: &'a str, name: &str) -> Option<(u32, &'a str)> {
-    file.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then_some(())?;
-        Some((fields.nth(1)?.parse().ok()?, fields.next()?))
-    })
-}
-
-fn user_of(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
-}
-
-/// By the text of the group file and the groups that this process has.
-fn membership(file: &str, user: &str, groups: &[u32]) -> Membership {
-    match group_in(file, OPERATORS) {
-        Some((id, _)) if groups.contains(&id) => Membership::Member,
-        Some((_, members)) if members.split(',').any(|member| member == user) => Membership::NotYet,
+/// By the lists of this machine and the groups that this process has.
+fn membership(accounts: &Accounts, user: &str, groups: &[u32]) -> Membership {
+    match accounts.gid(OPERATORS) {
+        Some(id) if groups.contains(&id) => Membership::Member,
+        Some(_) if accounts.members(OPERATORS).iter().any(|name| name == user) => {
+            Membership::NotYet
+        }
         _ => Membership::Outsider,
     }
 }
@@ -156,20 +132,19 @@ mod tests {
 
     #[test]
     fn the_group_file_and_this_login_say_who_is_a_member() {
-        let file = "root:x:0:\nclawdbot-policy:x:990:\nclawdbot:x:991:ann,bob\n";
+        let file = |text: &str| Accounts::parse("", text);
+        let known = file("root:x:0:\nclawdbot-policy:x:990:\nclawdbot:x:991:ann,bob\n");
         for (user, groups, expected) in [
             ("ann", &[1000, 991][..], Membership::Member),
             ("bob", &[1000], Membership::NotYet),
             ("eve", &[1000, 990], Membership::Outsider),
             ("an", &[1000], Membership::Outsider),
         ] {
-            assert_eq!(membership(file, user, groups), expected, "{user}");
+            assert_eq!(membership(&known, user, groups), expected, "{user}");
         }
-        assert_eq!(membership("", "ann", &[1000]), Membership::Outsider);
-        assert_eq!(
-            membership("clawdbot:x:odd:ann", "ann", &[0]),
-            Membership::Outsider
-        );
+        for none in ["", "clawdbot:x:odd:ann"] {
+            assert_eq!(membership(&file(none), "ann", &[0]), Membership::Outsider);
+        }
     }
 
     #[test]
@@ -221,15 +196,5 @@ mod tests {
             "{}",
             failure.message
         );
-        let file = text_of(&etc.path().join("group"));
-        assert_eq!(group_in(&file, OPERATORS), Some((4_294_967_290, "ann")));
-        assert_eq!(text_of(&etc.path().join("none")), "");
-    }
-
-    #[test]
-    fn a_user_is_named_as_the_password_file_does() {
-        let file = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n";
-        assert_eq!(user_of(file, 1000).as_deref(), Some("ann"));
-        assert_eq!(user_of(file, 1001), None);
     }
 }

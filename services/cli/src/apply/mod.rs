@@ -19,6 +19,7 @@ pub use self::execute::write;
 use self::plan::{Plan, Seen, Step, There, plan};
 pub use self::wanted::{MARK, Needs};
 use self::wanted::{UNITS, USERS, Wanted, listener_file, target_file};
+use crate::accounts::Accounts;
 use crate::check;
 use crate::failure::{EXIT_FAILURE, Failure};
 use crate::manager::{self, SocketUnit, Unit};
@@ -287,9 +288,8 @@ fn look(root: &Path, wanted: &Wanted, by: &manager::Seen) -> Result<Seen, Failur
             }
         }
     }
-    let passwd = rights::text_of(&below(root, Path::new("/etc/passwd")));
-    let names = passwd.lines().filter_map(|line| line.split(':').next());
-    seen.users = names.map(str::to_owned).collect();
+    let accounts = Accounts::read(&below(root, Path::new("/etc")));
+    seen.users = accounts.names("").map(str::to_owned).collect();
     if let (Ok(units), Ok(sockets)) = (&by.units, &by.sockets) {
         seen.manager = Some(there(units, sockets));
     }

@@ -1,7 +1,6 @@
 //! What runs, as it is measured from outside: processes in `/proc`, units at the service manager, sockets where they lie,
 //! the machine below. Gathered at once and in parallel; the checks are functions of what was found.
 
-mod accounts;
 mod deep;
 mod ends;
 mod folders;
@@ -28,7 +27,6 @@ use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_proto::v1::Process;
 use clawdbot_service::system;
 
-use self::accounts::Accounts;
 use self::deep::Answers;
 use self::ends::Ends;
 use self::folders::OwnFolder;
@@ -38,6 +36,7 @@ use self::procfs::{IpSocket, ProcessFact};
 pub use self::shown::schema;
 use self::sockets::SocketFile;
 use super::check::Check;
+use crate::accounts::Accounts;
 use crate::dial::{Server, Sockets};
 use crate::failure::Failure;
 use crate::manager::{self, SocketUnit, UnitFact};
