@@ -415,12 +415,12 @@ pub const REASONS: &[Reason] = &[
     row(
         "Socket",
         "TriggerLimitIntervalSec",
-        "A server that refuses to start takes three seconds for each try, whoever connects how often, and its socket stays: the first connection after the repair starts it. Only a server that the service manager itself cannot start (its user, a folder or a credential is missing) ends faster: then, on systemd before 255, a flood of connections",
+        "A server that refuses to start takes three seconds for each try, whoever connects how often, and its socket stays: the first connection after the repair starts it. Only a server that the service manager itself cannot start (its user, a folder or a credential is missing) ends faster: then a flood of connections,",
     ),
     row(
         "Socket",
         "TriggerLimitBurst",
-        "of this many in that time takes the socket down, and `clawdbot service start` brings it back. Newer ones look at the socket less often instead. A socket that starts a unit for each connection keeps the limit of systemd.",
+        "of this many in that time, takes the socket down, and `clawdbot service start` brings it back. A socket that starts a unit for each connection keeps the limit of systemd.",
     ),
     row("Socket", "Accept", "A process for each connection."),
     row(

@@ -41,7 +41,6 @@ fn head(what: String) -> Unit {
 
 /// More often than this a socket does not start its server, and is down from then on: a server that refuses takes three
 /// seconds for it (`crates/service/src/run.rs`), so that only what the service manager itself cannot start comes here.
-/// Newer service managers slow down long before.
 fn bounded(unit: Unit) -> Unit {
     unit.set("TriggerLimitIntervalSec", "10s")
         .set("TriggerLimitBurst", "100")
