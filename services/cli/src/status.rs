@@ -53,18 +53,19 @@ pub struct Report {
 /// # Errors
 /// Exit status 69 when nobody is there or the assistant belongs to somebody else.
 pub async fn gather(sockets: &Sockets) -> Result<Report, Failure> {
-    look(sockets, MOMENT).await.0
+    look(sockets, MOMENT, MOMENT).await.0
 }
 
-/// The same, with what the service manager said. Each of them has this long to answer.
+/// The same, with what the service manager said, which has as long as `manager` to answer.
 pub async fn look(
     sockets: &Sockets,
+    manager: Duration,
     patience: Duration,
 ) -> (Result<Report, Failure>, Option<Seen>) {
     match &sockets.place().mode {
         Mode::Single => (gather_single(sockets, patience).await, None),
         Mode::System { runtime } => {
-            let seen = Seen::ask(runtime, patience).await;
+            let seen = Seen::ask(runtime, manager).await;
             let report = system::gather(sockets, runtime, &seen, patience).await;
             (report, Some(seen))
         }
@@ -215,7 +216,7 @@ pub fn is_notice(problem: &Problem) -> bool {
 /// # Errors
 /// Exit status 69 when nothing runs.
 pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
-    let (report, seen) = look(sockets, MOMENT).await;
+    let (report, seen) = look(sockets, MOMENT, MOMENT).await;
     let mut report = report?;
     if let Some(seen) = seen {
         report.pending = pending(sockets, &seen, report.policy.is_some(), MOMENT).await;

@@ -9,6 +9,7 @@ use clawdbot_service::gaps;
 
 use super::check::{Check, Found, Hit, elsewhere};
 use crate::failure::Failure;
+use crate::rights::EXIT_RIGHTS;
 use crate::status::{Report, is_notice};
 
 /// What starts everything in system mode.
@@ -101,6 +102,10 @@ pub fn look(
             );
             if system && units.is_empty() {
                 silent.command = START.to_owned();
+            }
+            // Who may not ask is told how he may.
+            if let Some(remedy) = failure.remedy.filter(|_| failure.exit == EXIT_RIGHTS) {
+                (silent.help, silent.command) = (remedy, String::new());
             }
             found.push(silent);
             return (found, !units.is_empty());
@@ -314,11 +319,12 @@ mod tests {
         let report = Report::default();
         let (found, runs) = look(Ok(report), false, true, &gap);
         assert!(runs && found.len() == 1 && found[0].id == "confinement.seccomp");
-        let refused = Err(Failure::new("not_yours", "this is for members of clawdbot"));
+        let refused = Failure::new("not_yours", "this is for members of clawdbot");
+        let refused = Err(refused.exit(EXIT_RIGHTS).remedy("join them"));
         let (found, runs) = look(refused, false, true, &gap);
         let ids: Vec<_> = found.iter().map(|found| found.id.as_str()).collect();
         assert!(runs);
         assert_eq!(ids, ["confinement.seccomp", "running.silent"]);
-        assert!(found[1].title.contains("members"));
+        assert!(found[1].title.contains("members") && found[1].help == "join them");
     }
 }

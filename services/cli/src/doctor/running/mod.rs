@@ -55,6 +55,8 @@ pub const CHECKS: &[&[Check]] = &[
 
 /// How long whoever is asked may take, on a machine that has much to do, too.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The same for programs of the service manager's, without which little can be told.
+const LONG: Duration = Duration::from_secs(10);
 /// The largest unit file.
 const MAX_UNIT: u64 = 256 << 10;
 /// In this order a unit file of the same name wins.
@@ -200,12 +202,10 @@ pub async fn gather(
         running.names(root);
     }
     let ends = match &place.mode {
-        Mode::System { runtime } => {
-            Some(tokio::spawn(ends::ask(manager::units(runtime), PATIENCE)))
-        }
+        Mode::System { runtime } => Some(tokio::spawn(ends::ask(manager::units(runtime), LONG))),
         Mode::Single => None,
     };
-    let (report, seen) = status::look(sockets, PATIENCE).await;
+    let (report, seen) = status::look(sockets, LONG, PATIENCE).await;
     if let Some(seen) = seen {
         let policy = report.as_ref().is_ok_and(|report| report.policy.is_some());
         running.pending = status::pending(sockets, &seen, policy, PATIENCE).await;
