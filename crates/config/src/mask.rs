@@ -308,6 +308,12 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_package_is_shown_whole() {
+        let text = include_str!("../../../packaging/deb/clawdbot.json");
+        assert_eq!(masked(text), Vec::<&str>::new());
+    }
+
+    #[test]
     fn secrets_are_found_in_broken_and_misspelt_files_too() {
         for text in [
             "{gateway:{auth:{token:'hunter2hunter2'}}}",
