@@ -202,7 +202,8 @@ fn version_after(model: &str, family: &str) -> Option<(u32, u32)> {
     Some((major, parts.next().and_then(number).unwrap_or(0)))
 }
 
-/// Thousand millions of parameters as the name tells them: 8 for `llama-3.1-8b`, 56 for `mixtral:8x7b`.
+/// Thousand millions of parameters as the name tells them: 8 for `llama-3.1-8b`, 56 for `mixtral:8x7b`,
+/// 0.27 for `gemma3:270m`.
 fn parameters(model: &str) -> Option<f64> {
     let model = model.to_ascii_lowercase();
     let words = model.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
@@ -213,12 +214,19 @@ fn parameters(model: &str) -> Option<f64> {
         })
 }
 
+/// Fewer millions than this are no parameters: `1m` is how much a model reads.
+const MILLIONS: f64 = 20.0;
+
 fn size(word: &str) -> Option<f64> {
-    let digits = word.strip_suffix('b')?;
     let number = |text: &str| match text.starts_with(|c: char| c.is_ascii_digit()) {
         true => text.parse::<f64>().ok(),
         false => None,
     };
+    if let Some(digits) = word.strip_suffix('m') {
+        let millions = number(digits).filter(|millions| *millions >= MILLIONS)?;
+        return Some(millions / 1000.0);
+    }
+    let digits = word.strip_suffix('b')?;
     match digits.split_once('x') {
         Some((experts, each)) => Some(number(experts)? * number(each)?),
         // `a3b` is the part of a model that works at a time; `e4b` counts in a way of its own.
@@ -250,6 +258,9 @@ mod tests {
             ("llama3", false, false, None),
             ("llama-3.1-8b-instruct", false, false, Some(8.0)),
             ("qwen2.5:0.5b", false, false, Some(0.5)),
+            ("smollm2:135m", false, false, Some(0.135)),
+            ("qwen2.5-7b-1m", false, false, Some(7.0)),
+            ("some-model-1m", false, false, None),
             ("qwen3-30b-a3b", false, false, Some(30.0)),
             ("mixtral:8x7b", false, false, Some(56.0)),
             ("llama-3.1-405b", false, false, Some(405.0)),
