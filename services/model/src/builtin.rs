@@ -38,7 +38,7 @@ impl Model for Builtin {
             vec![Event::Error(v1::ModelError {
                 class: ModelErrorClass::UnknownModel.into(),
                 message: "The provider builtin has one model, builtin/guide. Choose it with /model builtin/guide.".into(),
-                retry_after_seconds: 0,
+                ..v1::ModelError::default()
             })]
         } else {
             match self.spending.ask(class, &request, model).await? {

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use clawdbot_http::Body;
-use clawdbot_proto::v1::GenerateRequest;
 use clawdbot_proto::v1::generate_event::Event;
+use clawdbot_proto::v1::{GenerateRequest, ModelError};
 use http::{Method, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -318,7 +318,7 @@ impl Exchange {
 
     /// Tries again, tries another profile, or tells the agent.
     async fn failed(&mut self, mut fault: Fault, ready: Box<Ready>) {
-        let fresh = !self.begun && self.events.iter().all(is_thought);
+        let fresh = self.is_fresh();
         info!(
             request = self.request.request_id,
             kind = ?fault.kind,
@@ -373,7 +373,15 @@ impl Exchange {
             Some(settings) => self.told(fault, settings, login),
             None => fault::say(fault, &self.shared.place(), &[]),
         };
-        self.events.push_back(Event::Error(error));
+        // What was given cannot be taken back from here.
+        let again = fault.again && !self.is_fresh();
+        self.events
+            .push_back(Event::Error(ModelError { again, ..error }));
+    }
+
+    /// Whether nothing of an answer was given.
+    fn is_fresh(&self) -> bool {
+        !self.begun && self.events.iter().all(is_thought)
     }
 
     /// Puts a failure into words, and those into the worker's health.
@@ -382,7 +390,7 @@ impl Exchange {
         fault: &Fault,
         settings: &Settings,
         login: Option<(&Lease, &str)>,
-    ) -> clawdbot_proto::v1::ModelError {
+    ) -> ModelError {
         let several = login.filter(|(lease, _)| lease.names().len() > 1);
         let place = Place {
             profile: several.map(|(_, profile)| profile),

@@ -122,6 +122,7 @@ async fn decided(
                 class: ModelErrorClass::Denied.into(),
                 message: format!("{} ({})", refusal.message, refusal.rule),
                 retry_after_seconds: refusal.retry_after_seconds,
+                again: false,
             }))
         }
         None => Err(Status::internal("policy gave no answer that is known here")),

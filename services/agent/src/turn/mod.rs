@@ -27,6 +27,8 @@ const TEXT_BYTES: usize = 1 << 20;
 const REPLAY_BYTES: usize = 1 << 20;
 /// Waits before a lost request is made again; when they are used up, the model counts as unavailable.
 const WAITS_MS: [u64; 5] = [50, 200, 800, 2000, 2000];
+/// How often an answer that broke off is asked for again.
+const BREAKS: usize = 2;
 /// The result of a call of which nobody knows more.
 const INTERRUPTED: &str = "interrupted: the outcome is not known, because the assistant was restarted meanwhile. Check before you repeat it.";
 
@@ -326,6 +328,9 @@ impl Turn {
     }
 
     fn model_failed(&mut self, error: v1::ModelError) -> Next {
+        if error.again && self.losses < BREAKS {
+            return self.lost();
+        }
         let class = error.class();
         let failure = Failure::new(failure::of_model(class), error.message);
         match class {

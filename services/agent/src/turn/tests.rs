@@ -60,7 +60,7 @@ fn error(class: ModelErrorClass) -> Input {
     Input::Model(Said::Error(v1::ModelError {
         class: class.into(),
         message: format!("no {class:?}"),
-        retry_after_seconds: 0,
+        ..v1::ModelError::default()
     }))
 }
 
@@ -225,6 +225,31 @@ fn what_earlier_rounds_said_is_shown_again_after_a_restart() {
     };
     assert_eq!(answer.text, "one\n\ntwo");
     assert_eq!(shown(&turn.events()), "one\n\ntwo");
+}
+
+#[test]
+fn an_answer_that_broke_off_is_asked_for_again_and_then_told_as_it_is() {
+    let broke_off = || {
+        Input::Model(Said::Error(v1::ModelError {
+            class: ModelErrorClass::Unavailable.into(),
+            message: "it broke off".into(),
+            again: true,
+            ..v1::ModelError::default()
+        }))
+    };
+    let mut turn = turn();
+    turn.begin();
+    for _ in 0..BREAKS {
+        turn.step(text("hal"));
+        assert_eq!(asks(&turn.step(broke_off())), "t1:1");
+    }
+    turn.step(text("whole"));
+    assert_eq!(shown(&turn.events()), "whole");
+    let failure = failure(turn.step(broke_off()));
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        ("model.unavailable", "it broke off")
+    );
 }
 
 #[test]

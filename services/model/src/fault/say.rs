@@ -35,6 +35,7 @@ pub fn say(fault: &Fault, place: &Place<'_>, secrets: &[&Secret]) -> ModelError 
         class: fault.kind.class().into(),
         message,
         retry_after_seconds: seconds,
+        again: false,
     }
 }
 

@@ -105,10 +105,18 @@ async fn what_may_help_is_tried_again_unseen_and_only_until_the_first_event() {
     assert_eq!(rig.provider.asked().len(), 3);
 
     rig.provider.fault(Fault::Cut);
-    let (class, _, before) = rig.error().await;
+    let (class, error, before) = rig.error().await;
     assert_eq!(class, ModelErrorClass::Unavailable);
     assert!(before > 0);
     assert_eq!(rig.provider.asked().len(), 4, "nothing is said twice");
+    assert!(error.again, "who can take back what was said may ask again");
+
+    for _ in 0..3 {
+        let fault = Fault::status(529).with_header("retry-after-ms", "1");
+        rig.provider.fault(fault);
+    }
+    let (_, error, before) = rig.error().await;
+    assert_eq!((before, error.again), (0, false), "it was tried enough");
 }
 
 #[tokio::test]
