@@ -1,6 +1,8 @@
 //! Machines with systemd, in which tests install the product. A test that cannot have one says so in the summary.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use clawdbot_identity::Role;
 use clawdbot_rig::{Rig, Suite};
 use clawdbot_service::system::{self, service_unit};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::kernel::eventually;
 use crate::{Conversation, Output, Scratch, finish_within, skip};
@@ -176,6 +179,22 @@ impl Machine {
     pub fn talk(&self) -> Conversation {
         let path = system::socket_path(&Role::gateway(), &Role::operator());
         Conversation::through(self.path(&path.to_string_lossy()))
+    }
+
+    /// Does something in the machine's network, which is closed to everything else: what is started or listens there, is
+    /// reached at the machine's own loopback address.
+    #[track_caller]
+    pub fn network<R: Send>(&self, act: impl FnOnce() -> R + Send) -> R {
+        let network = File::open(format!("/proc/{}/ns/net", self.leader())).unwrap();
+        let done = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                    .unwrap();
+                act()
+            });
+            thread.join()
+        });
+        done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
     }
 
     /// The number of a unit's process inside, 0 when it has none.

@@ -24,20 +24,8 @@ struct Town {
 
 impl Town {
     fn new() -> Self {
-        let (send, receive) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let telegram = Telegram::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-                telegram.bot(TOKEN, |_| ());
-                send.send(telegram).unwrap();
-                std::future::pending::<()>().await;
-            });
-        });
-        let telegram = receive.recv().unwrap();
+        let telegram = Telegram::beside(([127, 0, 0, 1], 0).into()).unwrap();
+        telegram.bot(TOKEN, |_| ());
         let scratch = Scratch::new();
         let configuration = json!({ "channels": { "telegram": {
             "apiRoot": format!("http://{}", telegram.address()), "allowFrom": [OWNER],

@@ -41,9 +41,12 @@ pub fn run(options: &Options) -> Done {
     });
     orphans::adopt();
     let mut summary = Summary::new();
-    let peers = (options.full && options.only.is_none())
-        .then(|| foreign(&mut summary))
-        .flatten();
+    // Who asks for one file does not wait for what it may not need.
+    let peers = match (options.full, &options.only) {
+        (false, _) => None,
+        (true, Some(_)) => peers::installed(),
+        (true, None) => foreign(&mut summary),
+    };
     let mut stage = Stage::new(&built, peers)?;
     let in_rig = |built: &Built| built.target.starts_with(NEEDS_RIG);
     let without = match options.full && built.iter().any(in_rig) {

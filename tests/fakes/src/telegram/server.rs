@@ -59,6 +59,27 @@ impl Telegram {
         Ok(telegram)
     }
 
+    /// The same in a thread of its own, which goes on to the end of the process: for tests that wait without giving way.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub fn beside(address: SocketAddr) -> io::Result<Self> {
+        let (listening, listens) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let telegram = Self::listen(address).await;
+                if listening.send(telegram).is_ok() {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, io::Error>(())
+            })
+        });
+        listens.recv().map_err(io::Error::other)?
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
