@@ -315,7 +315,7 @@ pub const REASONS: &[Reason] = &[
     row(
         "Service",
         "RestartSec",
-        "The pause before it, so that a loop costs little. A connection that waits starts the process after it at the latest.",
+        "The pause before it, so that a loop costs little. A connection that waits starts the process after it at the latest. A channel, which nobody calls, is tried again every 5 seconds, whatever ended it.",
     ),
     row(
         "Service",
@@ -360,6 +360,11 @@ pub const REASONS: &[Reason] = &[
         "Unit",
         "StartLimitIntervalSec",
         "0: no number of bad starts takes a unit down for good. A socket that was given up would stay dead after the cause is repaired.",
+    ),
+    row(
+        "Unit",
+        "ConditionPathExists",
+        "Policy's flag for the channel: without it there is nothing to start.",
     ),
     row(
         "Unit",
@@ -461,7 +466,7 @@ pub const REASONS: &[Reason] = &[
     row(
         "Path",
         "TriggerLimitIntervalSec",
-        "A channel that ends at once",
+        "The service starts a channel again by itself. One that somebody's drop-in ends for good nevertheless",
     ),
     row(
         "Path",

@@ -1,6 +1,7 @@
 //! One file per kind of process: a service, or a template where there are several instances.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use clawdbot_confine::landlock::Access;
 use clawdbot_confine::profile::{Arch, Limits, Mode, Place, Profile, profile};
@@ -30,11 +31,22 @@ struct Kind {
     /// Ends it when it has taken more: several times what it was seen to need.
     memory: &'static str,
     tasks: u32,
-    /// Up at all times, whatever its exit status; the others end when they have nothing to do.
-    always: bool,
+    again: Again,
     /// A user namespace of its own: everybody else is nobody there. Not for who tells callers apart by their ids.
     user_namespace: bool,
     own: &'static [(&'static str, &'static str)],
+}
+
+/// When it is started again after its end.
+#[derive(Clone, Copy)]
+enum Again {
+    /// It is up at all times, and whoever calls it starts it after a refusal.
+    Always,
+    /// It ends by itself when nobody has called for a while.
+    OnFailure,
+    /// It ends by itself when the plan has it no more. Nobody calls it, so after a bad end, whatever it was, nobody but the
+    /// service manager can find out that it works again.
+    WhilePlanned,
 }
 
 const KINDS: &[Kind] = &[
@@ -44,7 +56,7 @@ const KINDS: &[Kind] = &[
         // One password check at a time takes what argon2id asks for.
         memory: "256M",
         tasks: 32,
-        always: true,
+        again: Again::Always,
         user_namespace: false,
         own: &[
             // Only policy writes there; everybody reads it at the start.
@@ -63,7 +75,7 @@ const KINDS: &[Kind] = &[
         what: "Clawdbot: keeps credentials and leases each to the one process it belongs to",
         memory: "128M",
         tasks: 32,
-        always: true,
+        again: Again::Always,
         user_namespace: false,
         own: &[
             ("LoadCredentialEncrypted", "vault-key:clawdbot.vault-key"),
@@ -76,7 +88,7 @@ const KINDS: &[Kind] = &[
         what: "Clawdbot: the only process that opens connections to the Internet",
         memory: "128M",
         tasks: 32,
-        always: true,
+        again: Again::Always,
         user_namespace: true,
         own: &[],
     },
@@ -85,7 +97,7 @@ const KINDS: &[Kind] = &[
         what: "Clawdbot: front door, inbox and outbox",
         memory: "512M",
         tasks: 64,
-        always: true,
+        again: Again::Always,
         user_namespace: false,
         own: &[],
     },
@@ -94,7 +106,7 @@ const KINDS: &[Kind] = &[
         what: "Clawdbot: runs tool calls that policy permits",
         memory: "256M",
         tasks: 64,
-        always: true,
+        again: Again::Always,
         user_namespace: false,
         own: &[],
     },
@@ -103,7 +115,7 @@ const KINDS: &[Kind] = &[
         what: "Clawdbot: the agent loop of class %i",
         memory: "1G",
         tasks: 64,
-        always: true,
+        again: Again::Always,
         user_namespace: true,
         own: &[],
     },
@@ -112,7 +124,7 @@ const KINDS: &[Kind] = &[
         what: "Clawdbot: speaks the protocol of model provider %i",
         memory: "256M",
         tasks: 32,
-        always: false,
+        again: Again::OnFailure,
         user_namespace: false,
         own: &[],
     },
@@ -121,7 +133,7 @@ const KINDS: &[Kind] = &[
         what: "Clawdbot: chat channel %i",
         memory: "512M",
         tasks: 64,
-        always: false,
+        again: Again::WhilePlanned,
         user_namespace: true,
         own: &[],
     },
@@ -172,7 +184,12 @@ fn service(kind: &Kind, role: &Role, profile: &Profile) -> String {
         .set("Description", kind.what)
         .set("Documentation", format!("man:{}(8)", program(role).0))
         .set("PartOf", system::TARGET)
-        .set("StartLimitIntervalSec", "0")
+        .set("StartLimitIntervalSec", "0");
+    let unit = match kind.again {
+        Again::WhilePlanned => unit.set("ConditionPathExists", flag(&pattern)),
+        Again::Always | Again::OnFailure => unit,
+    };
+    let unit = unit
         .section("Service")
         .set("Type", "notify")
         .set("NotifyAccess", "main")
@@ -186,10 +203,8 @@ fn service(kind: &Kind, role: &Role, profile: &Profile) -> String {
         .set("Slice", format!("clawdbot-{}.slice", kind.family))
         .set_all("Sockets", own_sockets(role))
         .set_all("Environment", environment(role))
-        .set("WatchdogSec", "30s")
-        .set("Restart", if kind.always { "always" } else { "on-failure" })
-        .set("RestartSec", "500ms")
-        .set("RestartPreventExitStatus", HOPELESS)
+        .set("WatchdogSec", "30s");
+    let unit = again(unit, kind.again)
         .set("TimeoutStartSec", "60s")
         .set("TimeoutStopSec", "15s")
         .set("MemoryMax", kind.memory)
@@ -221,6 +236,25 @@ fn service(kind: &Kind, role: &Role, profile: &Profile) -> String {
         false => unit,
     };
     network(unit, profile).text()
+}
+
+/// Where policy says that it wants an instance.
+pub(crate) fn flag(pattern: &str) -> String {
+    let flag = system::plan_folder(Path::new(system::RUNTIME)).join(pattern);
+    flag.display().to_string()
+}
+
+fn again(unit: Unit, again: Again) -> Unit {
+    let restart = |unit: Unit, when: &str| {
+        unit.set("Restart", when)
+            .set("RestartSec", "500ms")
+            .set("RestartPreventExitStatus", HOPELESS)
+    };
+    match again {
+        Again::Always => restart(unit, "always"),
+        Again::OnFailure => restart(unit, "on-failure"),
+        Again::WhilePlanned => unit.set("Restart", "on-failure").set("RestartSec", "5s"),
+    }
 }
 
 /// The program's name and, for a template, how its instance is told.

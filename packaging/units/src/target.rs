@@ -5,7 +5,7 @@ use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_service::system;
 
 use crate::unit::Unit;
-use crate::{Generated, sockets};
+use crate::{Generated, services, sockets};
 
 pub(crate) fn files() -> Vec<Generated> {
     vec![target(), channel_path(), user()]
@@ -61,7 +61,7 @@ fn channel_path() -> Generated {
         .set("PartOf", system::TARGET)
         .set("StartLimitIntervalSec", "0")
         .section("Path")
-        .set("PathExists", "/run/clawdbot/plan/channel-%i")
+        .set("PathExists", services::flag("channel-%i"))
         .set("TriggerLimitIntervalSec", "10s")
         .set("TriggerLimitBurst", "5");
     Generated::system("clawdbot-channel@.path", unit.text())

@@ -631,24 +631,37 @@ fn a_unit_s_filter_lets_through_what_the_process_needs() {
 
 #[test]
 fn a_bad_start_takes_no_unit_down_for_good_and_no_flood_starts_one_without_end() {
-    for (name, lines) in units() {
-        let each = accepts(&lines) || name.contains("sandbox") || name.contains("journal");
+    let units = units();
+    for (name, lines) in &units {
+        let each = accepts(lines) || name.contains("sandbox") || name.contains("journal");
         match name.rsplit_once('.').unwrap().1 {
             "service" if !each => {
-                assert_eq!(one(&lines, "StartLimitIntervalSec"), "0", "{name}");
-                let hopeless = one(&lines, "RestartPreventExitStatus");
-                assert!(matches!(hopeless, "78" | "78 217 226 243"), "{name}");
-            }
-            "socket" => {
-                assert_eq!(one(&lines, "StartLimitIntervalSec"), "0", "{name}");
-                if !each {
-                    // Far above what a server that refuses can be started.
-                    assert_eq!(one(&lines, "TriggerLimitIntervalSec"), "10s", "{name}");
-                    assert_eq!(one(&lines, "TriggerLimitBurst"), "100", "{name}");
-                    assert_eq!(one(&lines, "FlushPending"), "yes", "{name}");
+                assert_eq!(one(lines, "StartLimitIntervalSec"), "0", "{name}");
+                let mut hopeless = all(lines, "RestartPreventExitStatus");
+                match name.starts_with("clawdbot-channel@") {
+                    // Nobody calls it, so nobody would start it again.
+                    true => {
+                        assert_eq!(hopeless.next(), None);
+                        assert_eq!(one(lines, "Restart"), "on-failure");
+                        let flag = one(&units["clawdbot-channel@.path"], "PathExists");
+                        assert_eq!(one(lines, "ConditionPathExists"), flag);
+                    }
+                    false => assert!(
+                        matches!(hopeless.next(), Some("78" | "78 217 226 243")),
+                        "{name}"
+                    ),
                 }
             }
-            "path" => assert_eq!(one(&lines, "StartLimitIntervalSec"), "0", "{name}"),
+            "socket" => {
+                assert_eq!(one(lines, "StartLimitIntervalSec"), "0", "{name}");
+                if !each {
+                    // Far above what a server that refuses can be started.
+                    assert_eq!(one(lines, "TriggerLimitIntervalSec"), "10s", "{name}");
+                    assert_eq!(one(lines, "TriggerLimitBurst"), "100", "{name}");
+                    assert_eq!(one(lines, "FlushPending"), "yes", "{name}");
+                }
+            }
+            "path" => assert_eq!(one(lines, "StartLimitIntervalSec"), "0", "{name}"),
             _ => {}
         }
     }

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::rights;
 
 pub use fact::UnitFact;
+use processes::started_by;
 pub use processes::{Processes, role_of};
 pub use seen::{Seen, planned, units};
 

@@ -13,6 +13,10 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{Seen, Unit, units};
 use crate::failure::Failure;
 
+/// Exit statuses of a start that goes no better by itself: the process's own refusal, and the service manager's when it
+/// cannot give the user, the folders or the credentials.
+const HOPELESS: [&str; 4] = ["78", "217", "226", "243"];
+
 /// What the service manager says about the assistant.
 #[derive(Debug, Clone, Default)]
 pub struct Processes {
@@ -48,6 +52,11 @@ impl Processes {
             if name == TARGET && unit.get("ActiveState") == "active" {
                 found.uptime_ms = since(unit, now_us);
             }
+            if let Some(role) = started_by(name)
+                && unit.get("ActiveState") == "failed"
+            {
+                found.problems.push(not_started(&role, unit));
+            }
             let Some(role) = role_of(name) else { continue };
             if is_per_connection(&role) {
                 continue;
@@ -58,7 +67,7 @@ impl Processes {
             if idle && !expected {
                 continue;
             }
-            if expected && (idle || process.state == "failed") {
+            if expected && (idle || process.state == "failed" || refuses(unit)) {
                 found.problems.push(absent(&role, unit));
             }
             let at = PROCESSES
@@ -109,6 +118,17 @@ pub fn role_of(unit: &str) -> Option<Role> {
         None => name.to_owned(),
     };
     Role::parse(&role).ok()
+}
+
+/// The role that a path unit starts: `clawdbot-channel@telegram.path`.
+pub fn started_by(unit: &str) -> Option<Role> {
+    let role = role_of(&format!("{}.service", unit.strip_suffix(".path")?))?;
+    (role.family() == "channel").then_some(role)
+}
+
+/// Whether it waits for a start that will most likely end as the last one did.
+fn refuses(unit: &Unit) -> bool {
+    unit.get("SubState") == "auto-restart" && HOPELESS.contains(&unit.get("ExecMainStatus"))
 }
 
 fn process(role: &Role, unit: &Unit, now_us: u64) -> Process {
@@ -166,6 +186,14 @@ fn absent(role: &Role, unit: &Unit) -> String {
         }
     }
     format!("{text}: systemctl status {name}")
+}
+
+/// Of what starts a channel.
+fn not_started(role: &Role, unit: &Unit) -> String {
+    let (name, why) = (unit.get("Id"), sanitize_line(unit.get("Result")));
+    format!(
+        "{role} is not started when it is wanted, {name} failed ({why}): sudo clawdbot service start"
+    )
 }
 
 fn since(unit: &Unit, now_us: u64) -> u64 {
@@ -262,6 +290,26 @@ MainPID=99\nNRestarts=0\nResult=success\nExecMainStatus=0\nStatusText=\nId=clawd
             ]
         );
         assert_eq!(half_up(false).problems.len(), 2);
+    }
+
+    #[test]
+    fn a_channel_that_refuses_to_start_or_that_nobody_starts_is_named() {
+        let refusing = "\
+MainPID=0\nNRestarts=9\nResult=exit-code\nExecMainStatus=78\nStatusText=channels/telegram is somebody else's\nId=clawdbot-channel@telegram.service\nLoadState=loaded\nActiveState=activating\nSubState=auto-restart\n
+Id=clawdbot-channel@telegram.path\nLoadState=loaded\nActiveState=failed\nSubState=failed\nResult=trigger-limit-hit\n";
+        let found = |text: &str| Processes::of(&shown(text), 0, |_| true).problems;
+        assert_eq!(
+            found(refusing),
+            [
+                "channel-telegram does not run, ended with status 78, channels/telegram is somebody else's: systemctl status clawdbot-channel@telegram.service",
+                "channel-telegram is not started when it is wanted, clawdbot-channel@telegram.path failed (trigger-limit-hit): sudo clawdbot service start",
+            ]
+        );
+        // One that was killed is back in a moment, and a path unit that waits is as it should be.
+        let well = refusing
+            .replace("exit-code\nExecMainStatus=78", "signal\nExecMainStatus=9")
+            .replace("=failed", "=active");
+        assert_eq!(found(&well), [String::new(); 0]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! One look at everything that the system's manager has of ours: one question about the services and one about the
-//! sockets, at the same time, since each costs a start of its program. Whoever wants to know something of it takes it from
+//! One look at everything that the system's manager has of ours: one question about the services and what starts channels,
+//! and one about the sockets, at the same time, since each costs a start of its program. Whoever wants to know something of it takes it from
 //! the same look.
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use clawdbot_service::system::{
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Manager, Processes, SocketUnit, Unit, UnitFact, role_of};
+use super::{Manager, Processes, SocketUnit, Unit, UnitFact, role_of, started_by};
 use crate::failure::Failure;
 
 /// All sockets of ours.
@@ -82,7 +82,7 @@ impl Seen {
         Ok(Processes::here(units, runtime))
     }
 
-    /// The services of ours and the target, one of those that each connection has.
+    /// The services of ours, what starts channels, and the target; one of those that each connection has.
     pub fn facts(&self) -> Option<Vec<UnitFact>> {
         self.units.as_ref().ok().map(|units| facts(units))
     }
@@ -92,7 +92,9 @@ fn facts(units: &[Unit]) -> Vec<UnitFact> {
     let ours = |unit: &&Unit| {
         let id = unit.get("Id");
         let role = role_of(id);
-        id == TARGET || role.is_some_and(|role| !is_per_connection(&role) || id.contains(NOBODY))
+        id == TARGET
+            || started_by(id).is_some()
+            || role.is_some_and(|role| !is_per_connection(&role) || id.contains(NOBODY))
     };
     units.iter().filter(ours).map(UnitFact::of).collect()
 }
@@ -125,6 +127,9 @@ pub fn units(runtime: &Path) -> Vec<String> {
             units.push(unit);
         }
     }
+    let channels = system::roles().into_iter();
+    let channels = channels.filter(|role| role.family() == "channel");
+    units.extend(channels.filter_map(|role| Some(system::path_unit(&role.name()?))));
     units.push("clawdbot-*.service".to_owned());
     units
 }
@@ -157,6 +162,7 @@ mod tests {
             "clawdbot-model@mine.service",
             "clawdbot-model@ollama.service",
             "clawdbot-channel@telegram.service",
+            "clawdbot-channel@telegram.path",
             "clawdbot-sandbox-guest@doctor.service",
         ] {
             assert_eq!(
@@ -175,6 +181,8 @@ mod tests {
             TARGET,
             LISTENER_UNIT,
             "clawdbot-agent@main.service",
+            "clawdbot-channel@telegram.path",
+            "clawdbot-backup.path",
             "clawdbot-sandbox-main@doctor.service",
             "clawdbot-sandbox-main@3-71-995.service",
             "clawdbot-backup-of-mine.service",
@@ -187,6 +195,7 @@ mod tests {
             [
                 TARGET,
                 "clawdbot-agent@main.service",
+                "clawdbot-channel@telegram.path",
                 "clawdbot-sandbox-main@doctor.service"
             ]
         );

@@ -309,6 +309,9 @@ fn failed(unit: &UnitFact) -> Option<Hit> {
         ("signal" | "core-dump", signal) => format!("it was ended by signal {signal}"),
         ("oom-kill", _) => "it needed more memory than its unit permits".to_owned(),
         ("timeout", _) => "it took too long to start or to end".to_owned(),
+        ("trigger-limit-hit" | "unit-start-limit-hit", _) => {
+            "it started its unit too often in too short a time and has given up".to_owned()
+        }
         ("start-limit-hit", _) => "it was started too often in too short a time".to_owned(),
         (result, _) => result.to_owned(),
     };
