@@ -48,13 +48,17 @@ fn each(steps: &[Step], mut act: impl FnMut(&Step) -> Result<(), Failure>) -> Re
 }
 
 fn one(step: &Step) -> Result<(), Failure> {
-    let failed = |path: &Path, error: &io::Error| {
-        Failure::new("apply.write", format!("{}: {error}", path.display()))
-            .remedy("make it writable for root, then apply again; what runs goes on running")
+    let failed = |path: &Path, error: &io::Error, runs: &str| {
+        Failure::new("apply.write", format!("{}: {error}", path.display())).remedy(format!(
+            "make it writable for root, then apply again; {runs}"
+        ))
     };
     match step {
-        Step::Write(path, text) => write(path, text).map_err(|error| failed(path, &error)),
-        Step::Remove(path) => remove(path).map_err(|error| failed(path, &error)),
+        Step::Write(path, text) => {
+            write(path, text).map_err(|error| failed(path, &error, "what runs goes on running"))
+        }
+        Step::Remove(path) => remove(path)
+            .map_err(|error| failed(path, &error, "what was stopped for it is started as it was")),
         Step::Users => {
             let mut command = program("systemd-sysusers");
             command.arg(USERS);

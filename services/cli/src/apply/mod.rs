@@ -8,11 +8,13 @@ mod wanted;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clawdbot_config::{Config, Loaded};
+use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
-use clawdbot_service::system::{LISTENER_UNIT, TARGET};
+use clawdbot_service::system::{self, LISTENER_UNIT, TARGET, service_unit};
 use serde_json::json;
 
 pub use self::execute::write;
@@ -29,6 +31,8 @@ use crate::rights;
 
 /// The command that does what [`pending`] names.
 pub const COMMAND: &str = "sudo clawdbot apply";
+/// Held by whoever applies, in a folder that only root can write to.
+const LOCK: &str = "/run/clawdbot/apply.lock";
 
 fn unit_path(unit: &str) -> PathBuf {
     Path::new(UNITS).join(unit)
@@ -54,7 +58,7 @@ pub fn run(check_only: bool, place: &Place, out: Out) -> Result<u8, Failure> {
         return check_by(&Needs::of(&loaded.config), place, out);
     }
     let read = || check::read(place, out);
-    let (plan, _) = bring(Path::new(UNITS), read, out.verbose && !out.json)?;
+    let (plan, _) = bring(Path::new(LOCK), read, out.verbose && !out.json)?;
     match plan.changes.is_empty() {
         true => nothing(
             place,
@@ -91,7 +95,7 @@ pub struct Applied {
 /// # Errors
 /// When the configuration cannot be read, or a step fails.
 pub fn now(read: impl FnOnce() -> Result<Loaded, Failure>, tell: bool) -> Result<Applied, Failure> {
-    let (plan, wanted) = bring(Path::new(UNITS), read, tell)?;
+    let (plan, wanted) = bring(Path::new(LOCK), read, tell)?;
     Ok(Applied {
         changes: plan.changes,
         wanted,
@@ -120,15 +124,13 @@ pub fn pending(needs: &Needs, seen: &manager::Seen) -> Vec<String> {
     }
 }
 
-/// One at a time, from the reading on: who waited would else bring back what was read before. The lock is one of the units'
-/// folder and ends with the descriptor.
+/// One at a time, from the reading on: who waited would else bring back what was read before.
 fn bring(
-    units: &Path,
+    lock: &Path,
     read: impl FnOnce() -> Result<Loaded, Failure>,
     tell: bool,
 ) -> Result<(Plan, Wanted), Failure> {
-    let folder = fs::File::open(units)?;
-    folder.lock()?;
+    let _ends_with_it = alone(lock)?;
     let wanted = Wanted::of(&Needs::of(&read()?.config));
     let plan = plan(&look(root(), &wanted, &asked())?, &wanted);
     refusal(&plan)?;
@@ -137,6 +139,24 @@ fn bring(
         judge(&wanted)?;
     }
     Ok((plan, wanted))
+}
+
+/// Waits until nobody else applies; the lock ends with the descriptor. Only root can open the file, so nobody else can hold
+/// root up.
+fn alone(lock: &Path) -> Result<fs::File, Failure> {
+    let failed = |error| {
+        Failure::new("apply.lock", format!("{}: {error}", lock.display()))
+            .remedy("systemd-tmpfiles --create clawdbot.conf makes its folder")
+    };
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(lock)
+        .map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
 }
 
 impl Applied {
@@ -175,9 +195,10 @@ fn judge_by(there: &There, wanted: &Wanted) -> Result<(), Failure> {
             )));
         }
     }
-    match wanted.sockets.keys().find(|unit| !active.contains(*unit)) {
+    let mut sockets = wanted.sockets.iter();
+    match sockets.find(|(unit, server)| !active.contains(*unit) && !there.away.contains(*server)) {
         None => Ok(()),
-        Some(unit) => Err(
+        Some((unit, _)) => Err(
             Failure::new("apply.socket", format!("{unit} does not listen"))
                 .remedy(format!("systemctl status {unit}")),
         ),
@@ -256,7 +277,9 @@ fn lines(texts: &[String]) -> String {
 }
 
 fn asked() -> manager::Seen {
-    manager::Seen::look(&[TARGET, LISTENER_UNIT].map(str::to_owned))
+    let services = system::roles().into_iter().map(|role| service_unit(&role));
+    let units = [TARGET, LISTENER_UNIT].map(str::to_owned);
+    manager::Seen::look(&units.into_iter().chain(services).collect::<Vec<_>>())
 }
 
 fn root() -> &'static Path {
@@ -348,6 +371,14 @@ fn there(units: &[Unit], all: &[SocketUnit]) -> There {
         unit.map(|unit| unit.get(property)).unwrap_or_default()
     };
     let (listening, silent) = sockets(all);
+    // By the file where the manager has not looked again since.
+    let is_masked = |unit: &&Unit| {
+        ["LoadState", "UnitFileState"]
+            .iter()
+            .any(|property| unit.get(property).starts_with("masked"))
+    };
+    let masked = units.iter().filter(is_masked).map(|unit| unit.get("Id"));
+    let away: BTreeSet<Role> = masked.clone().filter_map(manager::role_of).collect();
     There {
         started: of(TARGET, "ActiveState") == "active",
         addresses: of(LISTENER_UNIT, "Listen")
@@ -355,10 +386,8 @@ fn there(units: &[Unit], all: &[SocketUnit]) -> There {
             .filter_map(|line| line.strip_suffix(" (Stream)"))
             .map(str::to_owned)
             .collect(),
-        // By the file where the manager has not looked again since.
-        masked: ["LoadState", "UnitFileState"]
-            .iter()
-            .any(|property| of(LISTENER_UNIT, property).starts_with("masked")),
+        masked: masked.clone().any(|unit| unit == LISTENER_UNIT) || away.contains(&Role::gateway()),
+        away,
         stale: [TARGET, LISTENER_UNIT]
             .iter()
             .any(|unit| of(unit, "NeedDaemonReload") == "yes"),
@@ -370,7 +399,7 @@ fn there(units: &[Unit], all: &[SocketUnit]) -> There {
 #[cfg(test)]
 mod tests {
     use std::fs::TryLockError;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
     use crate::apply::wanted::MARK;
@@ -383,15 +412,19 @@ mod tests {
 
     #[test]
     fn the_configuration_is_read_when_nobody_else_applies_one() {
-        let units = tempfile::tempdir().unwrap();
-        let lock = || fs::File::open(units.path()).unwrap().try_lock();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = || fs::File::open(&path).unwrap().try_lock();
         let read = || {
             assert!(matches!(lock(), Err(TryLockError::WouldBlock)));
             Err(Failure::new("x", "was read"))
         };
-        let failure = bring(units.path(), read, false).unwrap_err();
+        let failure = bring(&path, read, false).unwrap_err();
         assert_eq!(failure.message, "was read");
         lock().unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let missing = bring(&folder.path().join("none/lock"), read, false).unwrap_err();
+        assert_eq!(missing.code, "apply.lock");
     }
 
     #[test]
@@ -434,6 +467,18 @@ mod tests {
             sub: "running".to_owned(),
         };
         there(&manager::shown(&text), &[socket])
+    }
+
+    #[test]
+    fn what_somebody_masked_is_known_by_its_server() {
+        let policy = "LoadState=masked\n\nId=clawdbot-policy.service\nLoadState=loaded\nUnitFileState=masked";
+        let found = listener(policy);
+        assert!(found.masked && found.away.contains(&Role::policy()));
+        let gateway = "\nId=clawdbot-gateway.service\nLoadState=masked";
+        // Without its process there is no front door either.
+        assert!(listener(gateway).masked);
+        let well = listener("\nId=clawdbot-gateway.service\nLoadState=loaded");
+        assert!(!well.masked && well.away.is_empty());
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct There {
     pub addresses: Vec<String>,
     /// Somebody wants no front door.
     pub masked: bool,
+    /// Servers whose services somebody masked; their sockets cannot listen.
+    pub away: BTreeSet<Role>,
     /// The files of the target or of the front door changed after they were loaded.
     pub stale: bool,
 }
@@ -119,6 +121,7 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
     let loaded = seen.manager.as_ref();
     let started = loaded.filter(|loaded| loaded.started);
     let masked = loaded.is_some_and(|loaded| loaded.masked);
+    let is_away = |server: &Role| loaded.is_some_and(|loaded| loaded.away.contains(server));
     let moved = !masked && loaded.is_some_and(|loaded| loaded.is_elsewhere(address));
     if moved || written(&listener_file()) {
         let old = loaded
@@ -136,18 +139,27 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Plan {
             .push(format!("front door: nothing listens at {address}"));
         concerned.insert(Role::gateway());
     }
+    let mut silent: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
     for unit in started.iter().flat_map(|loaded| &loaded.silent) {
         let path = super::unit_path(unit);
         let known = wanted.sockets.contains_key(unit) || removed.contains(&&path);
-        if let (Some(server), false) = (server_of(unit), known) {
-            plan.changes
-                .push(format!("{server}: nothing listens for {unit}"));
-            concerned.insert(server);
+        if let (Some(server), false) = (server_of(unit).filter(|server| !is_away(server)), known) {
+            silent.entry(server).or_default().push(unit);
         }
+    }
+    for (server, units) in silent {
+        plan.changes.push(match units.as_slice() {
+            [unit] => format!("{server}: nothing listens for {unit}"),
+            units => format!(
+                "{server}: nothing listens for {} of its sockets",
+                units.len()
+            ),
+        });
+        concerned.insert(server);
     }
     for (unit, server) in &wanted.sockets {
         let silent = started.is_some_and(|loaded| !loaded.listening.contains(unit));
-        if silent || written(&super::unit_path(unit)) {
+        if silent && !is_away(server) || written(&super::unit_path(unit)) {
             plan.changes.push(format!("{server}: socket {unit}"));
             concerned.insert(server.clone());
         }
@@ -259,6 +271,7 @@ mod tests {
                 silent: BTreeSet::new(),
                 addresses: vec![wanted.address.to_string()],
                 masked: false,
+                away: BTreeSet::new(),
                 stale: false,
             }),
         }
@@ -395,6 +408,18 @@ mod tests {
             ["policy: nothing listens for clawdbot-policy-from-operator.socket"]
         );
         assert_eq!(plan_now.steps[2..], [Step::Reload, Step::Start]);
+        let silent = &mut seen.manager.as_mut().unwrap().silent;
+        silent.insert("clawdbot-policy-from-gateway.socket".into());
+        assert_eq!(
+            plan(&seen, &wanted).changes,
+            ["policy: nothing listens for 2 of its sockets"]
+        );
+        // Nothing can listen for a server that somebody masked.
+        let manager = seen.manager.as_mut().unwrap();
+        manager.away.insert(Role::policy());
+        let own = "clawdbot-policy-from-model-box.socket";
+        manager.listening.remove(own);
+        assert_eq!(plan(&seen, &wanted), Plan::default());
         // The port that the unit has is not the one that the file says.
         let mut seen = done(&wanted);
         seen.manager.as_mut().unwrap().addresses = vec!["127.0.0.1:4000".into()];
