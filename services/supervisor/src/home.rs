@@ -41,7 +41,8 @@ impl Refusal {
 }
 
 /// Started by root: becomes the ordinary user that `--user` names, by default `clawdbot` or `nobody`,
-/// after making the state directory for it. Anybody else stays who they are.
+/// after making the state directory for it. Anybody else stays who they are, without what a session left them of root's
+/// rights: service managers of users pass CAP_WAKE_ALARM on.
 pub(crate) fn become_ordinary(options: &Options) -> Result<(), Refusal> {
     if !rustix::process::geteuid().is_root() {
         return match &options.user {
@@ -49,7 +50,7 @@ pub(crate) fn become_ordinary(options: &Options) -> Result<(), Refusal> {
                 format!("--user {user} works for root only"),
                 "leave it out: everything runs as you",
             )),
-            None => Ok(()),
+            None => process::assert_identity().map_err(|error| Refusal::new(error.to_string(), "")),
         };
     }
     let user = ordinary_user(options.user.as_deref())?;
