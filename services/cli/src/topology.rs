@@ -1,13 +1,14 @@
 //! `clawdbot topology`: the processes, what each holds and may reach, and who may call whom, from the tables that the
 //! program was built with: the edges and the profiles; with the living processes where something runs.
 
+use clawdbot_identity::text::sanitize_line;
 use clawdbot_proto::edges::{Carries, EDGES, Edge, PROCESSES, Process, Retry, Starts, matches};
 use clawdbot_proto::v1;
 use clawdbot_service::level;
 use serde_json::{Value, json};
 
 use crate::dial::Sockets;
-use crate::failure::Failure;
+use crate::failure::{Failure, NOT_RUNNING};
 use crate::out::{Out, Style, table};
 use crate::reach;
 use crate::status::{gap_lines, gather, pid, process_json};
@@ -15,22 +16,29 @@ use crate::status::{gap_lines, gather, pid, process_json};
 /// Prints it.
 ///
 /// # Errors
-/// When the output cannot be written; that nothing runs is none.
+/// When the output cannot be written; that nothing runs, or that this person may not see it, is none.
 pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
     let report = gather(sockets).await;
     let live = report
         .as_ref()
         .map(|report| report.processes())
         .unwrap_or_default();
+    let seen = report.as_ref().map(|_| true).or_else(|failure| {
+        let stopped = failure.code == NOT_RUNNING;
+        if stopped { Ok(false) } else { Err(failure) }
+    });
     match out.json {
-        true => out.value(&as_json(sockets.place().mode.name(), report.is_ok(), live))?,
+        true => out.value(&as_json(sockets.place().mode.name(), seen, live))?,
         false => {
             let lacking = gap_lines(out.style, live);
-            out.text(&(as_text(out.style, report.is_ok(), live) + &lacking))?;
+            out.text(&(as_text(out.style, seen, live) + &lacking))?;
         }
     }
     Ok(0)
 }
+
+/// Whether something runs, or why that cannot be seen.
+type Runs<'a> = Result<bool, &'a Failure>;
 
 /// The living processes of one kind.
 fn instances<'a>(kind: &Process, live: &'a [v1::Process]) -> Vec<&'a v1::Process> {
@@ -40,7 +48,7 @@ fn instances<'a>(kind: &Process, live: &'a [v1::Process]) -> Vec<&'a v1::Process
         .collect()
 }
 
-fn as_json(mode: &str, running: bool, live: &[v1::Process]) -> Value {
+fn as_json(mode: &str, runs: Runs, live: &[v1::Process]) -> Value {
     let processes: Vec<Value> = PROCESSES
         .iter()
         .map(|kind| {
@@ -79,10 +87,10 @@ fn as_json(mode: &str, running: bool, live: &[v1::Process]) -> Value {
             json!({ "client": edge.client, "server": edge.server, "carries": carries(edge), "methods": methods })
         })
         .collect();
-    json!({ "mode": mode, "running": running, "processes": processes, "edges": edges })
+    json!({ "mode": mode, "running": runs.ok(), "processes": processes, "edges": edges })
 }
 
-fn as_text(style: Style, running: bool, live: &[v1::Process]) -> String {
+fn as_text(style: Style, runs: Runs, live: &[v1::Process]) -> String {
     let processes: Vec<[String; 6]> = PROCESSES
         .iter()
         .flat_map(|kind| {
@@ -127,14 +135,17 @@ fn as_text(style: Style, running: bool, live: &[v1::Process]) -> String {
             ]
         })
         .collect();
-    let heading = if running {
-        "Processes"
-    } else {
-        "Processes (nothing is running)"
+    let heading = match runs {
+        Ok(true) => "Processes".to_owned(),
+        Ok(false) => "Processes (nothing is running)".to_owned(),
+        Err(failure) => format!(
+            "Processes (what runs cannot be seen: {})",
+            sanitize_line(&failure.message)
+        ),
     };
     format!(
         "{}\n{}\n{}\n{}\n{}\n{}",
-        style.bold(heading),
+        style.bold(&heading),
         table(
             style,
             ["PROCESS", "PID", "CONFINED", "HOLDS", "NETWORK", "JOB"],
@@ -195,8 +206,8 @@ mod tests {
     #[test]
     fn every_process_and_edge_of_the_table_is_shown() {
         let (text, json) = (
-            as_text(Style::PLAIN, false, &[]),
-            as_json("single", false, &[]),
+            as_text(Style::PLAIN, Ok(false), &[]),
+            as_json("single", Ok(false), &[]),
         );
         for process in PROCESSES {
             assert!(
@@ -212,9 +223,21 @@ mod tests {
     }
 
     #[test]
+    fn what_this_person_may_not_see_is_not_told_to_be_absent() {
+        let failure = Failure::new("rights.group", "bob is not in the group clawdbot");
+        let text = as_text(Style::PLAIN, Err(&failure), &[]);
+        let heading = "Processes (what runs cannot be seen: bob is not in the group clawdbot)\n";
+        assert!(text.starts_with(heading), "{text}");
+        assert_eq!(
+            as_json("system", Err(&failure), &[])["running"],
+            Value::Null
+        );
+    }
+
+    #[test]
     fn a_living_process_stands_in_the_row_of_its_kind() {
         let processes = [live("model-builtin"), live("agent-main")];
-        let text = as_text(Style::PLAIN, true, &processes);
+        let text = as_text(Style::PLAIN, Ok(true), &processes);
         assert!(
             text.lines()
                 .any(|line| line.starts_with("model-builtin") && line.contains("77   full")),
@@ -222,7 +245,7 @@ mod tests {
         );
         let (table, _) = text.split_once("What each may reach").unwrap();
         assert!(!table.contains("model-NAME"));
-        let json = as_json("single", true, &processes);
+        let json = as_json("single", Ok(true), &processes);
         let row = |role: &str| {
             json["processes"]
                 .as_array()
