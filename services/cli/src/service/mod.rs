@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::args::Service;
 use crate::failure::{EXIT_FAILURE, EXIT_NOT_RUNNING, Failure};
-use crate::manager::{Manager, NO_MANAGER, Processes, Seen, SocketUnit, units};
+use crate::manager::{Manager, NO_MANAGER, Processes, Seen, SocketUnit, planned, units};
 use crate::out::{Out, duration, table};
 use crate::place::{Mode, Place};
 use crate::{apply, check, rights};
@@ -59,18 +59,11 @@ fn nobody(failure: Failure) -> Failure {
 }
 
 fn act(wanted: Service, runtime: &Path, place: &Place, out: Out) -> Result<Vec<String>, Failure> {
-    let manager = Manager::System;
     match wanted {
-        Service::Install => {
-            let changes = start(false, runtime, place, out)?;
-            manager.act(&["enable", "--", TARGET])?;
-            Ok(changes)
-        }
-        Service::Start => start(false, runtime, place, out),
-        Service::Restart => start(true, runtime, place, out),
+        Service::Install | Service::Start | Service::Restart => start(wanted, runtime, place, out),
         Service::Stop => stop(runtime).map(|()| Vec::new()),
         Service::Uninstall => {
-            manager.act(&["disable", "--", TARGET])?;
+            Manager::System.act(&["disable", "--", TARGET])?;
             stop(runtime).map(|()| Vec::new())
         }
         Service::Status => Ok(Vec::new()),
@@ -100,12 +93,13 @@ fn stop(runtime: &Path) -> Result<(), Failure> {
     Manager::System.act(&arguments)
 }
 
-fn start(anew: bool, runtime: &Path, place: &Place, out: Out) -> Result<Vec<String>, Failure> {
+fn start(wanted: Service, runtime: &Path, place: &Place, out: Out) -> Result<Vec<String>, Failure> {
     let manager = Manager::System;
     let read = || check::load(place, out);
     let mut applied = None;
-    in_turn(anew, |part| match part {
+    in_turn(wanted, |part| match part {
         Part::Load => read().map(drop),
+        Part::Enable => manager.act(&["enable", "--", TARGET]),
         Part::Ready => apply::ready(&read()?.config),
         Part::Stop => stop(runtime),
         Part::Apply => {
@@ -115,11 +109,27 @@ fn start(anew: bool, runtime: &Path, place: &Place, out: Out) -> Result<Vec<Stri
         Part::Start => {
             // What failed before is tried again, sockets included.
             manager.act(&["reset-failed", "--", "clawdbot-*"])?;
-            manager.act(&["start", "--", TARGET])
+            manager.act(&["start", "--", TARGET])?;
+            start_planned(runtime);
+            Ok(())
         }
         Part::Judge => applied.as_ref().map_or(Ok(()), apply::Applied::judge),
     })?;
     Ok(applied.map_or_else(Vec::new, |applied| applied.changes))
+}
+
+/// Their path units would start them a moment later, and until then they would seem not to run. How that ends is looked at
+/// with everything else.
+fn start_planned(runtime: &Path) {
+    let roles = planned(runtime);
+    let roles = roles.iter().filter_map(|role| Role::parse(role).ok());
+    let units: Vec<String> = roles.map(|role| service_unit(&role)).collect();
+    if units.is_empty() {
+        return;
+    }
+    let mut arguments = vec!["--no-block", "start", "--"];
+    arguments.extend(units.iter().map(String::as_str));
+    let _looked_at_later = Manager::System.act(&arguments);
 }
 
 /// One part of a start.
@@ -127,6 +137,8 @@ fn start(anew: bool, runtime: &Path, place: &Place, out: Out) -> Result<Vec<Stri
 enum Part {
     /// The configuration loads.
     Load,
+    /// It is started with the machine from now on.
+    Enable,
     /// Nothing is in the way of applying it.
     Ready,
     Stop,
@@ -136,11 +148,17 @@ enum Part {
     Judge,
 }
 
-/// The parts of a start, or of a start `anew`. Nothing stops before it is known that it can be started again; and what
-/// cannot be applied keeps nothing down that could run without it.
-fn in_turn(anew: bool, mut act: impl FnMut(Part) -> Result<(), Failure>) -> Result<(), Failure> {
+/// The parts of what is wanted. Nothing stops before it is known that it can be started again; and what cannot be applied
+/// keeps nothing down that could run without it.
+fn in_turn(
+    wanted: Service,
+    mut act: impl FnMut(Part) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     act(Part::Load)?;
-    if anew {
+    if wanted == Service::Install {
+        act(Part::Enable)?;
+    }
+    if wanted == Service::Restart {
         act(Part::Ready)?;
         act(Part::Stop)?;
     }
@@ -256,25 +274,40 @@ fn status(seen: &Processes, sockets: Vec<SocketUnit>, out: Out) -> Result<u8, Fa
 
 #[cfg(test)]
 mod tests {
-    use super::Part::{Apply, Judge, Load, Ready, Start, Stop};
+    use super::Part::{Apply, Enable, Judge, Load, Ready, Start, Stop};
     use super::*;
 
     #[test]
     fn nothing_stays_down_for_what_cannot_be_applied() {
-        // Whether it is a restart, the part that fails, and those that are tried.
-        for (anew, fails, tried) in [
-            (true, None, &[Load, Ready, Stop, Apply, Start, Judge][..]),
-            (true, Some(Load), &[Load]),
-            (true, Some(Ready), &[Load, Ready]),
-            (true, Some(Apply), &[Load, Ready, Stop, Apply, Start]),
-            (true, Some(Start), &[Load, Ready, Stop, Apply, Start]),
-            (false, None, &[Load, Apply, Start, Judge]),
-            (false, Some(Load), &[Load]),
-            (false, Some(Apply), &[Load, Apply, Start]),
-            (false, Some(Judge), &[Load, Apply, Start, Judge]),
+        // What is wanted, the part that fails, and those that are tried.
+        for (wanted, fails, tried) in [
+            (
+                Service::Restart,
+                None,
+                &[Load, Ready, Stop, Apply, Start, Judge][..],
+            ),
+            (Service::Restart, Some(Load), &[Load]),
+            (Service::Restart, Some(Ready), &[Load, Ready]),
+            (
+                Service::Restart,
+                Some(Apply),
+                &[Load, Ready, Stop, Apply, Start],
+            ),
+            (
+                Service::Restart,
+                Some(Start),
+                &[Load, Ready, Stop, Apply, Start],
+            ),
+            (Service::Start, None, &[Load, Apply, Start, Judge]),
+            (Service::Start, Some(Load), &[Load]),
+            (Service::Start, Some(Apply), &[Load, Apply, Start]),
+            (Service::Start, Some(Judge), &[Load, Apply, Start, Judge]),
+            (Service::Install, None, &[Load, Enable, Apply, Start, Judge]),
+            (Service::Install, Some(Load), &[Load]),
+            (Service::Install, Some(Apply), &[Load, Enable, Apply, Start]),
         ] {
             let mut parts = Vec::new();
-            let result = in_turn(anew, |part| {
+            let result = in_turn(wanted, |part| {
                 parts.push(part);
                 match Some(part) == fails {
                     true => Err(Failure::new("x", format!("{part:?}"))),
@@ -288,7 +321,7 @@ mod tests {
             assert_eq!(parts, tried);
         }
         // Of two failures the first.
-        let result = in_turn(false, |part| match part {
+        let result = in_turn(Service::Start, |part| match part {
             Apply | Start => Err(Failure::new("x", format!("{part:?}"))),
             _ => Ok(()),
         });
