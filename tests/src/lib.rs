@@ -8,6 +8,8 @@ pub mod dojo;
 pub mod escape;
 pub mod hunt;
 pub mod kernel;
+#[cfg(target_os = "linux")]
+pub mod open_chat;
 pub mod peers;
 mod product;
 #[cfg(target_os = "linux")]

@@ -2,12 +2,11 @@
 //! network. Installed it is safe and running, and what somebody changed stays theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::Stdio;
 
 use clawdbot_identity::Role;
 use clawdbot_service::system;
 use clawdbot_tests::Scratch;
+use clawdbot_tests::open_chat::OpenChat;
 use clawdbot_tests::rig::{
     ALWAYS, GUIDE, Machine, on_each, on_each_installed, package, repack, with_version,
 };
@@ -151,46 +150,6 @@ fn an_operator_needs_no_sudo_and_anybody_else_is_told_what_is_missing() {
     });
 }
 
-/// A chat whose lines are written one by one.
-struct Conversation {
-    child: std::process::Child,
-    said: BufReader<std::process::ChildStdout>,
-}
-
-impl Conversation {
-    fn open(machine: &Machine, user: &str) -> Self {
-        let mut child = machine
-            .user_command(user, &["clawdbot", "chat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        Self { child, said }
-    }
-
-    /// Says something and reads until the guide has answered.
-    #[track_caller]
-    fn ask(&mut self, text: &str) {
-        writeln!(self.child.stdin.as_ref().unwrap(), "{text}").unwrap();
-        let mut all = String::new();
-        while !all.contains(GUIDE) {
-            let mut line = String::new();
-            let read = self.said.read_line(&mut line).unwrap();
-            assert!(read > 0, "the chat ended after: {all}");
-            all.push_str(&line);
-        }
-    }
-
-    /// Ends it.
-    #[track_caller]
-    fn close(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
 #[test]
 fn an_upgrade_restarts_every_process_and_an_open_chat_goes_on() {
     const TEST: &str = "an_upgrade_restarts_every_process";
@@ -200,7 +159,7 @@ fn an_upgrade_restarts_every_process_and_an_open_chat_goes_on() {
     with_version(&deb, &next, "99.0");
     on_each_installed(TEST, |machine| {
         machine.add_user("alice", true);
-        let mut conversation = Conversation::open(machine, "alice");
+        let mut conversation = OpenChat::of(machine, "alice");
         conversation.ask("hello");
         let before = processes(machine);
         let sockets = since(machine);
