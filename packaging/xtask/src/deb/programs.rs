@@ -10,7 +10,7 @@ pub const PAGES: &str = "clawdbot-man";
 /// The command line.
 pub const COMMAND: &str = "clawdbot";
 /// What only other programs start.
-pub const DAEMONS: [&str; 12] = [
+pub const DAEMONS: [&str; 13] = [
     "clawdbot-agent",
     "clawdbot-broker",
     "clawdbot-channel-telegram",
