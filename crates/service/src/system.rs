@@ -111,6 +111,15 @@ pub fn service_unit(role: &Role) -> String {
     }
 }
 
+/// The slice of the processes of a kind: `clawdbot-agent.slice`; those of a tool call have one for each class.
+#[must_use]
+pub fn slice_of(role: &Role) -> String {
+    match role.family() {
+        "sandbox" => format!("clawdbot-{role}.slice"),
+        family => format!("clawdbot-{family}.slice"),
+    }
+}
+
 /// What listens for `client`: `clawdbot-policy-from-gateway.socket`. A server with a process for each connection has one
 /// caller, and its own name, as systemd wants it.
 #[must_use]

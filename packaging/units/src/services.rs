@@ -200,7 +200,7 @@ fn service(kind: &Kind, role: &Role, profile: &Profile) -> String {
         .set("SyslogIdentifier", &user)
         .set("StandardOutput", "null")
         .set("StandardError", "journal")
-        .set("Slice", format!("clawdbot-{}.slice", kind.family))
+        .set("Slice", system::slice_of(role))
         .set_all("Sockets", own_sockets(role))
         .set_all("Environment", environment(role))
         .set("WatchdogSec", "30s");
@@ -419,7 +419,7 @@ fn sandbox(class: Class) -> Generated {
         .set("StandardInput", "socket")
         .set("StandardOutput", "socket")
         .set("StandardError", "journal")
-        .set("Slice", format!("clawdbot-{role}.slice"))
+        .set("Slice", system::slice_of(&role))
         .set("RuntimeMaxSec", "300s")
         .set("TimeoutStopSec", "2s")
         .set("KillMode", "control-group")
@@ -469,7 +469,7 @@ fn journal() -> Generated {
         .set("StandardError", "socket")
         // Else each reading would add lines to what is read.
         .set("LogLevelMax", "notice")
-        .set("Slice", "clawdbot-journal.slice")
+        .set("Slice", system::slice_of(&role))
         .set("TimeoutStopSec", "2s")
         .set("MemoryMax", "128M")
         .set("TasksMax", "4")

@@ -56,8 +56,8 @@ fn answer(program: OsString, stream: &UnixStream) -> (u8, String) {
     }
     let mut journalctl = Command::new(&program);
     journalctl
-        .args(reading.arguments())
         .args((reading == Reading::Follow).then_some(ALL_BOOTS))
+        .args(reading.arguments())
         .env_clear()
         .env("LC_ALL", "C")
         .stdin(Stdio::null());

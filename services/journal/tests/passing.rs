@@ -72,8 +72,8 @@ fn journalctl_gets_the_arguments_of_the_reading_and_no_other_input() {
     ] {
         let (status, said) = answer(&script, &reading.request());
         let mut expected = vec!["ok".to_owned()];
-        expected.extend(reading.arguments());
         expected.extend((reading == Reading::Follow).then(|| "--merge".to_owned()));
+        expected.extend(reading.arguments());
         expected.push("complaint".to_owned());
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!(

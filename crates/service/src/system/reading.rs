@@ -1,8 +1,10 @@
-//! The log of system mode as journalctl reads it. Which entries are ours is told by fields that the journal and the service
-//! manager write themselves (what `--unit` stands for), never by what a process says of itself. The arguments are fixed:
-//! whoever asks chooses one of two ways to read, and when it begins.
+//! The log of system mode as journalctl reads it. Which entries are ours is told by fields that the journal writes itself,
+//! never by what a process says of itself. The arguments are fixed: whoever asks chooses one of two ways to read, and when
+//! it begins.
 
-use super::{LISTENER_UNIT, TARGET, roles, service_unit};
+use std::collections::BTreeSet;
+
+use super::{LISTENER_UNIT, TARGET, per_connection, roles, service_unit, slice_of};
 
 /// Entries that following begins with.
 pub const OVERLAP: usize = 1000;
@@ -75,8 +77,24 @@ impl Reading {
                 arguments.push(format!("--lines={OVERLAP}"));
             }
         }
+        arguments.extend(writers());
         arguments
     }
+}
+
+/// Who wrote an entry about a unit of ours: root, the service manager among it, or a process of ours. `--unit` alone
+/// believes whoever reports a crash of a unit (systemd 257).
+fn writers() -> Vec<String> {
+    let (roles, each) = (roles(), per_connection());
+    let all = roles.iter().chain(each.iter().map(|(server, _)| server));
+    let slices: BTreeSet<String> = all.map(slice_of).collect();
+    let slices = slices.iter().map(|slice| format!("_SYSTEMD_SLICE={slice}"));
+    // For what is said without a group, such as by a process that was gone before it was heard.
+    let units = roles.iter().map(service_unit);
+    let units = units.map(|unit| format!("_SYSTEMD_UNIT={unit}"));
+    let or = || "+".to_owned();
+    let root = ["_UID=0".to_owned(), or()].into_iter();
+    root.chain(slices).chain([or()]).chain(units).collect()
 }
 
 #[cfg(test)]
@@ -141,8 +159,10 @@ mod tests {
             assert!(units.len() > 10, "{units:?}");
             assert!(units.iter().all(|unit| unit.starts_with("clawdbot")));
             for argument in &arguments {
-                assert!(argument.starts_with("--"), "{argument}");
-                // A bare match, and what widens one.
+                // Only the journal writes a field that begins like this.
+                let trusted =
+                    argument == "+" || argument == "_UID=0" || argument.starts_with("_SYSTEMD_");
+                assert!(argument.starts_with("--") || trusted, "{argument}");
                 for wide in ["--merge", "--directory", "--file", "--root", "--image"] {
                     assert!(!argument.starts_with(wide), "{argument}");
                 }
