@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
+use clawdbot_identity::Role;
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
 use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
 use clawdbot_proto::v1::{HealthRequest, HealthStatus, Problem};
+use clawdbot_service::system::service_unit;
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Status;
 
 use crate::dial::{Server, Sockets};
+use crate::manager::Manager;
 use crate::out::Style;
 
 /// How long a worker may take to try it.
@@ -101,6 +105,7 @@ pub(super) async fn wait(sockets: &Sockets, role: &str, version: u64) -> Verdict
     };
     let mut policy = PolicyOperatorClient::new(line.edge.clone());
     let mut last = None;
+    let mut may_sleep = sockets.place().is_system();
     loop {
         let request = HealthRequest {
             role: role.to_owned(),
@@ -110,6 +115,9 @@ pub(super) async fn wait(sockets: &Sockets, role: &str, version: u64) -> Verdict
                 let status = status.into_inner();
                 if let Some(verdict) = conclude(&status, role, version) {
                     return verdict;
+                }
+                if std::mem::take(&mut may_sleep) && sleeps(role).await {
+                    return asleep(role);
                 }
                 last = Some(Ok(status));
             }
@@ -121,6 +129,34 @@ pub(super) async fn wait(sockets: &Sockets, role: &str, version: u64) -> Verdict
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Whether the worker is one that the service manager starts for who asks it, and nobody has. Unknown counts as no.
+async fn sleeps(role: &str) -> bool {
+    let Some(role) = Role::parse(role)
+        .ok()
+        .filter(|role| role.family() == "model")
+    else {
+        return false;
+    };
+    let unit = service_unit(&role);
+    let look = move || Manager::System.show(&["Id", "ActiveState"], &[&unit]);
+    let units = spawn_blocking(look).await.ok().and_then(Result::ok);
+    let units = units.unwrap_or_default();
+    units
+        .first()
+        .is_some_and(|unit| unit.get("ActiveState") == "inactive")
+}
+
+fn asleep(role: &str) -> Verdict {
+    Verdict::unchecked(
+        "asleep",
+        format!("{role}, which tries it, does not run until somebody asks it for an answer"),
+        Some(
+            "`clawdbot chat --message hello` asks; `clawdbot status` tells if the key is wrong"
+                .to_owned(),
+        ),
+    )
 }
 
 /// The word on this version, if it has been given or will never be.
