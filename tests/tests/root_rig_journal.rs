@@ -143,7 +143,7 @@ fn an_operator_reads_our_lines_and_never_another_one() {
             refused.code != Some(0) && refused.stderr.contains("refused: Permission denied"),
             "{refused:?}"
         );
-        let refused = logs("bob");
+        let refused = machine.as_user("bob", &["clawdbot", "logs"]);
         assert_eq!(
             (refused.code, refused.stdout.as_str()),
             (Some(77), ""),
@@ -246,7 +246,7 @@ fn an_operator_follows_the_log_and_the_reader_ends_with_whoever_reads() {
             .ok();
         readers_are_gone(machine);
         assert_eq!(
-            machine.says("systemctl --failed --plain --no-legend 'clawdbot*'"),
+            machine.says("systemctl list-units --failed --plain --no-legend 'clawdbot*'"),
             ""
         );
     });
