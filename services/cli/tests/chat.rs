@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fake;
+#[path = "fake/listen.rs"]
+mod listen;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

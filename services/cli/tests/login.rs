@@ -3,24 +3,24 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "fake/listen.rs"]
+mod listen;
+#[path = "fake/policy.rs"]
+mod policy;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
-use clawdbot_identity::Role;
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::broker_operator_server::{BrokerOperator, BrokerOperatorServer};
-use clawdbot_proto::v1::policy_operator_server::{PolicyOperator, PolicyOperatorServer};
-use clawdbot_service::{Router, serve_stream};
+use clawdbot_service::Router;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, tcgetattr};
 use serde_json::{Value, json};
-use tokio::net::UnixListener;
 use tonic::{Request, Response, Status};
 
 const VERSION: u64 = u64::MAX - 7;
@@ -100,16 +100,9 @@ impl BrokerOperator for Fake {
     }
 }
 
-type Answer<T> = Result<Response<T>, Status>;
-
-fn unasked<T>() -> Answer<T> {
-    Err(Status::unimplemented("nobody asks this"))
-}
-
-#[tonic::async_trait]
-impl PolicyOperator for Fake {
-    async fn health(&self, request: Request<v1::HealthRequest>) -> Answer<v1::HealthStatus> {
-        assert_eq!(request.into_inner().role, "model-anthropic");
+impl Fake {
+    fn health(&self, role: &str) -> policy::Answer<v1::HealthStatus> {
+        assert_eq!(role, "model-anthropic");
         let secret = self.secret();
         let mut known = self.0.lock().unwrap();
         known.asked += 1;
@@ -131,67 +124,6 @@ impl PolicyOperator for Fake {
             planned: true,
         }))
     }
-
-    async fn status(&self, _: Request<v1::PolicyStatusRequest>) -> Answer<v1::PolicyStatus> {
-        unasked()
-    }
-    async fn read_config(&self, _: Request<v1::ReadConfigRequest>) -> Answer<v1::ConfigText> {
-        unasked()
-    }
-    async fn findings(&self, _: Request<v1::FindingsRequest>) -> Answer<v1::ConfigFindings> {
-        unasked()
-    }
-    async fn mint_login(&self, _: Request<v1::MintLoginRequest>) -> Answer<v1::MintLoginReply> {
-        unasked()
-    }
-    async fn show_token(&self, _: Request<v1::ShowTokenRequest>) -> Answer<v1::Token> {
-        unasked()
-    }
-    async fn rotate_token(&self, _: Request<v1::RotateTokenRequest>) -> Answer<v1::Token> {
-        unasked()
-    }
-    async fn list_pairing(
-        &self,
-        _: Request<v1::ListPairingRequest>,
-    ) -> Answer<v1::ListPairingReply> {
-        unasked()
-    }
-    async fn approve_pairing(&self, _: Request<v1::PairingCode>) -> Answer<v1::PairingReply> {
-        unasked()
-    }
-    async fn reject_pairing(&self, _: Request<v1::PairingCode>) -> Answer<v1::PairingReply> {
-        unasked()
-    }
-    async fn revoke_pairing(
-        &self,
-        _: Request<v1::RevokePairingRequest>,
-    ) -> Answer<v1::PairingReply> {
-        unasked()
-    }
-}
-
-/// Answers on `socket`, which listens when this returns, until the test ends.
-fn serve(state: &Path, server: &'static str, router: Router) {
-    let run = state.join("run");
-    std::fs::create_dir_all(&run).unwrap();
-    let socket = run.join(format!("{server}.sock"));
-    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let listener = UnixListener::from_std(listener).unwrap();
-            let role = |name| Role::parse(name).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let served = serve_stream(stream, role("operator"), role(server), router.clone());
-                tokio::spawn(served);
-            }
-        });
-    });
 }
 
 struct Rig {
@@ -201,14 +133,21 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::listening("run")
+    }
+
+    /// With the sockets in this folder of the state.
+    fn listening(folder: &str) -> Self {
         let rig = Self {
             state: tempfile::tempdir().unwrap(),
             fake: Fake::default(),
         };
+        let socket = |server: &str| rig.state.path().join(format!("{folder}/{server}.sock"));
         let broker = Router::new().add(BrokerOperatorServer::new(rig.fake.clone()));
-        serve(rig.state.path(), "broker", broker);
-        let policy = Router::new().add(PolicyOperatorServer::new(rig.fake.clone()));
-        serve(rig.state.path(), "policy", policy);
+        listen::listen(&socket("broker"), "broker", broker);
+        let fake = rig.fake.clone();
+        let policy = policy::router(move |role| fake.health(role));
+        listen::listen(&socket("policy"), "policy", policy);
         rig
     }
 
@@ -224,18 +163,22 @@ impl Rig {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
-        let mut child = self
-            .clawdbot(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).unwrap();
-        drop(stdin);
-        told(child.wait_with_output().unwrap())
+        finish(self.clawdbot(arguments), input)
     }
+}
+
+/// Runs it to its end with this on its standard input.
+fn finish(mut command: Command, input: &str) -> (i32, String, String) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    told(child.wait_with_output().unwrap())
 }
 
 fn told(output: Output) -> (i32, String, String) {
@@ -274,6 +217,34 @@ fn a_key_from_a_pipe_is_stored_and_its_owner_says_that_it_works() {
             "check": { "state": "works" },
         })
     );
+}
+
+#[test]
+fn where_the_worker_sleeps_until_somebody_asks_it_that_is_said_at_once() {
+    let rig = Rig::listening("run/operator");
+    let state = rig.state.path();
+    // Written by a process of its own: what a child of another test holds open could not be started.
+    let script = "mkdir bin && printf '#!/bin/sh\\necho ActiveState=inactive\\n' > bin/systemctl && chmod 755 bin/systemctl";
+    let mut written = Command::new("sh");
+    written.args(["-c", script]).current_dir(state);
+    assert!(written.status().unwrap().success());
+    let mut command = Command::new(std::env::var("CARGO_BIN_EXE_clawdbot").unwrap());
+    command
+        .env_clear()
+        .env("HOME", state)
+        .env("PATH", format!("{}/bin:/bin:/usr/bin", state.display()))
+        .env("CLAWDBOT_RUNTIME_DIR", state.join("run"))
+        .env("CLAWDBOT_STATE_DIR", state)
+        .args(LOGIN);
+    let (exit, out, _) = finish(command, "sk-ant-canary-works");
+    assert_eq!(exit, 1);
+    for words in [
+        "stored the key for anthropic\n",
+        "it could not be tried: model-anthropic, which tries it, does not run until",
+        "help: `clawdbot chat --message hello` asks",
+    ] {
+        assert!(out.contains(words), "{out}");
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fake;
+#[path = "fake/listen.rs"]
+mod listen;
 #[path = "fake/policy.rs"]
 mod policy;
 
@@ -262,7 +264,8 @@ fn the_doctor_asks_policy_for_a_configuration_that_is_closed_to_this_person() {
         // It is this person's own then, and closed all the same.
         fs::File::open(&config).unwrap_err();
     }
-    policy::start(&machine.socket("policy"));
+    let unasked = |_: &str| policy::unasked();
+    listen::listen(&machine.socket("policy"), "policy", policy::router(unasked));
     fs::set_permissions(machine.socket("policy"), Permissions::from_mode(0o666)).unwrap();
     let ids = |active: &str, sub: &str, pid: u32| {
         let units = unit("clawdbot-policy.service", active, sub, pid, "")

@@ -4,9 +4,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 
-use clawdbot_identity::Role;
 use clawdbot_proto::v1::chat_event::Event;
 use clawdbot_proto::v1::chat_server::{Chat, ChatServer};
 use clawdbot_proto::v1::{
@@ -14,10 +12,11 @@ use clawdbot_proto::v1::{
     HistoryRequest, ListSessionsReply, ListSessionsRequest, SendRequest, SessionSummary, StopReply,
     StopRequest, TextDelta, ToolStarted, Usage,
 };
-use clawdbot_service::{Router, serve_stream};
-use tokio::net::UnixListener;
+use clawdbot_service::Router;
 use tokio::sync::{Notify, mpsc};
 use tonic::{Request, Response, Status};
+
+use crate::listen::listen;
 
 type Stream = Pin<Box<dyn futures_util::Stream<Item = Result<ChatEvent, Status>> + Send>>;
 
@@ -140,30 +139,4 @@ pub fn start(socket: &Path) -> Arc<AtomicU32> {
         Router::new().add(ChatServer::new(gateway)),
     );
     sent
-}
-
-/// Serves the operators on `socket`, which listens when this returns, until the test ends.
-pub fn listen(socket: &Path, server: &'static str, router: Router) {
-    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
-    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let listener = UnixListener::from_std(listener).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let role = |name| Role::parse(name).unwrap();
-                tokio::spawn(serve_stream(
-                    stream,
-                    role("operator"),
-                    role(server),
-                    router.clone(),
-                ));
-            }
-        });
-    });
 }

@@ -1,22 +1,26 @@
-//! Policy as far as the doctor asks it: a file of the system that does not load.
-
-use std::path::Path;
+//! Policy as far as the doctor and a login ask it: a file of the system that does not load, and what workers say.
 
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::policy_operator_server::{PolicyOperator, PolicyOperatorServer};
 use clawdbot_service::Router;
 use tonic::{Request, Response, Status};
 
-type Answer<T> = Result<Response<T>, Status>;
+pub type Answer<T> = Result<Response<T>, Status>;
 
-struct Policy;
+/// `health` answers what is known of the worker that is asked about.
+struct Policy<H> {
+    health: H,
+}
 
-fn unasked<T>() -> Answer<T> {
+pub fn unasked<T>() -> Answer<T> {
     Err(Status::unimplemented("nobody asks this"))
 }
 
 #[tonic::async_trait]
-impl PolicyOperator for Policy {
+impl<H> PolicyOperator for Policy<H>
+where
+    H: Fn(&str) -> Answer<v1::HealthStatus> + Send + Sync + 'static,
+{
     async fn status(&self, _: Request<v1::PolicyStatusRequest>) -> Answer<v1::PolicyStatus> {
         Ok(Response::new(v1::PolicyStatus {
             config_error: "clawdbot.json:1:14: unknown key".into(),
@@ -42,8 +46,8 @@ impl PolicyOperator for Policy {
     async fn read_config(&self, _: Request<v1::ReadConfigRequest>) -> Answer<v1::ConfigText> {
         unasked()
     }
-    async fn health(&self, _: Request<v1::HealthRequest>) -> Answer<v1::HealthStatus> {
-        unasked()
+    async fn health(&self, request: Request<v1::HealthRequest>) -> Answer<v1::HealthStatus> {
+        (self.health)(&request.into_inner().role)
     }
     async fn mint_login(&self, _: Request<v1::MintLoginRequest>) -> Answer<v1::MintLoginReply> {
         unasked()
@@ -74,11 +78,7 @@ impl PolicyOperator for Policy {
     }
 }
 
-/// Answers on `socket`, which listens when this returns, until the test ends.
-pub fn start(socket: &Path) {
-    crate::fake::listen(
-        socket,
-        "policy",
-        Router::new().add(PolicyOperatorServer::new(Policy)),
-    );
+/// Policy, with what it knows of workers by their roles.
+pub fn router(health: impl Fn(&str) -> Answer<v1::HealthStatus> + Send + Sync + 'static) -> Router {
+    Router::new().add(PolicyOperatorServer::new(Policy { health }))
 }
