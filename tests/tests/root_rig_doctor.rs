@@ -469,7 +469,8 @@ fn a_drop_in_counts_wherever_it_lies_and_so_does_a_unit_in_place_of_the_shipped_
 #[test]
 fn what_runs_weaker_is_measured_whatever_its_files_say() {
     on_each_installed("what_runs_weaker_is_measured", |machine| {
-        put(machine, &drop_in(DIALER, "user"), "Service", "User=root");
+        let lines = "User=clawdbot-executor\nGroup=clawdbot-executor";
+        put(machine, &drop_in(DIALER, "user"), "Service", lines);
         machine.says(&format!(
             "systemctl daemon-reload && systemctl restart {DIALER}"
         ));
@@ -478,7 +479,10 @@ fn what_runs_weaker_is_measured_whatever_its_files_say() {
             "rm -r {ETC}/{DIALER}.d && systemctl daemon-reload"
         ));
         let found = doctor(machine);
-        assert_eq!(detail(&found, "running.user"), "dialer: it runs as root");
+        assert_eq!(
+            detail(&found, "running.user"),
+            "dialer: it runs as clawdbot-executor instead of clawdbot-dialer"
+        );
         assert!(!ids(&found).contains("units.weakened"));
 
         let path = "/run/clawdbot/operator/policy.sock";
@@ -575,11 +579,16 @@ fn bad_ends_are_told_with_how_often_after_everything_was_started_again() {
         machine.says(&format!(
             "rm -r {ETC}/{DIALER}.d && systemctl daemon-reload && systemctl restart {DIALER}"
         ));
-        machine.until(&format!(
-            "clawdbotctl doctor --json | grep --quiet '{DIALER}: 1 time in the last 24 hours'"
-        ));
+        // On a slow machine it may have been late again.
+        machine.until("clawdbotctl doctor --json | grep --quiet units.watchdog");
         let found = doctor(machine);
-        assert_eq!(one(&found, "units.watchdog")["severity"], "warn");
+        let watchdog = one(&found, "units.watchdog");
+        let detail = watchdog["detail"].as_str().unwrap();
+        assert!(
+            detail.starts_with(&format!("{DIALER}: ")) && detail.contains("in the last 24 hours"),
+            "{detail}"
+        );
+        assert_eq!(watchdog["severity"], "warn");
     });
 }
 
@@ -686,8 +695,9 @@ fn whatever_is_down_or_stands_still_it_ends_with_the_right_rows() {
         machine.ready();
 
         // Half up: nobody answers at a socket that was stopped, and nothing is started by the question.
+        // The sockets first: while they listen, whoever calls starts it again.
         machine.says(&format!(
-            "systemctl stop 'clawdbot-broker-from-*.socket' clawdbot-gateway.socket {BROKER}"
+            "systemctl stop 'clawdbot-broker-from-*.socket' clawdbot-gateway.socket && systemctl stop {BROKER}"
         ));
         let found = doctor(machine);
         assert_eq!(
