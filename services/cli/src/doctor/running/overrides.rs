@@ -39,7 +39,7 @@ pub fn look(root: &Path) -> Vec<Overridden> {
         .collect();
     let one = |id: String| {
         let replaced = others.iter().filter(|(_, names)| names.contains(&id));
-        let replaced = replaced.map(|(folder, _)| format!("/{folder}/{id}"));
+        let mut replaced = replaced.map(|(folder, _)| format!("/{folder}/{id}"));
         let mut drop_ins = BTreeMap::new();
         for name in families(&id) {
             for (folder, names) in &others {
@@ -49,7 +49,7 @@ pub fn look(root: &Path) -> Vec<Overridden> {
             }
         }
         Overridden {
-            replaced: replaced.last(),
+            replaced: replaced.next_back(),
             drop_ins: drop_ins.into_values().collect(),
             id,
         }
