@@ -200,12 +200,13 @@ pub struct Doctor {
     /// With --fix: do it without asking
     #[arg(long, requires = "fix")]
     pub yes: bool,
+    /// Try to break out of each process, by a probe that is started and confined as it is, and show what came of it (needs
+    /// root for the services of the machine)
+    #[arg(long)]
+    pub probe: bool,
     /// Also try the front door, and ask what each model and channel found when it tried its key or token last
     #[arg(long)]
     pub deep: bool,
-    /// Also try to break out of every role's confinement, and print what each attempt comes to
-    #[arg(long)]
-    pub probe: bool,
 }
 
 /// `clawdbot security …`.

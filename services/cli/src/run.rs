@@ -122,6 +122,9 @@ fn dispatch(cli: &Cli, mut command: clap::Command, out: Out) -> Result<u8, Failu
             if wanted.fix.is_some() && place.is_system() {
                 rights::root_only("doctor --fix")?;
             }
+            if wanted.probe && place.is_system() {
+                rights::root_only("doctor --probe")?;
+            }
             block_on(doctor::run(wanted, &sockets, &place, out))
         }
         Command::Login(wanted) => block_on(until_ended(login::login(wanted, &sockets, out))),

@@ -36,11 +36,7 @@ macro_rules! services {
 
 /// The whole life of the program.
 pub fn main() -> ExitCode {
-    let mut arguments = std::env::args();
-    let own = arguments.next().unwrap_or_default();
-    if arguments.next().as_deref() == Some("neighbour") {
-        return clawdbot_attempts::main();
-    }
+    let own = std::env::args().next().unwrap_or_default();
     let service = match own.split_once(' ') {
         None => own.trim_start_matches("clawdbot-"),
         Some((service, plan)) => match Plan::read(Path::new(plan)) {

@@ -3,15 +3,14 @@
 //! through the service's own start: what is killed or changes itself spoils nothing for those behind it.
 
 use std::io::{self, Write as _};
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::path::Path;
 
-use clawdbot_attempts::{Ended, Plan, Side, all, apart};
+use clawdbot_attempts::{Ended, Needs, Plan, Side, all, apart};
+use clawdbot_scene::hand;
 use clawdbot_service::{Context, ServeError, Start, StartError};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
-
-use crate::given::given;
 
 /// The folder of the plans in the state directory.
 const PLANS: &str = "probe";
@@ -47,12 +46,16 @@ pub(crate) fn next(start: &Start) -> Result<Option<Plan>, StartError> {
     Ok(None)
 }
 
-/// The descriptor that the attempt is about.
+/// The descriptor that the attempt is about. It stays open as long as the process lives, and so does its other end.
 fn descriptor(plan: &Plan) -> io::Result<Option<RawFd>> {
     let name = plan.attempts.first();
     let attempt = name.and_then(|name| all().find(|attempt| attempt.name == name));
-    let file = plan.world.facts.get("canary").map_or("", String::as_str);
-    attempt.map_or(Ok(None), |attempt| given(attempt.needs, Path::new(file)))
+    let needs = attempt.map_or(Needs::Nothing, |attempt| attempt.needs);
+    let handed = hand(needs, Path::new(plan.world.fact("canary")), false)?;
+    Ok(handed.map(|handed| {
+        let _stays_open = handed.peer.map(IntoRawFd::into_raw_fd);
+        handed.fd.into_raw_fd()
+    }))
 }
 
 /// One write for one line, so that no other writer gets into it.

@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use clawdbot_attempts::{Attempt, Table, all};
+use clawdbot_scene::hand;
 
 use super::run::observe;
 use super::scene::Scene;
-use super::sockets;
 use super::start::{alone, plain};
 use crate::binary;
 
@@ -48,7 +48,7 @@ pub fn control(scene: &Scene, attempt: &Attempt, who: Control) -> String {
     }
     command.arg(plan);
     let _alone = alone(attempt.name);
-    let mut started = plain(command, sockets::hand(attempt.needs, &scene.canary(), true));
+    let mut started = plain(command, hand(attempt.needs, &scene.canary(), true).unwrap());
     let outcomes = observe(&mut started);
     let last = outcomes.into_iter().last().unwrap_or_default();
     if last.0 == NO_NAMESPACE {

@@ -4,23 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use clawdbot_attempts::{Attempt, Column, Place, Table, all};
+use clawdbot_attempts::{Attempt, Column, LETTERS, Place, Table, all, letter, upright};
 
 use super::control::Control;
 use super::run::Found;
-
-/// Letters of outcomes; anything else is `?` and told in a line of its own.
-const LETTERS: &[(&str, char, &str)] = &[
-    ("killed", 'K', "the filter ended the process (SIGSYS)"),
-    ("EPERM", 'P', "answered EPERM"),
-    ("EACCES", 'A', "answered EACCES"),
-    (
-        "ENOSYS",
-        'N',
-        "answered ENOSYS, as if the kernel had no such call",
-    ),
-    ("worked", '+', "worked, by design"),
-];
 
 /// A matrix with its counts, and everything that is not as the table says.
 #[derive(Debug)]
@@ -32,13 +19,10 @@ pub struct Report {
 }
 
 /// A cell's letter: small where the kernel has no such thing and the filter was asked all the same.
-fn letter(outcome: &str, lacking: bool) -> char {
-    let known = LETTERS.iter().find(|(word, ..)| *word == outcome);
-    let letter = known.map_or('E', |(_, letter, _)| *letter);
-    if lacking {
-        letter.to_ascii_lowercase()
-    } else {
-        letter
+fn cell(outcome: &str, lacking: bool) -> char {
+    match (letter(outcome), lacking) {
+        (letter, true) => letter.to_ascii_lowercase(),
+        (letter, false) => letter,
     }
 }
 
@@ -65,8 +49,8 @@ impl Report {
             let lacking = report.control(table, attempt, controls);
             let mut line = format!("  {:width$} ", attempt.name);
             for column in columns {
-                let cell = found.outcomes.get(&(*column, attempt.name));
-                let outcome = cell.map_or("nothing", String::as_str);
+                let got = found.outcomes.get(&(*column, attempt.name));
+                let outcome = got.map_or("nothing", String::as_str);
                 let shown = match column.place {
                     Place::System => format!("system-{}", column.key),
                     _ => column.key.to_owned(),
@@ -90,7 +74,7 @@ impl Report {
                     _ => "denied by errno",
                 };
                 *counts.entry(*column).or_default().entry(kind).or_default() += 1;
-                let _ = write!(line, "  {}", letter(outcome, lacking));
+                let _ = write!(line, "  {}", cell(outcome, lacking));
             }
             report.text.push_str(line.trim_end());
             report.text.push('\n');
@@ -108,20 +92,9 @@ impl Report {
 
     /// Column names, upright.
     fn heads(&mut self, columns: &[Column], width: usize) {
-        let tall = columns
-            .iter()
-            .map(|column| column.key.len())
-            .max()
-            .unwrap_or(0);
-        for row in 0..tall {
-            let mut line = " ".repeat(width + 3);
-            for column in columns {
-                let above = tall - column.key.len();
-                let letter = row
-                    .checked_sub(above)
-                    .and_then(|at| column.key.chars().nth(at));
-                let _ = write!(line, "  {}", letter.unwrap_or(' '));
-            }
+        let keys: Vec<&str> = columns.iter().map(|column| column.key).collect();
+        for letters in upright(&keys) {
+            let line = format!("{}{letters}", " ".repeat(width + 3));
             self.text.push_str(line.trim_end());
             self.text.push('\n');
         }

@@ -5,7 +5,6 @@ mod control;
 mod matrix;
 mod run;
 mod scene;
-mod sockets;
 mod start;
 mod system;
 

@@ -4,15 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-use clawdbot_attempts::{Attempt, Column, Needs, Place, all};
+use clawdbot_attempts::{Attempt, Column, End, Heard, Needs, Place, all};
 use clawdbot_confine::spawn::Exit;
 
 use super::control::NO_NAMESPACE;
 use super::scene::Scene;
 use super::start::{Started, alone, start};
-
-/// The number of SIGSYS.
-const SIGSYS: i32 = 31;
 
 /// Processes that are started at the same time.
 const AT_ONCE: usize = 2;
@@ -95,24 +92,14 @@ fn work(scene: &Scene, job: Job, found: &Mutex<Found>) {
 
 /// Reads what a process says until it ends. The last attempt without an outcome is what ended it.
 pub fn observe(started: &mut Started) -> Vec<(String, String)> {
-    let mut outcomes = Vec::new();
-    let mut trying: Option<String> = None;
-    let mut other = Vec::new();
+    let mut heard = Heard::default();
     let mut stuck = false;
     loop {
         match started.line() {
-            Ok(Some(line)) => {
-                let words: Vec<&str> = line.split_whitespace().collect();
-                match words.as_slice() {
-                    ["try", name] => trying = Some((*name).to_owned()),
-                    ["got", name, outcome] => {
-                        trying = None;
-                        outcomes.push(((*name).to_owned(), (*outcome).to_owned()));
-                    }
-                    ["no", "namespace", ..] => trying = Some(NO_NAMESPACE.into()),
-                    _ => other.push(line),
-                }
+            Ok(Some(line)) if line.starts_with("no namespace") => {
+                heard.trying = Some(NO_NAMESPACE.into());
             }
+            Ok(Some(line)) => heard.line(line),
             Ok(None) => break,
             Err(()) => {
                 stuck = true;
@@ -122,19 +109,15 @@ pub fn observe(started: &mut Started) -> Vec<(String, String)> {
         }
     }
     let exit = started.wait();
-    if let Some(name) = trying {
-        let outcome = match exit {
-            _ if stuck => "hung".to_owned(),
-            Exit::Signal(SIGSYS) => "killed".to_owned(),
-            Exit::Signal(signal) => format!("signal-{signal}"),
-            Exit::Code(code) => format!("exit-{code}"),
-        };
-        outcomes.push((name, outcome));
-    }
+    heard.end(match exit {
+        _ if stuck => End::Stuck,
+        Exit::Signal(signal) => End::Signal(signal),
+        Exit::Code(code) => End::Code(code),
+    });
     assert!(
-        !outcomes.is_empty(),
+        !heard.outcomes.is_empty(),
         "a process made no attempt; it ended with {exit:?} and said:\n{}",
-        other.join("\n")
+        heard.other.join("\n")
     );
-    outcomes
+    heard.outcomes
 }

@@ -5,30 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use clawdbot_attempts::{Column, Place, Plan};
+use clawdbot_scene::{Listener, Places, Set, edges, furnish};
 
-use super::sockets;
 use crate::binary;
-
-/// Everything below the state directory that somebody owns.
-const LEAVES: &[&str] = &[
-    "queue",
-    "pairing",
-    "audit",
-    "credentials",
-    "secrets",
-    "sessions/main",
-    "sessions/guest",
-    "agents/main",
-    "agents/guest",
-    "channels/telegram",
-    "run",
-    "none",
-];
 
 /// What is there already: the product beside which processes are taken over.
 #[derive(Debug, Clone)]
@@ -47,45 +32,20 @@ pub struct Surroundings {
 
 /// The scene; the neighbour goes when it is dropped.
 pub struct Scene {
-    folder: PathBuf,
+    set: Set,
     state: PathBuf,
-    facts: BTreeMap<String, String>,
     neighbour: Child,
     plans: AtomicU32,
 }
 
-fn folder(path: &Path) {
-    fs::create_dir_all(path).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+/// Takes whoever connects, for as long as the test runs.
+fn welcome(listener: Listener) {
+    std::thread::spawn(move || while listener.welcome().is_ok() {});
 }
 
-fn canary(folder: &Path) {
-    let path = folder.join("canary");
-    fs::write(&path, "a canary\n").unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-fn script(path: &Path) {
-    fs::write(
-        path,
-        "#!/bin/sh\necho 'got process.exec-own-file worked' >&2\n",
-    )
-    .unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// Every folder that somebody owns, with a canary and a link that leads out of it.
-pub fn furnish(state: &Path, outside: &Path) {
-    for name in LEAVES {
-        folder(&state.join(name));
-        canary(&state.join(name));
-        let _there = symlink(outside, state.join(name).join("link-to-canary"));
-    }
-    let log = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(state.join("gateway.log"));
-    drop(log.unwrap());
+/// A UNIX listener that takes everybody.
+pub fn listen_at(path: &Path) {
+    welcome(Listener::Unix(UnixListener::bind(path).unwrap()));
 }
 
 impl Scene {
@@ -97,61 +57,30 @@ impl Scene {
             ..
         } = around;
         let leaf = |name: &str| place.join(name);
-        for name in [
-            "home",
-            "home/private",
-            "home/clawd",
-            "home/clawd-guest",
-            "open",
-            "plans",
-            "tool",
-        ] {
-            folder(&leaf(name));
+        let (mut set, listeners) = Set::build(place).unwrap();
+        let edges = edges(&leaf("runtime")).unwrap();
+        listeners.into_iter().chain(edges).for_each(welcome);
+        for name in ["plans", "tool", "tool/own"] {
+            fs::create_dir_all(leaf(name)).unwrap();
+            fs::set_permissions(leaf(name), fs::Permissions::from_mode(0o700)).unwrap();
         }
-        for name in ["home/private", "home/clawd", "home/clawd-guest"] {
-            canary(&leaf(name));
-        }
-        script(&leaf("open/script"));
-        script(&leaf("tool/script"));
-        folder(&leaf("tool/own"));
+        fs::copy(set.fact("script"), leaf("tool/script")).unwrap();
         fs::copy(binary("clawdbot-attempt"), leaf("tool/attempt")).unwrap();
-        fs::write(leaf("program"), "a program\n").unwrap();
-        furnish(state, &leaf("home/private/canary"));
-        for own in ["tool/own", "open"] {
-            let _there = symlink(
-                leaf("home/private/canary"),
-                leaf(own).join("link-to-canary"),
-            );
+        furnish(state, &set.canary()).unwrap();
+        let _there = symlink(set.canary(), leaf("tool/own/link-to-canary"));
+        let (neighbour, facts) = neighbour(&set.canary());
+        for (name, value) in facts {
+            set.tell(&name, value);
         }
-        let (neighbour, mut facts) = neighbour(&leaf("home/private/canary"));
-        facts.extend(
-            sockets::open_all(place)
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value)),
-        );
         if let Some(docker) = &around.docker {
-            facts.insert("docker".into(), docker.to_string_lossy().into_owned());
+            set.tell("docker", docker.display());
         }
-        edges(&leaf("runtime"));
-        let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        for (name, value) in [
-            ("canary", text(leaf("home/private/canary"))),
-            ("program", text(leaf("program"))),
-            ("open-folder", text(leaf("open"))),
-            ("script", text(leaf("open/script"))),
-            ("workspace-main", text(leaf("home/clawd"))),
-            ("workspace-guest", text(leaf("home/clawd-guest"))),
-            ("runtime", text(leaf("runtime"))),
-            ("sibling", around.sibling.to_string()),
-            ("sibling-address", around.sibling_address.to_string()),
-            ("parent", std::process::id().to_string()),
-        ] {
-            facts.insert(name.into(), value);
-        }
+        set.tell("sibling", around.sibling);
+        set.tell("sibling-address", around.sibling_address);
+        set.tell("parent", std::process::id());
         Self {
-            folder: place.clone(),
+            set,
             state: state.clone(),
-            facts,
             neighbour,
             plans: AtomicU32::new(0),
         }
@@ -159,29 +88,29 @@ impl Scene {
 
     /// The file that is handed over open.
     pub fn canary(&self) -> PathBuf {
-        self.folder.join("home/private/canary")
+        self.set.canary()
     }
 
     /// The workspace of a tool call.
     pub fn tool(&self) -> PathBuf {
-        self.folder.join("tool")
+        self.folder().join("tool")
     }
 
     /// The home directory that processes are told of.
     pub fn home(&self) -> PathBuf {
-        self.folder.join("home")
+        self.set.home()
     }
 
     /// One of the facts.
     pub fn fact(&self, name: &str) -> &str {
-        &self.facts[name]
+        self.set.fact(name)
     }
 
     /// The state directory of a process: the product's, but one for each user in system mode.
     pub fn state(&self, column: Option<&Column>) -> PathBuf {
         match column {
             Some(column) if column.place == Place::System => {
-                self.folder.join("system").join(column.key)
+                self.folder().join("system").join(column.key)
             }
             _ => self.state.clone(),
         }
@@ -191,7 +120,7 @@ impl Scene {
     pub fn config(&self, column: Option<&Column>) -> PathBuf {
         let folder = match column {
             Some(column) if column.place == Place::System => {
-                self.folder.join("etc").join(column.key)
+                self.folder().join("etc").join(column.key)
             }
             _ => self.state(column),
         };
@@ -200,38 +129,32 @@ impl Scene {
 
     /// The folder that everything lies in.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.set.folder()
     }
 
     /// Everything that attempts are aimed at, for one process.
     fn facts(&self, column: Option<&Column>) -> BTreeMap<String, String> {
-        let mut facts = self.facts.clone();
-        let state = self.state(column);
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        facts.insert("state".into(), text(&state));
-        facts.insert("config".into(), text(&self.config(column)));
+        let (state, config) = (self.state(column), self.config(column));
         let operators = match column.map(|column| column.place) {
-            Some(Place::System) => self.folder.join("operators"),
+            Some(Place::System) => self.folder().join("operators"),
             _ => state.join("run"),
         };
-        facts.insert("operators".into(), text(&operators));
         let tool = column.is_some_and(|column| column.place == Place::Tool);
         let own = match column {
             Some(_) if tool => self.tool().join("own"),
-            Some(column) if !column.own.is_empty() => state.join(column.own),
-            Some(_) => state.join("none"),
-            None => self.folder.join("open"),
+            Some(column) => Set::own(column, &state),
+            None => self.folder().join("open"),
         };
-        let ups = own.components().count() - 1;
-        let canary = self.canary();
-        let below_root = canary.strip_prefix("/").unwrap();
-        let climb = format!("{}/{}", vec![".."; ups].join("/"), below_root.display());
-        facts.insert("canary-from-own".into(), climb);
-        facts.insert("own".into(), text(&own));
-        if column.is_some_and(|column| column.place == Place::System || column.key == "dialer") {
-            // An attempt may take a connection apart before it does what it is about.
+        let places = Places {
+            state: &state,
+            config: &config,
+            operators: &operators,
+        };
+        let mut facts = self.set.facts(&places, &own);
+        if column.is_some_and(Set::may_disconnect) {
             facts.insert("connect".into(), "permitted".into());
         }
+        let text = |path: &Path| path.to_string_lossy().into_owned();
         if tool {
             facts.insert("script".into(), text(&self.tool().join("script")));
             // It may have one, so that what can be done with one counts.
@@ -256,7 +179,7 @@ impl Scene {
         let number = self.plans.fetch_add(1, Ordering::Relaxed);
         let folder = match column {
             Some(column) if column.place == Place::Tool => self.tool(),
-            _ => self.folder.join("plans"),
+            _ => self.folder().join("plans"),
         };
         let path = folder.join(format!("plan-{number}"));
         fs::write(&path, plan.to_text()).unwrap();
@@ -292,29 +215,3 @@ fn neighbour(file: &Path) -> (Child, BTreeMap<String, String>) {
         .collect();
     (child, facts)
 }
-
-/// The sockets of every edge that has a row in the attempts, as system mode has them.
-fn edges(runtime: &Path) {
-    for edge in EDGES {
-        let path = runtime.join(format!("{edge}.sock"));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        sockets::listen_at(&path);
-    }
-}
-
-/// Server and client of the edges that are attacked.
-pub const EDGES: &[&str] = &[
-    "gateway/channel-telegram",
-    "policy/gateway",
-    "policy/executor",
-    "policy/channel-telegram",
-    "broker/policy",
-    "broker/model-openai",
-    "broker/channel-telegram",
-    "dialer/policy",
-    "dialer/model-openai",
-    "agent-main/gateway",
-    "agent-guest/gateway",
-    "model-openai/agent-main",
-    "executor/agent-main",
-];

@@ -15,10 +15,10 @@ use clawdbot_attempts::{Column, Needs, Place};
 use clawdbot_confine::spawn::{Exit, Leash, Program, Signal, spawn};
 use clawdbot_confine::{fd, frame};
 use clawdbot_proto::v1::{SandboxLimits, SandboxRequest, Setup, descriptor};
+use clawdbot_scene::{Handed, hand, play_dialer, source};
 use prost::Message as _;
 
 use super::scene::Scene;
-use super::sockets::{self, Handed};
 use crate::binary;
 use crate::solo::Solo;
 
@@ -113,15 +113,6 @@ pub fn start(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) ->
     }
 }
 
-/// Where the socket of an attempt comes from, if not from the test's own hand.
-pub fn source(column: &Column, needs: Needs) -> Option<&'static str> {
-    match (column.key, needs) {
-        ("model" | "channel", Needs::Dialled) => Some("from-dialer"),
-        ("gateway", Needs::Accepted) => Some("from-listener"),
-        _ => None,
-    }
-}
-
 fn service(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -> Started {
     let source = source(column, needs);
     let plan = scene.plan(Some(column), attempts, |plan| {
@@ -155,7 +146,10 @@ fn service(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -> S
         kept.push(ours.into());
     }
     match source {
-        Some("from-dialer") => sockets::play_dialer(solo.calls("dialer")),
+        Some("from-dialer") => {
+            let edge = solo.calls("dialer");
+            std::thread::spawn(move || play_dialer(edge));
+        }
         Some(_) => {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
@@ -166,9 +160,9 @@ fn service(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -> S
             );
         }
         None => {
-            if let Some(Handed { fd, _peer }) = sockets::hand(needs, &scene.canary(), false) {
+            if let Some(Handed { fd, peer }) = handed(scene, needs) {
                 solo.give(descriptor::What::File("probe".into()), fd);
-                kept.extend(_peer);
+                kept.extend(peer);
             }
         }
     }
@@ -184,10 +178,15 @@ fn service(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -> S
     }
 }
 
+/// What is handed over to who is confined.
+pub fn handed(scene: &Scene, needs: Needs) -> Option<Handed> {
+    hand(needs, &scene.canary(), false).unwrap()
+}
+
 /// A plain program with the descriptor of the attempt as its input.
 pub fn plain(mut command: Command, handed: Option<Handed>) -> Started {
     let (input, peer) = match handed {
-        Some(Handed { fd, _peer }) => (Stdio::from(fd), _peer),
+        Some(Handed { fd, peer }) => (Stdio::from(fd), peer),
         None => (Stdio::null(), None),
     };
     command.env_clear().stdin(input);
@@ -215,7 +214,7 @@ fn supervisor(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -
         &mut command,
         format!("supervisor {}", plan.display()),
     );
-    plain(command, sockets::hand(needs, &scene.canary(), false))
+    plain(command, handed(scene, needs))
 }
 
 /// Through the built launcher, as the executor has it done.
@@ -242,9 +241,8 @@ fn tool(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) -> Star
     let null: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
     let output: OwnedFd = std::fs::File::create("/dev/null").unwrap().into();
     let workspace: OwnedFd = std::fs::File::open(scene.tool()).unwrap().into();
-    let handed = sockets::hand(needs, &scene.canary(), false);
-    let (input, peer) = match handed {
-        Some(Handed { fd, _peer }) => (fd, _peer),
+    let (input, peer) = match handed(scene, needs) {
+        Some(Handed { fd, peer }) => (fd, peer),
         None => (null, None),
     };
     let streams = [

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clawdbot_attempts::{Column, Needs, system_columns};
 use clawdbot_identity::{DEFAULT_WORKSPACE, Role, workspace};
+use clawdbot_scene::{EDGES, Handed, furnish, play_dialer, source};
 use clawdbot_service::system as service;
 
 use super::run::observe;
-use super::scene::{EDGES, Scene, furnish};
-use super::sockets::{self, Handed};
-use super::start::{Started, child, source};
+use super::scene::{Scene, listen_at};
+use super::start::{Started, child, handed};
 use crate::binary;
 
 /// The first user's number; nobody has these in a fresh system.
@@ -58,7 +58,7 @@ pub fn furnish_all(scene: &Scene) {
     for column in system_columns() {
         let state = scene.state(Some(&column));
         std::fs::create_dir_all(&state).unwrap();
-        furnish(&state, &scene.canary());
+        furnish(&state, &scene.canary()).unwrap();
         // Of several that start at once none has to begin it.
         let taint = state.join("pairing/taint.jsonl");
         let head = format!(
@@ -93,7 +93,7 @@ pub fn furnish_all(scene: &Scene) {
     open_to(&operators, 0o755);
     for server in ["gateway", "policy", "broker", "supervisor"] {
         let path = operators.join(format!("{server}.sock"));
-        sockets::listen_at(&path);
+        listen_at(&path);
         open_to(&path, 0o660);
     }
     // The test plays the dialer on the edges of those that dial.
@@ -105,7 +105,7 @@ pub fn furnish_all(scene: &Scene) {
         open_to(&path, 0o660);
         std::thread::spawn(move || {
             while let Ok((edge, _)) = listener.accept() {
-                sockets::play_dialer(edge);
+                std::thread::spawn(move || play_dialer(edge));
             }
         });
     }
@@ -131,11 +131,11 @@ pub fn start(scene: &Scene, column: &Column, attempts: &[&str], needs: Needs) ->
         );
         passed.push((service::LISTENER.into(), listener.into()));
     } else if source.is_none()
-        && let Some(Handed { fd, _peer }) = sockets::hand(needs, &scene.canary(), false)
+        && let Some(Handed { fd, peer }) = handed(scene, needs)
     {
         // Under the name of a role, and never served: only its number counts.
         passed.push(("operator".into(), fd));
-        kept.extend(_peer);
+        kept.extend(peer);
     }
     let plan = scene.plan(Some(column), attempts, |plan| {
         plan.world.fd = (!passed.is_empty()).then_some(FIRST);

@@ -162,8 +162,13 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
     "kernel.clock" => |_| clock();
     "kernel.time" => |_| done(libc::SYS_settimeofday, &[0, 0]);
     "kernel.clock-adjust" => |_| adjust(0);
-    "kernel.host-name" => |_| done(libc::SYS_sethostname, &[at(b"clawdbot"), 8]);
-    "kernel.domain-name" => |_| done(libc::SYS_setdomainname, &[at(b"clawdbot"), 8]);
+    // Of a length that no name has.
+    "kernel.host-name" => |_| {
+        reached(call(libc::SYS_sethostname, &[at(b"x"), int(-1)]), &[libc::EINVAL])
+    };
+    "kernel.domain-name" => |_| {
+        reached(call(libc::SYS_setdomainname, &[at(b"x"), int(-1)]), &[libc::EINVAL])
+    };
     "kernel.log" => |_| {
         let mut text = [0_u8; 16];
         done(libc::SYS_syslog, &[3, at_mut(&mut text), text.len()])

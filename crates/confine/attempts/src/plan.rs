@@ -44,8 +44,16 @@ impl Plan {
     /// # Errors
     /// When it cannot be read or has a line that means nothing.
     pub fn read(path: &Path) -> io::Result<Self> {
+        Self::parse(&std::fs::read_to_string(path)?)
+    }
+
+    /// Reads its text.
+    ///
+    /// # Errors
+    /// When it has a line that means nothing.
+    pub fn parse(text: &str) -> io::Result<Self> {
         let mut plan = Self::default();
-        for line in std::fs::read_to_string(path)?.lines() {
+        for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match (word, rest.split_once(' ')) {
                 ("fact", Some((name, value))) => {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, reached};
 use crate::listing::{Attempt, attempts};
 use crate::sys::{at, call, child, done, fd, int, text};
 use crate::world::World;
@@ -157,7 +157,9 @@ pub(crate) const ATTEMPTS: &[Attempt] = attempts! { Nothing:
             let folder = bind(w, c"/etc")?;
             return done(libc::SYS_umount2, &[text(&folder), int(libc::MNT_DETACH)]);
         }
-        done(libc::SYS_umount2, &[text(c"/proc"), int(libc::MNT_DETACH)])
+        // Nothing is mounted there.
+        let folder = w.path("open-folder")?;
+        reached(call(libc::SYS_umount2, &[text(&folder), int(libc::MNT_DETACH)]), &[libc::EINVAL])
     };
     "space.new-file-system" => |_| fd(libc::SYS_fsopen, &[text(c"tmpfs"), 0]).map(drop);
     "space.configure-file-system" => |w| {

@@ -18,6 +18,12 @@ pub struct World {
 }
 
 impl World {
+    /// A fact; empty where nobody said it.
+    #[must_use]
+    pub fn fact(&self, name: &str) -> &str {
+        self.text(name).unwrap_or_default()
+    }
+
     pub(crate) fn text(&self, name: &str) -> io::Result<&str> {
         let fact = self.facts.get(name).map(String::as_str);
         fact.ok_or_else(|| io::Error::other(format!("nobody said what {name} is")))

@@ -44,11 +44,11 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         exposure::CHECKS,
         version::CHECKS,
         summary::CHECKS,
-        probe::CHECKS,
     ]
     .into_iter()
     .flatten()
     .chain(of_what_runs())
+    .chain(probe::CHECKS)
 }
 
 /// Those of them that are about what runs: they see nothing before it was looked at.

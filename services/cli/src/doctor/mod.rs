@@ -13,6 +13,7 @@ mod live;
 mod models;
 mod page;
 mod people;
+#[cfg_attr(not(target_os = "linux"), path = "probe/elsewhere.rs")]
 mod probe;
 mod report;
 mod running;
@@ -77,19 +78,14 @@ pub async fn run(
         (None, unseen) => facts.config.is_err() && !unseen,
     };
     let told = live::look(report, broken, measured.system, &measured.as_processes());
+    if wanted.probe {
+        let matrix = probe::run(place, &measured, out).await?;
+        findings.extend(matrix.findings());
+        diagnosis.probe = Some(matrix);
+    }
     facts.running = measured;
     findings.extend(told.0);
     findings.extend(rows(check::of_what_runs(), &facts));
-    if wanted.probe {
-        let sibling = facts
-            .running
-            .processes
-            .iter()
-            .find(|one| one.role == "broker");
-        let mut probe = probe::run(place, sibling.map(|one| one.pid), out).await?;
-        findings.append(&mut probe.findings);
-        diagnosis.probe = Some(probe);
-    }
     findings.sort_by_key(|found| Reverse(found.severity));
     diagnosis.findings = findings;
     diagnosis.running = told.1;

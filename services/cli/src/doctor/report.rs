@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::check::Found;
 use super::fix::Outcome;
-use super::probe::{self, Probe};
+use super::probe::{self, Matrix};
 use super::running::{self, Running};
 use crate::failure::{EXIT_FAILURE, EXIT_USAGE};
 use crate::out::{Style, count};
@@ -26,7 +26,7 @@ pub struct Diagnosis {
     /// What `--fix` did or would do.
     pub fix: Option<Outcome>,
     /// What `--probe` came to.
-    pub probe: Option<Probe>,
+    pub probe: Option<Matrix>,
 }
 
 impl Diagnosis {
@@ -80,7 +80,7 @@ impl Diagnosis {
             report["fix"] = fix.json();
         }
         if let Some(probe) = &self.probe {
-            report["probe"] = probe.json.clone();
+            report["probe"] = probe.json();
         }
         report
     }
@@ -94,7 +94,7 @@ impl Diagnosis {
             text.push_str(&fix.text(style));
         }
         if let Some(probe) = &self.probe {
-            text.push_str(&probe.text);
+            text.push_str(&probe.text(style, verbose));
         }
         for found in &self.findings {
             one(&mut text, found, place, style);
@@ -257,7 +257,7 @@ pub fn schema() -> Value {
             "configPath": text(),
             "stateDir": text(),
             "fix": described(fix, "Only with --fix."),
-            "probe": described(probe::schema(), "Only with --probe."),
+            "probe": described(probe::schema(), "Only with --probe: what each attempt to break out came to in each process, and what would have been right where it is not."),
         }),
         &["fix", "probe"],
     );

@@ -35,6 +35,7 @@ use self::overrides::Overridden;
 use self::procfs::{IpSocket, ProcessFact};
 pub use self::shown::schema;
 use self::sockets::SocketFile;
+pub use self::weaker::assignments;
 use super::check::Check;
 use crate::accounts::Accounts;
 use crate::dial::{Server, Sockets};

@@ -8,9 +8,10 @@ use clawdbot_identity::CHANNELS;
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::system;
 
+use super::Running;
 use super::ends::End;
 use super::overrides::is_applied;
-use super::weaker::{UnitText, weakenings};
+use super::weaker::{UnitText, Weakening, weakenings};
 use crate::apply;
 use crate::doctor::check::{Check, Hit, Hits};
 use crate::doctor::facts::Facts;
@@ -352,8 +353,11 @@ fn restarts(unit: &UnitFact) -> Option<Hit> {
 /// Each unit with the file in place of the shipped one, where there is one, and its drop-ins.
 fn changed(facts: &Facts) -> impl Iterator<Item = (&str, Option<&str>, &[String])> {
     let services = facts.running.units.iter().flatten().map(|unit| {
-        let replaced = (!is_shipped(&unit.fragment)).then_some(unit.fragment.as_str());
-        (unit.id.as_str(), replaced, unit.drop_ins.as_slice())
+        (
+            unit.id.as_str(),
+            replacement(unit),
+            unit.drop_ins.as_slice(),
+        )
     });
     let others = facts.running.overridden.iter().map(|unit| {
         let replaced = unit.replaced.as_deref();
@@ -362,22 +366,44 @@ fn changed(facts: &Facts) -> impl Iterator<Item = (&str, Option<&str>, &[String]
     services.chain(others)
 }
 
+/// The file in place of the shipped one.
+fn replacement(unit: &UnitFact) -> Option<&str> {
+    (!is_shipped(&unit.fragment)).then_some(unit.fragment.as_str())
+}
+
+impl Running {
+    /// What of a unit is weaker than it was shipped.
+    fn weakenings(&self, id: &str, replaced: Option<&str>, drop_ins: &[String]) -> Vec<Weakening> {
+        let text = |path: &str| self.unit_files.get(path).map(String::as_str);
+        let own = |path| {
+            let text = text(path).filter(|text| !is_applied(text))?;
+            Some(UnitText { path, text })
+        };
+        let Some(shipped) = text(&self.shipped(id)) else {
+            return Vec::new();
+        };
+        let drop_ins: Vec<_> = drop_ins.iter().filter_map(|path| own(path)).collect();
+        weakenings(id, shipped, replaced.and_then(own).as_ref(), &drop_ins)
+    }
+
+    /// The files that make a unit weaker than it was shipped, each once.
+    pub fn weakened_by(&self, unit: &UnitFact) -> Vec<String> {
+        let mut files: Vec<String> = Vec::new();
+        let weak = self.weakenings(&unit.id, replacement(unit), &unit.drop_ins);
+        for file in weak.into_iter().flat_map(|weak| weak.by) {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        files
+    }
+}
+
 /// One finding for each setting and file, with all units that it is about.
 fn weakened(facts: &Facts, hits: &mut Hits) {
-    let files = &facts.running.unit_files;
-    let text = |path: &str| files.get(path).map(String::as_str);
-    let own = |path| {
-        let text = text(path).filter(|text| !is_applied(text))?;
-        Some(UnitText { path, text })
-    };
     let mut told: Vec<(String, String, Severity, Vec<&str>)> = Vec::new();
     for (id, replaced, drop_ins) in changed(facts) {
-        let Some(shipped) = text(&facts.running.shipped(id)) else {
-            continue;
-        };
-        let replaced = replaced.and_then(own);
-        let drop_ins: Vec<_> = drop_ins.iter().filter_map(|path| own(path)).collect();
-        for weak in weakenings(id, shipped, replaced.as_ref(), &drop_ins) {
+        for weak in facts.running.weakenings(id, replaced, drop_ins) {
             let detail = format!(
                 "{} is {} instead of {}: {}",
                 weak.class.name, weak.is, weak.was, weak.class.meaning

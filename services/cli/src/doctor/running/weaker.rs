@@ -72,7 +72,7 @@ pub fn weakenings(
 }
 
 /// The assignments of a section, in order; a comment is none, and a line that ends in `\` goes on.
-fn assignments(wanted: &str, text: &str) -> Vec<(String, String)> {
+pub fn assignments(wanted: &str, text: &str) -> Vec<(String, String)> {
     let (mut rows, mut section, mut open) = (Vec::new(), String::new(), String::new());
     for line in text.lines() {
         let line = line.trim();

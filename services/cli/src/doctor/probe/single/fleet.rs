@@ -58,7 +58,8 @@ impl Fleet {
         let supervisor = Program::open(&programs.join(super::SUPERVISOR))?;
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let (state, config) = (text(&home.state), text(&home.config()));
-        let (folder, port) = (text(&home.programs), port.to_string());
+        let (folder, workspace) = (text(&home.programs), text(&home.workspace));
+        let port = port.to_string();
         let argv = [
             super::SUPERVISOR,
             "--state-dir",
@@ -67,6 +68,8 @@ impl Fleet {
             &config,
             "--port",
             &port,
+            "--workspace",
+            &workspace,
             "--programs",
             &folder,
         ];

@@ -11,16 +11,21 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clawdbot_attempts::{Attempt, Column, Place, all, columns};
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::fleet::{Fleet, Line};
 use self::scene::Scene;
-use super::matrix::Outcomes;
+use super::matrix::{Subject, Tried};
+use super::person::{Progress, interrupted};
+use crate::doctor::running::Running;
+use crate::failure::Failure;
+use crate::out::Out;
 
 /// The program that stands in the place of a service.
 const PROBE: &str = "clawdbot-probe";
 const SUPERVISOR: &str = "clawdbot-supervisor";
 
+/// Exit status when somebody ended it.
+const INTERRUPTED: u8 = 130;
 /// Longest silence of everybody.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// How often is looked for news.
@@ -28,10 +33,11 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What came of the attempts.
 #[derive(Debug, Default)]
-pub struct Found {
-    pub outcomes: Outcomes,
+struct Found {
+    /// Outcomes by column and attempt.
+    outcomes: BTreeMap<(Column, &'static str), String>,
     /// What each process measured of its confinement.
-    pub levels: BTreeMap<Column, String>,
+    levels: BTreeMap<Column, String>,
 }
 
 /// A supervisor, the programs that are real in it, and the columns that are tried in it.
@@ -63,7 +69,7 @@ const GROUPS: [Group; 2] = [
 ];
 
 /// The columns: everything that is confined by a profile.
-pub fn tried() -> Vec<Column> {
+fn tried() -> Vec<Column> {
     let mut all = columns();
     all.retain(|column| column.place == Place::Single);
     all
@@ -77,16 +83,43 @@ fn role_of(column: &Column) -> &'static str {
     }
 }
 
-/// Makes all attempts in all roles. `programs`: where the programs lie; `sibling`: another process of this user;
-/// `progress`: how many of how many are made.
+/// Tries every role.
 ///
 /// # Errors
-/// When nothing can be set up or started, or a supervisor ends by itself.
-pub async fn run(
-    programs: &Path,
-    sibling: u32,
-    mut progress: impl FnMut(usize, usize),
-) -> io::Result<Found> {
+/// When root does it, when nothing can be set up or started, or when it was interrupted.
+pub async fn try_all(running: &Running, out: Out) -> Result<Vec<Subject>, Failure> {
+    if rustix::process::geteuid().is_root() {
+        let why = "processes refuse to be root, and as another user nothing is tried here";
+        return Err(
+            Failure::new("doctor.probe", why).remedy("run it as the user who runs `clawdbot up`")
+        );
+    }
+    let programs = crate::up::programs()?;
+    let broker = running.processes.iter().find(|one| one.role == "broker");
+    let sibling = broker.map_or_else(std::process::id, |one| one.pid);
+    let progress = Progress::new(out);
+    let made = make(&programs, sibling, |made, all| {
+        progress.show(&format!("probe: {made} of {all} attempts"));
+    });
+    let found = tokio::select! {
+        biased;
+        () = interrupted() => None,
+        found = made => Some(found),
+    };
+    progress.clear();
+    let failed = |why: String| Failure::new("doctor.probe", why);
+    match found {
+        Some(Ok(found)) => Ok(found.subjects()),
+        Some(Err(error)) => Err(failed(format!("nothing could be tried: {error}"))),
+        None => {
+            Err(failed("interrupted; what was made for it is removed".to_owned()).exit(INTERRUPTED))
+        }
+    }
+}
+
+/// Makes all attempts in all roles. `programs`: where the programs lie; `sibling`: another process of this user;
+/// `progress`: how many of how many are made.
+async fn make(programs: &Path, sibling: u32, progress: impl Fn(usize, usize)) -> io::Result<Found> {
     let columns = tried();
     let attempts: Vec<Attempt> = all().collect();
     let names: Vec<String> = attempts.iter().map(|one| one.name.to_owned()).collect();
@@ -104,7 +137,6 @@ pub async fn run(
     }
     let cells = columns.len() * attempts.len();
     let mut found = Found::default();
-    let mut ended = std::pin::pin!(ended());
     let mut heard = Instant::now();
     while found.outcomes.len() < cells && heard.elapsed() < PATIENCE {
         let before = found.outcomes.len();
@@ -122,33 +154,9 @@ pub async fn run(
                 return Err(io::Error::other(format!("{SUPERVISOR} ended: {why}")));
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            ended = &mut ended => return Err(ended),
-        }
+        tokio::time::sleep(LOOK).await;
     }
     Ok(found)
-}
-
-/// Somebody ends this command: then nothing may be left of it.
-async fn ended() -> io::Error {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    let [interrupt, terminate, hangup] = kinds.map(signal);
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (interrupt, terminate, hangup)
-    else {
-        // Without them it ends at once.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    io::Error::new(io::ErrorKind::Interrupted, "ended by a signal")
 }
 
 /// A port for a front door that nobody comes to.
@@ -176,6 +184,29 @@ impl Found {
             let cell = self.outcomes.entry((*column, attempt.name));
             cell.or_insert_with(|| outcome.to_owned());
         }
+    }
+}
+
+impl Found {
+    /// What the matrix shows: one for each column.
+    fn subjects(mut self) -> Vec<Subject> {
+        let mut outcomes: BTreeMap<Column, BTreeMap<String, String>> = BTreeMap::new();
+        for ((column, attempt), outcome) in self.outcomes {
+            let of = outcomes.entry(column).or_default();
+            of.insert(attempt.to_owned(), outcome);
+        }
+        let subject = |column: Column| Subject {
+            role: column.key.to_owned(),
+            column,
+            unit: String::new(),
+            weakened_by: Vec::new(),
+            confinement: self.levels.remove(&column),
+            tried: match outcomes.remove(&column) {
+                Some(made) => Tried::Made(made),
+                None => Tried::Failed("its probe said nothing".to_owned()),
+            },
+        };
+        tried().into_iter().map(subject).collect()
     }
 }
 

@@ -1,50 +1,26 @@
-//! What is there to be attacked: a home of its own in a temporary folder, with a canary in every folder that somebody
-//! owns, listeners of every kind, and a process of the same user that nothing protects.
+//! What is there to be attacked, in a temporary folder: a home with a canary, a state directory for each supervisor,
+//! listeners of every kind, and a process of the same user that nothing protects.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use clawdbot_attempts::{Column, Plan};
+use clawdbot_scene::{Listener, Places, Set, furnish};
 
-/// Everything below a state directory that somebody owns, and a folder that nobody does.
-const LEAVES: &[&str] = &[
-    "queue",
-    "pairing",
-    "audit",
-    "credentials",
-    "secrets",
-    "sessions/main",
-    "sessions/guest",
-    "agents/main",
-    "agents/guest",
-    "channels/telegram",
-    "run",
-    NOBODY,
-];
-const NOBODY: &str = "none";
 /// The folder of a state directory where the plans lie.
 const PLANS: &str = "probe";
-/// With a worker for every kind of row: the built-in model always runs.
+/// With a worker of every kind: the built-in model always runs.
 const CONFIG: &str = "{channels: {telegram: {botToken: '1:abcdefghijklmnopqrstuvwxyz'}}}\n";
-/// What says that it was run.
-const SCRIPT: &str = "#!/bin/sh\necho 'got process.exec-own-file worked' >&2\n";
-
-type Facts = BTreeMap<String, String>;
 
 /// The scene. Nothing is left of it when it is dropped.
 pub struct Scene {
     folder: Folder,
-    facts: Facts,
+    set: Set,
     _neighbour: Neighbour,
-    _listeners: Vec<OwnedFd>,
+    _listeners: Vec<Listener>,
 }
 
 /// A folder of this user that goes when it is dropped.
@@ -75,98 +51,38 @@ impl Scene {
     /// When something cannot be made.
     pub fn new(probe: &Path, sibling: u32) -> io::Result<Self> {
         let folder = Folder::new()?;
-        let leaf = |name: &str| folder.0.join(name);
-        for name in ["home/private", "open"] {
-            private(&leaf(name))?;
+        let (mut set, listeners) = Set::build(&folder.0)?;
+        let (neighbour, facts) = Neighbour::start(probe, &set.canary())?;
+        for (name, value) in facts {
+            set.tell(name, value);
         }
-        let hidden = leaf("home/private/canary");
-        canary(&leaf("home/private"))?;
-        write(&leaf("open/script"), SCRIPT, 0o700)?;
-        write(&leaf("program"), "a program\n", 0o600)?;
-        symlink(&hidden, leaf("open/link-to-canary"))?;
-        let (neighbour, mut facts) = Neighbour::start(probe, &hidden)?;
-        let (listeners, addresses) = listen(&folder.0)?;
-        facts.extend(addresses);
-        let own = std::process::id();
-        for (name, value) in [
-            ("canary", text(&hidden)),
-            ("program", text(&leaf("program"))),
-            ("open-folder", text(&leaf("open"))),
-            ("script", text(&leaf("open/script"))),
-            ("runtime", text(&leaf("runtime"))),
-            ("sibling", sibling.to_string()),
-            // Nobody knows a place in its memory: any is as good, since nobody may look.
-            ("sibling-address", "4096".to_owned()),
-            ("parent", own.to_string()),
-        ] {
-            facts.insert(name.to_owned(), value);
-        }
+        set.tell("sibling", sibling);
+        // Nobody knows a place in its memory. Any is as good, since nobody may look.
+        set.tell("sibling-address", 4096);
         Ok(Self {
             folder,
-            facts,
+            set,
             _neighbour: neighbour,
             _listeners: listeners,
         })
     }
 
-    /// A state directory, a configuration and workspaces for a supervisor.
+    /// A state directory and a configuration for a supervisor.
     ///
     /// # Errors
     /// When something cannot be made.
     pub fn home(&self, name: &str) -> io::Result<Home> {
-        let state = self.folder.0.join(name);
-        let hidden = self.folder.0.join("home/private/canary");
-        for leaf in LEAVES {
-            let leaf = state.join(leaf);
-            private(&leaf)?;
-            canary(&leaf)?;
-            symlink(&hidden, leaf.join("link-to-canary"))?;
-        }
-        write(&state.join("gateway.log"), "", 0o600)?;
-        write(&state.join("clawdbot.json"), CONFIG, 0o600)?;
-        private(&state.join(PLANS))?;
-        // Where the supervisor looks for workspaces, since it has no home directory in its environment.
-        let work = PathBuf::from(format!("{}-work", state.display()));
-        for workspace in ["clawd", "clawd-guest"] {
-            private(&work.join(workspace))?;
-            canary(&work.join(workspace))?;
-        }
-        let programs = self.folder.0.join(format!("{name}-programs"));
-        private(&programs)?;
-        Ok(Home {
-            state,
-            work,
-            programs,
-        })
-    }
-
-    /// Everything that attempts are aimed at, for one process.
-    fn facts(&self, home: &Home, column: &Column) -> Facts {
-        let mut facts = self.facts.clone();
-        let own = match column.own {
-            "" => home.state.join(NOBODY),
-            own => home.state.join(own),
+        let home = Home {
+            state: self.folder.0.join(name),
+            programs: self.folder.0.join(format!("{name}-programs")),
+            workspace: self.set.home().join("clawd"),
         };
-        let ups = own.components().count().saturating_sub(1);
-        let canary = facts.get("canary").cloned().unwrap_or_default();
-        // The path begins at the root, where that many steps lead.
-        let climb = format!("{}{canary}", vec![".."; ups].join("/"));
-        for (name, value) in [
-            ("state", text(&home.state)),
-            ("config", text(&home.config())),
-            ("operators", text(&home.state.join("run"))),
-            ("workspace-main", text(&home.work.join("clawd"))),
-            ("workspace-guest", text(&home.work.join("clawd-guest"))),
-            ("canary-from-own", climb),
-            ("own", text(&own)),
-        ] {
-            facts.insert(name.to_owned(), value);
+        for folder in [&home.state, &home.programs, &home.state.join(PLANS)] {
+            DirBuilder::new().mode(0o700).create(folder)?;
         }
-        if column.key == "dialer" {
-            // An attempt may take a connection apart before it does what it is about.
-            facts.insert("connect".to_owned(), "permitted".to_owned());
-        }
-        facts
+        furnish(&home.state, &self.set.canary())?;
+        write(&home.config(), CONFIG)?;
+        Ok(home)
     }
 
     /// Writes down for a role what its process is to try.
@@ -180,10 +96,19 @@ impl Scene {
         role: &str,
         attempts: Vec<String>,
     ) -> io::Result<()> {
+        let places = Places {
+            state: &home.state,
+            config: &home.config(),
+            operators: &home.state.join("run"),
+        };
         let mut plan = Plan::default();
-        plan.world.facts = self.facts(home, column);
+        plan.world.facts = self.set.facts(&places, &Set::own(column, &home.state));
+        if Set::may_disconnect(column) {
+            let fact = ("connect".to_owned(), "permitted".to_owned());
+            plan.world.facts.extend([fact]);
+        }
         plan.attempts = attempts;
-        write(&home.state.join(PLANS).join(role), &plan.to_text(), 0o600)
+        write(&home.state.join(PLANS).join(role), &plan.to_text())
     }
 }
 
@@ -191,9 +116,10 @@ impl Scene {
 pub struct Home {
     /// The state directory.
     pub state: PathBuf,
-    work: PathBuf,
     /// The folder for links to programs.
     pub programs: PathBuf,
+    /// The owner's workspace.
+    pub workspace: PathBuf,
 }
 
 impl Home {
@@ -203,58 +129,13 @@ impl Home {
     }
 }
 
-fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
-fn private(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn canary(folder: &Path) -> io::Result<()> {
-    write(&folder.join("canary"), "a canary\n", 0o600)
-}
-
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(mode)
+        .mode(0o600)
         .open(path)?;
     file.write_all(text.as_bytes())
-}
-
-/// Listeners and their addresses, as facts. Nobody takes the connections: that one could be made is all that counts.
-fn listen(folder: &Path) -> io::Result<(Vec<OwnedFd>, Facts)> {
-    let v4 = TcpListener::bind("127.0.0.1:0")?;
-    let tcp = v4.local_addr()?.port();
-    // Not every machine has it.
-    let v6 = TcpListener::bind(("::1", tcp)).ok();
-    let udp = UdpSocket::bind("127.0.0.1:0")?;
-    let udp_port = udp.local_addr()?.port();
-    let (bus, docker) = (folder.join("bus"), folder.join("docker.sock"));
-    let datagrams = folder.join("datagrams");
-    let name = format!("clawdbot-probe-{}-{tcp}", std::process::id());
-    let address = SocketAddr::from_abstract_name(&name)?;
-    let mut listeners: Vec<OwnedFd> = vec![
-        v4.into(),
-        udp.into(),
-        UnixListener::bind(&bus)?.into(),
-        UnixListener::bind(&docker)?.into(),
-        UnixDatagram::bind(&datagrams)?.into(),
-        UnixListener::bind_addr(&address)?.into(),
-    ];
-    listeners.extend(v6.map(OwnedFd::from));
-    let facts = [
-        ("tcp", tcp.to_string()),
-        ("udp", udp_port.to_string()),
-        ("bus", text(&bus)),
-        ("docker", text(&docker)),
-        ("datagrams", text(&datagrams)),
-        ("abstract", name),
-    ];
-    let facts = facts.map(|(name, value)| (name.to_owned(), value));
-    Ok((listeners, facts.into()))
 }
 
 /// A process of the same user that nothing protects. It ends when its input does.
@@ -262,7 +143,7 @@ struct Neighbour(Child);
 
 impl Neighbour {
     /// Starts it; what it says about itself are facts.
-    fn start(probe: &Path, file: &Path) -> io::Result<(Self, Facts)> {
+    fn start(probe: &Path, file: &Path) -> io::Result<(Self, Vec<(&'static str, String)>)> {
         let mut child = Command::new(probe)
             .arg("neighbour")
             .arg(file)
@@ -278,9 +159,8 @@ impl Neighbour {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         let names = ["neighbour", "neighbour-address", "neighbour-fd"];
-        let facts: Facts = { names.into_iter().zip(line.split_whitespace()) }
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let words = line.split_whitespace().map(str::to_owned);
+        let facts: Vec<_> = names.into_iter().zip(words).collect();
         match facts.len() == names.len() {
             true => Ok((neighbour, facts)),
             false => Err(io::Error::other(format!(
