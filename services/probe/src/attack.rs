@@ -39,13 +39,17 @@ pub fn main() -> ExitCode {
     let own = std::env::args().next().unwrap_or_default();
     let service = match own.split_once(' ') {
         None => own.trim_start_matches("clawdbot-"),
-        Some((service, plan)) => match Plan::read(Path::new(plan)) {
-            Ok(plan) => {
-                let _once = PLAN.set(plan);
-                service
-            }
-            Err(_) => return ExitCode::FAILURE,
-        },
+        Some((service, plan)) => {
+            let plan = match plan {
+                "-" => std::io::read_to_string(std::io::stdin()).and_then(|text| Plan::parse(&text)),
+                path => Plan::read(Path::new(path)),
+            };
+            let Ok(plan) = plan else {
+                return ExitCode::FAILURE;
+            };
+            let _once = PLAN.set(plan);
+            service
+        }
     };
     services! { service;
         "agent" => clawdbot_agent,

@@ -1,8 +1,8 @@
 //! A process of the product that has been taken over: it starts exactly as the service does, by the same
 //! code with the same profile, and then makes attempts instead of doing its work. Its name, the first
-//! argument, says which service it is and where the plan lies: `agent /path/to/plan`. Started by a supervisor under the
-//! name of a service it finds its plan in the state directory. Told so it makes all attempts in the unit that it was
-//! started in, one process after the other.
+//! argument, says which service it is and where the plan lies: `agent /path/to/plan`, or `agent -`. Started by a supervisor
+//! under the name of a service it finds its plan in the state directory. Told so it makes all attempts in the unit that it
+//! was started in, one process after the other.
 
 #[cfg(target_os = "linux")]
 mod attack;

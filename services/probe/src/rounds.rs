@@ -4,14 +4,15 @@
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use clawdbot_attempts::{Attempt, End, Heard, Needs, Plan, all};
-use clawdbot_scene::{Talk, need_word};
+use clawdbot_attempts::{Attempt, End, Heard, Needs, Plan, all, system_columns};
+use clawdbot_scene::{Talk, need_word, source};
 
 /// Longest silence of a process that makes attempts.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +43,10 @@ pub fn main(words: &[&str]) -> ExitCode {
 
 fn rounds(socket: &str, service: &[&str]) -> io::Result<()> {
     let mut talk = Talk::to(Path::new(socket))?;
+    all_of(&mut talk, socket, service).or_else(|error| talk.say(&format!("said {error}"), &[]))
+}
+
+fn all_of(talk: &mut Talk, socket: &str, service: &[&str]) -> io::Result<()> {
     let (text, _) = talk.ask("plan")?;
     let mut plan = Plan::parse(&text)?;
     // On the heap, and open for as long as this runs.
@@ -64,6 +69,7 @@ fn rounds(socket: &str, service: &[&str]) -> io::Result<()> {
     for mut left in jobs {
         while let Some(first) = left.first().copied() {
             let names: Vec<&str> = left.iter().map(|attempt| attempt.name).collect();
+            aim(&mut plan, service, first.needs);
             let heard = round(&plan, &names, [socket, need_word(first.needs)], service)?;
             if heard.outcomes.is_empty() {
                 let from = heard.other.len().saturating_sub(SAID);
@@ -87,33 +93,49 @@ fn rounds(socket: &str, service: &[&str]) -> io::Result<()> {
     talk.say("done", &[])
 }
 
+/// Tells an attempt where its descriptor is.
+fn aim(plan: &mut Plan, service: &[&str], needs: Needs) {
+    let program = service.first().copied().unwrap_or_default();
+    let column = system_columns()
+        .into_iter()
+        .find(|column| column.program().0 == program);
+    let from = column.and_then(|column| source(&column, needs));
+    plan.world.facts.remove("socket");
+    if let Some(from) = from {
+        plan.world.facts.insert("socket".into(), from.into());
+    }
+    plan.world.fd = (needs != Needs::Nothing && from.is_none()).then_some(FIRST);
+}
+
 /// One process, and what it says until it ends.
 fn round(plan: &Plan, names: &[&str], asks: [&str; 2], service: &[&str]) -> io::Result<Heard> {
     let mut plan = plan.clone();
     plan.attempts = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut child = Command::new(std::env::current_exe()?)
-        .arg("one")
-        .args(asks)
-        .args(service)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut input) = child.stdin.take() {
-        // One that ends before it has read all says why.
-        let _ended = input.write_all(plan.to_text().as_bytes());
-    }
+    // A service has no pipes.
+    let (mut input, its_input) = UnixStream::pair()?;
+    let (says, its_errors) = UnixStream::pair()?;
+    let mut child = {
+        // Its ends are closed here when it has them.
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("one").args(asks).args(service);
+        command
+            .stdin(OwnedFd::from(its_input))
+            .stdout(Stdio::null());
+        command.stderr(OwnedFd::from(its_errors)).spawn()?
+    };
+    // One that ends before it has read all says why.
+    let _ended = input.write_all(plan.to_text().as_bytes());
+    drop(input);
     let mut heard = Heard::default();
-    let lines = child.stderr.take().map(lines);
-    let stuck = lines.is_some_and(|lines| listen(&lines, &mut heard).is_err());
+    let stuck = listen(&lines(says), &mut heard).is_err();
     heard.end(end(&mut child, stuck)?);
     Ok(heard)
 }
 
-fn lines(stderr: ChildStderr) -> Receiver<String> {
+fn lines(says: UnixStream) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        for line in BufReader::new(says).lines().map_while(Result::ok) {
             if sender.send(line).is_err() {
                 return;
             }
@@ -156,7 +178,7 @@ fn one(socket: &str, need: &str, program: &str, instance: &[&str]) -> io::Result
     }
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .arg0(format!("{program} /proc/self/fd/0"))
+        .arg0(format!("{program} -"))
         .args(instance)
         .env("LISTEN_PID", std::process::id().to_string())
         .env("LISTEN_FDS", count.to_string())
