@@ -36,12 +36,17 @@ pub fn column(role: &Role) -> Option<Column> {
 
 /// Program and instance, as the probe takes them.
 pub fn service(role: &Role) -> Vec<String> {
-    let family = role.family();
-    let rest = role.as_str().strip_prefix(family).unwrap_or_default();
-    match rest.strip_prefix('-') {
-        Some(instance) if family != "channel" => vec![family.to_owned(), instance.to_owned()],
-        _ => vec![role.to_string()],
+    match (role.family(), instance(role)) {
+        // Each channel is a program.
+        ("channel", _) | (_, "") => vec![role.to_string()],
+        (family, instance) => vec![family.to_owned(), instance.to_owned()],
     }
+}
+
+/// The instance of the role's unit; empty where it is none.
+pub fn instance(role: &Role) -> &str {
+    let rest = role.as_str().strip_prefix(role.family());
+    rest.unwrap_or_default().trim_start_matches('-')
 }
 
 /// The stage of one role.
@@ -325,6 +330,11 @@ mod tests {
         assert_eq!(service("model-my-llm"), "model my-llm");
         assert_eq!(service("channel-telegram"), "channel-telegram");
         assert_eq!(service("policy"), "policy");
+        let telegram = Role::parse("channel-telegram").unwrap();
+        assert_eq!(
+            (instance(&telegram), instance(&Role::policy())),
+            ("telegram", "")
+        );
         assert_eq!(column(&Role::parse("supervisor").unwrap()), None);
     }
 }

@@ -176,6 +176,7 @@ impl Work {
             &Given {
                 socket: &stage.socket(),
                 service: &service,
+                instance: stage::instance(role),
                 environment: &stage.environment(),
                 folder: stage.folder(),
             },
@@ -183,7 +184,9 @@ impl Work {
         let name = self.ground.unit(role, &text)?;
         let answering = Answering::begin(Arc::clone(&stage), stage.plan(super::is_left));
         let started = Manager::System.act(&["start", "--", &name]);
-        Ok(answering.end(started.err().map(|failure| failure.message)))
+        let why = started.err();
+        let why = why.map(|failure| format!("{} journalctl -u {name} says why", failure.message));
+        Ok(answering.end(why))
     }
 }
 

@@ -68,8 +68,10 @@ const PROBE: &str = "clawdbot-probe";
 pub struct Given<'a> {
     /// Where it asks what to do.
     pub socket: &'a Path,
-    /// Which service it is to become, and the instance.
+    /// Which service it is to become, and as which instance.
     pub service: &'a [&'a str],
+    /// Of the unit.
+    pub instance: &'a str,
     /// Variables that tell it where its folders are.
     pub environment: &'a [(&'static str, String)],
     /// The folder of all that.
@@ -83,7 +85,6 @@ pub fn text(files: &[&str], given: &Given<'_>) -> String {
          [Unit]\nDescription=Clawdbot: a probe that tries to break out\nCollectMode=inactive-or-failed\nStartLimitIntervalSec=0\n\n\
          [Service]\n",
     );
-    let instance = given.service.get(1).copied().unwrap_or_default();
     let mut program = PathBuf::from(PROGRAMS).join(PROBE);
     // Writing to a String cannot fail.
     for (name, value) in files.iter().flat_map(|file| assignments("Service", file)) {
@@ -91,7 +92,7 @@ pub fn text(files: &[&str], given: &Given<'_>) -> String {
             program = beside(&value).unwrap_or(program);
         }
         if !LEFT.contains(&name.as_str()) {
-            let _ = writeln!(text, "{name}={}", specified(&value, instance));
+            let _ = writeln!(text, "{name}={}", specified(&value, given.instance));
         }
     }
     let (socket, folder) = (given.socket.display(), given.folder.display());
@@ -142,6 +143,7 @@ mod tests {
             &Given {
                 socket: Path::new("/run/p/socket"),
                 service: &["agent", "main"],
+                instance: "main",
                 environment: &environment,
                 folder: Path::new("/run/p"),
             },
