@@ -85,17 +85,18 @@ impl Answering {
 /// What the probe says of an attempt that nobody could make.
 const NOT_STARTED: &str = "not-started";
 
-/// A thread that has each connection served by one of its own, until the listener is shut.
+/// A thread that has each connection served by one of its own, until the listener is shut and the last one is gone.
 fn each(
     listener: Arc<UnixListener>,
     serve: impl Fn(UnixStream) + Send + Sync + 'static,
 ) -> JoinHandle<()> {
-    let serve = Arc::new(serve);
     std::thread::spawn(move || {
-        while let Ok((stream, _)) = listener.accept() {
-            let serve = Arc::clone(&serve);
-            std::thread::spawn(move || serve(stream));
-        }
+        std::thread::scope(|scope| {
+            while let Ok((stream, _)) = listener.accept() {
+                let serve = &serve;
+                scope.spawn(move || serve(stream));
+            }
+        });
     })
 }
 
