@@ -100,6 +100,15 @@ fn each(
     })
 }
 
+/// What a line of a log says to a person.
+fn words(line: &str) -> String {
+    let event = serde_json::from_str::<serde_json::Value>(line);
+    let message = event
+        .ok()
+        .and_then(|event| event["message"].as_str().map(str::to_owned));
+    message.unwrap_or_else(|| line.to_owned())
+}
+
 fn serve(mut talk: Talk, stage: &Stage, plan: &str, said: &Mutex<Said>) -> io::Result<()> {
     while let Some((line, _)) = talk.hear()? {
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
@@ -117,7 +126,7 @@ fn serve(mut talk: Talk, stage: &Stage, plan: &str, said: &Mutex<Said>) -> io::R
             ("got", Some((name, outcome))) => {
                 said.outcomes.insert(name.to_owned(), outcome.to_owned());
             }
-            ("said", _) => said.lines.push(rest.to_owned()),
+            ("said", _) => said.lines.push(words(rest)),
             ("done", None) => said.done = true,
             _ => return Err(io::Error::other("no such line")),
         }
