@@ -19,7 +19,7 @@ pub struct Report {
 }
 
 /// A cell's letter: small where the kernel has no such thing and the filter was asked all the same.
-fn cell(outcome: &str, lacking: bool) -> char {
+fn shown_as(outcome: &str, lacking: bool) -> char {
     match (letter(outcome), lacking) {
         (letter, true) => letter.to_ascii_lowercase(),
         (letter, false) => letter,
@@ -74,7 +74,7 @@ impl Report {
                     _ => "denied by errno",
                 };
                 *counts.entry(*column).or_default().entry(kind).or_default() += 1;
-                let _ = write!(line, "  {}", cell(outcome, lacking));
+                let _ = write!(line, "  {}", shown_as(outcome, lacking));
             }
             report.text.push_str(line.trim_end());
             report.text.push('\n');
