@@ -65,8 +65,11 @@ pub fn edges(runtime: &Path) -> io::Result<Vec<Listener>> {
     EDGES.iter().map(one).collect()
 }
 
+/// Names of facts, and what is said of them.
+type Facts = Vec<(&'static str, String)>;
+
 /// All others, those with a file in `folder`, and their addresses as facts.
-pub(crate) fn open_all(folder: &Path) -> io::Result<(Vec<(&'static str, String)>, Vec<Listener>)> {
+pub(crate) fn open_all(folder: &Path) -> io::Result<(Facts, Vec<Listener>)> {
     let tcp = TcpListener::bind("127.0.0.1:0")?;
     let port = tcp.local_addr()?.port();
     let udp = UdpSocket::bind("127.0.0.1:0")?;

@@ -90,7 +90,10 @@ impl Start {
     pub fn places(&self, place: Place) -> Vec<PathBuf> {
         let mut rows = self.profile.files(self.mode);
         let named = rows.any(|row| row.place == place);
-        named.then(|| self.places.paths(place)).unwrap_or_default()
+        match named {
+            true => self.places.paths(place),
+            false => Vec::new(),
+        }
     }
 
     /// The folders that whoever started the process names as the workspaces of its class, or the default.

@@ -661,7 +661,7 @@ fn what_the_reader_of_the_log_has_to_say_is_told_in_one_line() {
 fn a_stranger_is_told_of_the_group_and_a_reader_of_the_journal_needs_none() {
     let machine = Machine::new();
     let listener = UnixListener::bind(machine.socket("journal")).unwrap();
-    fs::set_permissions(machine.socket("journal"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(machine.socket("journal"), Permissions::from_mode(0o000)).unwrap();
     machine.program(
         "journalctl",
         "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1",

@@ -41,7 +41,9 @@ pub fn main() -> ExitCode {
         None => own.trim_start_matches("clawdbot-"),
         Some((service, plan)) => {
             let plan = match plan {
-                "-" => std::io::read_to_string(std::io::stdin()).and_then(|text| Plan::parse(&text)),
+                "-" => {
+                    std::io::read_to_string(std::io::stdin()).and_then(|text| Plan::parse(&text))
+                }
                 path => Plan::read(Path::new(path)),
             };
             let Ok(plan) = plan else {

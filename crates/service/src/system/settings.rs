@@ -81,9 +81,9 @@ impl Settings {
     /// What the first of the files says that is there. Without any, policy has never said anything: the defaults.
     #[must_use]
     pub fn read(files: &[PathBuf]) -> (Self, Vec<String>) {
-        let found = files.iter().map(|path| (path, text(path)));
+        let mut found = files.iter().map(|path| (path, text(path)));
         let gone = |text: &io::Result<String>| matches!(text, Err(error) if error.kind() == io::ErrorKind::NotFound);
-        let Some((path, found)) = found.skip_while(|(_, text)| gone(text)).next() else {
+        let Some((path, found)) = found.find(|(_, text)| !gone(text)) else {
             return Default::default();
         };
         let (settings, problems) = match found {

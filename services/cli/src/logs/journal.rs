@@ -274,7 +274,12 @@ impl Drop for Program {
 
 /// Whether this answer of journalctl's is one, and not that its journal is closed to this user.
 pub fn may_read(output: &Output) -> bool {
-    judge(output.status, &String::from_utf8_lossy(&output.stderr), None).is_ok()
+    judge(
+        output.status,
+        &String::from_utf8_lossy(&output.stderr),
+        None,
+    )
+    .is_ok()
 }
 
 fn judge(status: ExitStatus, complaint: &str, closed: Option<Failure>) -> Result<(), Failure> {

@@ -309,7 +309,8 @@ Id=clawdbot-channel@telegram.path\nLoadState=loaded\nActiveState=failed\nSubStat
         let well = refusing
             .replace("exit-code\nExecMainStatus=78", "signal\nExecMainStatus=9")
             .replace("=failed", "=active");
-        assert_eq!(found(&well), [String::new(); 0]);
+        let none: [String; 0] = [];
+        assert_eq!(found(&well), none);
     }
 
     #[test]

@@ -57,11 +57,12 @@ impl Answering {
 
     /// Ends; what became of the attempts. `why`: what the service manager says of a probe that did not end well.
     pub fn end(self, why: Option<String>) -> Tried {
-        for listener in [Some(&self.stage.asks), self.stage.dialer.as_ref()] {
-            if let Some(listener) = listener {
-                // Whoever waits there wakes up.
-                let _woken = shutdown(listener.as_ref(), Shutdown::Both);
-            }
+        for listener in [Some(&self.stage.asks), self.stage.dialer.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            // Whoever waits there wakes up.
+            let _woken = shutdown(listener.as_ref(), Shutdown::Both);
         }
         for thread in self.threads {
             let _ended = thread.join();

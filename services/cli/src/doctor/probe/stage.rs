@@ -22,6 +22,9 @@ const MODEL: &str = "model-openai";
 /// Where a container engine listens.
 const DOCKER: &str = "/run/docker.sock";
 
+/// What a service manager hands over: descriptors by name.
+type Passed = Vec<(String, OwnedFd)>;
+
 /// The column of a role; `None` for who has none.
 pub fn column(role: &Role) -> Option<Column> {
     let key = match role.family() {
@@ -228,8 +231,8 @@ impl Stage {
     ///
     /// # Errors
     /// When there is none to be had.
-    pub fn hand(&self, needs: Needs) -> io::Result<(Vec<(String, OwnedFd)>, Vec<OwnedFd>)> {
-        let (mut passed, mut kept): (Vec<(String, OwnedFd)>, Vec<OwnedFd>) = Default::default();
+    pub fn hand(&self, needs: Needs) -> io::Result<(Passed, Vec<OwnedFd>)> {
+        let (mut passed, mut kept) = (Passed::new(), Vec::new());
         match source(&self.column, needs) {
             Some("from-listener") => {
                 let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
