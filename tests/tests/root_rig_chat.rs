@@ -65,7 +65,7 @@ impl<'a> Town<'a> {
         ] {
             machine.run(&["clawdbot", "config", "set", key, value]).ok();
         }
-        machine.until("clawdbot status | grep --quiet 'telegram ('");
+        // What was set is in force when the command ends.
         let stored = town.log_in();
         let works = stored.code == Some(0) && stored.stdout.contains("it works");
         assert!(works, "{stored:?}\n{}", town.log());
@@ -229,11 +229,18 @@ fn looks_well(town: &Town<'_>) {
     assert!(unit.stdout.contains("active (running)"), "{unit:?}");
     assert!(unit.stdout.contains("level=full"), "{unit:?}");
 
-    let status = town.alice(&["clawdbot", "status"]).ok().stdout;
-    for line in ["ollama (ready)", "telegram (ready)", MODEL] {
-        assert!(status.contains(line), "{line}: {status}");
-    }
-    assert!(!status.contains("problem:"), "{status}");
+    // A machine with much to do is asked again: its service manager may answer late.
+    let mut status = town.alice(&["clawdbot", "status"]);
+    let well = eventually(PATIENCE, || {
+        let lines = ["ollama (ready)", "telegram (ready)", MODEL];
+        let has_all = lines.iter().all(|line| status.stdout.contains(line));
+        let well = status.code == Some(0) && has_all && !status.stdout.contains("problem:");
+        if !well {
+            status = town.alice(&["clawdbot", "status"]);
+        }
+        well
+    });
+    assert!(well, "{status:?}");
 
     // What is critical is the size of the model alone; the remedy that is told for it is one.
     let (code, doctor) = examined(town);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clawdbot_config::edit::{self, EditError, SaveError};
-use clawdbot_config::{ConfigPath, Finding, LoadError};
+use clawdbot_config::{ConfigPath, Finding, LoadError, ReloadMode};
 use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::system::user_of;
@@ -15,7 +15,7 @@ use crate::check::{load, read};
 use crate::failure::{EXIT_CONFIG, EXIT_USAGE, Failure};
 use crate::out::{Out, count, pretty};
 use crate::place::{Place, word};
-use crate::{apply, rights};
+use crate::{apply, remote, rights};
 
 /// Exit status 0 when the file loads.
 ///
@@ -157,10 +157,16 @@ fn change(
     let before = edit::read(&place.config).map_err(unsaved)?;
     let after = edit(&name, &before).map_err(|error| refused(error, out))?;
     let changed = after != before;
+    let known = (changed && is_watched(place))
+        .then(|| remote::revision(place))
+        .flatten();
     let backup = match changed {
         true => save(place, &before, &after).map_err(unsaved)?,
         false => None,
     };
+    if let Some(revision) = known {
+        remote::wait_for_next(place, revision);
+    }
     let applied = match changed && place.is_system() {
         true => bring_in_line(place, out),
         false => Ok(Vec::new()),
@@ -229,6 +235,12 @@ fn change(
     }
     out.text(text.trim_end())?;
     applied.map(|_| 0)
+}
+
+/// Whether policy takes up a change by itself, unless the file as it is says otherwise.
+fn is_watched(place: &Place) -> bool {
+    let now = clawdbot_config::load(&place.config).ok();
+    now.is_none_or(|now| now.config.gateway.reload.mode != ReloadMode::Off)
 }
 
 /// Saves the text. A new file of the system's is for policy to read as well.

@@ -1,18 +1,66 @@
-//! The configuration of system mode for operators who may not read the file: policy reads it for them, without its secrets.
+//! The configuration by policy's word. Operators of system mode may not read the file: policy reads it for them, without its
+//! secrets. And whoever changes it waits until policy has the change.
+
+use std::time::Duration;
 
 use clawdbot_config::{ConfigPath, Segment};
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
 use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
 use clawdbot_proto::v1::{
-    ConfigFindings, ConfigMistake, ConfigText, FindingsRequest, ReadConfigRequest,
+    ConfigFindings, ConfigMistake, ConfigText, FindingsRequest, PolicyStatus, PolicyStatusRequest,
+    ReadConfigRequest,
 };
 use serde_json::{Map, Value, json};
+use tokio::time::{sleep, timeout};
 
 use crate::apply::Needs;
 use crate::dial::{Server, Sockets};
 use crate::failure::{EXIT_CONFIG, Failure};
 use crate::out::{Out, count, pretty};
 use crate::place::Place;
+use crate::run::block_on;
+
+/// How long policy may take to see a change; it looks again after a tenth of that.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two questions.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often policy has taken up this file; nothing where it does not answer, or has another one.
+pub fn revision(place: &Place) -> Option<u64> {
+    let status = block_on(soon(status(place))).ok()?;
+    (status.config_path == place.config.display().to_string()).then_some(status.revision)
+}
+
+/// Waits until policy has taken up a change of the file or refused it, so that the next command finds it in force.
+pub fn wait_for_next(place: &Place, revision: u64) {
+    let taken_up = async {
+        loop {
+            let status = status(place).await?;
+            if status.revision != revision || !status.config_error.is_empty() {
+                return Ok(());
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    // Nothing depends on it: policy takes it up when it can.
+    let _late = block_on(soon(taken_up));
+}
+
+async fn soon<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = || Failure::new("late", "policy does not answer in time");
+    timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| Err(late()))
+}
+
+async fn status(place: &Place) -> Result<PolicyStatus, Failure> {
+    let line = Sockets::of(place).open(Server::Policy).await?;
+    PolicyOperatorClient::new(line.edge.clone())
+        .status(PolicyStatusRequest {})
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(|status| Failure::call("policy", &status))
+}
 
 /// Whether the file is there and closed to this person.
 pub fn is_closed(place: &Place) -> bool {
