@@ -314,6 +314,8 @@ fn the_services_are_started_stopped_and_left_alone_as_asked() {
         assert_eq!(machine.process(&unit_of("dialer")), 0);
         chat.ask("hello again");
         chat.close();
+        // Its sockets cannot listen, which is nothing to apply.
+        has_nothing_to_apply(machine);
         assert_eq!(
             machine.says(&format!("cat {mine}")),
             "[Service]\nLogRateLimitBurst=77"
@@ -666,7 +668,7 @@ fn a_channel_that_cannot_start_is_tried_again_until_it_can() {
 
         // More often than a path unit would start it; sooner than as shipped, so that the test does not take as long.
         let sooner = "/etc/systemd/system/clawdbot-channel@.service.d/sooner.conf";
-        machine.write(sooner, "[Service]\nRestartSec=1s\n");
+        machine.write(sooner, "[Service]\nRestartSec=500ms\n");
         machine
             .sh("systemctl daemon-reload && chown root /var/lib/clawdbot/channels/telegram")
             .ok();
