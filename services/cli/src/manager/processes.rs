@@ -7,7 +7,7 @@ use clawdbot_identity::text::sanitize_line;
 use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_proto::v1::Process;
 use clawdbot_service::split_status;
-use clawdbot_service::system::{TARGET, plan_flag};
+use clawdbot_service::system::{TARGET, is_per_connection, per_connection, plan_flag};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Seen, Unit, units};
@@ -58,7 +58,7 @@ impl Processes {
                 found.problems.push(not_started(&role, unit));
             }
             let Some(role) = role_of(name) else { continue };
-            if role.family() == "sandbox" {
+            if is_per_connection(&role) {
                 continue;
             }
             let expected = always.contains(&role) || planned(&role);
@@ -104,11 +104,16 @@ fn always() -> Vec<Role> {
         .collect()
 }
 
-/// The role that a service unit runs: `clawdbot-agent@main.service`, also an instance of a sandbox.
+/// The role that a service unit runs: `clawdbot-agent@main.service`, also an instance for a connection.
 pub fn role_of(unit: &str) -> Option<Role> {
     let name = unit.strip_prefix("clawdbot-")?.strip_suffix(".service")?;
+    let each = |name: &str| {
+        per_connection()
+            .iter()
+            .any(|(role, _)| role.as_str() == name)
+    };
     let role = match name.split_once('@') {
-        Some((sandbox, _)) if sandbox.starts_with("sandbox-") => sandbox.to_owned(),
+        Some((name, _)) if each(name) => name.to_owned(),
         Some((family, instance)) => format!("{family}-{instance}"),
         None => name.to_owned(),
     };
@@ -329,6 +334,7 @@ Id=clawdbot-channel@telegram.path\nLoadState=loaded\nActiveState=failed\nSubStat
                 "clawdbot-sandbox-guest@1-2-3.service",
                 Some("sandbox-guest"),
             ),
+            ("clawdbot-journal@1-2-3.service", Some("journal")),
             ("clawdbot-gateway.socket", None),
             ("clawdbot-other.service", None),
             ("gateway.service", None),
