@@ -165,8 +165,9 @@ fn whoever_ends_it_leaves_nothing_behind() {
     command.args(["doctor", "--probe"]).env("TMPDIR", &folder);
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();
     let begun = eventually(PATIENCE, || of_state(&folder).len() > 2);
-    assert!(begun, "no supervisor was started");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let code = child.wait().unwrap().code();
+    assert!(begun, "no supervisor was started");
+    assert_eq!(code, Some(130));
     nothing_is_left(&folder);
 }

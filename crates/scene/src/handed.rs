@@ -45,7 +45,7 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
 ///
 /// # Errors
 /// When there is no socket to be had.
-pub fn as_the_dialer_does() -> io::Result<Handed> {
+fn as_the_dialer_does() -> io::Result<Handed> {
     let (accepted, made) = connection()?;
     made.set_nonblocking(true)?;
     match socket_filter::lock_to_peer(&made, made.peer_addr()?) {

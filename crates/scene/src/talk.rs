@@ -3,7 +3,7 @@
 //! ```text
 //! probe: plan                     answer: the plan's text
 //! probe: need WORD                answer: names between colons, and a descriptor for each
-//! probe: got ATTEMPT OUTCOME
+//! probe: got ATTEMPT OUTCOME      or `not-started` in its place
 //! probe: said LINE                what a process that did not start had to say
 //! probe: done
 //! ```
@@ -15,6 +15,9 @@ use std::path::Path;
 
 use clawdbot_attempts::Needs;
 use clawdbot_confine::frame::{self, FrameReader, Progress};
+
+/// Instead of an outcome: the process that was to make the attempt did not start.
+pub const NOT_STARTED: &str = "not-started";
 
 /// One end.
 pub struct Talk {

@@ -74,12 +74,15 @@ fn probe(date: &str) -> String {
     page.section("DESCRIPTION").paragraph(
         "Plays a process of Clawdbot that somebody has taken over. It is started as that process is and confines itself by the \
          same code, and then makes attempts at what the process must not reach instead of doing its work. What came of each \
-         it says on standard error. Only `clawdbotctl doctor --probe` starts it; it never runs by itself, holds nothing and \
+         it tells the doctor. Only `clawdbotctl doctor --probe` starts it; it never runs by itself, holds nothing and \
          is called by nobody.",
     );
     page.section("EXIT STATUS");
-    page.item("0", "It made all attempts.");
-    page.item("1", "It was not told what to try.");
+    page.item("0", "It came to its end.");
+    page.item(
+        "1",
+        "It was not told what to try, or could not tell what came of it.",
+    );
     page.item("78", "It could not confine itself, and tried nothing.");
     see_also(&mut page, PROBE);
     page.text().to_owned()

@@ -14,8 +14,8 @@ use crate::stage::Stage;
 use crate::summary::Summary;
 use crate::{Done, bench, fuzz, orphans, peers, rig, user};
 
-/// Longest time that one test program may take.
-const LIMIT: Duration = Duration::from_secs(600);
+/// Longest time that one test program may take; those with machines of their own take longest.
+const LIMIT: Duration = Duration::from_secs(1500);
 /// Begins the names of test programs that need root.
 const NEEDS_ROOT: &str = "root_";
 /// Begins the names of those that need machines with systemd.

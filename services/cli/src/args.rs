@@ -431,7 +431,7 @@ pub enum Service {
     Uninstall,
     /// Check the configuration and start what does not run
     Start,
-    /// Stop everything
+    /// Stop everything but the way to read the log
     Stop,
     /// Check the configuration and start everything anew
     Restart,

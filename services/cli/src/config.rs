@@ -158,14 +158,14 @@ fn change(
     let after = edit(&name, &before).map_err(|error| refused(error, out))?;
     let changed = after != before;
     let known = (changed && is_watched(place))
-        .then(|| remote::revision(place))
+        .then(|| remote::taken(place))
         .flatten();
     let backup = match changed {
         true => save(place, &before, &after).map_err(unsaved)?,
         false => None,
     };
-    if let Some(revision) = known {
-        remote::wait_for_next(place, revision);
+    if let Some(before) = known {
+        remote::wait_for_next(place, &before);
     }
     let applied = match changed && place.is_system() {
         true => bring_in_line(place, out),

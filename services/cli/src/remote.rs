@@ -25,18 +25,34 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often policy has taken up this file; nothing where it does not answer, or has another one.
-pub fn revision(place: &Place) -> Option<u64> {
+/// What policy made of this file last.
+#[derive(PartialEq, Eq)]
+pub struct Taken {
+    revision: u64,
+    error: String,
+}
+
+impl Taken {
+    fn of(status: PolicyStatus) -> Self {
+        Self {
+            revision: status.revision,
+            error: status.config_error,
+        }
+    }
+}
+
+/// What policy made of this file last; nothing where it does not answer, or has another one.
+pub fn taken(place: &Place) -> Option<Taken> {
     let status = block_on(soon(status(place))).ok()?;
-    (status.config_path == place.config.display().to_string()).then_some(status.revision)
+    (status.config_path == place.config.display().to_string()).then(|| Taken::of(status))
 }
 
 /// Waits until policy has taken up a change of the file or refused it, so that the next command finds it in force.
-pub fn wait_for_next(place: &Place, revision: u64) {
+pub fn wait_for_next(place: &Place, before: &Taken) {
     let taken_up = async {
         loop {
-            let status = status(place).await?;
-            if status.revision != revision || !status.config_error.is_empty() {
+            let now = Taken::of(status(place).await?);
+            if *before != now {
                 return Ok(());
             }
             sleep(PAUSE).await;

@@ -1,6 +1,6 @@
 //! System mode: the folder in which the service manager sees what the plan names. An empty file starts a channel's worker,
 //! and `settings` says what every process has to know before it can ask. Nobody else writes there; what is not ours is left
-//! alone. A write that fails is a problem for the operator and never keeps a decision waiting. The first folder is in memory;
+//! alone. A write that fails is a problem for the operator and changes no decision. The first folder is in memory;
 //! the second, which has the settings alone, outlives the machine's end: what was required then is required until a word of
 //! policy says otherwise.
 

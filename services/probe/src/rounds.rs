@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use clawdbot_attempts::{Attempt, End, Heard, Needs, Plan, all, system_columns};
-use clawdbot_scene::{Talk, need_word, source};
+use clawdbot_scene::{NOT_STARTED, Talk, need_word, source};
 
 /// Longest silence of a process that makes attempts.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,8 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST: i32 = 3;
 /// Lines that a process which did not start said last.
 const SAID: usize = 3;
-/// Instead of an outcome: the process that was to make the attempt did not start.
-const NOT_STARTED: &str = "not-started";
 
 /// `rounds SOCKET SERVICE [INSTANCE]`: makes all attempts of the plan that is to be had at the socket. `one SOCKET NEED
 /// SERVICE [INSTANCE]`: becomes the service, with what the attempt needs handed over as a service manager would.

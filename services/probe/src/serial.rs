@@ -7,13 +7,11 @@ use std::os::fd::{IntoRawFd, RawFd};
 use std::path::Path;
 
 use clawdbot_attempts::{Ended, Needs, Plan, Side, all, apart};
-use clawdbot_scene::hand;
+use clawdbot_scene::{PLANS, hand};
 use clawdbot_service::{Context, ServeError, Start, StartError};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 
-/// The folder of the plans in the state directory.
-const PLANS: &str = "probe";
 /// The helper is started for one request and ended after a few seconds: so often it is asked for.
 const HELPERS: u32 = 8;
 

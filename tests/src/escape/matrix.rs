@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use clawdbot_attempts::{Attempt, Column, LETTERS, Place, Table, all, letter, upright};
+use clawdbot_attempts::{Attempt, Column, LETTERS, OTHER, Place, Table, all, letter, upright};
 
 use super::control::Control;
 use super::run::Found;
@@ -168,8 +168,8 @@ impl Report {
         for (_, letter, meaning) in LETTERS {
             let _ = writeln!(self.text, "  {letter}  {meaning}");
         }
-        self.text
-            .push_str("  E  answered with another error, which the table names\n");
+        let (letter, meaning) = OTHER;
+        let _ = writeln!(self.text, "  {letter}  {meaning}");
         self.text.push_str(
             "  small letters: this kernel has no such thing, and our answer came first\n",
         );

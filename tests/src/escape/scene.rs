@@ -3,15 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use clawdbot_attempts::{Column, Place, Plan};
-use clawdbot_scene::{Listener, Places, Set, edges, furnish};
+use clawdbot_scene::{Listener, Neighbour, Places, Set, edges, furnish};
 
 use crate::binary;
 
@@ -34,7 +32,7 @@ pub struct Surroundings {
 pub struct Scene {
     set: Set,
     state: PathBuf,
-    neighbour: Child,
+    _neighbour: Neighbour,
     plans: AtomicU32,
 }
 
@@ -68,9 +66,10 @@ impl Scene {
         fs::copy(binary("clawdbot-attempt"), leaf("tool/attempt")).unwrap();
         furnish(state, &set.canary()).unwrap();
         let _there = symlink(set.canary(), leaf("tool/own/link-to-canary"));
-        let (neighbour, facts) = neighbour(&set.canary());
+        let program = binary("clawdbot-attempt");
+        let (neighbour, facts) = Neighbour::start(&program, &set.canary()).unwrap();
         for (name, value) in facts {
-            set.tell(&name, value);
+            set.tell(name, value);
         }
         if let Some(docker) = &around.docker {
             set.tell("docker", docker.display());
@@ -81,7 +80,7 @@ impl Scene {
         Self {
             set,
             state: state.clone(),
-            neighbour,
+            _neighbour: neighbour,
             plans: AtomicU32::new(0),
         }
     }
@@ -185,33 +184,4 @@ impl Scene {
         fs::write(&path, plan.to_text()).unwrap();
         path
     }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _gone = self.neighbour.kill();
-        let _gone = self.neighbour.wait();
-    }
-}
-
-/// A process of the same user that nothing protects, and what it says about itself.
-fn neighbour(file: &Path) -> (Child, BTreeMap<String, String>) {
-    let mut child = Command::new(binary("clawdbot-attempt"))
-        .arg("neighbour")
-        .arg(file)
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let names = ["neighbour", "neighbour-address", "neighbour-fd"];
-    let facts = names.into_iter().zip(line.split_whitespace());
-    let facts = facts
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    (child, facts)
 }

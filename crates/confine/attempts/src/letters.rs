@@ -1,6 +1,6 @@
 //! Cells of a matrix: a letter for each outcome, and names that stand upright above their columns.
 
-/// Letters of outcomes, and what each means; any other answer is `E`.
+/// Letters of outcomes, and what each means; any other answer is [`OTHER`].
 pub const LETTERS: &[(&str, char, &str)] = &[
     ("killed", 'K', "the filter ended the process (SIGSYS)"),
     ("EPERM", 'P', "answered EPERM"),
@@ -13,11 +13,14 @@ pub const LETTERS: &[(&str, char, &str)] = &[
     ("worked", '+', "worked, by design"),
 ];
 
+/// The letter of all other answers, and what it means.
+pub const OTHER: (char, &str) = ('E', "answered with another error, which the table names");
+
 /// An outcome's letter.
 #[must_use]
 pub fn letter(outcome: &str) -> char {
     let known = LETTERS.iter().find(|(word, ..)| *word == outcome);
-    known.map_or('E', |(_, letter, _)| *letter)
+    known.map_or(OTHER.0, |(_, letter, _)| *letter)
 }
 
 /// Names upright, one line of letters after the other, two spaces before each letter.

@@ -30,7 +30,7 @@ pub use answer::{Answer, errno_name, word};
 pub use apart::{Ended, Side, apart};
 pub use column::{Column, Place, columns, system_columns};
 pub use heard::{End, Heard};
-pub use letters::{LETTERS, letter, upright};
+pub use letters::{LETTERS, OTHER, letter, upright};
 pub use listing::{Attempt, Needs, all};
 pub use outside::main;
 pub use plan::Plan;

@@ -115,7 +115,8 @@ impl Turn {
     /// What this round said so far does not count.
     pub(super) fn take_back(&mut self) {
         self.calls.clear();
-        self.usage = v1::Usage::default();
+        // It was paid for.
+        self.used = tokens::sum(self.used, std::mem::take(&mut self.usage));
         self.replay = None;
         self.renamed = false;
         self.text.clear();

@@ -12,8 +12,7 @@ use std::time::{Duration, SystemTime};
 use clawdbot_identity::Role;
 use clawdbot_service::system::socket_in;
 
-use self::file::Follow;
-pub use self::file::last;
+pub use self::file::{Follow, last};
 pub use self::journal::may_read;
 pub use self::line::moment;
 use self::line::{Filter, Line, since};

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use clawdbot_attempts::Plan;
-use clawdbot_scene::{Talk, need_of, play_dialer};
+use clawdbot_scene::{NOT_STARTED, Talk, need_of, play_dialer};
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{Shutdown, shutdown};
+use rustix::process::Pid;
 
 use super::matrix::Tried;
 use super::stage::Stage;
@@ -28,29 +30,45 @@ struct Said {
 pub struct Answering {
     stage: Arc<Stage>,
     said: Arc<Mutex<Said>>,
+    /// All connections that were served.
+    served: Served,
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Connections of a probe, so that they can be ended.
+type Served = Arc<Mutex<Vec<UnixStream>>>;
+
 impl Answering {
-    /// Begins.
-    pub fn begin(stage: Arc<Stage>, plan: Plan) -> Self {
+    /// Begins. Only processes of `unit` are served: the real service runs as the same user, and somebody who has taken
+    /// it over would answer for the probe.
+    pub fn begin(stage: Arc<Stage>, plan: Plan, unit: &str) -> Self {
         let said = Arc::<Mutex<Said>>::default();
+        let served = Served::default();
+        let each =
+            |listener, serve: Serve| each(listener, Arc::clone(&served), unit.to_owned(), serve);
         let mut threads = Vec::new();
         if let Some(listener) = stage.dialer.clone() {
-            threads.push(each(listener, |edge| {
-                // The asker is gone.
-                let _ended = play_dialer(edge);
-            }));
+            threads.push(each(
+                listener,
+                Box::new(|edge| {
+                    // The asker is gone.
+                    let _ended = play_dialer(edge);
+                }),
+            ));
         }
         let (asked, hears) = (Arc::clone(&stage), Arc::clone(&said));
         let text = Arc::new(plan.to_text());
-        threads.push(each(Arc::clone(&stage.asks), move |stream| {
-            // A process that is killed leaves in the middle of a word.
-            let _gone = serve(Talk::over(stream), &asked, &text, &hears);
-        }));
+        threads.push(each(
+            Arc::clone(&stage.asks),
+            Box::new(move |stream| {
+                // A process that is killed leaves in the middle of a word.
+                let _gone = serve(Talk::over(stream), &asked, &text, &hears);
+            }),
+        ));
         Self {
             stage,
             said,
+            served,
             threads,
         }
     }
@@ -63,6 +81,15 @@ impl Answering {
         {
             // Whoever waits there wakes up.
             let _woken = shutdown(listener.as_ref(), Shutdown::Both);
+        }
+        for stream in self
+            .served
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            // Its last words can still be read; more of them do not come.
+            let _ended = stream.shutdown(std::net::Shutdown::Read);
         }
         for thread in self.threads {
             let _ended = thread.join();
@@ -83,22 +110,39 @@ impl Answering {
     }
 }
 
-/// What the probe says of an attempt that nobody could make.
-const NOT_STARTED: &str = "not-started";
+/// What is done with a connection.
+type Serve = Box<dyn Fn(UnixStream) + Send + Sync>;
 
-/// A thread that has each connection served by one of its own, until the listener is shut and the last one is gone.
-fn each(
-    listener: Arc<UnixListener>,
-    serve: impl Fn(UnixStream) + Send + Sync + 'static,
-) -> JoinHandle<()> {
+/// A thread that has each connection of the unit served by one of its own, until the listener is shut and the last one
+/// is gone.
+fn each(listener: Arc<UnixListener>, served: Served, unit: String, serve: Serve) -> JoinHandle<()> {
     std::thread::spawn(move || {
         std::thread::scope(|scope| {
             while let Ok((stream, _)) = listener.accept() {
-                let serve = &serve;
-                scope.spawn(move || serve(stream));
+                let ours = socket_peercred(&stream).is_ok_and(|peer| runs_in(peer.pid, &unit));
+                if let Some(kept) = stream.try_clone().ok().filter(|_| ours) {
+                    served
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(kept);
+                    let serve = &serve;
+                    scope.spawn(move || serve(stream));
+                }
             }
         });
     })
+}
+
+/// Whether a process belongs to a unit, as the service manager has it.
+fn runs_in(process: Pid, unit: &str) -> bool {
+    let path = format!("/proc/{}/cgroup", process.as_raw_nonzero());
+    std::fs::read_to_string(path).is_ok_and(|groups| is_of(&groups, unit))
+}
+
+fn is_of(groups: &str, unit: &str) -> bool {
+    groups
+        .lines()
+        .any(|line| line.rsplit('/').next() == Some(unit))
 }
 
 /// What a line of a log says to a person.
@@ -125,7 +169,8 @@ fn serve(mut talk: Talk, stage: &Stage, plan: &str, said: &Mutex<Said>) -> io::R
                 talk.say(&names.join(":"), &fds)?;
             }
             ("got", Some((name, outcome))) => {
-                said.outcomes.insert(name.to_owned(), outcome.to_owned());
+                let first = said.outcomes.entry(name.to_owned());
+                first.or_insert_with(|| outcome.to_owned());
             }
             ("said", _) => said.lines.push(words(rest)),
             ("done", None) => said.done = true,
@@ -133,4 +178,28 @@ fn serve(mut talk: Talk, stage: &Stage, plan: &str, said: &Mutex<Said>) -> io::R
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_a_process_is_the_last_part_of_its_group_says() {
+        let unit = "clawdbot-probe-policy.service";
+        for groups in [
+            "0::/system.slice/clawdbot-probe-policy.service\n",
+            "2:cpu:/\n1:name=systemd:/a/clawdbot-probe-policy.service\n",
+        ] {
+            assert!(is_of(groups, unit), "{groups}");
+        }
+        for groups in [
+            "",
+            "0::/clawdbot.slice/clawdbot-policy.slice/clawdbot-policy.service\n",
+            "0::/clawdbot-probe-policy.service/other.service\n",
+            "0::/xclawdbot-probe-policy.service\n",
+        ] {
+            assert!(!is_of(groups, unit), "{groups}");
+        }
+    }
 }

@@ -9,21 +9,12 @@ mod stage;
 mod system;
 mod unit;
 
-use std::collections::BTreeMap;
-
 pub use matrix::{CHECKS, Matrix, schema};
 
 use super::running::Running;
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::place::Place;
-
-/// Attempts that are not made here, and why.
-const LEFT: &[(&str, &str)] = &[];
-
-fn is_left(attempt: &str) -> bool {
-    LEFT.iter().any(|(name, _)| *name == attempt)
-}
 
 /// Tries all processes of this place.
 ///
@@ -34,6 +25,5 @@ pub async fn run(place: &Place, running: &Running, out: Out) -> Result<Matrix, F
         true => system::try_all(running, out).await?,
         false => single::try_all(running, out).await?,
     };
-    let left = BTreeMap::from_iter(LEFT.iter().copied());
-    Matrix::new(subjects, left).map_err(|error| Failure::new("doctor.probe", error))
+    Matrix::new(subjects).map_err(|error| Failure::new("doctor.probe", error))
 }

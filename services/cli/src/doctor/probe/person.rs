@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::failure::Failure;
 use crate::out::Out;
 
 /// One line on a terminal that is written over and over.
@@ -25,6 +26,12 @@ impl Progress {
     pub fn clear(&self) {
         self.show("");
     }
+}
+
+/// What this command ends with then.
+pub fn was_interrupted() -> Failure {
+    let words = "interrupted; what was made for it is removed";
+    Failure::new("interrupted", words).exit(130)
 }
 
 /// Returns when somebody wants this command to end, who may not leave anything behind.

@@ -95,15 +95,15 @@ fn open_folder(path: &Path) -> io::Result<()> {
     open_to(path, 0o755)
 }
 
-/// Gives everything below to one user, links as they are.
+/// Gives everything below to one user, links as they are. A folder comes last: what is somebody else's already is not
+/// walked through any more.
 fn give(path: &Path, user: (u32, u32)) -> io::Result<()> {
-    lchown(path, Some(user.0), Some(user.1))?;
     if fs::symlink_metadata(path)?.is_dir() {
         for entry in fs::read_dir(path)? {
             give(&entry?.path(), user)?;
         }
     }
-    Ok(())
+    lchown(path, Some(user.0), Some(user.1))
 }
 
 impl Stage {
@@ -122,7 +122,9 @@ impl Stage {
         let name = system::user_of(role);
         let user = lookup_user(&name)?
             .ok_or_else(|| io::Error::other(format!("there is no user {name}")))?;
-        open_folder(folder)?;
+        fs::create_dir_all(folder)?;
+        // Nobody else of this machine comes in.
+        Rights(0, user.gid, 0o750).set(folder)?;
         let (mut set, mut listeners) = Set::build(folder)?;
         for name in ["home", "home/private", "home/clawd", "home/clawd-guest"] {
             open_to(&folder.join(name), 0o755)?;
@@ -130,7 +132,7 @@ impl Stage {
         for name in ["private", "clawd", "clawd-guest"] {
             open_to(&folder.join("home").join(name).join("canary"), 0o644)?;
         }
-        open_to(&folder.join("open"), 0o777)?;
+        Rights(user.uid, user.gid, 0o700).set(&folder.join("open"))?;
         open_to(&folder.join("bus"), 0o600)?;
         Rights::of(Path::new(DOCKER), Rights(0, 0, 0o660)).set(&folder.join("docker.sock"))?;
         let state = folder.join("state");
@@ -205,8 +207,8 @@ impl Stage {
         ]
     }
 
-    /// What the probe is to try, without the attempts that are left out.
-    pub fn plan(&self, is_left: impl Fn(&str) -> bool) -> Plan {
+    /// What the probe is to try.
+    pub fn plan(&self) -> Plan {
         let state = self.folder.join("state");
         let operators = system::operator_folder(&self.runtime());
         let places = Places {
@@ -220,10 +222,7 @@ impl Stage {
             .facts
             .insert("connect".into(), "permitted".into());
         let names = all().map(|attempt| attempt.name);
-        plan.attempts = names
-            .filter(|name| !is_left(name))
-            .map(str::to_owned)
-            .collect();
+        plan.attempts = names.map(str::to_owned).collect();
         plan
     }
 
@@ -307,9 +306,9 @@ fn plan(folder: &Path, real: &Path) -> io::Result<()> {
     let runtime = folder.join("runtime");
     let plan = system::plan_folder(&runtime);
     open_folder(&plan)?;
-    let said = system::settings_file(real);
-    if said.exists() {
-        fs::copy(said, system::settings_file(&runtime))?;
+    // Its folder is policy's: what lies there is read as every process reads it.
+    if let Ok(said) = system::settings_text(&system::settings_file(real)) {
+        fs::write(system::settings_file(&runtime), said)?;
         open_to(&system::settings_file(&runtime), 0o644)?;
     }
     let policy = lookup_user(&system::user_of(&Role::policy()))?;

@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use clawdbot_attempts::Column;
 use clawdbot_identity::Role;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use tokio::time::timeout;
 
 use super::answer::Answering;
 use super::matrix::{Subject, Tried};
-use super::person::{Progress, interrupted};
+use super::person::{Progress, interrupted, was_interrupted};
 use super::stage::{self, Stage};
 use super::unit::{self, Given};
 use crate::doctor::running::Running;
@@ -25,16 +28,21 @@ use crate::out::Out;
 
 /// Everything that the probes are aimed at.
 const FOLDER: &str = "/run/clawdbot-probe";
+/// Held by the run that is at it; only root can open it.
+const LOCK: &str = "lock";
 /// Where units lie that are gone after the next start of the machine.
 const UNITS: &str = "/run/systemd/system";
 /// Every unit of ours begins so.
 const PREFIX: &str = "clawdbot-probe-";
+/// Time between two looks at whether an interrupted run has ended.
+const LOOK: Duration = Duration::from_millis(500);
 /// Probes that run at the same time: the machine has something else to do, too.
 const AT_ONCE: usize = 2;
 
 /// A role, its unit as it is, and what weakens it.
 struct Wanted {
     role: Role,
+    column: Column,
     unit: UnitFact,
     weakened_by: Vec<PathBuf>,
     /// What its unit says, the file and what is dropped in.
@@ -65,31 +73,30 @@ pub async fn try_all(running: &Running, out: Out) -> Result<Vec<Subject>, Failur
         done = &mut work => done.ok(),
         () = interrupted() => {
             stop.store(true, Ordering::Relaxed);
-            ground.stop();
-            let _stopped = work.await;
+            // One that was about to start is stopped by the next look.
+            while timeout(LOOK, &mut work).await.is_err() {
+                ground.stop();
+            }
             None
         }
     };
     drop(ground);
-    done.ok_or_else(|| {
-        Failure::new(
-            "doctor.probe",
-            "interrupted; what was made for it is removed",
-        )
-    })
+    done.ok_or_else(was_interrupted)
 }
 
-/// The services of what is installed; tool calls have a box of their own, which is tried elsewhere.
+/// The services of what is installed. Tool calls and the log's readers, which have no such start, are tried elsewhere.
 fn wanted(running: &Running) -> Vec<Wanted> {
     let units = running.units.iter().flatten();
     units
         .filter_map(|unit| {
-            let role = role_of(&unit.id).filter(|role| role.family() != "sandbox")?;
+            let role = role_of(&unit.id)?;
+            let column = stage::column(&role)?;
             let weakened_by = running.weakened_by(unit);
             let paths = [&unit.fragment].into_iter().chain(&unit.drop_ins);
             let files = paths.filter_map(|path| running.unit_files.get(path).cloned());
             Some(Wanted {
                 role,
+                column,
                 unit: unit.clone(),
                 weakened_by: weakened_by.into_iter().map(PathBuf::from).collect(),
                 files: files.collect(),
@@ -123,10 +130,9 @@ impl Work {
                         let (at, all) = (at + 1, self.wanted.len());
                         let role = &wanted.role;
                         self.progress.show(&format!("probe {at} of {all}: {role}"));
-                        if let Some(subject) = self.subject(wanted) {
-                            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                            found.insert(at, subject);
-                        }
+                        let subject = self.subject(wanted);
+                        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                        found.insert(at, subject);
                     }
                 });
             }
@@ -136,29 +142,28 @@ impl Work {
         found.into_values().collect()
     }
 
-    fn subject(&self, wanted: &Wanted) -> Option<Subject> {
-        let column = stage::column(&wanted.role)?;
+    fn subject(&self, wanted: &Wanted) -> Subject {
         let tried = match wanted.unit.load.as_str() {
             "loaded" if self.stop.load(Ordering::Relaxed) => {
                 Tried::Left("it was interrupted".to_owned())
             }
             "loaded" => self
-                .probe(wanted, column)
+                .probe(wanted)
                 .unwrap_or_else(|error| Tried::Failed(error.message)),
             "masked" => Tried::Left("its unit is masked".to_owned()),
             other => Tried::Left(format!("its unit is {other}")),
         };
-        Some(Subject {
+        Subject {
             role: wanted.role.to_string(),
-            column,
+            column: wanted.column,
             unit: crate::place::word(&wanted.unit.id),
             weakened_by: wanted.weakened_by.clone(),
             confinement: None,
             tried,
-        })
+        }
     }
 
-    fn probe(&self, wanted: &Wanted, column: clawdbot_attempts::Column) -> Result<Tried, Failure> {
+    fn probe(&self, wanted: &Wanted) -> Result<Tried, Failure> {
         let role = &wanted.role;
         let others = self.processes.iter();
         let sibling = others
@@ -166,7 +171,8 @@ impl Work {
             .map(|(_, pid)| *pid)
             .next();
         let folder = self.ground.folder.join(role.as_str());
-        let stage = Stage::build(&folder, role, column, &self.runtime, sibling.unwrap_or(1))?;
+        let sibling = sibling.unwrap_or(1);
+        let stage = Stage::build(&folder, role, wanted.column, &self.runtime, sibling)?;
         let stage = Arc::new(stage);
         let service = stage::service(role);
         let service: Vec<&str> = service.iter().map(String::as_str).collect();
@@ -182,7 +188,7 @@ impl Work {
             },
         );
         let name = self.ground.unit(role, &text)?;
-        let answering = Answering::begin(Arc::clone(&stage), stage.plan(super::is_left));
+        let answering = Answering::begin(Arc::clone(&stage), stage.plan(), &name);
         let started = Manager::System.act(&["start", "--", &name]);
         let why = started.err();
         let why = why.map(|failure| format!("{} journalctl -u {name} says why", failure.message));
@@ -203,8 +209,9 @@ impl Ground {
         fs::create_dir_all(folder)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         fs::create_dir_all(units)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let lock = open(folder, flags, Mode::empty()).map_err(std::io::Error::from)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = open(folder.join(LOCK), flags, Mode::RUSR | Mode::WUSR);
+        let lock = lock.map_err(std::io::Error::from)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             Failure::new("doctor.probe", "another doctor --probe is running")
                 .remedy("wait until it has ended")
@@ -248,7 +255,10 @@ impl Ground {
             fs::remove_file(self.units.join(name))?;
         }
         for entry in fs::read_dir(&self.folder)? {
-            fs::remove_dir_all(entry?.path())?;
+            let entry = entry?;
+            if entry.file_name() != LOCK {
+                fs::remove_dir_all(entry.path())?;
+            }
         }
         Ok(())
     }
@@ -258,6 +268,7 @@ impl Drop for Ground {
     fn drop(&mut self) {
         // What cannot be removed the next run removes.
         let _left = self.clear();
+        let _left = fs::remove_file(self.folder.join(LOCK));
         let _left = fs::remove_dir(&self.folder);
     }
 }

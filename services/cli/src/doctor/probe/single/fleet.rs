@@ -1,12 +1,11 @@
 //! A second supervisor, over a home of its own: the program that `clawdbot up` becomes, which starts its processes as
 //! always. Some of its programs are the probe instead; what they say comes out of its log.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clawdbot_confine::spawn::{Child, Exit, Leash, Program, Signal, spawn};
@@ -15,6 +14,7 @@ use clawdbot_proto::edges::{PROCESSES, Starts};
 use serde_json::Value;
 
 use super::scene::Home;
+use crate::logs::Follow;
 
 /// How long it may take to stop; it promises two seconds.
 const STOP: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const STOP: Duration = Duration::from_secs(5);
 /// A running one. It ends when this is dropped.
 pub struct Fleet {
     child: Child,
-    log: Log,
+    log: Follow,
     /// What it says last.
     said: Option<io::PipeReader>,
 }
@@ -73,6 +73,7 @@ impl Fleet {
             "--programs",
             &folder,
         ];
+        let log = Follow::at_end(&home.state.join("gateway.log"))?;
         let (said, errors) = io::pipe()?;
         // It inherits a descriptor that it has no use for, and closes it.
         let (_ours, theirs) = UnixStream::pair()?;
@@ -85,7 +86,7 @@ impl Fleet {
         )?;
         Ok(Self {
             child,
-            log: Log::new(home.state.join("gateway.log")),
+            log,
             said: Some(said),
         })
     }
@@ -95,7 +96,7 @@ impl Fleet {
     /// # Errors
     /// When the log cannot be read.
     pub fn news(&mut self) -> io::Result<Vec<Line>> {
-        let lines = self.log.news()?;
+        let lines = self.log.new_lines()?;
         Ok(lines.iter().filter_map(|line| parse(line)).collect())
     }
 
@@ -134,8 +135,8 @@ impl Drop for Fleet {
     }
 }
 
-fn parse(line: &[u8]) -> Option<Line> {
-    let line: Value = serde_json::from_slice(line).ok()?;
+fn parse(line: &str) -> Option<Line> {
+    let line: Value = serde_json::from_str(line).ok()?;
     let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
     Some(Line {
         role: text("role")?,
@@ -144,74 +145,20 @@ fn parse(line: &[u8]) -> Option<Line> {
     })
 }
 
-/// A log that grows.
-struct Log {
-    path: PathBuf,
-    read: u64,
-    /// The beginning of a line.
-    rest: Vec<u8>,
-}
-
-impl Log {
-    fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            read: 0,
-            rest: Vec::new(),
-        }
-    }
-
-    /// The lines that are whole since the last call.
-    fn news(&mut self) -> io::Result<Vec<Vec<u8>>> {
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.read))?;
-        let read = file.read_to_end(&mut self.rest)?;
-        self.read += u64::try_from(read).unwrap_or(u64::MAX);
-        let mut lines: Vec<Vec<u8>> = self
-            .rest
-            .split(|byte| *byte == b'\n')
-            .map(Vec::from)
-            .collect();
-        self.rest = lines.pop().unwrap_or_default();
-        Ok(lines)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]
-    fn a_line_is_read_once_and_whole() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("log");
-        let mut file = File::create(&path).unwrap();
-        let mut log = Log::new(path);
-        let mut news = |text: &str| {
-            file.write_all(text.as_bytes()).unwrap();
-            let lines = log.news().unwrap();
-            let lines = lines
-                .into_iter()
-                .map(|line| String::from_utf8(line).unwrap());
-            lines.collect::<Vec<_>>()
-        };
-        assert_eq!(news("one\ntw"), ["one"]);
-        assert_eq!(news("o\nthree\n"), ["two", "three"]);
-        assert!(news("").is_empty());
-    }
-
-    #[test]
     fn a_line_says_whose_it_is_and_what_was_measured() {
-        let line = parse(br#"{"role":"broker","message":"confined","confinement":"level=full"}"#);
+        let line = parse(r#"{"role":"broker","message":"confined","confinement":"level=full"}"#);
         let line = line.unwrap();
         assert_eq!(
             (line.role.as_str(), line.message.as_str()),
             ("broker", "confined")
         );
         assert_eq!(line.confinement.as_deref(), Some("level=full"));
-        assert!(parse(b"{\"role\":\"broker\"}").is_none());
-        assert!(parse(b"no object").is_none());
+        assert!(parse("{\"role\":\"broker\"}").is_none());
+        assert!(parse("no object").is_none());
     }
 }

@@ -15,7 +15,7 @@ use clawdbot_attempts::{Attempt, Column, Place, all, columns};
 use self::fleet::{Fleet, Line};
 use self::scene::Scene;
 use super::matrix::{Subject, Tried};
-use super::person::{Progress, interrupted};
+use super::person::{Progress, interrupted, was_interrupted};
 use crate::doctor::running::Running;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -24,8 +24,6 @@ use crate::out::Out;
 const PROBE: &str = "clawdbot-probe";
 const SUPERVISOR: &str = "clawdbot-supervisor";
 
-/// Exit status when somebody ended it.
-const INTERRUPTED: u8 = 130;
 /// Longest silence of everybody.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// How often is looked for news.
@@ -111,9 +109,7 @@ pub async fn try_all(running: &Running, out: Out) -> Result<Vec<Subject>, Failur
     match found {
         Some(Ok(found)) => Ok(found.subjects()),
         Some(Err(error)) => Err(failed(format!("nothing could be tried: {error}"))),
-        None => {
-            Err(failed("interrupted; what was made for it is removed".to_owned()).exit(INTERRUPTED))
-        }
+        None => Err(was_interrupted()),
     }
 }
 

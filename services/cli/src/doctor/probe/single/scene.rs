@@ -2,16 +2,13 @@
 //! listeners of every kind, and a process of the same user that nothing protects.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use clawdbot_attempts::{Column, Plan};
-use clawdbot_scene::{Listener, Places, Set, furnish};
+use clawdbot_scene::{Listener, Neighbour, PLANS, Places, Set, furnish};
 
-/// The folder of a state directory where the plans lie.
-const PLANS: &str = "probe";
 /// With a worker of every kind: the built-in model always runs.
 const CONFIG: &str = "{channels: {telegram: {botToken: '1:abcdefghijklmnopqrstuvwxyz'}}}\n";
 
@@ -136,45 +133,4 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(text.as_bytes())
-}
-
-/// A process of the same user that nothing protects. It ends when its input does.
-struct Neighbour(Child);
-
-impl Neighbour {
-    /// Starts it; what it says about itself are facts.
-    fn start(probe: &Path, file: &Path) -> io::Result<(Self, Vec<(&'static str, String)>)> {
-        let mut child = Command::new(probe)
-            .arg("neighbour")
-            .arg(file)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let stdout = child.stdout.take();
-        let neighbour = Self(child);
-        let mut line = String::new();
-        if let Some(stdout) = stdout {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
-        let names = ["neighbour", "neighbour-address", "neighbour-fd"];
-        let words = line.split_whitespace().map(str::to_owned);
-        let facts: Vec<_> = names.into_iter().zip(words).collect();
-        match facts.len() == names.len() {
-            true => Ok((neighbour, facts)),
-            false => Err(io::Error::other(format!(
-                "{} does not say what it is",
-                probe.display()
-            ))),
-        }
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        // One that is gone already is as good.
-        let _gone = self.0.kill();
-        let _gone = self.0.wait();
-    }
 }
