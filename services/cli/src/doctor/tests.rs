@@ -297,6 +297,8 @@ const APART: &[&str] = &[
     "fs.synced_dir",
     "fs.unseen",
     "fs.unchecked",
+    "probe.escape",
+    "probe.failed",
     "summary.attack_surface",
     "summary.local_only",
 ];

@@ -356,6 +356,8 @@ mod tests {
 
     use super::*;
 
+    const PARTIAL: &str = "level=partial landlock=0 seccomp=on filters=5 nnp=on caps=off dumpable=off core=0 env=0 strays=0 net=own memory=secret missing=landlock";
+
     /// Everything as the table has it.
     fn right(key: &str) -> (Column, BTreeMap<String, String>) {
         let table = Table::load().unwrap();
@@ -431,7 +433,7 @@ mod tests {
     fn what_a_kernel_lacks_is_told_and_blames_no_unit() {
         let mut policy = subject("policy", "policy");
         policy.unit = String::new();
-        policy.confinement = Some("level=partial landlock=0 missing=landlock".into());
+        policy.confinement = Some(PARTIAL.into());
         change(&mut policy, "file.passwd", "worked");
         let matrix = Matrix::new(vec![policy]).unwrap();
         let found = matrix.findings().remove(0);

@@ -159,7 +159,7 @@ mod tests {
             "User=clawdbot-agent-main",
             "ExecPaths=/opt/c",
             "ProtectSystem=strict",
-            "SystemCallFilter=@system-service    ~@clock",
+            "SystemCallFilter=@system-service  ~@clock",
             "ExecStart=/opt/c/clawdbot-probe rounds /run/p/socket agent main",
             "Type=oneshot",
             "ReadWritePaths=/run/p",

@@ -26,7 +26,7 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> io::Result<Self> {
         let mut number = [0; 8];
-        getrandom::fill(&mut number).map_err(io::Error::from)?;
+        getrandom::fill(&mut number).map_err(|error| io::Error::other(error.to_string()))?;
         let name = format!("clawdbot-probe-{:016x}", u64::from_ne_bytes(number));
         let path = fs::canonicalize(std::env::temp_dir())?.join(name);
         DirBuilder::new().mode(0o700).create(&path)?;

@@ -347,6 +347,8 @@ const OTHERS: &[&str] = &[
     "FlushPending",
     "LimitMEMLOCK",
     "LimitNOFILE",
+    "LogLevelMax",
+    "MaxConnectionsPerSource",
     "NoDelay",
     "OOMPolicy",
     "OOMScoreAdjust",
@@ -363,6 +365,7 @@ const OTHERS: &[&str] = &[
     "SystemCallErrorNumber",
     "TimeoutStartSec",
     "TimeoutStopSec",
+    "TriggerLimitBurst",
     "TriggerLimitIntervalSec",
     "Type",
 ];
