@@ -68,7 +68,7 @@ pub(crate) fn verdict(account: &str, said: &Said, outcome: Option<Outcome>) -> V
                 text: said.text(),
                 address: said.address.encode(),
                 lane: said.address.lane(),
-                at_ms: u64::try_from(said.date).unwrap_or(0) * 1000,
+                at_ms: u64::try_from(said.date).unwrap_or(0).saturating_mul(1000),
                 sender_name: said.sender_name(),
             }))
         }
