@@ -50,6 +50,9 @@ fn every_installed_service_holds_and_one_that_was_opened_is_found_with_its_file(
             assert!(refused.stderr.contains("needs root"), "{refused:?}");
         }
 
+        // The model runs: a process that is just being started is not confined yet.
+        let ask = ["clawdbot", "chat", "--message", "hello"];
+        machine.as_user("alice", &ask).ok();
         let before = doctor(machine, &[]);
         // What a killed run has left does not matter.
         machine.write(
@@ -59,7 +62,6 @@ fn every_installed_service_holds_and_one_that_was_opened_is_found_with_its_file(
         machine.write("/run/clawdbot-probe/policy/x", "");
         let (probed, answer) = std::thread::scope(|scope| {
             let probing = scope.spawn(|| doctor(machine, &["--probe"]));
-            let ask = ["clawdbot", "chat", "--message", "hello"];
             let answer = machine.as_user("alice", &ask).ok();
             (probing.join().unwrap(), answer)
         });
