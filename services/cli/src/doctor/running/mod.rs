@@ -350,11 +350,12 @@ fn read_unit(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Role, process and its words about its confinement, of each unit that runs.
+/// Role, process and its words about its confinement, of each unit that runs. One that is being started has not confined
+/// itself yet.
 fn of_units(units: &[UnitFact]) -> Vec<(String, u32, String)> {
     let rows = units
         .iter()
-        .filter(|unit| unit.pid != 0)
+        .filter(|unit| unit.pid != 0 && unit.active != "activating")
         .filter_map(|unit| {
             let name = unit
                 .id

@@ -202,6 +202,17 @@ fn ids(found: &[Found]) -> Vec<&str> {
     found.iter().map(|found| found.id.as_str()).collect()
 }
 
+#[test]
+fn a_process_that_is_being_started_is_not_judged_yet() {
+    let mut units = [unit("policy"), unit("broker")];
+    units[1].active = "activating".into();
+    let judged: Vec<_> = of_units(&units)
+        .into_iter()
+        .map(|(role, ..)| role)
+        .collect();
+    assert_eq!(judged, ["policy"]);
+}
+
 fn policy(running: &mut Running) -> &mut UnitFact {
     &mut running.units.as_mut().unwrap()[1]
 }
