@@ -263,8 +263,9 @@ fn frames_that_are_none_end_their_own_connection_and_nothing_else() {
     let rig = Rig::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let own: &[(&str, u16, bool)] = &[("127.0.0.1", port, true)];
     assert_eq!(
-        rig.push(&[("model-x", &[("127.0.0.1", port, true)])]),
+        rig.push(&[("model-x", own), ("channel-telegram", own)]),
         "taken"
     );
     let request = |request| v1::DialerRequest { id: 7, request }.encode_to_vec();
@@ -325,21 +326,21 @@ fn frames_that_are_none_end_their_own_connection_and_nothing_else() {
         "dialer",
         rig.dial("model-x", "127.0.0.1", port),
     );
-    // Requests whose answers nobody reads: the dialer stops reading them.
+    // Requests whose answers nobody reads: the dialer stops reading them, and others are answered. The client's own
+    // requests wait for each other.
     let flood = rig.end("model-x");
-    flood.set_nonblocking(true).unwrap();
+    flood
+        .set_write_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let unread = whole(&request(Some(dial("x", 1))));
     let sent = (0..10_000)
-        .take_while(|_| {
-            (&flood)
-                .write_all(&whole(&request(Some(dial("x", 1)))))
-                .is_ok()
-        })
+        .take_while(|_| (&flood).write_all(&unread).is_ok())
         .count();
     assert!(sent < 10_000, "the flood is held up");
     verdicts.note(
         "unread-answers",
         "dialer",
-        rig.dial("model-x", "127.0.0.1", port),
+        rig.dial("channel-telegram", "127.0.0.1", port),
     );
     drop((halves, flood));
     // The same number twice is two requests.
