@@ -604,7 +604,8 @@ fn an_operator_is_passed_the_log_over_a_socket_and_opens_no_journal() {
     let one = entry(1, "clawdbot-gateway.service", "info", "one");
     let two = entry(2, "clawdbot-policy.service", "warn", "two");
     let three = entry(3, "clawdbot-policy.service", "warn", "three");
-    let back = format!("ok\n{two}\n{one}\n");
+    let part = format!("ok\n{two}\n{one}\n");
+    let back = format!("{part}-- cursor: s=1\n");
     let messages = |out: &str| -> Vec<String> {
         // What a command ends with is no entry.
         let message = |line| json(line)["message"].as_str().map(str::to_owned);
@@ -623,6 +624,15 @@ fn an_operator_is_passed_the_log_over_a_socket_and_opens_no_journal() {
     let (exit, out, _) = machine.run(&["logs", "--json", "--limit", "1", "--level", "info"]);
     assert_eq!((exit, messages(&out)), (0, vec!["two".to_owned()]));
     assert_eq!(passed.join().unwrap(), ["back\n"]);
+
+    // A reader that was ended early is told behind what it gave; an end without entries is one.
+    let passed = passes(&machine, &[&part, "ok\n-- No entries --\n"]);
+    let (exit, out, err) = machine.run(&["logs", "--level", "info"]);
+    assert_eq!((exit, out.lines().count()), (1, 2), "{out}");
+    assert!(err.contains("what is older is missing"), "{err}");
+    let (exit, out, err) = machine.run(&["logs", "--json"]);
+    assert_eq!((exit, out.as_str(), err.as_str()), (0, "", ""));
+    passed.join().unwrap();
 
     // Following goes on until the reader ends, which is told.
     let passed = passes(&machine, &[&back, &format!("ok\n{two}\n{three}\n")]);

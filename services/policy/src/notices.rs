@@ -29,6 +29,19 @@ pub(crate) enum About {
     Budget(String),
 }
 
+impl About {
+    /// For the log, which names no code.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Pairing(_) => "pairing",
+            Self::Welcome(_) => "welcome",
+            Self::Question(_) => "question",
+            Self::Config => "config",
+            Self::Budget(_) => "budget",
+        }
+    }
+}
+
 /// What to tell, and whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
@@ -234,13 +247,23 @@ impl Notices {
             .position(|waiting| waiting.number == number && waiting.to.channel == channel)?;
         let mut waiting = board.waiting.remove(at)?;
         if sent {
-            info!(channel, person = waiting.to.person, about = ?waiting.about, "told");
+            info!(
+                channel,
+                person = waiting.to.person,
+                about = waiting.about.kind(),
+                "told"
+            );
             return Some(waiting.about);
         }
         waiting.to.accounts.remove(0);
         match waiting.to.accounts.is_empty() {
             true => {
-                warn!(channel, person = waiting.to.person, about = ?waiting.about, "could not be told")
+                warn!(
+                    channel,
+                    person = waiting.to.person,
+                    about = waiting.about.kind(),
+                    "could not be told"
+                )
             }
             false => {
                 board.put(waiting);

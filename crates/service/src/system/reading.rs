@@ -13,6 +13,9 @@ pub const REQUEST_MAX: usize = 32;
 /// The line that entries come after, where a request is accepted.
 pub const ACCEPTED: &str = "ok";
 
+/// What the last line of a whole reading back begins with: the place that it came to, or that there was nothing.
+pub const WHOLE: [&str; 2] = ["-- cursor: ", "-- No entries --"];
+
 /// What an entry is read for.
 const FIELDS: &str =
     "MESSAGE,PRIORITY,CLAWDBOT_LEVEL,CLAWDBOT_TRACE,CLAWDBOT_FIELDS,UNIT,_SYSTEMD_UNIT,_PID";
@@ -70,6 +73,7 @@ impl Reading {
         match self {
             Self::Back { since } => {
                 arguments.push("--reverse".to_owned());
+                arguments.push("--show-cursor".to_owned());
                 arguments.extend(since.map(|since| format!("--since=@{since}")));
             }
             Self::Follow => {

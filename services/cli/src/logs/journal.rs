@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::log::render;
-use clawdbot_service::system::{ACCEPTED, OVERLAP, Reading};
+use clawdbot_service::system::{ACCEPTED, OVERLAP, Reading, WHOLE};
 use serde_json::{Map, Value};
 
 use super::file::read_line;
@@ -98,12 +98,14 @@ pub fn run(
             lines.push(entry.line);
         }
     }
-    if lines.len() < limit {
-        journal.end()?;
-    }
+    let ended = match lines.len() < limit {
+        true => journal.end(),
+        false => Ok(()),
+    };
     for line in lines.iter().rev() {
         print(line)?;
     }
+    ended?;
     if !follow {
         return Ok(0);
     }
@@ -126,8 +128,14 @@ struct Journal {
 enum Source {
     /// journalctl as this user.
     Own(Program),
-    /// The operators' socket, with the first line that was no entry.
-    Socket(Reading, Option<String>),
+    /// The operators' socket.
+    Socket {
+        reading: Reading,
+        /// Nothing was cut off.
+        whole: bool,
+        /// The first line that was no entry.
+        said: Option<String>,
+    },
 }
 
 impl Journal {
@@ -171,7 +179,11 @@ impl Journal {
         }
         Ok(Self {
             entries: Box::new(entries),
-            source: Source::Socket(reading, None),
+            source: Source::Socket {
+                reading,
+                whole: false,
+                said: None,
+            },
             line,
         })
     }
@@ -183,10 +195,15 @@ impl Journal {
             if let Some(entry) = entry(&text) {
                 return Ok(Some(entry));
             }
-            if let Source::Socket(_, said) = &mut self.source
+            if let Source::Socket { whole, said, .. } = &mut self.source
                 && !text.starts_with('{')
             {
-                said.get_or_insert_with(|| text.into_owned());
+                match WHOLE.iter().any(|mark| text.starts_with(mark)) {
+                    true => *whole = true,
+                    false => {
+                        said.get_or_insert_with(|| text.into_owned());
+                    }
+                }
             }
         }
         Ok(None)
@@ -196,10 +213,22 @@ impl Journal {
     fn end(self) -> Result<(), Failure> {
         match self.source {
             Source::Own(program) => program.end(),
-            Source::Socket(_, Some(said)) => Err(complained(&said)),
-            Source::Socket(Reading::Back { .. }, None) => Ok(()),
-            Source::Socket(Reading::Follow, None) => {
-                Err(Failure::new("log", "the journal's reader has ended").remedy(rights::typed()))
+            Source::Socket {
+                said: Some(said), ..
+            } => Err(complained(&said)),
+            Source::Socket {
+                reading: Reading::Back { .. },
+                whole: true,
+                ..
+            } => Ok(()),
+            Source::Socket { reading, .. } => {
+                let what = match reading {
+                    Reading::Back { .. } => {
+                        "what is older is missing: the journal's reader was ended"
+                    }
+                    Reading::Follow => "the journal's reader has ended",
+                };
+                Err(Failure::new("log", what).remedy(rights::typed()))
             }
         }
     }
