@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 use clawdbot_rig::{Groups, Rig, Suite};
-use clawdbot_tests::kernel::Seen;
+use clawdbot_tests::kernel::{Seen, eventually};
 use clawdbot_tests::rig::{Machine, boot, on_each, pack};
 use clawdbot_tests::{Scratch, finish};
 
@@ -262,14 +263,29 @@ fn a_machine_leaves_nothing_however_it_ends() {
     assert!(failed.is_err());
     assert_eq!(Traces::of(&name), Traces::none());
 
-    // A test that was killed: the next machine ends what it left. Nobody has this number.
-    let name = format!("{}-1-killed", i32::MAX);
-    Rig::boot_as(Suite::Bookworm, &name).unwrap().leave();
-    assert!(Traces::of(&name).folder);
+    // A test that was killed: the next machine ends what it left. As long as the owner lives nobody does, whatever other
+    // tests boot meanwhile.
+    let mut owner = std::process::Command::new("sleep")
+        .arg("100000")
+        .spawn()
+        .unwrap();
+    let name = format!("{}-1-killed", owner.id());
+    let killed = Rig::boot_as(Suite::Bookworm, &name);
+    let left = killed.map(|machine| {
+        machine.leave();
+        Traces::of(&name).folder
+    });
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert_eq!(left, Ok(true));
     let Some(machine) = boot(TEST, Suite::Bookworm) else {
         return;
     };
-    assert_eq!(Traces::of(&name), Traces::none());
+    // A machine of another test that starts at the same time may be at it.
+    let gone = eventually(Duration::from_secs(60), || {
+        Traces::of(&name) == Traces::none()
+    });
+    assert!(gone, "{:?}", Traces::of(&name));
     machine.halt();
 }
 

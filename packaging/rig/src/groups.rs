@@ -108,15 +108,12 @@ impl Groups {
         found
     }
 
-    /// Removes them and all below. They have to be empty.
+    /// Removes them and all below. They have to be empty. What another process has removed meanwhile is none that is left.
     ///
     /// # Errors
     /// When one is left.
     pub fn remove(&self) -> io::Result<()> {
-        for group in self.0.iter().filter(|group| group.exists()) {
-            remove(group)?;
-        }
-        Ok(())
+        self.0.iter().try_for_each(|group| remove(group))
     }
 }
 
@@ -139,5 +136,8 @@ fn remove(group: &Path) -> io::Result<()> {
     for group in below(group) {
         remove(&group)?;
     }
-    fs::remove_dir(group)
+    match fs::remove_dir(group) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -27,6 +27,8 @@ const PLACE: &str = "/run/clawdbot-rig";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A machine that does not end by itself is ended.
 const GRACE: Duration = Duration::from_secs(10);
+/// What was killed has to give back its memory first, on a computer that has much to do.
+const LAST: Duration = Duration::from_secs(60);
 /// Longest time that a command inside may take, in seconds.
 const LIMIT: &str = "300";
 
@@ -462,13 +464,18 @@ fn first_of(status: &str, outer: &str) -> Option<Pid> {
 
 /// Ends what still runs in a machine's groups and removes them and its folder.
 fn clear(groups: &Groups, folder: &Path) -> Result<(), String> {
-    let deadline = Instant::now() + GRACE;
+    let deadline = Instant::now() + LAST;
     loop {
+        let late = Instant::now() > deadline;
         let left = groups.processes();
         if left.is_empty() {
-            break;
-        }
-        if Instant::now() > deadline {
+            match groups.remove() {
+                Ok(()) => break,
+                Err(error) if late => return Err(format!("control groups are left: {error}")),
+                // A process may have moved between two groups while one after the other was looked at.
+                Err(_) => {}
+            }
+        } else if late {
             return Err(format!("processes do not end: {left:?}"));
         }
         for pid in left.into_iter().filter_map(Pid::from_raw) {
@@ -476,9 +483,6 @@ fn clear(groups: &Groups, folder: &Path) -> Result<(), String> {
         }
         sleep(Duration::from_millis(10));
     }
-    groups
-        .remove()
-        .map_err(|error| format!("control groups are left: {error}"))?;
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(format!("{}: {error}", folder.display()))
