@@ -66,7 +66,15 @@ impl<'a> Town<'a> {
             machine.run(&["clawdbot", "config", "set", key, value]).ok();
         }
         // What was set is in force when the command ends.
-        let stored = town.log_in();
+        let mut stored = town.log_in();
+        // Whoever tries the token has some seconds for it, which may be too few on a busy machine: then it is tried again.
+        eventually(PATIENCE, || {
+            let tried = !stored.stdout.contains("it could not be tried");
+            if !tried {
+                stored = town.log_in();
+            }
+            tried
+        });
         let works = stored.code == Some(0) && stored.stdout.contains("it works");
         assert!(works, "{stored:?}\n{}", town.log());
         // Telegram lets a bot write to those alone who wrote to it.
@@ -129,12 +137,14 @@ impl<'a> Town<'a> {
         code.unwrap_or_else(|| panic!("{told:?}")).to_owned()
     }
 
-    /// Lets somebody in who was a stranger.
+    /// Lets somebody in who was a stranger, and waits until he has been told: what comes next is an answer.
     #[track_caller]
     fn befriend(&self, who: i64) {
         let code = self.code(who, "may I come in?");
         self.alice(&["clawdbot", "pairing", "approve", "telegram", &code])
             .ok();
+        let told = self.wait(who, 2);
+        assert!(told[1].contains("You have been let in"), "{told:?}");
     }
 
     /// Asks and waits for the answer.
