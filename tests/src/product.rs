@@ -2,7 +2,6 @@
 //! that go on when processes die.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -17,6 +16,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::kernel::Seen;
+use crate::peers::free_port;
 use crate::{Scratch, binary};
 
 /// Longest wait for an event; far above what anything takes.
@@ -39,15 +39,11 @@ impl Default for Start {
 impl Start {
     /// On a free port, with nothing else said.
     pub fn new() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
         Self {
             through: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            port: free.port(),
+            port: free_port(),
         }
     }
 
