@@ -36,12 +36,16 @@ impl Seen {
         Some((words.next()?, words.next()?))
     }
 
-    /// What the open descriptors point to. Needs root for a process that is not dumpable.
+    /// What the open descriptors point to; one that is closed meanwhile is not among them. Needs root for a process that is
+    /// not dumpable.
     pub fn descriptors(self) -> std::io::Result<Vec<String>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(self.path("fd"))? {
-            let target = std::fs::read_link(entry?.path())?;
-            found.push(target.to_string_lossy().into_owned());
+            match std::fs::read_link(entry?.path()) {
+                Ok(target) => found.push(target.to_string_lossy().into_owned()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
     }
@@ -89,14 +93,16 @@ pub fn of_state(state: &std::path::Path) -> Vec<Seen> {
         .collect()
 }
 
-/// Polls until something is true, at most for the given time.
+/// Polls until something is true, at most for the given time. The last look is after that time, however long this process
+/// did not run meanwhile.
 pub fn eventually(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + time;
     loop {
+        let late = Instant::now() >= deadline;
         if holds() {
             return true;
         }
-        if Instant::now() >= deadline {
+        if late {
             return false;
         }
         std::thread::sleep(Duration::from_millis(5));

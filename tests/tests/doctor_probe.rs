@@ -46,7 +46,7 @@ fn probe(mut command: Command, folder: &Path, arguments: &[&str]) -> Output {
 fn nothing_is_left(folder: &Path) {
     let left: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
-    let gone = eventually(Duration::from_secs(10), || of_state(folder).is_empty());
+    let gone = eventually(PATIENCE, || of_state(folder).is_empty());
     assert!(gone, "{:?}", of_state(folder));
 }
 
