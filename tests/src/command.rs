@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longest time that any single command of a test may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A program of the product: in `CLAWDBOT_BIN_DIR`, or where cargo put it beside this test.
 pub fn binary(name: &str) -> PathBuf {

@@ -20,7 +20,7 @@ use crate::peers::free_port;
 use crate::{Scratch, binary};
 
 /// Longest wait for an event; far above what anything takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How to start the product.
 pub struct Start {

@@ -120,7 +120,7 @@ impl Machine {
     /// Waits until lines of shell succeed.
     #[track_caller]
     pub fn until(&self, script: &str) {
-        let patience = Duration::from_secs(60);
+        let patience = Duration::from_secs(120);
         let done = eventually(patience, || self.sh(script).code == Some(0));
         assert!(done, "{}: not within {patience:?}: {script}", self.name());
     }

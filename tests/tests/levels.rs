@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
-use clawdbot_tests::{Product, Scratch, Start, skip};
+use clawdbot_tests::kernel::eventually;
+use clawdbot_tests::{Output, Product, Scratch, Start, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -220,6 +222,20 @@ fn living(topology: &Value) -> Vec<Value> {
     live.cloned().collect()
 }
 
+/// What a command says once this holds: it gives each process a moment to answer, which may be too short where much else
+/// runs, and then tells what the others say.
+fn told(scratch: &Scratch, words: &[&str], holds: impl Fn(&Output) -> bool) -> Output {
+    let mut said = scratch.clawdbot(words);
+    eventually(Duration::from_secs(60), || {
+        let all = holds(&said);
+        if !all {
+            said = scratch.clawdbot(words);
+        }
+        all
+    });
+    said
+}
+
 fn check(row: &Row, own: &Gaps, scratch: &Scratch, product: &Product) {
     let ready = product.ready["processes"].as_array().unwrap();
     assert_eq!(ready.len(), 9, "{}", row.kernel);
@@ -229,13 +245,15 @@ fn check(row: &Row, own: &Gaps, scratch: &Scratch, product: &Product) {
     let answer = scratch.clawdbot(&["chat", "--message", "hello"]).ok();
     assert!(answer.stdout.contains("not a language model"), "{answer:?}");
 
-    let status = scratch.clawdbot(&["status", "--json"]).ok().json();
+    let well = |said: &Output| said.code == Some(0);
+    let status = told(scratch, &["status", "--json"], well).ok().json();
     assert_eq!(status["processes"].as_array().unwrap().len(), 9);
     for process in status["processes"].as_array().unwrap() {
         row.agrees("status", process, own);
         assert_eq!(process["restarts"], 0, "{}: {process}", row.kernel);
     }
-    let topology = scratch.clawdbot(&["topology", "--json"]).ok().json();
+    let all_live = |said: &Output| living(&said.json()).len() == ready.len();
+    let topology = told(scratch, &["topology", "--json"], all_live).ok().json();
     let living = living(&topology);
     assert_eq!(living.len(), 9, "{}", row.kernel);
     for process in &living {
@@ -243,8 +261,10 @@ fn check(row: &Row, own: &Gaps, scratch: &Scratch, product: &Product) {
     }
     // For a person, too.
     for command in ["status", "topology"] {
-        let text = scratch.clawdbot(&[command]).ok().stdout;
         let anywhere = row.anywhere(own);
+        let lines = |said: &Output| said.stdout.matches("missing: ").count();
+        let all_told = |said: &Output| well(said) && lines(said) == anywhere.len();
+        let text = told(scratch, &[command], all_told).ok().stdout;
         for what in &anywhere {
             let line = format!("missing: {what} (");
             assert_eq!(text.matches(&line).count(), 1, "{}: {text}", row.kernel);
@@ -256,7 +276,8 @@ fn check(row: &Row, own: &Gaps, scratch: &Scratch, product: &Product) {
 
 /// Each missing thing once, with what it means and what to do.
 fn doctor(row: &Row, own: &Gaps, scratch: &Scratch) {
-    let found = scratch.clawdbot(&["doctor", "--json"]).ok().json();
+    let heard = |said: &Output| !said.stdout.contains("running.silent");
+    let found = told(scratch, &["doctor", "--json"], heard).ok().json();
     let findings = found["findings"].as_array().unwrap();
     let about: Vec<&Value> = { findings.iter() }
         .filter(|finding| finding["id"].as_str().unwrap().starts_with("confinement."))
