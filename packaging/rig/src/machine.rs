@@ -314,11 +314,13 @@ impl Rig {
         ])
     }
 
-    /// What a unit has said, one line for each entry.
+    /// What a unit has said until now, one line for each entry.
     ///
     /// # Errors
     /// As [`Rig::run`].
     pub fn journal(&self, unit: &str) -> io::Result<String> {
+        // What is on its way counts.
+        self.run(&["journalctl", "--sync"])?;
         let output = self.run(&["journalctl", "--no-pager", "--output=cat", "--unit", unit])?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
