@@ -358,7 +358,9 @@ fn the_services_are_started_stopped_and_left_alone_as_asked() {
         service("stop").ok();
         assert_eq!(machine.says("pgrep --list-full ^clawdbot; true"), "");
         refused(&service("status"), 69, &[]);
-        assert_eq!(machine.run(&["clawdbot", "status"]).code, Some(69));
+        let status = || machine.run(&["clawdbot", "status"]);
+        let stopped = eventually(PATIENCE, || status().code == Some(69));
+        assert!(stopped, "{:?}", status());
         tells(
             machine,
             "root",
