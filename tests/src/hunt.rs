@@ -17,6 +17,8 @@ use crate::kernel::Seen;
 const PIECE: usize = 16;
 /// A piece is found by one of these.
 const ANCHOR: usize = 8;
+/// How often a process is looked at whose memory is taken away under the look.
+const LOOKS: usize = 20;
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -257,8 +259,25 @@ impl Hunt {
     }
 
     fn memory(&mut self, name: &str, seen: Seen) {
+        // It goes on meanwhile: a thread that ends takes its stack along.
+        let mut looks = (0..LOOKS).map(|_| self.whole_memory(name, seen));
+        let last = looks.find_map(|look| match look {
+            Ok(searched) => Some(searched),
+            Err(region) => {
+                println!("{name}: {region:?} was gone before it was read to its end");
+                None
+            }
+        });
+        let searched = last.unwrap_or_else(|| panic!("{name}: its memory changes without end"));
+        self.searched.memory += searched.memory;
+        self.searched.hidden += searched.hidden;
+    }
+
+    /// Searches all memory that there is now; what was looked at, or a region that was taken away meanwhile.
+    fn whole_memory(&mut self, name: &str, seen: Seen) -> Result<Searched, Region> {
         let memory = File::open(format!("/proc/{}/mem", seen.0)).unwrap();
         let place = format!("{name} memory");
+        let mut searched = Searched::default();
         for region in regions(seen) {
             let mut at = region.start;
             let mut read = |buffer: &mut [u8]| {
@@ -273,13 +292,19 @@ impl Hunt {
                     outcome.is_err(),
                     "{name}: memory of memfd_secret was read from outside"
                 );
-                self.searched.hidden += 1;
+                searched.hidden += 1;
                 continue;
             }
             self.chunks(&place, &mut read);
-            assert_eq!(at, region.end, "{name}: {region:?} was not read to its end");
-            self.searched.memory += region.end - region.start;
+            if at != region.end {
+                let mut now = regions(seen).into_iter();
+                let still = now.any(|now| (now.start, now.end) == (region.start, region.end));
+                assert!(!still, "{name}: {region:?} was not read to its end");
+                return Err(region);
+            }
+            searched.memory += region.end - region.start;
         }
+        Ok(searched)
     }
 
     /// Who has what: for each secret the places, each once.

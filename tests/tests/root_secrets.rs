@@ -11,7 +11,7 @@ use clawdbot_fakes::provider::{Fault, Provider, Reply};
 use clawdbot_fakes::telegram::{Fault as BotFault, Telegram};
 use clawdbot_proto::v1::chat_event::Event;
 use clawdbot_tests::hunt::{Canary, Hunt};
-use clawdbot_tests::kernel::Seen;
+use clawdbot_tests::kernel::{Seen, eventually};
 use clawdbot_tests::{Product, Scratch, Start, runs_as_root};
 use rustix::process::Signal;
 use serde_json::json;
@@ -204,7 +204,7 @@ impl Stage {
         let answered = self
             .telegram
             .until(BOT_TOKEN, |bot| bot.sent.len() > before);
-        tokio::time::timeout(Duration::from_secs(30), answered)
+        tokio::time::timeout(Duration::from_secs(120), answered)
             .await
             .unwrap();
     }
@@ -223,7 +223,7 @@ impl Stage {
         let asked = tokio::task::spawn_blocking(move || {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
             stream
-                .set_read_timeout(Some(Duration::from_secs(30)))
+                .set_read_timeout(Some(Duration::from_secs(120)))
                 .unwrap();
             stream.write_all(request.as_bytes()).unwrap();
             let mut answer = String::new();
@@ -235,8 +235,17 @@ impl Stage {
         answer.lines().next().unwrap_or_default().to_owned()
     }
 
+    /// How often a dialer was told who may dial what.
+    fn lists(&self) -> usize {
+        self.product
+            .log()
+            .matches("took the destination lists")
+            .count()
+    }
+
     /// Ends a process with a signal and waits for its successor.
     fn end(&mut self, role: &str, signal: Signal) {
+        let lists = self.lists();
         self.processes[role].signal(signal);
         for state in ["ended", "ready"] {
             let event = self
@@ -248,6 +257,9 @@ impl Stage {
                 self.processes.insert(role.into(), Seen(pid));
             }
         }
+        // It may not dial before, and nobody waits long for it.
+        let told = || role != "dialer" || self.lists() > lists;
+        assert!(eventually(Duration::from_secs(60), told), "no lists");
     }
 
     /// A conversation with every model, over every way in.
@@ -310,7 +322,7 @@ impl Stage {
             let mut left = bot.faults.iter();
             left.all(|(method, ..)| method == "sendChatAction")
         });
-        tokio::time::timeout(Duration::from_secs(30), over)
+        tokio::time::timeout(Duration::from_secs(120), over)
             .await
             .unwrap();
         self.telegram.bot(BOT_TOKEN, |bot| bot.faults.clear());
