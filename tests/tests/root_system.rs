@@ -87,7 +87,7 @@ impl Machine {
         let notify = UnixDatagram::bind(path("notify")).unwrap();
         mode(&path("notify"), 0o666);
         notify
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
         Self {
             scratch,
@@ -212,7 +212,7 @@ impl Machine {
     fn logged(&self, text: &str) {
         let said = || self.log().contains(text);
         assert!(
-            eventually(Duration::from_secs(20), said),
+            eventually(Duration::from_secs(60), said),
             "no {text:?}: {}",
             self.log()
         );
@@ -232,7 +232,7 @@ impl Machine {
             rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
             let mut stream = UnixStream::connect(path).unwrap();
             stream
-                .set_read_timeout(Some(Duration::from_secs(20)))
+                .set_read_timeout(Some(Duration::from_secs(60)))
                 .unwrap();
             // HTTP/2's first words, and empty settings. Whoever is refused may not get to say them.
             let _refused =

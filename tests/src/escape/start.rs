@@ -23,7 +23,7 @@ use crate::binary;
 use crate::solo::Solo;
 
 /// Longest silence of a process that makes attempts.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process has one tracer at a time.
 static TRACED: Mutex<()> = Mutex::new(());
