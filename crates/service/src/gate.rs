@@ -118,7 +118,7 @@ impl Gates {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_a_client_has_left_does_not_depend_on_its_connections() {
         let gates = Gates::new(2);
         let gate = || gates.of(&Role::gateway(), &Role::policy());
