@@ -214,6 +214,9 @@ async fn a_connection_that_does_not_come_to_its_beginning_is_ended_and_a_silent_
     serving.await.unwrap();
 }
 
+/// A whole beginning of HTTP/2: one that is cut off would be given up after a while, and its place with it.
+const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 /// How many more connections a server takes.
 async fn taken(router: &Router, client: &Role, wanted: usize) -> Vec<UnixStream> {
     let mut taken = Vec::new();
@@ -222,8 +225,8 @@ async fn taken(router: &Router, client: &Role, wanted: usize) -> Vec<UnixStream>
         let (client, router) = (client.clone(), router.clone());
         tokio::spawn(serve_stream(adopt(far), client, Role::policy(), router));
         let mut near = adopt(near);
-        // The answer to the beginning of a beginning: its settings, or its end.
-        let _ended = near.write_all(b"PRI").await;
+        // The answer: its settings, or its end.
+        let _ended = near.write_all(BEGINNING).await;
         if near.read_u8().await.is_ok() {
             taken.push(near);
         }
