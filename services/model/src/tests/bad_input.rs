@@ -25,8 +25,10 @@ async fn every_misbehaviour_is_an_error_with_its_reason_in_every_protocol() {
         (Fault::ErrorInStream, "verloaded"),
     ];
     for api in APIS {
-        let rig = Rig::new(api).await;
+        let rigs = [Rig::new(api).await, Rig::impatient(api).await];
         for (fault, reason) in &rows {
+            let silent = matches!(fault, Fault::Stall | Fault::Silence);
+            let rig = &rigs[usize::from(silent)];
             // What may pass is tried three times.
             for _ in 0..3 {
                 rig.provider.fault(match fault {

@@ -167,16 +167,31 @@ pub struct Rig {
     agent: Edge,
 }
 
-/// Short enough for a test of silence, long enough for a busy machine.
-const LIMITS: Limits = Limits {
-    head: Duration::from_millis(1500),
-    idle: Duration::from_millis(1500),
-    total: Duration::from_secs(60),
+/// Longer than any busy machine takes.
+const PATIENT: Limits = Limits {
+    head: Duration::from_secs(60),
+    idle: Duration::from_secs(60),
+    total: Duration::from_secs(120),
     body: 32 << 20,
 };
 
 impl Rig {
     pub async fn new(api: &str) -> Self {
+        Self::with(api, PATIENT).await
+    }
+
+    /// For tests of silence: whatever else happens may take too long here, too.
+    pub async fn impatient(api: &str) -> Self {
+        let short = Duration::from_millis(1500);
+        let limits = Limits {
+            head: short,
+            idle: short,
+            ..PATIENT
+        };
+        Self::with(api, limits).await
+    }
+
+    async fn with(api: &str, limits: Limits) -> Self {
         let provider = Provider::start().await.unwrap();
         let address = provider.address();
         let base_url = match api {
@@ -208,7 +223,7 @@ impl Rig {
         let transport = Transport::new(
             dialer(&dials, &unreachable),
             Tls::public().unwrap(),
-            Patience::of(LIMITS),
+            Patience::of(limits),
         );
         let slice = v1::ModelSlice {
             provider: "p".into(),
