@@ -99,12 +99,18 @@ impl FakeDns {
     }
 }
 
-/// Long where it must not pass, short where a test waits for it.
+/// No test waits for the end of any of these.
 pub(crate) const PATIENT: Timing = Timing {
     attempt: Duration::from_secs(30),
     rounds: 1,
     total: Duration::from_secs(60),
+    grace: Duration::from_secs(30),
+};
+
+/// For a kind of address that never comes.
+pub(crate) const UNGRACIOUS: Timing = Timing {
     grace: Duration::from_millis(50),
+    ..PATIENT
 };
 
 /// For silence.

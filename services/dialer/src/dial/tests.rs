@@ -3,15 +3,24 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream as StdTcpStream};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+
 use super::*;
 use crate::fakes::ips;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-const QUICK: Patience = Patience {
+/// No test waits for the end of it, but for the next address.
+const PATIENT: Patience = Patience {
     stagger: Duration::from_millis(20),
+    attempt: Duration::from_secs(60),
+    total: Duration::from_secs(120),
+};
+
+/// For silence.
+const IMPATIENT: Patience = Patience {
     attempt: Duration::from_millis(200),
-    total: Duration::from_secs(5),
+    ..PATIENT
 };
 
 fn listener() -> (TcpListener, u16) {
@@ -32,7 +41,7 @@ fn closed_port() -> (StdTcpStream, u16) {
 #[tokio::test]
 async fn the_address_that_answered_is_told() {
     let (listener, port) = listener();
-    let (stream, peer) = connect(&[LOOPBACK], port, QUICK).await.unwrap();
+    let (stream, peer) = connect(&[LOOPBACK], port, PATIENT).await.unwrap();
     assert_eq!(peer, SocketAddr::new(LOOPBACK, port));
     assert_eq!(listener.accept().unwrap().1, stream.local_addr().unwrap());
 }
@@ -41,7 +50,7 @@ async fn the_address_that_answered_is_told() {
 async fn a_closed_port_is_told_from_silence() {
     let (_kept, port) = closed_port();
     assert_eq!(
-        connect(&[LOOPBACK], port, QUICK).await.unwrap_err().class,
+        connect(&[LOOPBACK], port, PATIENT).await.unwrap_err().class,
         Class::Refused
     );
 
@@ -57,8 +66,13 @@ async fn a_closed_port_is_told_from_silence() {
     let full = TcpListener::from(full);
     let port = full.local_addr().unwrap().port();
     let _queued = StdTcpStream::connect((LOOPBACK, port)).unwrap();
+    let mut fds = [PollFd::new(&full, PollFlags::IN)];
+    assert_eq!(poll(&mut fds, None).unwrap(), 1, "it is in the queue");
     assert_eq!(
-        connect(&[LOOPBACK], port, QUICK).await.unwrap_err().class,
+        connect(&[LOOPBACK], port, IMPATIENT)
+            .await
+            .unwrap_err()
+            .class,
         Class::Timeout
     );
 }
@@ -68,14 +82,14 @@ async fn the_next_address_is_tried_when_one_refuses() {
     let listener = TcpListener::bind("127.0.0.3:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let addresses = ips(&["::1", "127.0.0.2", "127.0.0.3"]);
-    let (_, peer) = connect(&addresses, port, QUICK).await.unwrap();
+    let (_, peer) = connect(&addresses, port, PATIENT).await.unwrap();
     assert_eq!(peer, listener.local_addr().unwrap());
 }
 
 #[tokio::test]
 async fn without_an_address_there_is_no_connection() {
     assert_eq!(
-        connect(&[], 443, QUICK).await.unwrap_err().class,
+        connect(&[], 443, PATIENT).await.unwrap_err().class,
         Class::Unreachable
     );
 }

@@ -15,7 +15,11 @@ use crate::fakes::{FakeDns, honest, ips};
 
 const LIMITS: Limits = Limits {
     first_push: Duration::from_millis(50),
-    connect: Patience::DEFAULT,
+    connect: Patience {
+        attempt: Duration::from_secs(60),
+        total: Duration::from_secs(120),
+        ..Patience::DEFAULT
+    },
     lock: crate::handover::LOCK,
 };
 

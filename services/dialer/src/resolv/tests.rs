@@ -7,7 +7,7 @@ use simple_dns::RCODE;
 use tokio::net::UdpSocket;
 
 use super::ResolveError;
-use crate::fakes::{FakeDns, IMPATIENT, PATIENT, Via, code, honest, ips, truncated};
+use crate::fakes::{FakeDns, IMPATIENT, PATIENT, UNGRACIOUS, Via, code, honest, ips, truncated};
 
 fn host(text: &str) -> HostName {
     HostName::parse(text).unwrap()
@@ -192,8 +192,9 @@ async fn one_kind_that_never_comes_does_not_take_the_other_along() {
         }
     })
     .await;
+    let resolver = dns.resolver_of("nameserver 127.0.0.1\n", "", UNGRACIOUS);
     assert_eq!(
-        dns.resolver("").lookup(&host("a.example")).await,
+        resolver.lookup(&host("a.example")).await,
         Ok(ips(&["192.0.2.7"]))
     );
 }
