@@ -1,9 +1,9 @@
 //! Whole requests: a fake name server, real loopback servers, and what each role is answered.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::field::{Field, Visit};
@@ -162,9 +162,14 @@ async fn the_dialer_keeps_no_copy_of_what_it_hands_over() {
     assert_eq!(read.await.unwrap(), 0, "the peer sees the end");
 }
 
-/// Keeps the fields of all records.
-#[derive(Clone, Default)]
-struct Records(Arc<Mutex<Vec<BTreeMap<String, String>>>>);
+thread_local! {
+    /// The fields of the records of this thread's test.
+    static RECORDS: RefCell<Vec<BTreeMap<String, String>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps the records of all threads: tracing remembers for each place whether somebody listens, and the first who comes
+/// there may be another test.
+struct Records;
 
 struct Fields(BTreeMap<String, String>);
 
@@ -194,7 +199,7 @@ impl Subscriber for Records {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields(BTreeMap::new());
         event.record(&mut fields);
-        self.0.lock().unwrap().push(fields.0);
+        RECORDS.with_borrow_mut(|records| records.push(fields.0));
     }
 
     fn enter(&self, _: &Id) {}
@@ -204,8 +209,9 @@ impl Subscriber for Records {
 
 #[tokio::test]
 async fn every_dial_and_every_refusal_leaves_one_record() {
-    let records = Records::default();
-    let _here = tracing::subscriber::set_default(records.clone());
+    tracing::subscriber::set_global_default(Records).unwrap();
+    // Who came somewhere meanwhile may have found nobody.
+    tracing::callsite::rebuild_interest_cache();
     let rig = rig(|| ips(&["127.0.0.1"])).await;
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let closed_port = closed.local_addr().unwrap().port();
@@ -225,7 +231,7 @@ async fn every_dial_and_every_refusal_leaves_one_record() {
     ];
     for (who, host, port) in attempts {
         let result = outcome(&rig.dialer, who, dial(host, port)).await;
-        let mut written = std::mem::take(&mut *records.0.lock().unwrap());
+        let mut written = RECORDS.take();
         let record = written.pop().unwrap();
         assert_eq!(written, [], "one record");
         assert_eq!(
@@ -240,7 +246,7 @@ async fn every_dial_and_every_refusal_leaves_one_record() {
     }
     let wider = push("model-x", &[("evil.example", 443, true)]);
     let refused = outcome(&rig.dialer, "model-x", wider).await;
-    assert_eq!(records.0.lock().unwrap()[0]["result"], refused);
+    assert_eq!(RECORDS.take()[0]["result"], refused);
 }
 
 #[tokio::test]
