@@ -104,13 +104,14 @@ async fn an_album_is_one_message() {
     let rig = Rig::start().await;
     let photo = |width: u32| json!([{ "width": width, "height": 2 }]);
     rig.telegram.bot(TOKEN, |bot| {
+        // It comes too late for the first poll and in time for the next, however long this test is held up.
+        bot.behind
+            .push_back(json!({ "chat": 42, "media_group_id": "g", "photo": photo(3) }));
         bot.write(
             "message",
             json!({ "chat": 42, "media_group_id": "g", "photo": photo(1), "caption": "Look" }),
         );
     });
-    rig.telegram.until(TOKEN, |bot| bot.handed_out == 1).await;
-    rig.write(json!({ "chat": 42, "media_group_id": "g", "photo": photo(3) }));
     let message = rig.delivered(0).await;
     assert_eq!(message.text, "[photo 1x2]\n[photo 3x2]\nLook");
     assert_eq!(message.event_id, "42:1:b4242");

@@ -73,6 +73,8 @@ pub struct Bot {
     pub migrated: HashMap<i64, i64>,
     /// What goes wrong: method (or empty for all), how, how often.
     pub faults: VecDeque<(String, Fault, u32)>,
+    /// Messages that are written one by one, each as soon as a poll has brought something.
+    pub behind: VecDeque<Value>,
     /// Updates that polls have brought, again ones included.
     pub handed_out: usize,
     /// The highest offset that was ever asked with.
@@ -185,6 +187,11 @@ impl Bot {
         all.sort_by_key(|(id, _)| *id);
         all.truncate(limit);
         self.handed_out += all.len();
+        if !all.is_empty()
+            && let Some(message) = self.behind.pop_front()
+        {
+            self.write("message", message);
+        }
         all.into_iter().map(|(_, update)| update).collect()
     }
 
