@@ -1,6 +1,6 @@
 //! From Telegram to the gateway.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clawdbot_fakes::telegram::{Bot, Fault};
 use clawdbot_proto::v1;
@@ -126,13 +126,16 @@ async fn an_album_is_one_message() {
 #[tokio::test]
 async fn an_edit_counts_until_there_is_an_answer() {
     let rig = Rig::start().await;
+    // An edit bears the date of its message: what counts is whether that was answered.
+    let date = SystemTime::now().duration_since(UNIX_EPOCH);
+    let date = date.unwrap().as_secs();
     let edit = |text: &str, at: i64| {
-        let edited = json!({ "chat": 42, "message_id": 1, "text": text, "edit_date": at,
+        let edited = json!({ "chat": 42, "message_id": 1, "text": text, "date": date, "edit_date": at,
             "from": { "id": 42, "first_name": "A" } });
         rig.telegram
             .bot(TOKEN, |bot| bot.write("edited_message", edited));
     };
-    rig.write(json!({ "chat": 42, "text": "helo" }));
+    rig.write(json!({ "chat": 42, "text": "helo", "date": date }));
     let first = rig.delivered(0).await;
     edit("hello", 7);
     let edited = rig.delivered(1).await;
