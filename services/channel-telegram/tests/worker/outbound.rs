@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clawdbot_fakes::telegram::Fault;
+use clawdbot_fakes::telegram::{Bot, Fault};
 use clawdbot_proto::v1::{self, Disposition, channel_order::Order};
 use serde_json::json;
 
@@ -215,7 +215,8 @@ async fn a_move_that_is_announced_is_remembered_over_a_restart() {
         .bot(TOKEN, |bot| bot.migrate(-100, -1_000_000_000_100));
     rig.write(json!({ "chat": 42, "text": "after it" }));
     rig.delivered(1).await;
-    rig.kill();
+    // The record of the move may still be on its way to the disk; a stop waits for that.
+    rig.stop().await;
     let errors = |rig: &Rig| {
         rig.telegram.bot(TOKEN, |bot| {
             bot.calls
@@ -249,14 +250,15 @@ async fn answers_stay_in_their_topic_and_typing_names_even_the_general_one() {
         rig.send(id, to, "answer").await;
         assert_eq!(rig.report(id).await.disposition(), Disposition::Done);
     }
-    rig.telegram
-        .until(TOKEN, |bot| bot.actions.len() >= 2)
-        .await;
+    let general = |bot: &Bot| bot.actions.iter().any(|action| action.1 == Some(1));
+    rig.telegram.until(TOKEN, general).await;
     rig.telegram.bot(TOKEN, |bot| {
         let topics: Vec<_> = bot.sent.iter().map(|sent| sent.topic).collect();
         assert_eq!(topics, [Some(7), None]);
-        assert_eq!(bot.actions[0], (-1001, Some(7), "typing".into()));
-        assert_eq!(bot.actions[1], (-1001, Some(1), "typing".into()));
+        // While an answer takes long it is said again.
+        bot.actions.dedup();
+        let actions = [7, 1].map(|topic| (-1001, Some(topic), "typing".to_owned()));
+        assert_eq!(bot.actions, actions);
     });
 }
 
