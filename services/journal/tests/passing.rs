@@ -37,9 +37,10 @@ impl Place {
     }
 }
 
-/// The program on one end of a pair, and the other.
-fn start(journalctl: &PathBuf) -> (Child, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
+/// The program on one end of a pair, and the other. What is said to it is there before it is: its patience is short.
+fn start(journalctl: &PathBuf, said: &str) -> (Child, UnixStream) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.write_all(said.as_bytes()).unwrap();
     let theirs = OwnedFd::from(theirs);
     let child = Command::new(std::env::var("CARGO_BIN_EXE_clawdbot-journal").unwrap())
         .arg(journalctl)
@@ -53,8 +54,7 @@ fn start(journalctl: &PathBuf) -> (Child, UnixStream) {
 }
 
 fn answer(journalctl: &PathBuf, request: &str) -> (Option<i32>, String) {
-    let (mut child, mut stream) = start(journalctl);
-    stream.write_all(request.as_bytes()).unwrap();
+    let (mut child, mut stream) = start(journalctl, request);
     let mut said = String::new();
     stream.read_to_string(&mut said).unwrap();
     (child.wait().unwrap().code(), said)
@@ -103,8 +103,7 @@ fn a_request_that_is_none_starts_nothing_and_is_told_why() {
         );
     }
     // The end of the line never comes.
-    let (mut child, mut stream) = start(&script);
-    stream.write_all(b"follow").unwrap();
+    let (mut child, mut stream) = start(&script, "follow");
     stream.shutdown(Shutdown::Write).unwrap();
     let mut said = String::new();
     stream.read_to_string(&mut said).unwrap();
@@ -118,7 +117,7 @@ fn a_request_that_is_none_starts_nothing_and_is_told_why() {
 #[test]
 fn one_that_says_nothing_is_not_waited_for() {
     let place = Place::new();
-    let (mut child, mut stream) = start(&place.script("echo started"));
+    let (mut child, mut stream) = start(&place.script("echo started"), "");
     let mut said = String::new();
     // Ends by the program's own patience.
     stream.read_to_string(&mut said).unwrap();
