@@ -292,14 +292,16 @@ mod tests {
         let path = folder.join("AGENTS.md");
         let mut workspace = Workspace::new(vec![folder_of(home.path(), Class::Main)], Class::Main);
         let mut text = |max| workspace.read("", max).pop().map(|part| part.text);
-        let write = |text: &str, age: u64| {
+        let write_at = |text: &str, at: SystemTime| {
             fs::write(&path, text).unwrap();
-            let at = SystemTime::now() - Duration::from_secs(age);
             let file = OpenOptions::new().write(true).open(&path).unwrap();
             file.set_modified(at).unwrap();
         };
-        // Just written: it may be written to again in the same moment.
-        write("one", 0);
+        let write = |text: &str, age: u64| {
+            write_at(text, SystemTime::now() - Duration::from_secs(age));
+        };
+        // Just written, however long this takes: it may be written to again in the same moment.
+        write_at("one", SystemTime::now() + Duration::from_secs(600));
         assert!(!Arc::ptr_eq(&text(10).unwrap(), &text(10).unwrap()));
         write("two", 60);
         let first = text(10).unwrap();
