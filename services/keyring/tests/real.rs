@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use clawdbot_confine::frame;
 use clawdbot_confine::spawn::{Exit, Leash, Program, spawn};
@@ -98,7 +99,9 @@ impl Desktop {
 
     /// Asks until the keyring is on the bus: it says nowhere that it is.
     fn ask(&self, store: &[u8]) -> Outcome {
-        for _ in 0..200 {
+        // As many questions as fit into the time, since one may take next to none.
+        let end = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < end {
             match ask(Some(&address(self.home.path())), store, true) {
                 Outcome::Nowhere(why) if why.contains("keeps secrets") => {}
                 outcome => return outcome,
