@@ -96,14 +96,15 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_narrowed_address_takes_the_place_of_the_wide_one_on_the_same_port() {
-        let port = TcpListener::bind("127.0.0.1:0")
+        // An address that nobody else uses: the port stays free until it is taken again.
+        let port = TcpListener::bind("127.84.9.1:0")
             .unwrap()
             .local_addr()
             .unwrap()
             .port();
         // Both on the loopback network: all of it cannot be listened on, two of its addresses can.
-        let wide = format!("[::ffff:127.0.0.1]:{port}");
-        let narrow = format!("127.0.0.1:{port}");
+        let wide = format!("[::ffff:127.84.9.1]:{port}");
+        let narrow = format!("127.84.9.1:{port}");
         let mut listeners = Listeners::default();
         listeners.follow(std::slice::from_ref(&wide)).unwrap();
         let held_elsewhere: Vec<_> = listeners
@@ -118,10 +119,13 @@ mod tests {
 
     #[test]
     fn an_occupied_address_leaves_the_old_socket_in_place() {
-        let free = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        // As above, where there are such addresses.
+        let alone = if cfg!(target_os = "linux") {
+            "127.84.9.2:0"
+        } else {
+            "127.0.0.1:0"
+        };
+        let free = TcpListener::bind(alone).unwrap().local_addr().unwrap();
         let mut listeners = Listeners::default();
         assert_eq!(listeners.follow(&[free.to_string()]).unwrap(), [free]);
         assert_eq!(
