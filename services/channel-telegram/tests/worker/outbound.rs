@@ -257,7 +257,7 @@ async fn answers_stay_in_their_topic_and_typing_names_even_the_general_one() {
         assert_eq!(topics, [Some(7), None]);
         // While an answer takes long it is said again.
         bot.actions.dedup();
-        let actions = [7, 1].map(|topic| (-1001, Some(topic), "typing".to_owned()));
+        let actions = [7_i64, 1].map(|topic| (-1001_i64, Some(topic), "typing".to_owned()));
         assert_eq!(bot.actions, actions);
     });
 }
