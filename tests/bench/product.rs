@@ -1,15 +1,15 @@
 //! The product from its start to its end, as `clawdbot up --json` tells it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use clawdbot_tests::Scratch;
 use clawdbot_tests::kernel::Seen;
+use clawdbot_tests::{Scratch, free_port};
 use rustix::fs::{Mode, chmod};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -43,11 +43,7 @@ impl Home {
             chmod(scratch.path(), Mode::from_raw_mode(0o755)).unwrap();
             chown(scratch.home(), user, user).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         Self {
             scratch,
             user,

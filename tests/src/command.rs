@@ -1,13 +1,20 @@
 //! Programs and places: where the built programs lie, an empty home, one command at a time.
 
+use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 /// Longest time that any single command of a test may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Ports that are given away. Below those that the kernel gives to connections and to whoever asks for any port: one of
+/// these may be somebody's before the program that was told it listens. Above our own.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// A program of the product: in `CLAWDBOT_BIN_DIR`, or where cargo put it beside this test.
 pub fn binary(name: &str) -> PathBuf {
@@ -24,6 +31,20 @@ pub fn binary(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// A port that nobody listens on and that nobody else is told, for a program that is told where to listen.
+pub fn free_port() -> u16 {
+    static GIVEN: AtomicUsize = AtomicUsize::new(0);
+    // Another run on the same machine begins elsewhere.
+    let first = std::process::id() as usize * 127;
+    loop {
+        let next = first + GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + u16::try_from(next % PORTS.len()).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Whether this test runs as root.

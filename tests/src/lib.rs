@@ -18,5 +18,7 @@ pub mod solo;
 pub mod verdict;
 pub mod wire;
 
-pub use command::{Output, Scratch, binary, finish, finish_within, log_pipe, runs_as_root, skip};
+pub use command::{
+    Output, Scratch, binary, finish, finish_within, free_port, log_pipe, runs_as_root, skip,
+};
 pub use product::{Conversation, Product, Start};

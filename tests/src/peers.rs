@@ -2,10 +2,9 @@
 //! that they are not there.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::{Output, Scratch, finish_within, skip};
@@ -105,23 +104,6 @@ pub fn workshop(peers: &Peers, scratch: &Scratch, folder: &str) -> PathBuf {
 #[track_caller]
 pub fn passes(command: &mut Command) -> Output {
     finish_within(LONG, command).ok()
-}
-
-/// Ports that no kernel gives to who asks for any: below `ip_local_port_range` of Linux.
-const PORTS: std::ops::Range<u32> = 20_000..32_000;
-
-/// A port that nobody listens on now and that nobody else gets by chance before it is used: another test asks for any, and
-/// this gives each out once.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let count = PORTS.end - PORTS.start;
-    let mut ports = PORTS.map(|_| {
-        // Another process begins elsewhere.
-        let number = std::process::id().wrapping_mul(97) % count + NEXT.fetch_add(1, Relaxed);
-        u16::try_from(PORTS.start + number % count).unwrap()
-    });
-    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    free.expect("all ports are taken")
 }
 
 /// A foreign server while it runs; dropping it kills it.

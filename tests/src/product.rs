@@ -16,8 +16,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::kernel::Seen;
-use crate::peers::free_port;
-use crate::{Scratch, binary};
+use crate::{Scratch, binary, free_port};
 
 /// Longest wait for an event; far above what anything takes.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use clawdbot_proto::v1::chat_event::Event;
-use clawdbot_tests::{Output, Scratch, Start, runs_as_root, skip};
+use clawdbot_tests::{Output, Scratch, Start, free_port, runs_as_root, skip};
 
 /// `clawdbot up` with this configuration file.
 fn up_with(text: &[u8]) -> Output {
@@ -130,12 +130,7 @@ fn a_state_directory_of_somebody_else_is_refused() {
 fn a_second_start_on_the_same_state_is_refused_and_the_first_goes_on() {
     let scratch = Scratch::new();
     let product = Start::new().up(&scratch);
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let second = scratch.clawdbot(&["up", "--port", &port.to_string()]);
+    let second = scratch.clawdbot(&["up", "--port", &free_port().to_string()]);
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(second.stderr.contains("already running"), "{second:?}");
     scratch.clawdbot(&["chat", "--message", "hello"]).ok();

@@ -4,8 +4,8 @@
 use clawdbot_fakes::provider::Provider;
 use clawdbot_fakes::telegram::{Telegram, serve_control};
 use clawdbot_proto::v1::chat_event::Event;
-use clawdbot_tests::peers::{Peers, Server, free_port, passes, script, workshop};
-use clawdbot_tests::{Product, Scratch, Start};
+use clawdbot_tests::peers::{Peers, Server, passes, script, workshop};
+use clawdbot_tests::{Product, Scratch, Start, free_port};
 use serde_json::{Value, json};
 
 /// Both interfaces for programs, and these models.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::time::Duration;
 
 use clawdbot_tests::kernel::{self, Seen};
-use clawdbot_tests::{Product, Scratch, Start};
+use clawdbot_tests::{Product, Scratch, Start, free_port};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -349,14 +349,7 @@ fn the_configuration_is_followed_while_it_runs() {
 #[test]
 fn the_port_follows_the_configuration_and_the_old_one_is_let_go() {
     let scratch = Scratch::new();
-    let free = || {
-        std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port()
-    };
-    let (first, second) = (free(), free());
+    let (first, second) = (free_port(), free_port());
     scratch.configure(&format!("{{ gateway: {{ port: {first} }} }}"));
     let mut command = scratch.program("clawdbot");
     command
