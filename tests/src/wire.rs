@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Far above what an answer takes.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A peer that reads nothing for so long has stopped reading: what else is sent waits here, not there.
+/// The same for a peer that may stop reading: what else is sent waits here, not there.
 const STALLED: Duration = Duration::from_millis(500);
 
 /// Types of frames.
@@ -142,7 +142,7 @@ impl Wire {
     /// A connection that has said nothing yet.
     pub fn new(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(STALLED)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self {
             stream,
             state: State::Open,
@@ -155,6 +155,12 @@ impl Wire {
         wire.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         wire.frame(kind::SETTINGS, 0, 0, &[]);
         wire
+    }
+
+    /// Waits only shortly for room from now on: a peer that reads nothing for that long has stopped, or has not had its turn
+    /// on a busy machine.
+    pub fn hurries(&mut self) {
+        self.stream.set_write_timeout(Some(STALLED)).unwrap();
     }
 
     /// Sends bytes. Nothing more is sent once the peer has ended the connection or stopped reading.

@@ -391,6 +391,18 @@ fn repeat(mut send: impl FnMut(u32) -> bool) -> bool {
     (0..FLOOD).all(&mut send)
 }
 
+/// Floods after which a server may read no more of their connection. With any other, a server that reads nothing for a while
+/// has not had its turn yet.
+const STALLING: [&str; 7] = [
+    "half-open-streams",
+    "unread-answers",
+    "settings-flood",
+    "ping-flood",
+    "priority-flood",
+    "unknown-frames",
+    "window-flood",
+];
+
 /// What is sent on a connection that began well.
 const FLOODS: &[(&str, Flood)] = &[
     ("half-open-streams", |wire, path| {
@@ -502,6 +514,9 @@ async fn floods(stage: &Stage, target: &Target, verdicts: &mut Verdicts) {
     }
     for &(attempt, flood) in FLOODS {
         let mut wire = Wire::begin(target.end(stage));
+        if STALLING.contains(&attempt) {
+            wire.hurries();
+        }
         flood(&mut wire, target.path);
         verdicts.note(attempt, server, word(wire.state()));
         assert_eq!(
