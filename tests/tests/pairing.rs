@@ -65,6 +65,12 @@ impl Town {
         found().unwrap()
     }
 
+    /// Waits until everything that was written so far has been judged.
+    fn heard(&self) {
+        let heard = || self.telegram.bot(TOKEN, |bot| bot.pending()) == 0;
+        assert!(eventually(PATIENCE, heard), "some updates are unconfirmed");
+    }
+
     /// Somebody writes and gets a code.
     fn code(&self, who: i64) -> String {
         self.write(who, "let me in");
@@ -99,6 +105,8 @@ fn the_owner_is_told_of_a_request_and_the_requester_of_the_approval() {
     let notice = town.wait(OWNER, &code);
     assert!(notice.contains(&STRANGER.to_string()), "{notice}");
     town.write(STRANGER, "are you there?");
+    // Before he is let in; after it he would be answered.
+    town.heard();
     let approve = [
         "pairing",
         "approve",
