@@ -291,8 +291,11 @@ impl Product {
         }
     }
 
-    /// Every address that the dialer connected to so far, by its own record.
-    pub fn dialled(&self) -> Vec<String> {
+    /// Stops everything. Every address that the dialer connected to, by its own record, which is written when all have ended.
+    #[track_caller]
+    pub fn all_dialled(&mut self) -> Vec<String> {
+        self.supervisor().signal(Signal::TERM);
+        assert_eq!(self.wait(), Some(0));
         let log = self.log();
         let lines = log
             .lines()
