@@ -23,8 +23,8 @@ use crate::solo::Solo;
 
 /// All tools are permitted, so that only where their arguments come from decides.
 const CONFIGURATION: &str = "{tools: {profile: 'full'}}";
-/// Between two looks for a question.
-const LOOK: Duration = Duration::from_millis(5);
+/// Between two looks for a question: the edge takes fifty a second, however long policy takes to decide.
+const LOOK: Duration = Duration::from_millis(25);
 /// Between two answers of the operator: the edge takes ten a second.
 const PACE: Duration = Duration::from_millis(105);
 
