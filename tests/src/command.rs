@@ -176,6 +176,19 @@ impl Scratch {
         command.args(arguments);
         finish(&mut command)
     }
+
+    /// The same for what gives everybody a moment to answer, asked again until something holds or the patience is over: on a
+    /// busy machine a moment may be too short.
+    #[track_caller]
+    pub fn clawdbot_until(&self, arguments: &[&str], holds: impl Fn(&Output) -> bool) -> Output {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.clawdbot(arguments);
+            if holds(&output) || Instant::now() > deadline {
+                return output;
+            }
+        }
+    }
 }
 
 /// Runs a command to its end, within the patience of a test.
