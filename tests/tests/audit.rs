@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// Said by the owner, answered, given to a tool: in no record and in no log.
 const CANARY: &str = "canary-5e1f8a0b77";
+/// Far above what anything takes; a machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn verify(scratch: &Scratch) -> (Option<i32>, Value) {
     let output = scratch.clawdbot(&["audit", "verify", "--json"]);
@@ -72,7 +74,7 @@ fn one_message_has_one_trace_on_record_and_in_the_log_of_every_process_that_hand
             .collect()
     };
     let all = ["agent-main", "executor", "gateway", "model-builtin"];
-    let told = eventually(Duration::from_secs(10), || {
+    let told = eventually(PATIENCE, || {
         all.iter().all(|role| handled().contains(*role))
     });
     assert!(told, "{:?}", handled());
@@ -168,8 +170,9 @@ async fn the_log_is_whole_however_often_its_writer_is_killed() {
     );
     product.supervisor().signal(Signal::KILL);
     for (_, seen) in product.processes() {
-        assert!(seen.ends_within(Duration::from_secs(5)));
+        assert!(seen.ends_within(PATIENCE));
     }
+    assert!(victim.ends_within(PATIENCE), "the last one that wrote");
     drop(product);
     let verdict = intact(&scratch);
     assert!(verdict["records"].as_u64() > Some(200), "{verdict}");
@@ -232,7 +235,7 @@ fn what_is_done_to_the_log_while_nothing_runs_is_named_then_and_after_the_next_s
     };
     for _ in 0..2 {
         let product = Start::new().up(&scratch);
-        assert!(alarm());
+        assert!(eventually(PATIENCE, alarm));
         scratch.clawdbot(&["chat", "--message", "hello again"]).ok();
         assert_eq!(product.stop(), Some(0));
     }
@@ -274,7 +277,7 @@ fn changes_of_the_configuration_and_of_the_token_are_on_record() {
     };
     let grows = |expected: &[&str]| {
         assert!(
-            eventually(Duration::from_secs(10), || configs() == expected),
+            eventually(PATIENCE, || configs() == expected),
             "{:?} instead of {expected:?}",
             configs()
         );

@@ -9,6 +9,8 @@ use clawdbot_tests::kernel::Seen;
 use clawdbot_tests::{Scratch, Start};
 use rustix::process::Signal;
 
+/// Far above what the end of a process takes; a machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages of one stream.
 const MESSAGES: usize = 24;
 /// Messages after which the process is killed, each time anew.
@@ -143,10 +145,7 @@ async fn what_was_accepted_before_the_supervisor_died_is_answered_by_the_next_st
     }
     product.supervisor().signal(Signal::KILL);
     for (role, seen) in product.processes() {
-        assert!(
-            role == "supervisor" || seen.ends_within(Duration::from_secs(2)),
-            "{role}"
-        );
+        assert!(role == "supervisor" || seen.ends_within(PATIENCE), "{role}");
     }
     drop(product);
 

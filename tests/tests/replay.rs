@@ -376,7 +376,7 @@ async fn what_was_done_once_is_not_done_again() {
         text.lines().filter(|line| line.contains("call-1")).count()
     };
     assert!(clawdbot_tests::kernel::eventually(
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         || decided() > 0
     ));
     verdicts.note("call-id", "executor", format!("done {}", decided()));

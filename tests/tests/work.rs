@@ -18,7 +18,7 @@ const TOKEN: &str = "work-0123456789abcdef0123456789abcdef";
 const BOT: &str = "4242:AAE-test_token";
 const OWNER: i64 = 11;
 const STRANGER: i64 = 22;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn configuration(provider: &Provider, telegram: &Telegram, level: &str) -> String {
     let base = format!("http://{}", provider.address());
