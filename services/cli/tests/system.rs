@@ -105,6 +105,16 @@ impl Machine {
         )
     }
 
+    /// The same for what gives everybody a moment to answer, asked again until something holds: a machine may be busy. What
+    /// the service manager was asked before is forgotten.
+    fn run_until(&self, arguments: &[&str], holds: impl Fn(&str) -> bool) -> (i32, String, String) {
+        let mut told = (0..50).map(|_| {
+            fs::write(self.path("systemctl.log"), "").unwrap();
+            self.run(arguments)
+        });
+        told.find(|(_, out, _)| holds(out)).unwrap()
+    }
+
     /// As one's own is.
     fn run_single(&self, arguments: &[&str]) -> (i32, String, String) {
         told(&mut self.command(arguments))
@@ -186,7 +196,12 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
     for socket in ["gateway", "policy"] {
         fs::set_permissions(machine.socket(socket), Permissions::from_mode(0o666)).unwrap();
     }
-    let (exit, out, err) = machine.run(&["status", "--json"]);
+    // Both the service manager and the gateway have answered.
+    let whole = |out: &str| {
+        let status = json(out);
+        status["urls"][0].is_string() && status["processes"][0].is_object()
+    };
+    let (exit, out, err) = machine.run_until(&["status", "--json"], whole);
     assert_eq!((exit, err.as_str()), (1, ""), "{out}");
     let status = json(&out);
     assert_eq!(
@@ -239,7 +254,8 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
         .map(|finding| finding["id"].as_str().unwrap())
         .collect();
     assert_eq!(about, ["units.failed"], "{out}");
-    let (exit, out, _) = machine.run(&["topology", "--json"]);
+    let live = |out: &str| json(out)["processes"][0]["live"][0].is_object();
+    let (exit, out, _) = machine.run_until(&["topology", "--json"], live);
     let topology = json(&out);
     assert_eq!(
         (exit, &topology["mode"], &topology["running"]),
@@ -307,7 +323,8 @@ fn what_was_stopped_is_told_with_the_command_that_starts_it() {
     let machine = Machine::new();
     let units = unit("clawdbot-gateway.service", "inactive", "dead", 0, "");
     machine.program("systemctl", &systemctl(&units));
-    let (exit, out, _) = machine.run(&["status", "--json"]);
+    let heard = |out: &str| out.contains("systemctl start clawdbot.target");
+    let (exit, out, _) = machine.run_until(&["status", "--json"], heard);
     assert_eq!(exit, 69);
     let error = &json(&out)["error"];
     assert_eq!(error["code"], "not_running");
