@@ -209,7 +209,9 @@ fn doctor_has_nothing_against_what_the_product_itself_made_and_sees_what_somebod
             "fs.private_dir.perms_readable"
         ]
     );
-    scratch.clawdbot(&["doctor", "--fix", "--yes"]).ok();
+    let well = |output: &Output| output.code == Some(0);
+    let fix = ["doctor", "--fix", "--yes"];
+    scratch.clawdbot_until(&fix, well).ok();
     assert_eq!(files(), [""; 0]);
     let now = std::fs::metadata(&pairing).unwrap().permissions().mode();
     assert_eq!(now & 0o7777, 0o700);
