@@ -283,7 +283,7 @@ fn the_doctor_asks_policy_for_a_configuration_that_is_closed_to_this_person() {
     let unasked = |_: &str| policy::unasked();
     listen::listen(&machine.socket("policy"), "policy", policy::router(unasked));
     fs::set_permissions(machine.socket("policy"), Permissions::from_mode(0o666)).unwrap();
-    let ids = |active: &str, sub: &str, pid: u32| {
+    let ids = |active: &str, sub: &str, pid: u32, awaited: &str| {
         let units = unit("clawdbot-policy.service", active, sub, pid, "")
             + &unit(
                 "clawdbot-gateway.service",
@@ -293,7 +293,8 @@ fn the_doctor_asks_policy_for_a_configuration_that_is_closed_to_this_person() {
                 "",
             );
         machine.program("systemctl", &systemctl(&units));
-        let (_, out, err) = machine.run(&["doctor", "--json"]);
+        let has_come = |out: &str| out.contains(awaited);
+        let (_, out, err) = machine.run_until(&["doctor", "--json"], has_come);
         assert_eq!(err, "");
         let report = json(&out);
         let about = report["findings"].as_array().unwrap().iter();
@@ -306,13 +307,13 @@ fn the_doctor_asks_policy_for_a_configuration_that_is_closed_to_this_person() {
         about.retain(|(id, ..)| id == "fs.unseen" || id.starts_with("config."));
         about
     };
-    let found = ids("active", "running", 1);
+    let found = ids("active", "running", 1, "config.invalid");
     let names: Vec<_> = found.iter().map(|(id, ..)| id.as_str()).collect();
     assert_eq!(names, ["config.invalid", "fs.unseen"], "{found:?}");
     assert!(found[0].1.starts_with("unknown key prot"), "{found:?}");
     assert!(found[1].2.contains("policy told"), "{found:?}");
     // It does not run, and is not started by the question.
-    let found = ids("inactive", "dead", 0);
+    let found = ids("inactive", "dead", 0, "fs.unseen");
     let names: Vec<_> = found.iter().map(|(id, ..)| id.as_str()).collect();
     assert_eq!(names, ["fs.unseen"], "{found:?}");
     assert!(!found[0].2.contains("policy told"), "{found:?}");
