@@ -9,7 +9,7 @@ use clawdbot_proto::edges::{EDGES, PROCESSES, Starts};
 mod reading;
 mod settings;
 
-pub use reading::{ACCEPTED, OVERLAP, REQUEST_MAX, Reading, WHOLE};
+pub use reading::{ACCEPTED, ASIDE, OVERLAP, REQUEST_MAX, Reading, WHOLE};
 pub use settings::{Settings, text as settings_text};
 
 /// State of all processes, `CLAWDBOT_STATE_DIR` of the units.

@@ -13,8 +13,11 @@ pub const REQUEST_MAX: usize = 32;
 /// The line that entries come after, where a request is accepted.
 pub const ACCEPTED: &str = "ok";
 
-/// What the last line of a whole reading back begins with: the place that it came to, or that there was nothing.
-pub const WHOLE: [&str; 2] = ["-- cursor: ", "-- No entries --"];
+/// What journalctl's own words among entries begin with.
+pub const ASIDE: &str = "-- ";
+/// What the last line of a whole reading back begins with: the place that it came to. Where nothing was ever said there is
+/// none.
+pub const WHOLE: &str = "-- cursor: ";
 
 /// What an entry is read for.
 const FIELDS: &str =

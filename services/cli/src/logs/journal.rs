@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clawdbot_identity::Role;
 use clawdbot_identity::text::sanitize_line;
 use clawdbot_service::log::render;
-use clawdbot_service::system::{ACCEPTED, OVERLAP, Reading, WHOLE};
+use clawdbot_service::system::{ACCEPTED, ASIDE, OVERLAP, Reading, WHOLE};
 use serde_json::{Map, Value};
 
 use super::file::read_line;
@@ -131,7 +131,7 @@ enum Source {
     /// The operators' socket.
     Socket {
         reading: Reading,
-        /// Nothing was cut off.
+        /// Nothing was cut off: no entry since the last word that there is no more.
         whole: bool,
         /// The first line that was no entry.
         said: Option<String>,
@@ -181,7 +181,7 @@ impl Journal {
             entries: Box::new(entries),
             source: Source::Socket {
                 reading,
-                whole: false,
+                whole: true,
                 said: None,
             },
             line,
@@ -192,18 +192,16 @@ impl Journal {
     fn next(&mut self) -> Result<Option<Entry>, Failure> {
         while read_line(&mut self.entries, &mut self.line)? {
             let text = String::from_utf8_lossy(&self.line);
-            if let Some(entry) = entry(&text) {
-                return Ok(Some(entry));
-            }
-            if let Source::Socket { whole, said, .. } = &mut self.source
-                && !text.starts_with('{')
-            {
-                match WHOLE.iter().any(|mark| text.starts_with(mark)) {
-                    true => *whole = true,
-                    false => {
-                        said.get_or_insert_with(|| text.into_owned());
-                    }
+            let found = entry(&text);
+            if let Source::Socket { whole, said, .. } = &mut self.source {
+                let of_an_entry = text.starts_with('{');
+                *whole = text.starts_with(WHOLE) || (*whole && !of_an_entry);
+                if !of_an_entry && !text.starts_with(ASIDE) {
+                    said.get_or_insert_with(|| text.into_owned());
                 }
+            }
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
