@@ -12,8 +12,9 @@ use clawdbot_service::{Context, ServeError, Start, StartError};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 
-/// The helper is started for one request and ended after a few seconds: so often it is asked for.
-const HELPERS: u32 = 8;
+/// The helper is started for one request and ended after a few seconds: it is asked for until all its attempts are made,
+/// however few of them a busy machine lets it make each time. More than that is no use.
+const HELPERS: u32 = 200;
 
 /// Returns once in every copy with what it is to try, and in the process itself when nothing is left. What is left
 /// is kept in the file, for a process that takes this one's place.

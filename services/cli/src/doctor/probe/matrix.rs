@@ -30,7 +30,7 @@ const ESCAPE: Check = Check {
 const FAILED: Check = Check {
     id: "probe.failed",
     severity: Warn,
-    title: "A process could not be tried",
+    title: "A process could not be tried, or not as a whole",
     why: "Whether it holds whoever takes it over is not known.",
     help: "see why it does not start, and try again",
     command: "systemctl cat UNIT",
@@ -106,7 +106,9 @@ impl Matrix {
                 return Ok(Cell::Untried);
             };
             let expected = table.expected(attempt, &subject.column)?;
-            let got = outcomes.get(attempt).map_or("nothing", String::as_str);
+            let Some(got) = outcomes.get(attempt) else {
+                return Ok(Cell::Untried);
+            };
             Ok::<_, String>(match expected.is(got) {
                 true => Cell::Right(got.to_owned()),
                 false => Cell::Wrong {
@@ -124,18 +126,37 @@ impl Matrix {
         Ok(Self { subjects, rows })
     }
 
-    /// One finding for each process that did not hold, or could not be tried.
+    /// What is to be said of each process that did not hold, or could not be tried as a whole.
     pub fn findings(&self) -> Vec<Found> {
-        let of = |(at, subject): (usize, &Subject)| match &subject.tried {
-            Tried::Made(_) => self.escapes(at, subject),
-            Tried::Failed(why) => Some(found(
-                &FAILED,
-                subject,
-                format!("{}: {}", subject.role, sanitize_line(why)),
-            )),
-            Tried::Left(_) => None,
+        let of = |(at, subject): (usize, &Subject)| {
+            let why = match &subject.tried {
+                Tried::Made(_) => self.missed(at),
+                Tried::Failed(why) => Some(sanitize_line(why).into_owned()),
+                Tried::Left(_) => None,
+            };
+            let failed = why.map(|why| {
+                let detail = format!("{}: {why}", subject.role);
+                found(&FAILED, subject, detail)
+            });
+            self.escapes(at, subject).into_iter().chain(failed)
         };
-        self.subjects.iter().enumerate().filter_map(of).collect()
+        self.subjects.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// The attempts that a process began and did not come to.
+    fn missed(&self, at: usize) -> Option<String> {
+        let untried = |cells: &Vec<Cell>| cells.get(at) == Some(&Cell::Untried);
+        let missed = self.rows.iter().filter(|(_, cells)| untried(cells));
+        let mut names: Vec<String> = missed.map(|(name, _)| (*name).to_owned()).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let all = names.len();
+        names.truncate(TOLD);
+        if let more @ 1.. = all - names.len() {
+            names.push(format!("{more} more"));
+        }
+        Some(format!("nothing came of {}", names.join("; ")))
     }
 
     fn escapes(&self, at: usize, subject: &Subject) -> Option<Found> {
@@ -221,10 +242,12 @@ impl Matrix {
             let roles = gap.roles.join(", ");
             let _ = writeln!(text, "  missing here: {what} ({roles}): {meaning}");
         }
-        for subject in &self.subjects {
+        for (at, subject) in self.subjects.iter().enumerate() {
             if let Tried::Left(why) | Tried::Failed(why) = &subject.tried {
                 let why = sanitize_line(why);
                 let _ = writeln!(text, "  not tried: {}, {why}", subject.role);
+            } else if let Some(why) = self.missed(at) {
+                let _ = writeln!(text, "  not tried as a whole: {}, {why}", subject.role);
             }
         }
         let wrong = self
@@ -452,11 +475,12 @@ mod tests {
         }
         let matrix = Matrix::new(vec![policy]).unwrap();
         let found = matrix.findings().remove(0);
-        assert!(
-            found.detail.contains("net.tcp4 nothing"),
-            "{}",
-            found.detail
-        );
+        assert_eq!(found.id, "probe.failed");
+        assert_eq!(found.detail, "policy: nothing came of net.tcp4");
+        let text = matrix.text(Style::PLAIN, true);
+        let row = text.lines().find(|line| line.contains("net.tcp4 "));
+        assert!(row.unwrap().ends_with(" ."), "{text}");
+        assert!(text.contains("not tried as a whole: policy"), "{text}");
     }
 
     #[test]
