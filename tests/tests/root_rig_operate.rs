@@ -426,6 +426,11 @@ fn logs_status_and_topology_show_each_person_what_is_theirs_to_see() {
             "[ $(wc --lines </tmp/read) -gt 1 ] && ! grep --invert-match --quiet dialer /tmp/read",
         );
 
+        answers(machine);
+        machine
+            .sh("systemctl kill --signal=KILL clawdbot-dialer.service")
+            .ok();
+        machine.ready();
         for user in ["root", "alice"] {
             let roles = ALWAYS.map(|role| format!("\"role\": \"{role}\""));
             let mut roles: Vec<&str> = roles.iter().map(String::as_str).collect();
@@ -437,6 +442,14 @@ fn logs_status_and_topology_show_each_person_what_is_theirs_to_see() {
                 assert_eq!(machine.as_user(user, &words).json()["mode"], "system");
             }
             tells(machine, user, "status", &["builtin/guide", "gateway"]);
+            // What was talked last and what went wrong last.
+            let lately = ["CONVERSATION", "agent:main:main  main ", "LAST ERRORS"];
+            tells(machine, user, "status", &lately);
+            let lately = [
+                "\"sessionKey\": \"agent:main:main\"",
+                "\"process\": \"dialer\"",
+            ];
+            tells(machine, user, "status --json", &lately);
             tells(machine, user, "topology", &["dialer", "Access.Verify"]);
         }
         // One sentence and the way out.

@@ -4,7 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clawdbot_proto::v1::chat_client::ChatClient;
 use clawdbot_proto::v1::{ListSessionsRequest, SessionSummary};
+use clawdbot_service::Edge;
 use serde_json::{Value, json};
+use tonic::{Response, Status};
 
 use crate::dial::{Server, Sockets};
 use crate::failure::Failure;
@@ -16,24 +18,44 @@ use crate::out::{Out, Style, duration, table};
 /// When nothing runs.
 pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
     let line = sockets.open(Server::Gateway).await?;
-    let reply = ChatClient::new(line.edge.clone())
-        .list_sessions(ListSessionsRequest {})
+    let sessions = list(line.edge.clone())
         .await
-        .map_err(|status| Failure::call("the gateway", &status))?;
-    let mut sessions = reply.into_inner().sessions;
-    sessions.sort_by_key(|session| std::cmp::Reverse(session.updated_at_ms));
+        .map_err(|status| Failure::call("the gateway", &status))?
+        .into_inner();
+    match out.json {
+        true => out.value(&as_json(&sessions))?,
+        false => out.text(&as_text(out.style, &sessions, now_ms()))?,
+    }
+    Ok(0)
+}
+
+/// Those that the gateway tells of, the most recent first.
+///
+/// # Errors
+/// When it refuses, or whom it has to ask does not answer.
+pub async fn list(gateway: Edge) -> Result<Response<Vec<SessionSummary>>, Status> {
+    let reply = ChatClient::new(gateway)
+        .list_sessions(ListSessionsRequest {})
+        .await?;
+    Ok(reply.map(|reply| {
+        let mut sessions = reply.sessions;
+        sessions.sort_by_key(|session| std::cmp::Reverse(session.updated_at_ms));
+        sessions
+    }))
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    match out.json {
-        true => out.value(&as_json(&sessions))?,
-        false => out.text(&as_text(
-            out.style,
-            &sessions,
-            u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-        ))?,
-    }
-    Ok(0)
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long ago it was used last, for a person.
+pub fn last_used(session: &SessionSummary, now_ms: u64) -> String {
+    let ago = duration(now_ms.saturating_sub(session.updated_at_ms));
+    format!("{ago} ago")
 }
 
 fn as_json(sessions: &[SessionSummary]) -> Value {
@@ -62,10 +84,7 @@ fn as_text(style: Style, sessions: &[SessionSummary], now_ms: u64) -> String {
         [
             session.session_key.clone(),
             session.class.clone(),
-            format!(
-                "{} ago",
-                duration(now_ms.saturating_sub(session.updated_at_ms))
-            ),
+            last_used(session, now_ms),
             (session.input_tokens + session.output_tokens).to_string(),
             session.model.clone(),
         ]

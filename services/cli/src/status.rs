@@ -1,6 +1,7 @@
-//! `clawdbot status`: what runs, how it is confined, and what is wrong with it. Three processes are asked at the same
-//! time and each has a moment to answer, so that the whole takes less than a second whatever hangs. In system mode the
-//! service manager is asked instead of the supervisor, and first: a connection would start what does not run.
+//! `clawdbot status`: what runs, how it is confined, what is wrong with it, and what happened last. Three processes are asked
+//! at the same time and each has a moment to answer; then the conversations, the log and what is to be applied have one
+//! together, so that the whole takes two whatever hangs. In system mode the service manager is asked instead of the
+//! supervisor, and first: a connection would start what does not run.
 
 mod shown;
 mod system;
@@ -12,7 +13,7 @@ use clawdbot_proto::v1::policy_operator_client::PolicyOperatorClient;
 use clawdbot_proto::v1::supervisor_operator_client::SupervisorOperatorClient;
 use clawdbot_proto::v1::{
     GatewayStatus, GatewayStatusRequest, PolicyStatus, PolicyStatusRequest, Problem, Process,
-    ProcessesReply, ProcessesRequest,
+    ProcessesReply, ProcessesRequest, SessionSummary,
 };
 use clawdbot_service::Edge;
 use tokio::time::timeout;
@@ -22,9 +23,11 @@ pub use self::shown::{gap_lines, pid, process_json};
 pub use self::system::pending;
 use crate::dial::{Server, Sockets};
 use crate::failure::{EXIT_FAILURE, EXIT_NOT_RUNNING, Failure, NOT_RUNNING};
+use crate::logs::{Brief, troubles};
 use crate::manager::Seen;
 use crate::out::Out;
 use crate::place::Mode;
+use crate::sessions;
 
 /// How long one process may take to answer whoever only wants to know how things are, connection included.
 const MOMENT: Duration = Duration::from_millis(800);
@@ -46,6 +49,10 @@ pub struct Report {
     pub absent: Vec<String>,
     /// What `clawdbot apply` would do.
     pub pending: Vec<String>,
+    /// The conversations, the one that was used last first, if whoever has them could be asked.
+    pub sessions: Option<Vec<SessionSummary>>,
+    /// The newest errors and warnings of the last day, if the log could be read.
+    pub troubles: Option<Vec<Brief>>,
 }
 
 /// Asks everybody.
@@ -190,6 +197,18 @@ impl Report {
             .unwrap_or_default()
     }
 
+    /// Whether everybody lives who is needed to list the conversations. Asking starts nobody then.
+    fn can_list(&self) -> bool {
+        let lives = |role: &str| {
+            self.processes().iter().any(|process| {
+                process.role == role && matches!(process.state.as_str(), "ready" | "starting")
+            })
+        };
+        self.gateway.is_some()
+            && self.policy.is_some()
+            && ["agent-main", "agent-guest"].into_iter().all(lives)
+    }
+
     /// What is known to be wrong with the processes as such.
     fn wrong(&self) -> impl Iterator<Item = &String> {
         self.absent.iter().chain(&self.problems)
@@ -218,12 +237,25 @@ pub fn is_notice(problem: &Problem) -> bool {
 pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
     let (report, seen) = look(sockets, MOMENT, MOMENT).await;
     let mut report = report?;
-    if let Some(seen) = seen {
-        report.pending = pending(sockets, &seen, report.policy.is_some(), MOMENT).await;
-    }
+    let pending = async {
+        match &seen {
+            Some(seen) => pending(sockets, seen, report.policy.is_some(), MOMENT).await,
+            None => Vec::new(),
+        }
+    };
+    let sessions = async {
+        match report.can_list() {
+            true => ask(sockets, Server::Gateway, MOMENT, sessions::list)
+                .await
+                .ok(),
+            false => None,
+        }
+    };
+    let troubles = troubles(sockets.place(), MOMENT);
+    (report.pending, report.sessions, report.troubles) = tokio::join!(pending, sessions, troubles);
     match out.json {
         true => out.value(&report.json())?,
-        false => out.text(&report.text(out.style, out.verbose))?,
+        false => out.text(&report.text(out.style, out.verbose, sessions::now_ms()))?,
     }
     Ok(if report.is_well() { 0 } else { EXIT_FAILURE })
 }
@@ -231,6 +263,31 @@ pub async fn run(sockets: &Sockets, out: Out) -> Result<u8, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_conversations_are_asked_for_where_everybody_lives_who_has_to_answer() {
+        let process = |role: &str, state: &str| Process {
+            role: role.into(),
+            state: state.into(),
+            ..Process::default()
+        };
+        let report = |gateway: bool, guest: &str| Report {
+            gateway: gateway.then(GatewayStatus::default),
+            policy: Some(PolicyStatus::default()),
+            processes: Some(ProcessesReply {
+                processes: vec![
+                    process("agent-main", "ready"),
+                    process("agent-guest", guest),
+                ],
+                ..ProcessesReply::default()
+            }),
+            ..Report::default()
+        };
+        assert!(report(true, "ready").can_list());
+        assert!(!report(false, "ready").can_list());
+        assert!(!report(true, "stopped").can_list());
+        assert!(!Report::default().can_list());
+    }
 
     #[test]
     fn nobody_there_is_an_error_and_one_who_answers_is_a_report() {

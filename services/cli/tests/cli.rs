@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -153,8 +154,23 @@ fn what_needs_the_assistant_ends_with_69_and_says_how_to_start_it() {
 }
 
 #[test]
-fn status_does_not_wait_for_what_hangs() {
+fn status_does_not_wait_for_what_hangs_and_tells_what_the_log_says() {
     let state = state();
+    let line = |ago: u64, level: &str, message: &str| {
+        let time = SystemTime::now() - Duration::from_secs(ago);
+        let time = humantime::format_rfc3339_millis(time).to_string();
+        let role = "dialer";
+        let line =
+            serde_json::json!({ "time": time, "role": role, "level": level, "message": message });
+        format!("{line}\n")
+    };
+    let text = [
+        line(25 * 3600, "error", "long ago"),
+        line(3600, "error", "one\u{1b}"),
+        line(60, "warn", "two"),
+        line(1, "info", "three"),
+    ];
+    fs::write(state.path().join("gateway.log"), text.concat()).unwrap();
     fs::create_dir(state.path().join("run")).unwrap();
     let hanging: Vec<UnixListener> = ["supervisor", "gateway", "policy"]
         .iter()
@@ -163,9 +179,23 @@ fn status_does_not_wait_for_what_hangs() {
         })
         .collect();
     let (exit, out, _) = run(state.path(), &["status", "--json"]);
+    let status = json(&out);
     assert_eq!(
-        (exit, json(&out)["problems"].as_array().unwrap().len()),
+        (exit, status["problems"].as_array().unwrap().len()),
         (1, hanging.len())
+    );
+    let errors = status["errors"].as_array().unwrap();
+    let told: Vec<&str> = errors
+        .iter()
+        .map(|error| error["message"].as_str().unwrap())
+        .collect();
+    assert_eq!(told, ["two", "one\u{1b}"]);
+    assert_eq!(errors[0]["process"], "dialer");
+    assert_eq!(status["sessions"], Value::Null);
+    let (exit, out, _) = run(state.path(), &["status"]);
+    assert!(
+        exit == 1 && out.contains("dialer   one\\u{1b}\n") && out.contains("sessions  unknown\n"),
+        "{out}"
     );
 }
 

@@ -146,7 +146,7 @@ impl Rig {
         let broker = Router::new().add(BrokerOperatorServer::new(rig.fake.clone()));
         listen::listen(&socket("broker"), "broker", broker);
         let fake = rig.fake.clone();
-        let policy = policy::router(move |role| fake.health(role));
+        let policy = policy::router("", move |role| fake.health(role));
         listen::listen(&socket("policy"), "policy", policy);
         rig
     }

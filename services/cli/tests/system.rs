@@ -16,6 +16,7 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -120,6 +121,20 @@ impl Machine {
         told(&mut self.command(arguments))
     }
 
+    /// Policy answers, with these settings.
+    fn has_policy(&self, settings: &'static str) {
+        let unasked = |_: &str| policy::unasked();
+        let socket = self.socket("policy");
+        listen::listen(&socket, "policy", policy::router(settings, unasked));
+        fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
+    }
+
+    /// And the gateway, which tells of one conversation.
+    fn has_gateway(&self) {
+        fake::start(&self.socket("gateway"));
+        fs::set_permissions(self.socket("gateway"), Permissions::from_mode(0o666)).unwrap();
+    }
+
     fn socket(&self, server: &str) -> PathBuf {
         self.path(&format!("run/operator/{server}.sock"))
     }
@@ -190,12 +205,11 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
         lines.join("\n") + "\n\n"
     });
     machine.program("systemctl", &systemctl(&units.concat()));
-    fake::start(&machine.socket("gateway"));
+    machine.program("journalctl", "exit 9");
+    machine.has_gateway();
     let policy = UnixListener::bind(machine.socket("policy")).unwrap();
     policy.set_nonblocking(true).unwrap();
-    for socket in ["gateway", "policy"] {
-        fs::set_permissions(machine.socket(socket), Permissions::from_mode(0o666)).unwrap();
-    }
+    fs::set_permissions(machine.socket("policy"), Permissions::from_mode(0o666)).unwrap();
     // Both the service manager and the gateway have answered.
     let whole = |out: &str| {
         let status = json(out);
@@ -222,6 +236,11 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
             .unwrap()
             .contains("systemctl status clawdbot-policy.service"),
         "{out}"
+    );
+    // Who would be needed for them does not run, and a log that cannot be read is nothing wrong with what runs.
+    assert_eq!(
+        (&status["sessions"], &status["errors"]),
+        (&Value::Null, &Value::Null)
     );
     // Its socket would have started it.
     assert_eq!(policy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -271,6 +290,92 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
 }
 
 #[test]
+fn status_shows_the_last_conversations_and_what_went_wrong_lately() {
+    let machine = Machine::new();
+    let units = ["gateway", "policy", "agent@main", "agent@guest"];
+    let units = units.map(|name| {
+        let name = format!("clawdbot-{name}.service");
+        unit(&name, "active", "running", 71, "")
+    });
+    machine.program("systemctl", &systemctl(&units.concat()));
+    machine.program("journalctl", "exit 9");
+    machine.has_gateway();
+    machine.has_policy("");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let entry = |n: u64, level: &str, message: &str| {
+        // Each a minute older than the one before.
+        let micros = now.as_secs() - 60 * n;
+        let micros = format!("{micros}000000");
+        entry(0, "clawdbot-dialer.service", level, message).replace("1769860800000000", &micros)
+    };
+    let long = "x".repeat(1000);
+    let lines = [
+        entry(1, "info", "all is well"),
+        entry(2, "warn", "odd \\u001b[2J"),
+        entry(3, "error", &long),
+        entry(4, "warn", "3"),
+        entry(5, "warn", "4"),
+        entry(6, "warn", "5"),
+        entry(7, "warn", "6"),
+    ];
+    let back = format!("ok\n{}\n-- cursor: s=1\n", lines.join("\n"));
+    let passed = passes(&machine, &[&back]);
+    let (_, out, err) = machine.run(&["status", "--json"]);
+    assert_eq!(err, "");
+    let status = json(&out);
+    let sessions = &status["sessions"];
+    assert_eq!(sessions["count"], 1, "{out}");
+    let latest = &sessions["latest"][0];
+    assert_eq!(
+        (&latest["sessionKey"], &latest["agent"]),
+        (&"agent:main:main".into(), &"main".into())
+    );
+    let errors = status["errors"].as_array().unwrap();
+    let messages: Vec<&str> = errors
+        .iter()
+        .map(|error| error["message"].as_str().unwrap())
+        .collect();
+    let cut = format!("{}…", "x".repeat(200));
+    assert_eq!(messages, ["odd \u{1b}[2J", &cut, "3", "4", "5"]);
+    assert_eq!(
+        (&errors[1]["process"], &errors[1]["level"]),
+        (&"dialer".into(), &"error".into())
+    );
+    let request = passed.join().unwrap().concat();
+    let since: u64 = request.trim_start_matches("back ").trim().parse().unwrap();
+    assert!(since >= now.as_secs() - 24 * 3600, "{request}");
+
+    // For a person. What could act on the terminal does not, and nothing is coloured that is not for one.
+    let passed = passes(&machine, &[&back]);
+    let (_, out, err) = machine.run(&["status"]);
+    assert_eq!(err, "");
+    for shown in [
+        "\nsessions  1\n",
+        "\nCONVERSATION     AGENT  LAST USED\nagent:main:main  main   ",
+        "\nLAST ERRORS ",
+        "warn   dialer   odd \\u{1b}[2J\n",
+    ] {
+        assert!(out.contains(shown), "{shown}: {out}");
+    }
+    assert!(!out.contains('\u{1b}') && !out.contains(&long), "{out}");
+    passed.join().unwrap();
+
+    // A log without any is told, one that was not read to its end is not believed.
+    let quiet = format!("ok\n{}\n", lines[0]);
+    for (answer, told) in [
+        (quiet.clone() + "-- cursor: s=1\n", "none lately"),
+        (quiet, "unknown"),
+        ("no\n".to_owned(), "unknown"),
+    ] {
+        let passed = passes(&machine, &[&answer]);
+        let (_, out, _) = machine.run(&["status"]);
+        assert!(out.contains(&format!("\nerrors    {told}\n")), "{out}");
+        passed.join().unwrap();
+    }
+    assert!(machine.asked("journalctl").is_empty());
+}
+
+#[test]
 fn the_doctor_asks_policy_for_a_configuration_that_is_closed_to_this_person() {
     let machine = Machine::new();
     let config = machine.path("clawdbot.json");
@@ -280,9 +385,7 @@ fn the_doctor_asks_policy_for_a_configuration_that_is_closed_to_this_person() {
         // It is this person's own then, and closed all the same.
         fs::File::open(&config).unwrap_err();
     }
-    let unasked = |_: &str| policy::unasked();
-    listen::listen(&machine.socket("policy"), "policy", policy::router(unasked));
-    fs::set_permissions(machine.socket("policy"), Permissions::from_mode(0o666)).unwrap();
+    machine.has_policy("");
     let ids = |active: &str, sub: &str, pid: u32, awaited: &str| {
         let units = unit("clawdbot-policy.service", active, sub, pid, "")
             + &unit(

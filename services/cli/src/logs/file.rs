@@ -35,6 +35,46 @@ pub fn last(
     Ok(lines)
 }
 
+/// The same among no more than the last `most` bytes, which may be in the newest file and the one before it.
+pub fn tail(
+    newest: &Path,
+    most: u64,
+    limit: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> io::Result<VecDeque<String>> {
+    let (mut lines, left) = end_of(File::open(newest)?, most, limit, &wanted)?;
+    let mut older = newest.as_os_str().to_owned();
+    older.push(".1");
+    match File::open(PathBuf::from(older)) {
+        Ok(file) if left > 0 && lines.len() < limit => {
+            let (mut before, _) = end_of(file, left, limit - lines.len(), &wanted)?;
+            before.append(&mut lines);
+            Ok(before)
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(lines),
+    }
+}
+
+/// What the last `most` bytes of a file have, and how many of them it had not.
+fn end_of(
+    mut file: File,
+    most: u64,
+    limit: usize,
+    wanted: &impl Fn(&str) -> bool,
+) -> io::Result<(VecDeque<String>, u64)> {
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(most);
+    file.seek(SeekFrom::Start(from.saturating_sub(1)))?;
+    let mut reader = BufReader::new(file);
+    if from > 0 {
+        // What has begun before is not read; a line that begins there has a break before it.
+        reader.skip_until(b'\n')?;
+    }
+    let lines = of_file(reader, limit, wanted)?;
+    Ok((lines, most.saturating_sub(length)))
+}
+
 fn of_file(
     file: impl Read,
     limit: usize,
@@ -196,6 +236,30 @@ mod tests {
         assert_eq!(all(100), "1 2 3 4 5 6");
         let odd = last(&path, u64::MAX, 2, |line| "135".contains(line)).unwrap();
         assert_eq!(odd, ["3", "5"]);
+    }
+
+    #[test]
+    fn of_the_end_of_a_log_only_whole_lines_count_and_an_older_file_when_there_is_room() {
+        let (_directory, path) = log();
+        append(&path, "55\n66\n");
+        append(&path.with_extension("log.1"), "33\n44\n");
+        append(&path.with_extension("log.2"), "22\n");
+        let end = |most, limit| Vec::from(tail(&path, most, limit, |_| true).unwrap()).join(" ");
+        for (most, limit, lines) in [
+            (2, 9, ""),
+            (3, 9, "66"),
+            (5, 9, "66"),
+            (6, 9, "55 66"),
+            (8, 9, "55 66"),
+            (9, 9, "44 55 66"),
+            (99, 9, "33 44 55 66"),
+            (99, 3, "44 55 66"),
+            (99, 2, "55 66"),
+        ] {
+            assert_eq!(end(most, limit), lines, "{most} {limit}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(tail(&path, 9, 9, |_| true).is_err());
     }
 
     #[test]

@@ -82,26 +82,14 @@ pub fn run(
     follow: bool,
     mut print: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
-    let since = since.map(|since| {
-        since
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs()
-    });
-    let mut journal = Journal::open(socket, Reading::Back { since })?;
     let (mut lines, mut overlap) = (Vec::new(), Overlap::default());
-    while lines.len() < limit
-        && let Some(entry) = journal.next()?
-    {
+    let ended = back(socket, filter, since, |entry, wanted| {
         overlap.was_read(&entry);
-        if filter.passes(&Line::parse(&entry.line)) {
+        if wanted {
             lines.push(entry.line);
         }
-    }
-    let ended = match lines.len() < limit {
-        true => journal.end(),
-        false => Ok(()),
-    };
+        lines.len() < limit
+    });
     for line in lines.iter().rev() {
         print(line)?;
     }
@@ -116,6 +104,48 @@ pub fn run(
         }
     }
     journal.end().map(|()| 0)
+}
+
+/// Reads from the newest entry back to `since`, for as long as `more` wants, which is told of each entry whether the filter
+/// lets it through.
+///
+/// # Errors
+/// As [`run`]; whatever was read before has been told.
+fn back(
+    socket: &Path,
+    filter: &Filter,
+    since: Option<SystemTime>,
+    mut more: impl FnMut(Entry, bool) -> bool,
+) -> Result<(), Failure> {
+    let since = since.map(|since| {
+        since
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs()
+    });
+    let mut journal = Journal::open(socket, Reading::Back { since })?;
+    while let Some(entry) = journal.next()? {
+        let wanted = filter.passes(&Line::parse(&entry.line));
+        if !more(entry, wanted) {
+            return Ok(());
+        }
+    }
+    journal.end()
+}
+
+/// The newest lines that are wanted, the newest first, for as long as `more` wants.
+///
+/// # Errors
+/// As [`run`]; whatever was read before has been told.
+pub fn newest(
+    socket: &Path,
+    filter: &Filter,
+    since: SystemTime,
+    mut more: impl FnMut(&Line<'_>) -> bool,
+) -> Result<(), Failure> {
+    back(socket, filter, Some(since), |entry, wanted| {
+        !wanted || more(&Line::parse(&entry.line))
+    })
 }
 
 /// Entries as they are read, and where they come from.

@@ -77,6 +77,32 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// In few words: at most `most` characters of message and fields, without those that only serve to find others.
+    pub fn brief(&self, most: usize) -> Brief {
+        let plain = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let member = |name: &str| self.fields.get(name).map(plain).unwrap_or_default();
+        let mut text = member("message");
+        let known = ["time", "role", "level", "message", "pid", "trace"];
+        for (name, value) in &self.fields {
+            if !known.contains(&name.as_str()) {
+                text.push_str(&format!(" {name}={}", plain(value)));
+            }
+        }
+        if let Some((end, _)) = text.char_indices().nth(most) {
+            text.truncate(end);
+            text.push('…');
+        }
+        Brief {
+            time: member("time"),
+            level: member("level"),
+            role: member("role"),
+            text,
+        }
+    }
+
     /// For a person: time, level, role, message, fields.
     pub fn text(&self, style: Style) -> String {
         if self.fields.is_empty() {
@@ -114,6 +140,19 @@ impl<'a> Line<'a> {
         }
         text
     }
+}
+
+/// One line in few words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// When, in the form of the log.
+    pub time: String,
+    /// How grave.
+    pub level: String,
+    /// The process.
+    pub role: String,
+    /// The message with its fields, cut off where it is too long. Not sanitised.
+    pub text: String,
 }
 
 /// A moment in the form of the log.
@@ -219,6 +258,21 @@ mod tests {
             "2026-01-31T12:00:00.000Z warn  agent-main     odd n=3 path=a\\u{1b}b"
         );
         assert_eq!(Line::parse(WARN).json()["n"], 3);
+    }
+
+    #[test]
+    fn in_few_words_a_line_is_who_when_and_what_and_no_longer_than_wanted() {
+        let line = WARN.replace("\"n\":3", "\"n\":3,\"pid\":7,\"trace\":\"t\"");
+        let brief = |most| Line::parse(&line).brief(most);
+        let whole = Brief {
+            time: "2026-01-31T12:00:00.000Z".into(),
+            level: "warn".into(),
+            role: "agent-main".into(),
+            text: "odd n=3 path=a\u{1b}b".into(),
+        };
+        assert_eq!(brief(99), whole);
+        assert_eq!(brief(4).text, "odd …");
+        assert_eq!(Line::parse(r#"{"message":"äöü"}"#).brief(2).text, "äö…");
     }
 
     #[test]

@@ -6,23 +6,35 @@ mod journal;
 mod line;
 
 use std::io;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clawdbot_identity::Role;
 use clawdbot_service::system::socket_in;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
+use self::file::tail;
 pub use self::file::{Follow, last};
 pub use self::journal::may_read;
-pub use self::line::moment;
+pub use self::line::{Brief, moment};
 use self::line::{Filter, Line, since};
-use crate::args::Logs;
+use crate::args::{Level, Logs};
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::out::Out;
 use crate::place::{Mode, Place};
 
 /// How often a followed file is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// What is late.
+const LATELY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many of the late errors and warnings are told.
+const TROUBLES: usize = 5;
+/// Characters of each.
+const TROUBLE: usize = 200;
+/// Bytes of the log's files in which they are looked for.
+const TAIL: u64 = 2 << 20;
 
 /// Prints the last lines that are asked for, and goes on with new ones if wanted.
 ///
@@ -41,13 +53,13 @@ pub fn run(logs: &Logs, place: &Place, out: Out) -> Result<u8, Failure> {
         text: logs.grep.clone(),
     };
     if let Mode::System { runtime } = &place.mode {
-        let socket = socket_in(runtime, &Role::journal(), &Role::operator());
+        let socket = journal_in(runtime);
         let limit = logs.limit as usize;
         return journal::run(&socket, &filter, then, limit, logs.follow, |line| {
             Ok(print(line, out)?)
         });
     }
-    let file = place.state.join("gateway.log");
+    let file = file_in(place);
     // Opened before the old lines are read: a line may then come twice to the filter's door, but none is missed.
     let mut follow = Follow::at_end(&file).map_err(|error| unreadable(&file, &error))?;
     let upto = follow.position();
@@ -72,6 +84,50 @@ pub fn run(logs: &Logs, place: &Place, out: Out) -> Result<u8, Failure> {
             }
         }
     }
+}
+
+/// The newest errors and warnings of the last day, the newest first. Nothing when the log cannot be read, or had none as far
+/// as it could be read in this time.
+pub async fn troubles(place: &Place, patience: Duration) -> Option<Vec<Brief>> {
+    let (found, told) = mpsc::channel();
+    let place = place.clone();
+    // Whoever has seen enough or waited too long hears no more, which ends the reading.
+    let reading = spawn_blocking(move || read_troubles(&place, |line| found.send(line).is_ok()));
+    let ended = timeout(patience, reading).await;
+    let troubles: Vec<Brief> = told.try_iter().collect();
+    let whole = matches!(ended, Ok(Ok(Ok(()))));
+    (whole || !troubles.is_empty()).then_some(troubles)
+}
+
+fn read_troubles(place: &Place, mut more: impl FnMut(Brief) -> bool) -> Result<(), Failure> {
+    let then = SystemTime::now().checked_sub(LATELY).unwrap_or(UNIX_EPOCH);
+    let filter = Filter {
+        since: Some(since(then)),
+        level: Some(Level::Warn),
+        ..Filter::default()
+    };
+    if let Mode::System { runtime } = &place.mode {
+        let mut left = TROUBLES;
+        return journal::newest(&journal_in(runtime), &filter, then, |line| {
+            left -= 1;
+            more(line.brief(TROUBLE)) && left > 0
+        });
+    }
+    let file = file_in(place);
+    let wanted = |line: &str| filter.passes(&Line::parse(line));
+    let lines = tail(&file, TAIL, TROUBLES, wanted).map_err(|error| unreadable(&file, &error))?;
+    let mut newest = lines.iter().rev();
+    let _heard = newest.all(|line| more(Line::parse(line).brief(TROUBLE)));
+    Ok(())
+}
+
+fn file_in(place: &Place) -> PathBuf {
+    place.state.join("gateway.log")
+}
+
+/// The operators' way to the journal.
+fn journal_in(runtime: &Path) -> PathBuf {
+    socket_in(runtime, &Role::journal(), &Role::operator())
 }
 
 fn print(line: &str, out: Out) -> io::Result<()> {

@@ -2,15 +2,23 @@
 
 use std::fmt::Write as _;
 
+use clawdbot_identity::SessionKey;
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
-use clawdbot_proto::v1::{BudgetRow, GatewayStatus, Problem, Process};
+use clawdbot_proto::v1::{BudgetRow, GatewayStatus, Problem, Process, SessionSummary};
 use clawdbot_service::{confinement_json, gaps, level};
 use serde_json::{Value, json};
 
 use super::{Report, is_notice};
 use crate::apply::COMMAND as APPLY;
+use crate::logs::Brief;
 use crate::out::{Style, duration, table};
 use crate::place::Mode;
+use crate::sessions::last_used;
+
+/// How many of the conversations are shown.
+const LATEST: usize = 3;
+/// What was not told.
+const UNKNOWN: &str = "unknown";
 
 impl Report {
     /// For a script.
@@ -49,11 +57,16 @@ impl Report {
             })),
             "problems": self.wrong().collect::<Vec<_>>(),
             "pending": self.pending,
+            "sessions": self.sessions.as_ref().map(|all| json!({
+                "count": all.len(),
+                "latest": all.iter().take(LATEST).map(session_json).collect::<Vec<_>>(),
+            })),
+            "errors": self.troubles.as_ref().map(|lines| lines.iter().map(trouble_json).collect::<Vec<_>>()),
         })
     }
 
-    /// For a person.
-    pub fn text(&self, style: Style, verbose: bool) -> String {
+    /// For a person; `now_ms` are milliseconds since 1970.
+    pub fn text(&self, style: Style, verbose: bool, now_ms: u64) -> String {
         let mut text = String::new();
         let mut fact = |name: &str, value: String| {
             // Writing to a String cannot fail.
@@ -109,14 +122,32 @@ impl Report {
         if let Some(answers) = self.gateway.as_ref().and_then(answers) {
             fact("answers", answers);
         }
+        let sessions = self.sessions.as_ref().map(Vec::len);
+        fact(
+            "sessions",
+            sessions.map_or(UNKNOWN.into(), |count| count.to_string()),
+        );
         let rows = self.policy.iter().flat_map(|policy| &policy.budgets);
         for row in rows {
             fact("budget", budget(row));
+        }
+        match self.troubles.as_deref() {
+            None => fact("errors", UNKNOWN.into()),
+            Some([]) => fact("errors", "none lately".into()),
+            Some(_) => {}
         }
         if !self.processes().is_empty() {
             text.push('\n');
             text.push_str(&self.process_table(style, verbose));
             text.push_str(&gap_lines(style, self.processes()));
+        }
+        if let Some(sessions) = self.sessions.as_deref().filter(|all| !all.is_empty()) {
+            text.push('\n');
+            text.push_str(&session_table(style, sessions, now_ms));
+        }
+        if let Some(lines) = self.troubles.as_deref().filter(|lines| !lines.is_empty()) {
+            text.push('\n');
+            text.push_str(&trouble_table(style, lines));
         }
         for problem in self.reported() {
             let kind = match is_notice(problem) {
@@ -202,6 +233,44 @@ impl Report {
             &rows,
         )
     }
+}
+
+fn session_table(style: Style, sessions: &[SessionSummary], now_ms: u64) -> String {
+    let latest = sessions.iter().take(LATEST);
+    let rows: Vec<[String; 3]> = latest
+        .map(|session| {
+            let key = session.session_key.clone();
+            [key, agent(session), last_used(session, now_ms)]
+        })
+        .collect();
+    table(style, ["CONVERSATION", "AGENT", "LAST USED"], &rows)
+}
+
+fn session_json(session: &SessionSummary) -> Value {
+    json!({
+        "sessionKey": session.session_key,
+        "agent": agent(session),
+        "class": session.class,
+        "updatedAtMs": session.updated_at_ms,
+    })
+}
+
+/// Whose conversation it is.
+fn agent(session: &SessionSummary) -> String {
+    let key = SessionKey::parse(&session.session_key);
+    key.map_or_else(|_| "-".to_owned(), |key| key.agent().to_string())
+}
+
+fn trouble_table(style: Style, lines: &[Brief]) -> String {
+    let rows: Vec<[String; 4]> = lines
+        .iter()
+        .map(|line| [&line.time, &line.level, &line.role, &line.text].map(String::clone))
+        .collect();
+    table(style, ["LAST ERRORS", "LEVEL", "PROCESS", "MESSAGE"], &rows)
+}
+
+fn trouble_json(line: &Brief) -> Value {
+    json!({ "time": line.time, "level": line.level, "process": line.role, "message": line.text })
 }
 
 /// What became of answers to channels, if there is anything to say.
@@ -318,6 +387,7 @@ mod tests {
 
     use super::*;
 
+    const NOW: u64 = 1_769_860_800_000;
     const FULL: &str = "level=full landlock=6 seccomp=on filters=5 nnp=on caps=off dumpable=off core=0 env=0 strays=0 net=own memory=none";
 
     fn process(role: &str, state: &str) -> Process {
@@ -363,24 +433,28 @@ mod tests {
             problems: Vec::new(),
             absent: Vec::new(),
             pending: Vec::new(),
+            sessions: Some(Vec::new()),
+            troubles: Some(Vec::new()),
         }
     }
 
     #[test]
     fn a_person_sees_facts_and_a_table() {
         assert_eq!(
-            report().text(Style::PLAIN, false),
+            report().text(Style::PLAIN, false, NOW),
             "running   for 1 min, in /s\n\
              address   http://127.0.0.1:1\n\
              config    /s/c.json (not there; defaults)\n\
              model     builtin/guide\n\
              messages  2 waiting, 1 being answered\n\
+             sessions  0\n\
+             errors    none lately\n\
              \n\
              PROCESS  PID  STATE    SINCE  RESTARTS  CONFINED\n\
              gateway  42   ready    1 min  1         full\n\
              policy   -    waiting  1 min  1         -\n"
         );
-        assert!(report().text(Style::PLAIN, true).contains(FULL));
+        assert!(report().text(Style::PLAIN, true, NOW).contains(FULL));
     }
 
     #[test]
@@ -394,7 +468,7 @@ mod tests {
                 ..process(role, "ready")
             })
             .to_vec();
-        let text = report.text(Style::PLAIN, false);
+        let text = report.text(Style::PLAIN, false, NOW);
         assert_eq!(text.matches("missing: landlock").count(), 1, "{text}");
         assert!(
             text.contains("missing: landlock (gateway, policy): the kernel has no landlock"),
@@ -453,7 +527,7 @@ mod tests {
         let waits = problem("channel-telegram", "pairing.requested", "42 asks");
         report.policy.as_mut().unwrap().problems = vec![waits];
         assert!(report.is_well());
-        let text = report.text(Style::PLAIN, false);
+        let text = report.text(Style::PLAIN, false, NOW);
         assert!(
             text.contains(
                 "models    anthropic (ready), ollama (ready)\nchannels  telegram (ready)\n"
@@ -471,7 +545,7 @@ mod tests {
         );
         report.policy.as_mut().unwrap().problems.push(revoked);
         assert!(!report.is_well());
-        let text = report.text(Style::PLAIN, false);
+        let text = report.text(Style::PLAIN, false, NOW);
         assert!(
             text.contains("anthropic (model.auth), ollama (ready)"),
             "{text}"
@@ -504,7 +578,7 @@ mod tests {
             row("month", "microusd", "", 10_001, 5_000_000),
             row("sender", "tokens", "telegram:7\u{1b}", 9, 9),
         ];
-        let text = report.text(Style::PLAIN, false);
+        let text = report.text(Style::PLAIN, false, NOW);
         for line in [
             "budget    main: 600 of 1000 tokens today\n",
             "budget    main: $0.02 of $5.00 this month\n",
@@ -521,13 +595,91 @@ mod tests {
     }
 
     #[test]
+    fn the_last_conversations_and_errors_are_shown_and_no_more_of_them() {
+        let session = |key: &str, minutes: u64| SessionSummary {
+            session_key: key.into(),
+            class: "main".into(),
+            updated_at_ms: NOW - 60_000 * minutes,
+            ..SessionSummary::default()
+        };
+        let trouble = |role: &str, text: &str| Brief {
+            time: "2026-01-31T12:00:00.000Z".into(),
+            level: "warn".into(),
+            role: role.into(),
+            text: text.into(),
+        };
+        let mut report = report();
+        report.sessions = Some(vec![
+            session("agent:main:main", 2),
+            session("agent:work:telegram:direct:7", 61),
+            session("odd\u{1b}", 62),
+            session("agent:main:older", 63),
+        ]);
+        report.troubles = Some(vec![
+            trouble("dialer", "two\u{1b}[2J"),
+            trouble("policy", "one"),
+        ]);
+        let text = report.text(Style::PLAIN, false, NOW);
+        assert!(
+            text.contains("\nsessions  4\n") && !text.contains("\nerrors "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(
+                "\n\
+                 CONVERSATION                  AGENT  LAST USED\n\
+                 agent:main:main               main   2 min ago\n\
+                 agent:work:telegram:direct:7  work   1 h 1 min ago\n\
+                 odd\\u{1b}                     -      1 h 2 min ago\n\
+                 \n\
+                 LAST ERRORS               LEVEL  PROCESS  MESSAGE\n\
+                 2026-01-31T12:00:00.000Z  warn   dialer   two\\u{1b}[2J\n\
+                 2026-01-31T12:00:00.000Z  warn   policy   one\n"
+            ),
+            "{text}"
+        );
+        let json = report.json();
+        assert_eq!(json["sessions"]["count"], 4);
+        assert_eq!(json["sessions"]["latest"].as_array().unwrap().len(), LATEST);
+        assert_eq!(
+            json["sessions"]["latest"][1],
+            json!({
+                "sessionKey": "agent:work:telegram:direct:7", "agent": "work", "class": "main",
+                "updatedAtMs": NOW - 61 * 60_000,
+            })
+        );
+        assert_eq!(
+            json["errors"][1],
+            json!({
+                "time": "2026-01-31T12:00:00.000Z", "level": "warn", "process": "policy", "message": "one",
+            })
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_asked_or_read_is_one_word_and_nothing_wrong() {
+        let mut report = report();
+        (report.sessions, report.troubles) = (None, None);
+        let text = report.text(Style::PLAIN, false, NOW);
+        for line in ["\nsessions  unknown\n", "\nerrors    unknown\n"] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(report.is_well());
+        let json = report.json();
+        assert_eq!(
+            (&json["sessions"], &json["errors"]),
+            (&Value::Null, &Value::Null)
+        );
+    }
+
+    #[test]
     fn answers_that_did_not_arrive_are_counted() {
-        assert!(!report().text(Style::PLAIN, false).contains("answers"));
+        assert!(!report().text(Style::PLAIN, false, NOW).contains("answers"));
         let mut report = report();
         let gateway = report.gateway.as_mut().unwrap();
         (gateway.undelivered, gateway.unknown, gateway.rejected) = (3, 1, 2);
         assert!(
-            report.text(Style::PLAIN, false).contains(
+            report.text(Style::PLAIN, false, NOW).contains(
                 "answers   3 on the way, 1 perhaps not arrived, 2 refused by the channel\n"
             )
         );
@@ -547,14 +699,14 @@ mod tests {
         assert!(!silent.is_well());
         assert!(
             silent
-                .text(Style::PLAIN, false)
+                .text(Style::PLAIN, false, NOW)
                 .ends_with("problem: the gateway does not answer\\u{1b}\n")
         );
         let mut refused = report();
         refused.policy.as_mut().unwrap().config_error = "c.json:1:2: no\n".into();
         assert!(
             refused
-                .text(Style::PLAIN, false)
+                .text(Style::PLAIN, false, NOW)
                 .ends_with("everything is refused until it is:\nc.json:1:2: no\n")
         );
     }

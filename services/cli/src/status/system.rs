@@ -200,7 +200,7 @@ mod tests {
                 &Value::Null
             )
         );
-        let text = report.text(Style::PLAIN, false);
+        let text = report.text(Style::PLAIN, false, 0);
         assert!(
             text.starts_with("running   for 1 min, as services of this machine, in /s\n"),
             "{text}"

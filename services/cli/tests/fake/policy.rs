@@ -1,4 +1,5 @@
-//! Policy as far as the doctor and a login ask it: a file of the system that does not load, and what workers say.
+//! Policy as far as the doctor, a chat and a login ask it: a file of the system that does not load unless a test gives its
+//! settings, and what workers say.
 
 use clawdbot_proto::v1;
 use clawdbot_proto::v1::policy_operator_server::{PolicyOperator, PolicyOperatorServer};
@@ -9,6 +10,7 @@ pub type Answer<T> = Result<Response<T>, Status>;
 
 /// `health` answers what is known of the worker that is asked about.
 struct Policy<H> {
+    settings: &'static str,
     health: H,
 }
 
@@ -44,7 +46,10 @@ where
     }
 
     async fn read_config(&self, _: Request<v1::ReadConfigRequest>) -> Answer<v1::ConfigText> {
-        unasked()
+        Ok(Response::new(v1::ConfigText {
+            settings: self.settings.into(),
+            ..v1::ConfigText::default()
+        }))
     }
     async fn health(&self, request: Request<v1::HealthRequest>) -> Answer<v1::HealthStatus> {
         (self.health)(&request.into_inner().role)
@@ -78,7 +83,10 @@ where
     }
 }
 
-/// Policy, with what it knows of workers by their roles.
-pub fn router(health: impl Fn(&str) -> Answer<v1::HealthStatus> + Send + Sync + 'static) -> Router {
-    Router::new().add(PolicyOperatorServer::new(Policy { health }))
+/// Policy, with the settings as JSON, none when they do not load, and what it knows of workers by their roles.
+pub fn router(
+    settings: &'static str,
+    health: impl Fn(&str) -> Answer<v1::HealthStatus> + Send + Sync + 'static,
+) -> Router {
+    Router::new().add(PolicyOperatorServer::new(Policy { settings, health }))
 }
