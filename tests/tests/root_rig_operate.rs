@@ -450,7 +450,13 @@ fn logs_status_and_topology_show_each_person_what_is_theirs_to_see() {
                 "\"process\": \"dialer\"",
             ];
             tells(machine, user, "status --json", &lately);
-            tells(machine, user, "topology", &["dialer", "Access.Verify"]);
+            let beneath = [
+                "\ngateway  process ",
+                "\n├─ policy  grpc\n│     Config.Watch Access.Verify ",
+                "\n└─ agent-main, agent-guest  grpc\n      Agent.Run ",
+                "\n   holds: nothing; network: TCP out, DNS\n",
+            ];
+            tells(machine, user, "topology", &beneath);
         }
         // One sentence and the way out.
         let stranger = machine.as_user("bob", &["clawdbot", "status"]);

@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 
 use crate::dial::Sockets;
 use crate::failure::{Failure, NOT_RUNNING};
-use crate::out::{Out, Style, table};
+use crate::out::{Out, Style};
 use crate::reach;
 use crate::status::{gap_lines, gather, pid, process_json};
+
+/// Of a line with methods, without what stands before them.
+const WIDTH: usize = 90;
 
 /// Prints it.
 ///
@@ -91,71 +94,100 @@ fn as_json(mode: &str, runs: Runs, live: &[v1::Process]) -> Value {
 }
 
 fn as_text(style: Style, runs: Runs, live: &[v1::Process]) -> String {
-    let processes: Vec<[String; 6]> = PROCESSES
-        .iter()
-        .flat_map(|kind| {
-            let row = |role: &str, pid: String, confined: &str| {
-                [
-                    role.to_owned(),
-                    pid,
-                    confined.to_owned(),
-                    kind.holds.to_owned(),
-                    kind.network.to_owned(),
-                    kind.job.to_owned(),
-                ]
-            };
-            let live = instances(kind, live);
-            if live.is_empty() {
-                return vec![row(kind.role, "-".into(), "-")];
-            }
-            live.iter()
-                .map(|process| {
-                    row(
-                        &process.role,
-                        pid(process.pid),
-                        level(&process.confinement).unwrap_or("-"),
-                    )
-                })
-                .collect()
-        })
-        .collect();
-    let edges: Vec<[String; 4]> = EDGES
-        .iter()
-        .map(|edge| {
-            let methods: Vec<String> = edge
-                .methods
-                .iter()
-                .map(|method| short(method.path))
-                .collect();
-            [
-                edge.client.to_owned(),
-                edge.server.to_owned(),
-                carries(edge).to_owned(),
-                methods.join(" "),
-            ]
-        })
-        .collect();
-    let heading = match runs {
-        Ok(true) => "Processes".to_owned(),
-        Ok(false) => "Processes (nothing is running)".to_owned(),
-        Err(failure) => format!(
-            "Processes (what runs cannot be seen: {})",
+    let mut heading = "Processes and whom each may call; everything else is refused".to_owned();
+    match runs {
+        Ok(true) => {}
+        Ok(false) => heading.push_str(" (nothing is running)"),
+        Err(failure) => heading.push_str(&format!(
+            " (what runs cannot be seen: {})",
             sanitize_line(&failure.message)
-        ),
-    };
+        )),
+    }
+    let mut text = style.bold(&heading) + "\n";
+    for kind in PROCESSES {
+        let own = instances(kind, live);
+        match own.is_empty() {
+            true => text.push_str(&tree(style, kind, None, live)),
+            false => own
+                .iter()
+                .for_each(|one| text.push_str(&tree(style, kind, Some(one), live))),
+        }
+    }
     format!(
-        "{}\n{}\n{}\n{}\n{}\n{}",
-        style.bold(&heading),
-        table(
-            style,
-            ["PROCESS", "PID", "CONFINED", "HOLDS", "NETWORK", "JOB"],
-            &processes
-        ),
+        "{text}\n{}\n{}",
         style.bold("What each may reach; calls are those of single-user and of system mode"),
         reach::as_table(style),
-        style.bold("Who may call whom; everything else is refused"),
-        table(style, ["CALLER", "SERVER", "CARRIES", "METHODS"], &edges),
     )
+}
+
+/// A process with what it is for, what it holds and its network, and beneath it the servers that it may call, each with what
+/// travels there and the methods.
+fn tree(style: Style, kind: &Process, own: Option<&v1::Process>, live: &[v1::Process]) -> String {
+    let role = own.map_or(kind.role, |own| &own.role);
+    let state = own.map_or_else(String::new, |own| {
+        let confined = level(&own.confinement).unwrap_or("-");
+        format!("  process {}, confined: {confined}", pid(own.pid))
+    });
+    let edges: Vec<&Edge> = EDGES
+        .iter()
+        .filter(|edge| matches(edge.client, role))
+        .collect();
+    let stem = if edges.is_empty() { " " } else { "│" };
+    let mut text = format!(
+        "\n{}{}\n{stem}  {}\n{stem}  holds: {}; network: {}\n",
+        style.bold(&sanitize_line(role)),
+        sanitize_line(&state),
+        kind.job,
+        kind.holds,
+        kind.network
+    );
+    for (n, edge) in edges.iter().enumerate() {
+        let (branch, stem) = match n + 1 == edges.len() {
+            true => ("└─", " "),
+            false => ("├─", "│"),
+        };
+        let servers = servers(edge, live).join(", ");
+        text.push_str(&format!(
+            "{branch} {}  {}\n",
+            style.bold(&sanitize_line(&servers)),
+            carries(edge)
+        ));
+        let methods = edge.methods.iter().map(|method| short(method.path));
+        for line in wrapped(methods) {
+            text.push_str(&format!("{stem}     {line}\n"));
+        }
+    }
+    text
+}
+
+/// Who answers on an edge: the living ones, else their kind.
+fn servers(edge: &Edge, live: &[v1::Process]) -> Vec<String> {
+    let kinds = PROCESSES
+        .iter()
+        .filter(|kind| matches(edge.server, kind.role));
+    let roles = kinds.flat_map(|kind| {
+        let own = instances(kind, live);
+        match own.is_empty() {
+            true => vec![kind.role.to_owned()],
+            false => own.iter().map(|own| own.role.clone()).collect(),
+        }
+    });
+    roles.collect()
+}
+
+/// Words in lines of at most [`WIDTH`] characters, where a word is no longer.
+fn wrapped(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
 }
 
 /// `Access.Verify` of `/clawdbot.v1.Access/Verify`; the name of a frame stays as it is.
@@ -218,16 +250,19 @@ mod tests {
         }
         assert_eq!(json["processes"].as_array().unwrap().len(), PROCESSES.len());
         assert_eq!(json["edges"].as_array().unwrap().len(), EDGES.len());
-        assert!(text.contains("Access.Verify") && text.contains("Destinations"));
-        assert!(text.starts_with("Processes (nothing is running)\n"));
+        for method in EDGES.iter().flat_map(|edge| edge.methods) {
+            assert!(text.contains(&short(method.path)), "{}", method.path);
+        }
+        let heading = "Processes and whom each may call; everything else is refused (nothing is running)\n\ngateway\n";
+        assert!(text.starts_with(heading), "{text}");
     }
 
     #[test]
     fn what_this_person_may_not_see_is_not_told_to_be_absent() {
         let failure = Failure::new("rights.group", "bob is not in the group clawdbot");
         let text = as_text(Style::PLAIN, Err(&failure), &[]);
-        let heading = "Processes (what runs cannot be seen: bob is not in the group clawdbot)\n";
-        assert!(text.starts_with(heading), "{text}");
+        let why = "refused (what runs cannot be seen: bob is not in the group clawdbot)\n";
+        assert!(text.contains(why), "{text}");
         assert_eq!(
             as_json("system", Err(&failure), &[])["running"],
             Value::Null
@@ -235,16 +270,51 @@ mod tests {
     }
 
     #[test]
-    fn a_living_process_stands_in_the_row_of_its_kind() {
-        let processes = [live("model-builtin"), live("agent-main")];
-        let text = as_text(Style::PLAIN, Ok(true), &processes);
+    fn beneath_each_process_is_whom_it_calls_and_beneath_those_what() {
+        let text = as_text(
+            Style::PLAIN,
+            Ok(true),
+            &[live("gateway"), live("model-builtin")],
+        );
+        let tree = |role: &str| {
+            let mut trees = text.split("\n\n");
+            let tree = trees.find(|tree| tree.split([' ', '\n']).next() == Some(role));
+            tree.unwrap_or_else(|| panic!("{role}: {text}"))
+        };
+        assert_eq!(
+            tree("gateway"),
+            "gateway  process 77, confined: full\n\
+             │  front door: HTTP, WebSocket, command line; durable inbox and outbox; session lanes\n\
+             │  holds: queues; network: TCP in, on inherited listeners\n\
+             ├─ policy  grpc\n\
+             │     Config.Watch Access.Verify Access.CheckKey Access.Redeem Access.AdmitOperator\n\
+             │     Access.Present Problems.Watch\n\
+             └─ agent-main, agent-guest  grpc\n\
+             \x20     Agent.Run Agent.Steer Agent.Cancel Agent.History Agent.ListSessions"
+        );
+        for role in ["agent-main", "agent-guest"] {
+            let call = "├─ model-builtin  grpc\n│     Model.Generate\n";
+            assert!(tree(role).contains(call), "{text}");
+        }
+        let call = "└─ dialer  frames\n      Dial";
+        assert!(tree("model-builtin").ends_with(call), "{text}");
         assert!(
-            text.lines()
-                .any(|line| line.starts_with("model-builtin") && line.contains("77   full")),
+            tree("dialer").ends_with("\n   holds: nothing; network: TCP out, DNS"),
             "{text}"
         );
-        let (table, _) = text.split_once("What each may reach").unwrap();
-        assert!(!table.contains("model-NAME"));
+    }
+
+    #[test]
+    fn a_living_process_stands_in_the_place_of_its_kind() {
+        let processes = [live("model-builtin"), live("agent-main")];
+        let text = as_text(Style::PLAIN, Ok(true), &processes);
+        let (trees, _) = text.split_once("What each may reach").unwrap();
+        assert!(
+            trees.contains("\nmodel-builtin  process 77, confined: full\n")
+                && trees.contains("\nagent-guest\n"),
+            "{text}"
+        );
+        assert!(!trees.contains("model-NAME"));
         let json = as_json("single", Ok(true), &processes);
         let row = |role: &str| {
             json["processes"]

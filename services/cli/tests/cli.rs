@@ -464,7 +464,10 @@ fn topology_is_told_also_when_nothing_runs() {
     );
     let (exit, out, _) = run(state.path(), &["topology"]);
     assert!(
-        exit == 0 && out.contains("model-NAME") && !out.contains('\u{1b}'),
+        exit == 0
+            && out.contains("\nmodel-NAME\n")
+            && out.contains("\n└─ dialer  frames\n      Dial\n")
+            && !out.contains('\u{1b}'),
         "{out}"
     );
 }
