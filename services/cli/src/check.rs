@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::failure::{EXIT_CONFIG, Failure};
 use crate::out::Out;
 use crate::place::Place;
+use crate::remote;
 
 /// The configuration in `place`, with every variable set that it names.
 ///
@@ -50,11 +51,14 @@ pub fn read(place: &Place, out: Out) -> Result<Loaded, Failure> {
     })
 }
 
-/// Whether the configuration wants tool calls shown. One that does not load has no wishes.
+/// Whether the configuration wants tool calls shown. One that does not load has no wishes. Where the file is closed to this
+/// person policy is asked.
 pub fn shows_tools(place: &Place) -> bool {
-    let wish = clawdbot_config::load(&place.config)
-        .ok()
-        .and_then(|loaded| loaded.get("agents.defaults.verboseDefault"));
+    const WISH: &str = "agents.defaults.verboseDefault";
+    let wish = match remote::is_closed(place) {
+        true => remote::wish(WISH, place),
+        false => { clawdbot_config::load(&place.config).ok() }.and_then(|loaded| loaded.get(WISH)),
+    };
     wish.as_ref()
         .and_then(|wish| wish.as_str())
         .is_some_and(|wish| wish != "off")

@@ -95,6 +95,13 @@ pub async fn needs(sockets: &Sockets) -> Result<Needs, Failure> {
         .ok_or_else(|| Failure::new("version", "policy's settings lack the gateway"))
 }
 
+/// A setting of a file that is closed to this person; nothing where policy does not tell it soon.
+pub fn wish(path: &str, place: &Place) -> Option<Value> {
+    let sockets = Sockets::of(place);
+    let settings = block_on(soon(settings(&sockets))).ok()?;
+    at(&settings, path).cloned()
+}
+
 /// As `config get`.
 ///
 /// # Errors

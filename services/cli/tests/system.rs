@@ -376,6 +376,41 @@ fn status_shows_the_last_conversations_and_what_went_wrong_lately() {
 }
 
 #[test]
+fn a_member_sees_tool_calls_where_the_configuration_wants_it() {
+    for (wish, file, seen) in [
+        (
+            r#"{"agents":{"defaults":{"verboseDefault":"on"}}}"#,
+            0o000,
+            true,
+        ),
+        (
+            r#"{"agents":{"defaults":{"verboseDefault":"off"}}}"#,
+            0o000,
+            false,
+        ),
+        // One that does not load.
+        ("", 0o000, false),
+        // Where the file can be read it is what counts.
+        (
+            r#"{"agents":{"defaults":{"verboseDefault":"on"}}}"#,
+            0o644,
+            false,
+        ),
+    ] {
+        let machine = Machine::new();
+        let config = machine.path("clawdbot.json");
+        fs::write(&config, "{}").unwrap();
+        fs::set_permissions(&config, Permissions::from_mode(file)).unwrap();
+        machine.has_gateway();
+        machine.has_policy(wish);
+        let (exit, out, err) = machine.run(&["chat", "--message", "hello"]);
+        assert_eq!(exit, 0, "{err}");
+        assert!(out.contains("main heard hello"), "{out}");
+        assert_eq!(err.contains("look around"), seen, "{wish} {file:o}: {err}");
+    }
+}
+
+#[test]
 fn the_doctor_asks_policy_for_a_configuration_that_is_closed_to_this_person() {
     let machine = Machine::new();
     let config = machine.path("clawdbot.json");
