@@ -878,6 +878,20 @@ fn without_the_package_the_service_is_a_unit_of_ones_own() {
         acts(&machine.asked("systemctl")),
         ["daemon-reload", "enable", "reset-failed", "start"]
     );
+    // The doctor names it where it runs this place.
+    let starts = |flags: &[&str]| {
+        let (_, out, _) = machine.run_single(&[flags, &["doctor", "--json"]].concat());
+        let report = json(&out);
+        let mut found = report["findings"].as_array().unwrap().iter();
+        let none = found.find(|found| found["id"] == "running.none");
+        none.unwrap()["remedy"].as_str().unwrap().to_owned()
+    };
+    let other = machine.path("other").display().to_string();
+    assert_eq!(starts(&[]), "clawdbot service start");
+    assert_eq!(
+        starts(&["--state-dir", &other]),
+        format!("clawdbot --state-dir {other} up")
+    );
     // Nothing is started with a configuration that does not load.
     let state = machine.path("home/.clawdbot");
     fs::create_dir_all(&state).unwrap();

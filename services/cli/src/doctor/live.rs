@@ -12,9 +12,6 @@ use crate::failure::Failure;
 use crate::rights::EXIT_RIGHTS;
 use crate::status::{Report, is_notice};
 
-/// What starts everything in system mode.
-const START: &str = "sudo systemctl start clawdbot.target";
-
 pub const CHECKS: &[Check] = &[NONE, SILENT, NOT_IN_FORCE, REPORTED, UNKNOWN, GAP];
 
 const NONE: Check = Check {
@@ -83,12 +80,12 @@ const GAP: Check = Check {
     look: elsewhere,
 };
 
-/// What is found, and whether anything runs. `broken`: the file as it stands does not load. `units`: the processes that the
-/// service manager knows, where one starts them (`system`).
+/// What is found, and whether anything runs. `broken`: the file as it stands does not load. `start`: what starts everything.
+/// `units`: the processes that the system's service manager knows, where it starts them.
 pub fn look(
     report: Result<Report, Failure>,
     broken: bool,
-    system: bool,
+    start: &str,
     units: &[Process],
 ) -> (Vec<Found>, bool) {
     let report = match report {
@@ -100,8 +97,8 @@ pub fn look(
                 if units.is_empty() { &NONE } else { &SILENT },
                 failure.message,
             );
-            if system && units.is_empty() {
-                silent.command = START.to_owned();
+            if units.is_empty() {
+                silent.command = start.to_owned();
             }
             // Who may not ask is told how he may.
             if let Some(remedy) = failure.remedy.filter(|_| failure.exit == EXIT_RIGHTS) {
@@ -192,6 +189,9 @@ mod tests {
 
     use super::*;
 
+    const UP: &str = "clawdbot up";
+    const START: &str = "sudo systemctl start clawdbot.target";
+
     fn running(role: &str, confinement: &str, config_error: &str) -> Report {
         let process = Process {
             role: role.into(),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn findings(report: Report) -> Vec<Found> {
-        let (found, running) = look(Ok(report), false, false, &[]);
+        let (found, running) = look(Ok(report), false, UP, &[]);
         assert!(running);
         found
     }
@@ -247,7 +247,7 @@ mod tests {
         let (found, _) = look(
             Ok(running("gateway", FULL, "c.json:1:1: no")),
             true,
-            false,
+            UP,
             &[],
         );
         assert!(found.is_empty());
@@ -292,11 +292,11 @@ mod tests {
     #[test]
     fn without_processes_the_only_finding_is_a_note() {
         let nothing = || Err(Failure::new("not_running", "nothing is running"));
-        let (found, runs) = look(nothing(), false, false, &[]);
+        let (found, runs) = look(nothing(), false, UP, &[]);
         assert!(!runs && found.len() == 1 && found[0].severity == Info);
         assert_eq!(found[0].command, "clawdbot up");
-        let (found, _) = look(nothing(), false, true, &[]);
-        assert_eq!(found[0].command, "sudo systemctl start clawdbot.target");
+        let (found, _) = look(nothing(), false, START, &[]);
+        assert_eq!(found[0].command, START);
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod tests {
         let mut report = running("gateway", FULL, "");
         report.absent = vec!["policy does not run: systemctl status x".into()];
         report.problems = vec!["the broker does not answer".into()];
-        let (found, _) = look(Ok(report), false, true, &[]);
+        let (found, _) = look(Ok(report), false, START, &[]);
         let titles: Vec<_> = found.iter().map(|found| found.title.as_str()).collect();
         assert_eq!(titles, ["the broker does not answer"]);
     }
@@ -317,11 +317,11 @@ mod tests {
         };
         let gap = units(&format!("{FULL} missing=seccomp"));
         let report = Report::default();
-        let (found, runs) = look(Ok(report), false, true, &gap);
+        let (found, runs) = look(Ok(report), false, START, &gap);
         assert!(runs && found.len() == 1 && found[0].id == "confinement.seccomp");
         let refused = Failure::new("not_yours", "this is for members of clawdbot");
         let refused = Err(refused.exit(EXIT_RIGHTS).remedy("join them"));
-        let (found, runs) = look(refused, false, true, &gap);
+        let (found, runs) = look(refused, false, START, &gap);
         let ids: Vec<_> = found.iter().map(|found| found.id.as_str()).collect();
         assert!(runs);
         assert_eq!(ids, ["confinement.seccomp", "running.silent"]);

@@ -77,7 +77,7 @@ pub async fn run(
         (Some(told), _) => !told.mistakes.is_empty(),
         (None, unseen) => facts.config.is_err() && !unseen,
     };
-    let told = live::look(report, broken, measured.system, &measured.as_processes());
+    let told = live::look(report, broken, measured.start(), &measured.as_processes());
     if wanted.probe {
         let matrix = probe::run(place, &measured, out).await?;
         findings.extend(matrix.findings());

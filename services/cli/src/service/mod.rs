@@ -19,6 +19,8 @@ use crate::out::{Out, duration, table};
 use crate::place::{Mode, Place};
 use crate::{apply, check, rights};
 
+pub use self::user::has_unit;
+
 /// Does what is wanted.
 ///
 /// # Errors

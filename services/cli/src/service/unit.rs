@@ -34,6 +34,17 @@ pub fn text(program: &Path, arguments: &[String]) -> String {
     format!("{HEAD}sha256={}\n{body}", digest(&body))
 }
 
+/// Whether a unit starts `up` with exactly these arguments.
+pub fn starts(text: &str, arguments: &[String]) -> bool {
+    let words: String = arguments.iter().map(|word| quoted(word) + " ").collect();
+    let tail = words + "up";
+    text.lines().any(|line| {
+        let call = line.strip_prefix("ExecStart=").unwrap_or_default();
+        let program = call.split_once("\" ").or_else(|| call.split_once(' '));
+        program.is_some_and(|(_, rest)| rest.trim_end() == tail)
+    })
+}
+
 /// Whether a file is as it was written here.
 pub fn whose(text: &str) -> Whose {
     let ours = text.split_once('\n').is_some_and(|(head, body)| {

@@ -9,7 +9,7 @@ use clawdbot_identity::text::sanitize_line;
 use serde_json::json;
 
 use super::report;
-use super::unit::{Whose, text, whose};
+use super::unit::{Whose, starts, text, whose};
 use crate::args::Service;
 use crate::failure::{EXIT_NOT_RUNNING, EXIT_USAGE, Failure};
 use crate::manager::{Manager, program, run as run_program};
@@ -151,6 +151,14 @@ fn status(path: &Path, out: Out) -> Result<u8, Failure> {
     })
 }
 
+/// Whether this user's own service manager has a unit for the assistant in this place.
+pub fn has_unit(place: &Place) -> bool {
+    let env = |name: &str| std::env::var_os(name);
+    let unit = unit_path(&env).and_then(|path| read(&path));
+    let unit = unit.ok().flatten();
+    unit.is_some_and(|unit| starts(&unit, &arguments(place, &env)))
+}
+
 fn read(path: &Path) -> Result<Option<String>, Failure> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -267,6 +275,20 @@ mod tests {
             ""
         );
         assert_eq!(words(&place("/s", "/s/clawdbot.json")), "--state-dir /s");
+        let unit = |arguments: &[String]| text(Path::new("/my bin/clawdbot"), arguments);
+        let (usual, other) = (&[][..], &["--state-dir".to_owned(), "/s".to_owned()][..]);
+        for (unit, own, foreign) in [
+            (unit(usual), usual, other),
+            (unit(other), other, usual),
+            (
+                "[Service]\nExecStart=/b/clawdbot up\n".to_owned(),
+                usual,
+                other,
+            ),
+        ] {
+            assert!(starts(&unit, own) && !starts(&unit, foreign), "{unit}");
+        }
+        assert!(!starts("", usual) && !starts("ExecStart=up", usual));
         assert_eq!(
             words(&place("/s", "/c.json")),
             "--state-dir /s --config /c.json"

@@ -42,6 +42,7 @@ use crate::dial::{Server, Sockets};
 use crate::failure::Failure;
 use crate::manager::{self, SocketUnit, UnitFact};
 use crate::place::{Mode, Place};
+use crate::service;
 use crate::status::{self, Report};
 
 /// Every row about what was measured.
@@ -74,6 +75,8 @@ pub struct Running {
     pub looked: bool,
     /// Whether a service manager starts the processes, each as a user of its own.
     pub system: bool,
+    /// Whether this user's own service manager starts them, in single-user mode.
+    pub own_unit: bool,
     /// Folder of the sockets, in system mode.
     pub runtime: PathBuf,
     /// What `clawdbot apply` would do.
@@ -111,6 +114,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// What starts everything.
+    pub fn start(&self) -> &'static str {
+        match (self.system, self.own_unit) {
+            (true, _) => "sudo systemctl start clawdbot.target",
+            (false, true) => "clawdbot service start",
+            (false, false) => "clawdbot up",
+        }
+    }
+
     /// Where the package has a unit's file; an instance has its template's.
     fn shipped(&self, unit: &str) -> String {
         let file = match (unit.split_once('@'), unit.rsplit_once('.')) {
@@ -195,6 +207,7 @@ pub async fn gather(
     let mut running = Running {
         looked: true,
         system: place.is_system(),
+        own_unit: !place.is_system() && service::has_unit(place),
         accounts: Accounts::read(&root.join("etc")),
         ..Running::default()
     };

@@ -193,10 +193,12 @@ fn other(theirs: &str) -> Option<String> {
 
 /// How everything is started again: by the service manager, or by the person who runs it.
 fn restart(facts: &Facts) -> String {
-    match facts.running.system {
-        true => "sudo systemctl restart 'clawdbot-*.service'".to_owned(),
-        false => "clawdbot up".to_owned(),
-    }
+    let command = match (facts.running.system, facts.running.own_unit) {
+        (true, _) => "sudo systemctl restart 'clawdbot-*.service'",
+        (false, true) => "clawdbot service restart",
+        (false, false) => "clawdbot up",
+    };
+    command.to_owned()
 }
 
 /// A hit for each process of which the same can be said, with who it is.

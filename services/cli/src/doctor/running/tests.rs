@@ -119,6 +119,7 @@ fn orderly() -> Running {
     Running {
         looked: true,
         system: true,
+        own_unit: false,
         runtime: "/run/clawdbot".into(),
         pending: Vec::new(),
         version: None,

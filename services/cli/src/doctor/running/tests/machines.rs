@@ -88,6 +88,18 @@ fn two_versions_are_told_once_with_all_who_run_the_old_one() {
 }
 
 #[test]
+fn what_a_user_runs_is_started_again_as_it_was_started() {
+    for (own_unit, command) in [(true, "clawdbot service restart"), (false, "clawdbot up")] {
+        let found = changed(|running| {
+            (running.system, running.own_unit) = (false, own_unit);
+            running.processes[0].program.as_mut().unwrap().replaced = true;
+        });
+        let replaced = found.iter().find(|found| found.id == "running.replaced");
+        assert_eq!(replaced.unwrap().command, command);
+    }
+}
+
+#[test]
 fn what_an_ordinary_user_cannot_see_is_named_once_and_never_taken_for_good() {
     let mut running = orderly();
     for fact in &mut running.processes {
