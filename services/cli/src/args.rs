@@ -56,9 +56,9 @@ pub enum Command {
     Up(Up),
     /// Talk to the assistant in this terminal
     Chat(Chat),
-    /// Show what runs and how it is confined
+    /// Show what runs, how it is confined, the last conversations and the last errors
     Status,
-    /// Show the processes and who may call whom
+    /// Show the processes, and beneath each whom it may call
     Topology,
     /// Print a one-time link that signs a browser in
     Open,
