@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -104,6 +105,16 @@ impl Machine {
     #[track_caller]
     pub fn as_user(&self, user: &str, words: &[&str]) -> Output {
         finish_within(PATIENCE, &mut self.0.as_user(user, words))
+    }
+
+    /// The same with lines on its standard input, where a secret is never an argument.
+    #[track_caller]
+    pub fn as_user_told(&self, user: &str, words: &[&str], input: &str) -> Output {
+        let (read, mut write) = std::io::pipe().unwrap();
+        // Less than a pipe holds.
+        write.write_all(input.as_bytes()).unwrap();
+        drop(write);
+        finish_within(PATIENCE, self.0.as_user(user, words).stdin(read))
     }
 
     /// A command of another user that a test speaks with while it runs.

@@ -237,8 +237,18 @@ const KEPT_BY_REMOVAL: &[&str] = &[
     "var/lib/clawdbot-work/main/x",
     "etc/clawdbot/environment",
     "etc/clawdbot/secrets/x",
+    "etc/clawdbot/clawdbot.json.bak.1",
+    "etc/clawdbot/clawdbot.json.bak.12",
+    "etc/clawdbot/clawdbot.json.bak.999999",
+    "etc/clawdbot/clawdbot.json.new.1",
     "etc/credstore.encrypted/clawdbot.vault-key",
+    "etc/credstore.encrypted/clawdbot.vault-key.new",
+    "etc/credstore.encrypted/clawdbot.gateway-token",
+    "etc/credstore/clawdbot.gateway-password",
     "etc/sysusers.d/clawdbot-instances.conf",
+    "etc/sysusers.d/.clawdbot-instances.conf.new",
+    "etc/systemd/system/.clawdbot-policy-from-model-x.socket.new",
+    "etc/systemd/system/clawdbot.target.d/.50-clawdbot-apply.conf.new",
 ];
 
 fn fill(machine: &Machine) {
@@ -260,6 +270,10 @@ fn fill(machine: &Machine) {
         ),
         (
             "etc/systemd/system/clawdbot-model-x.socket",
+            "# Written by `clawdbot apply`, which\n",
+        ),
+        (
+            "etc/systemd/system/clawdbot.target.d/50-clawdbot-apply.conf",
             "# Written by `clawdbot apply`, which\n",
         ),
         (
@@ -297,6 +311,7 @@ fn purge_leaves_what_others_wrote_and_nothing_else() {
         "etc/apparmor.d/clawdbot-sandbox",
         "etc/systemd/system/clawdbot-gateway.socket.d",
         "etc/systemd/system/clawdbot-model-x.socket",
+        "etc/systemd/system/clawdbot.target.d",
     ] {
         assert!(!machine.installed(gone).exists(), "{gone}");
     }
@@ -310,9 +325,33 @@ fn purge_leaves_what_others_wrote_and_nothing_else() {
 #[test]
 fn a_file_of_somebody_else_keeps_the_folder_of_the_configuration() {
     let machine = Machine::new();
-    machine.put("etc/clawdbot/notes", "mine");
+    // Among them names that `config set` takes for somebody else's, and a link that has one of its own.
+    let theirs = [
+        "etc/clawdbot/notes",
+        "etc/clawdbot/clawdbot.json.bak",
+        "etc/clawdbot/clawdbot.json.bak.007",
+        "etc/clawdbot/clawdbot.json.bak.20240101",
+        "etc/clawdbot/clawdbot.json.bak.x",
+        "etc/clawdbot/clawdbot.json.new",
+        "etc/clawdbot/mine.bak.1",
+        "etc/credstore/other.token",
+        "etc/systemd/system/clawdbot-mine.service",
+        "etc/systemd/system/.mine.socket.new",
+    ];
+    for path in theirs {
+        machine.put(path, "mine");
+    }
+    let link = machine.installed("etc/clawdbot/clawdbot.json.bak.3");
+    std::os::unix::fs::symlink("notes", &link).unwrap();
     machine.run("postrm", &["purge"]).quiet();
-    assert!(machine.installed("etc/clawdbot/notes").exists());
+    for path in theirs {
+        assert_eq!(
+            fs::read_to_string(machine.installed(path)).unwrap(),
+            "mine",
+            "{path}"
+        );
+    }
+    assert!(link.is_symlink());
 }
 
 #[test]

@@ -3,14 +3,13 @@
 //! in the machine's network, at addresses that the configuration names.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::time::Duration;
 
 use clawdbot_fakes::telegram::Telegram;
 use clawdbot_tests::kernel::eventually;
 use clawdbot_tests::peers::{Peers, Server, script};
 use clawdbot_tests::rig::{Machine, on_each_installed, package};
-use clawdbot_tests::{Output, Scratch, finish_within};
+use clawdbot_tests::{Output, Scratch};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "4714:rig-test-token-of-nobody-0123456789abc";
@@ -87,11 +86,8 @@ impl<'a> Town<'a> {
     /// `clawdbot login`, with the token from a pipe, where it is never an argument.
     fn log_in(&self) -> Output {
         let words = ["clawdbot", "login", "--channel", "telegram"];
-        let mut command = self.machine.user_command("alice", &words);
-        let (token, mut pipe) = std::io::pipe().unwrap();
-        writeln!(pipe, "{TOKEN}").unwrap();
-        drop(pipe);
-        finish_within(PATIENCE, command.stdin(token))
+        self.machine
+            .as_user_told("alice", &words, &format!("{TOKEN}\n"))
     }
 
     /// A command of the person who runs the assistant.

@@ -274,6 +274,44 @@ const EVERYWHERE: &str = "find /etc /usr /var /run /opt /srv /root /home /tmp -x
     -o -path '/run/systemd' -o -path '/run/udev' -o -path '/tmp/systemd-private-*' -o -path '/var/tmp/systemd-private-*' \\) -prune \
     -o -print | sort";
 
+/// Stands in the configuration for a while.
+const SECRET: &str = "0123456789-a-secret-of-nobody-abcdef";
+
+/// What removal keeps of the configuration, with the sum of each file: also what `config set` and `apply` wrote, and the
+/// vault with its key.
+const KEPT: &str = "find /etc/clawdbot /etc/systemd/system /etc/sysusers.d /etc/credstore.encrypted /var/lib/clawdbot/credentials \
+    -type f \\( -path '*clawdbot*' -o -name 'vault*' \\) -exec sha256sum {} + | sort";
+
+/// All that makes files outside of the package: settings, one with a secret that is taken back, another port, a provider of
+/// one's own and a key.
+#[track_caller]
+fn use_it(machine: &Machine) {
+    let provider =
+        format!("baseUrl: 'http://127.0.0.1:9/v1', api: 'openai-completions', apiKey: '{SECRET}'");
+    machine.write(
+        system::CONFIG,
+        &format!("{{models: {{providers: {{box: {{{provider}}}}}}}}}"),
+    );
+    for words in [
+        &["set", "gateway.port", "4000"][..],
+        &["set", "logging.level", "debug"],
+        &["unset", "models.providers.box.apiKey"],
+    ] {
+        machine.run(&[&["clawdbot", "config"], words].concat()).ok();
+    }
+    machine.run(&["clawdbotctl", "apply"]).ok();
+    let held = machine.says(&format!(
+        "grep --recursive --files-with-matches {SECRET} /etc/clawdbot"
+    ));
+    assert!(held.contains("clawdbot.json.bak."), "{held}");
+    let words = ["clawdbot", "login", "--provider", "openai", "--no-check"];
+    machine
+        .as_user_told("alice", &words, "sk-0123456789-a-key-of-nobody-abcdef\n")
+        .ok();
+    // An administrator gave the front door a token of their own.
+    machine.write("/etc/credstore/clawdbot.gateway-password", "of-nobody");
+}
+
 #[test]
 fn removal_keeps_the_state_and_purge_leaves_the_users_alone() {
     const TEST: &str = "removal_keeps_the_state";
@@ -286,7 +324,15 @@ fn removal_keeps_the_state_and_purge_leaves_the_users_alone() {
         machine.ready();
         machine.add_user("alice", true);
         assert!(chat(machine, "alice").ok().stdout.contains(GUIDE));
-        machine.sh("userdel --remove alice").ok();
+        use_it(machine);
+        let kept = machine.says(KEPT);
+        for part in [
+            "clawdbot.json.bak.3",
+            "50-clawdbot-apply.conf",
+            "model-box.socket",
+        ] {
+            assert!(kept.contains(part), "{part}: {kept}");
+        }
 
         machine.sh("apt-get remove --yes clawdbot").ok();
         assert_eq!(machine.sh("pgrep ^clawdbot").stdout, "");
@@ -296,7 +342,7 @@ fn removal_keeps_the_state_and_purge_leaves_the_users_alone() {
             ""
         );
         assert_eq!(machine.says("find /usr -name '*clawdbot*'"), "");
-        machine.sh("test -s /etc/clawdbot/clawdbot.json && test -s /etc/credstore.encrypted/clawdbot.vault-key").ok();
+        assert_eq!(machine.says(KEPT), kept);
         machine
             .sh("test -n \"$(find /var/lib/clawdbot/sessions/main -type f)\"")
             .ok();
@@ -304,9 +350,18 @@ fn removal_keeps_the_state_and_purge_leaves_the_users_alone() {
         // What was kept is taken up again.
         machine.sh("apt-get install --yes /root/clawdbot.deb").ok();
         machine.ready();
+        assert_eq!(machine.says(KEPT), kept);
+        machine.until("ss --no-header --listening --numeric --tcp | grep --quiet 127.0.0.1:4000");
+        let stored = machine.as_user("alice", &["clawdbot", "credentials", "list"]);
+        assert!(stored.ok().stdout.contains("openai"));
+        machine.sh("userdel --remove alice").ok();
 
         machine.sh("apt-get purge --yes clawdbot").ok();
         assert_eq!(machine.sh("pgrep ^clawdbot").stdout, "");
+        let secret = machine.sh(&format!(
+            "grep --recursive --files-with-matches {SECRET} /etc /var/lib"
+        ));
+        assert_eq!((secret.code, secret.stdout.as_str()), (Some(1), ""));
         let after = machine.says(EVERYWHERE);
         let left: Vec<&str> = after
             .lines()
@@ -324,13 +379,23 @@ fn removal_keeps_the_state_and_purge_leaves_the_users_alone() {
                 .contains(path)
             })
             .filter(|path| !path.starts_with("/var/lib/systemd/"))
-            // systemd's folders for credentials, which 252 has not made before somebody needs them.
-            .filter(|path| !["/etc/credstore.encrypted", "/run/credstore"].contains(path))
+            // systemd's folders for credentials and users, which it has not everywhere made before somebody needs them.
+            .filter(|path| {
+                ![
+                    "/etc/credstore",
+                    "/etc/credstore.encrypted",
+                    "/etc/sysusers.d",
+                    "/run/credstore",
+                ]
+                .contains(path)
+            })
             .collect();
         assert_eq!(left, Vec::<&str>::new());
         let kept = machine.says("find /var/lib/systemd -name '*clawdbot*'");
         assert_eq!(kept, "");
-        machine.run(&["getent", "passwd", "clawdbot-broker"]).ok();
+        for user in ["clawdbot-broker", "clawdbot-model-box"] {
+            machine.run(&["getent", "passwd", user]).ok();
+        }
         assert_eq!(machine.says("systemctl is-system-running"), "running");
     });
 }
