@@ -89,6 +89,28 @@ fn an_upgrade_restarts_what_is_active_one_by_one_from_the_called_to_the_callers(
 }
 
 #[test]
+fn what_this_version_has_no_unit_for_is_stopped_before_the_new_units_are_read() {
+    let machine = Machine::new();
+    machine.answer(
+        "systemctl",
+        "case \"$*\" in show*) printf '%s\\n' \
+            Id=clawdbot-policy.service FragmentPath=/usr/lib/systemd/system/clawdbot-policy.service '' \
+            Id=clawdbot-policy-from-old.socket FragmentPath=/usr/lib/systemd/system/clawdbot-policy-from-old.socket '' \
+            Id=clawdbot-unknown.socket FragmentPath= ;; esac",
+    );
+    let ran = machine.run("postinst", &["configure", "0.0.9"]).quiet();
+    assert_eq!(
+        ran.called("deb-systemd-invoke stop"),
+        ["deb-systemd-invoke stop clawdbot-policy-from-old.socket"]
+    );
+    ran.in_order(&[
+        "deb-systemd-invoke stop clawdbot-policy-from-old.socket",
+        "systemctl --system daemon-reload",
+        START,
+    ]);
+}
+
+#[test]
 fn what_failed_below_the_target_is_named() {
     let machine = Machine::new();
     machine.answer(

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clawdbot_identity::Role;
+use clawdbot_proto::v1::SendRequest;
+use clawdbot_proto::v1::chat_event::Event;
 use clawdbot_service::system;
 use clawdbot_tests::Scratch;
 use clawdbot_tests::kernel::eventually;
@@ -194,6 +196,133 @@ fn an_upgrade_restarts_every_process_and_an_open_chat_goes_on() {
             .ok();
         machine.ready();
         assert!(chat(machine, "alice").ok().stdout.contains(GUIDE));
+    });
+}
+
+/// Takes a socket unit out of a package that lies unpacked, and its mention out of the server's unit and the target.
+fn without(unit: &str) -> String {
+    format!(
+        "cd usr/lib/systemd/system; rm {unit}; sed -i '/={unit}$/d' clawdbot-*.service clawdbot.target; cd - >/dev/null; \
+         ! grep --recursive --quiet --fixed-strings {unit} usr/lib/systemd"
+    )
+}
+
+/// The queue as the second format had it, which had no notice of who wrote and of what `/queue` changed.
+const SECOND_FORMAT: &str = "
+    ALTER TABLE inbox DROP COLUMN mark;
+    DROP TABLE wishes;
+    PRAGMA user_version = 2;
+";
+
+/// Turns the queue into the second format, in a copy, since sqlite would look for its path here; the messages in it that
+/// nobody has answered.
+#[track_caller]
+fn age_the_queue(machine: &Machine) -> u32 {
+    let scratch = Scratch::new();
+    let copy = scratch.path().join("inbox.db");
+    let inside = |end: &str| machine.path(&format!("/var/lib/clawdbot/queue/inbox.db{end}"));
+    assert!(!inside("-wal").exists(), "its writer has closed it");
+    std::fs::copy(inside(""), &copy).unwrap();
+    let db = rusqlite::Connection::open(&copy).unwrap();
+    let count = "SELECT count(*) FROM inbox WHERE state = 'queued'";
+    let queued = db.query_row(count, [], |row| row.get(0)).unwrap();
+    db.execute_batch(SECOND_FORMAT).unwrap();
+    db.close().unwrap();
+    // Its owner and mode stay.
+    std::fs::write(inside(""), std::fs::read(copy).unwrap()).unwrap();
+    queued
+}
+
+/// Who listens at a socket's path, if anybody.
+fn listens(machine: &Machine, path: &str) -> bool {
+    machine
+        .says("ss --no-header --listening --unix")
+        .split_whitespace()
+        .any(|word| word == path)
+}
+
+#[test]
+fn an_upgrade_takes_over_the_queue_and_other_sockets_of_an_older_version() {
+    const TEST: &str = "an_upgrade_takes_over";
+    const QUESTION: &str = "are you there after all?";
+    const ADDED: (&str, &str) = (
+        "clawdbot-policy-from-operator.socket",
+        "/run/clawdbot/operator/policy.sock",
+    );
+    const DROPPED: (&str, &str) = (
+        "clawdbot-broker-from-operator.socket",
+        "/run/clawdbot/operator/broker.sock",
+    );
+    let Some(deb) = package(TEST) else { return };
+    let scratch = Scratch::new();
+    let (old, next) = (
+        scratch.path().join("old.deb"),
+        scratch.path().join("next.deb"),
+    );
+    let version = |number| format!("sed -i 's/^Version:.*/Version: {number}/' DEBIAN/control");
+    repack(
+        &deb,
+        &old,
+        &format!("{}; {}", version("0.0.1"), without(ADDED.0)),
+    );
+    repack(
+        &deb,
+        &next,
+        &format!("{}; {}", version("99.0"), without(DROPPED.0)),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    on_each(TEST, |machine| {
+        machine.install(&old).ok();
+        machine.ready();
+        let token = || machine.run(&["clawdbot", "token"]);
+        assert!(!listens(machine, ADDED.1) && listens(machine, DROPPED.1));
+        assert_ne!(token().code, Some(0));
+
+        // A message that is accepted and not answered: its agent is away.
+        let agent = "clawdbot-agent-main-from-gateway.socket clawdbot-agent@main.service";
+        machine.sh(&format!("systemctl stop {agent}")).ok();
+        let mut talk = machine.talk();
+        runtime.block_on(async {
+            let request = SendRequest {
+                message_id: "old-1".into(),
+                session: "old".into(),
+                text: QUESTION.into(),
+            };
+            let sent = talk.client().send(request).await.unwrap();
+            let first = sent.into_inner().message().await.unwrap();
+            let event = first.and_then(|first| first.event);
+            assert!(matches!(event, Some(Event::Accepted(_))), "{event:?}");
+        });
+        machine.sh("systemctl stop 'clawdbot-gateway*.socket' && systemctl stop clawdbot-gateway.service").ok();
+        assert_eq!(age_the_queue(machine), 1);
+
+        let said = machine.install(&next).ok();
+        assert!(!said.stderr.contains("clawdbot: "), "{said:?}");
+        machine.ready();
+        machine.says("journalctl --unit=clawdbot-gateway.service --output=cat | grep 'brought to the format of this version'");
+        let (answer, questions) = runtime.block_on(async {
+            let mut talk = machine.talk();
+            let answer = talk.answer("old-1", "old", QUESTION).await;
+            (answer, talk.questions("old").await)
+        });
+        assert!(answer.contains(GUIDE), "{answer}");
+        let asked = questions.iter().filter(|asked| asked.ends_with(QUESTION));
+        assert_eq!(asked.count(), 1, "{questions:?}");
+
+        // The server has the new socket and serves it; the old one is gone with its unit.
+        assert!(listens(machine, ADDED.1));
+        assert_eq!(machine.unit(ADDED.0, "SubState")["SubState"], "running");
+        token().ok();
+        assert!(!listens(machine, DROPPED.1));
+        machine.sh(&format!("test ! -e {}", DROPPED.1)).ok();
+        assert_eq!(
+            machine.says("systemctl list-units --all --plain --no-legend --state=not-found,failed 'clawdbot*'"),
+            ""
+        );
+        assert_eq!(machine.says("systemctl is-system-running"), "running");
     });
 }
 
