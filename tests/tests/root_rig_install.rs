@@ -1,7 +1,11 @@
 //! The package as it is installed, upgraded and removed on Debian 12 and 13: by apt, without a question and without a
 //! network. Installed it is safe and running, and what somebody changed stays theirs.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use clawdbot_identity::Role;
@@ -38,8 +42,31 @@ fn since(machine: &Machine) -> BTreeSet<String> {
     shown.split("\n\n").map(String::from).collect()
 }
 
+/// The status with which the front door answers whoever has this word.
+#[track_caller]
+fn knock(machine: &Machine, word: Option<&str>) -> u16 {
+    let word = word.map(|word| format!("Authorization: Bearer {word}\r\n"));
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:18789\r\nConnection: close\r\n{}\r\n",
+        word.unwrap_or_default()
+    );
+    let answer = machine.network(|| {
+        let mut stream = TcpStream::connect(("127.0.0.1", 18789)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    });
+    let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok());
+    status.unwrap_or_else(|| panic!("{answer}"))
+}
+
 #[test]
 fn installed_without_a_question_it_runs_and_is_closed() {
+    let tokens = RefCell::new(BTreeSet::new());
     on_each_installed("installed_without_a_question", |machine| {
         // Every process is up, under its own user, and nothing complains.
         let running = processes(machine);
@@ -75,9 +102,30 @@ fn installed_without_a_question_it_runs_and_is_closed() {
             .collect();
         assert_eq!(addresses, ["127.0.0.1:18789"], "{listening}");
 
+        // Nobody passes it without the token that was made here, which a member of the group reads.
+        machine.add_user("alice", true);
+        let token = || {
+            let said = machine.as_user("alice", &["clawdbot", "token"]).ok();
+            said.stdout.trim_end().to_owned()
+        };
+        let first = token();
+        assert!(first.len() >= 32, "{} characters", first.len());
+        let other = first.replace(|c: char| c.is_ascii_alphanumeric(), "a");
+        assert_eq!(knock(machine, None), 401);
+        assert_eq!(knock(machine, Some(&other)), 401);
+        assert_eq!(knock(machine, Some(&first)), 200);
+        // It is of this machine alone.
+        assert!(tokens.borrow_mut().insert(first.clone()), "seen before");
+        machine
+            .as_user("alice", &["clawdbot", "token", "--rotate"])
+            .ok();
+        let second = token();
+        assert_ne!(second, first);
+        assert_eq!(knock(machine, Some(&first)), 401);
+        assert_eq!(knock(machine, Some(&second)), 200);
+
         // No channel, and no model but the guide.
         assert_eq!(machine.says("ls /run/clawdbot/plan"), "settings");
-        machine.add_user("alice", true);
         let answer = chat(machine, "alice").ok();
         assert!(answer.stdout.contains(GUIDE), "{answer:?}");
         assert_eq!(machine.complaints(), "");
@@ -132,6 +180,69 @@ fn users_sockets_and_folders_are_exactly_those_that_are_meant() {
         );
         let key = machine.says("stat -c '%U %a' /etc/credstore.encrypted/clawdbot.vault-key");
         assert!(key.starts_with("root ") && key.ends_with("00"), "{key}");
+    });
+}
+
+/// The most that a service may be exposed, in tenths, by its unit: as docs/hardening.md promises.
+fn limits() -> BTreeMap<String, u32> {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    let page = Path::new(&own).join("../docs/hardening.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| Service | Exposure | at most |"));
+    let rows = rows.skip(2).map_while(|line| line.strip_prefix("| "));
+    let rows = rows.map(|row| {
+        let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").collect();
+        (cells[0].to_owned(), tenths(cells[2]))
+    });
+    rows.collect()
+}
+
+/// 4 of `0.4`.
+fn tenths(number: &str) -> u32 {
+    number.replace('.', "").parse().unwrap()
+}
+
+#[test]
+fn each_systemd_finds_nothing_wrong_with_the_units_and_no_service_too_exposed() {
+    on_each_installed("each_systemd_finds_nothing_wrong", |machine| {
+        let units = machine.says("cd /usr/lib/systemd/system && ls -d clawdbot* | grep -v '\\.d$'");
+        let with_instance = |unit: &str| unit.replace("@.", "@telegram.");
+        let all: Vec<String> = units.lines().map(with_instance).collect();
+        assert!(all.len() > 80, "{all:?}");
+        // The manual is elsewhere tested to be there.
+        let verify = "systemd-analyze --man=no --recursive-errors=yes verify";
+        let said = machine.sh(&format!("{verify} {} 2>&1", all.join(" ")));
+        assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""));
+        let user = format!("{verify} --user /usr/lib/systemd/user/clawdbot.service 2>&1");
+        let said = machine.sh(&format!(
+            "mkdir /run/user/0; XDG_RUNTIME_DIR=/run/user/0 {user}"
+        ));
+        assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""));
+
+        let limits = limits();
+        let services = units.lines().filter(|unit| unit.ends_with(".service"));
+        let services: BTreeSet<&str> = services.collect();
+        assert!(
+            limits
+                .keys()
+                .map(String::as_str)
+                .eq(services.iter().copied()),
+            "{services:?}"
+        );
+        let mut exposed = BTreeMap::new();
+        for (service, limit) in &limits {
+            let said = machine.says(&format!(
+                "systemd-analyze security --offline=true --no-pager /usr/lib/systemd/system/{service} 2>&1"
+            ));
+            let (_, rest) = said.rsplit_once("Overall exposure level for ").unwrap();
+            let found = tenths(rest.split(' ').nth(1).unwrap());
+            if found > *limit {
+                exposed.insert(service, said);
+            }
+        }
+        assert!(exposed.is_empty(), "{}: {exposed:#?}", machine.name());
     });
 }
 
