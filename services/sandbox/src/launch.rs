@@ -4,7 +4,7 @@
 //! refused, 78: it could not be confined, 127: it cannot be executed.
 
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::process::ExitCode;
 
 use clawdbot_confine::frame::{self, Frame, FrameReader, Progress};
@@ -106,6 +106,8 @@ fn start(starter: &Starter, control: &OwnedFd) -> Result<std::convert::Infallibl
         let known = process::lookup_user(user);
         let known = known.map_err(|error| Refused::confinement(format!("/etc/passwd: {error}")))?;
         belongs_to(user, known.map(|user| user.uid), own).map_err(Refused::confinement)?;
+        // The group of the workspace, the agent of the class, reads what a tool writes.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
     }
     let frame = receive(control).map_err(Refused::request)?;
     let request = v1::SandboxRequest::decode(frame.payload.as_slice())
@@ -117,7 +119,10 @@ fn start(starter: &Starter, control: &OwnedFd) -> Result<std::convert::Infallibl
             fds.len()
         ))
     })?;
-    let [stdin, stdout, stderr, workspace] = streams;
+    let [stdin, stdout, stderr, mut workspace] = streams;
+    if let Starter::Manager(_) = starter {
+        workspace = seen_here(&workspace).map_err(Refused::request)?;
+    }
     enter(&workspace, &launch).map_err(Refused::request)?;
     rustix::stdio::dup2_stdin(&stdin)
         .and_then(|()| rustix::stdio::dup2_stdout(&stdout))
@@ -141,11 +146,27 @@ fn receive(control: &OwnedFd) -> io::Result<Frame> {
     }
 }
 
+/// The folder as this process sees it. What was handed over lies among the mounts of whoever did: from there, `..` would lead
+/// past all that the unit hides, and no program could tell where it is.
+fn seen_here(folder: &OwnedFd) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, fstat, open};
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd()))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let here = open(path, flags, Mode::empty())?;
+    let (given, found) = (fstat(folder)?, fstat(&here)?);
+    match (given.st_dev, given.st_ino) == (found.st_dev, found.st_ino) {
+        true => Ok(here),
+        false => Err(io::Error::other(
+            "the workspace must be a folder that the unit shows",
+        )),
+    }
+}
+
 /// Goes to the folder to work in. The workspace must be a folder of this user, so that the system's
 /// folders are none.
 #[cfg(target_os = "linux")]
 fn enter(workspace: &OwnedFd, launch: &Launch) -> io::Result<()> {
-    use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+    use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
     let stat = fstat(workspace)?;
     let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     if !folder || stat.st_uid != rustix::process::geteuid().as_raw() {
@@ -153,9 +174,12 @@ fn enter(workspace: &OwnedFd, launch: &Launch) -> io::Result<()> {
             "the workspace must be a folder that belongs to this user",
         ));
     }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let cwd = openat2(workspace, launch.folder(), flags, Mode::empty(), inside)?;
+    // Folder by folder and over no link. There is no openat2, which could do it at once, in a unit with RestrictSUIDSGID=.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut cwd = openat(workspace, ".", flags, Mode::empty())?;
+    for folder in &launch.cwd {
+        cwd = openat(&cwd, folder, flags, Mode::empty())?;
+    }
     Ok(rustix::process::fchdir(cwd)?)
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::ffi::CString;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, PathBuf};
 
 use clawdbot_confine::tool::ToolLimits;
 use clawdbot_proto::v1;
@@ -85,17 +85,6 @@ impl Launch {
             },
         })
     }
-
-    /// The folder to work in, as a path from the workspace.
-    // Where nothing is confined nothing is started, in no folder.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-    pub fn folder(&self) -> &Path {
-        if self.cwd.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &self.cwd
-        }
-    }
 }
 
 fn is_name(name: &str) -> bool {
@@ -131,12 +120,7 @@ mod tests {
         assert_eq!(launch.program.as_bytes(), b"/bin/echo");
         assert_eq!(launch.argv[1].as_bytes(), b"$HOME; `x`");
         assert_eq!(launch.env[1].as_bytes(), b"_x1=a=b");
-        assert_eq!(launch.folder(), Path::new("src/lib"));
-        let here = v1::SandboxRequest {
-            cwd: String::new(),
-            ..good()
-        };
-        assert_eq!(Launch::parse(&here).unwrap().folder(), Path::new("."));
+        assert_eq!(launch.cwd, PathBuf::from("src/lib"));
     }
 
     #[test]

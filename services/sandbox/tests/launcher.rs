@@ -241,15 +241,20 @@ fn the_workspace_is_where_it_works_and_its_folders_can_be_chosen() {
         ..request(&["/bin/ls"])
     };
     assert_eq!(rig.run(&below("sub")), started("file\n"));
-    std::os::unix::fs::symlink("/usr", rig.workspace.path().join("out")).unwrap();
-    assert_eq!(
-        rig.run(&below("out")).refused.as_deref(),
-        Some("sandbox.request")
-    );
-    assert_eq!(
-        rig.run(&below("none")).refused.as_deref(),
-        Some("sandbox.request")
-    );
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, rig.workspace.path().join(name)).unwrap();
+    };
+    link("/usr", "out");
+    link("sub", "link");
+    fs::create_dir(rig.workspace.path().join("sub/below")).unwrap();
+    for folder in ["out", "out/bin", "link", "link/below", "none", "sub/file"] {
+        assert_eq!(
+            rig.run(&below(folder)).refused.as_deref(),
+            Some("sandbox.request"),
+            "{folder}"
+        );
+    }
+    assert_eq!(rig.run(&below("sub/below")), started(""));
 }
 
 #[test]
