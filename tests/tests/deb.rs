@@ -129,7 +129,9 @@ impl Package {
 
 #[test]
 fn the_same_programs_packed_twice_are_the_same_bytes_and_the_sizes_are_told() {
-    let Some(package) = Package::find("the_same_programs_packed_twice_are_the_same_bytes_and_the_sizes_are_told") else {
+    let Some(package) =
+        Package::find("the_same_programs_packed_twice_are_the_same_bytes_and_the_sizes_are_told")
+    else {
         return;
     };
     assert!(

@@ -130,7 +130,7 @@ fn understood(payload: &[u8]) -> bool {
         assert_eq!(launch.argv.first(), Some(&launch.program));
         assert!(launch.program.as_bytes().starts_with(b"/"));
         assert!(launch.argv.len() == request.argv.len() && launch.env.len() == request.env.len());
-        let folder = std::path::Path::new("/workspace").join(launch.folder());
+        let folder = std::path::Path::new("/workspace").join(&launch.cwd);
         let climbs = folder
             .components()
             .any(|part| part == std::path::Component::ParentDir);
