@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 struct Town<'a> {
     machine: &'a Machine,
     telegram: Telegram,
-    _model: Server,
+    model: Server,
     _scratch: Scratch,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Town<'a> {
         let town = Self {
             machine,
             telegram,
-            _model: model,
+            model,
             _scratch: scratch,
         };
         machine
@@ -367,5 +367,64 @@ fn a_message_during_a_reinstallation_is_answered_once_in_the_same_session() {
             "the journal",
             &machine.says("journalctl --all --output=json"),
         );
+    });
+}
+
+/// Workers of the platform and of the model.
+const CHANNEL: &str = "clawdbot-channel@telegram.service";
+const WORKER: &str = "clawdbot-model@ollama.service";
+
+#[test]
+fn a_message_whose_worker_is_killed_on_the_way_is_answered_once() {
+    const TEST: &str = "a_message_whose_worker_is_killed";
+    let Some(peers) = Peers::find(TEST) else {
+        return;
+    };
+    on_each_installed(TEST, |machine| {
+        let town = Town::set_up(machine, &peers);
+        town.befriend(FRIEND);
+        town.ask(FRIEND, QUESTIONS[0]);
+        let session = only_session(&town, FRIEND);
+        let before = town.told(FRIEND).len();
+        let mut asked = vec![QUESTIONS[0].to_owned()];
+        let mut kill = |unit: &str, moment: &dyn Fn()| {
+            let question = format!("Question {} of the crocodile?", asked.len());
+            // Nothing is answered before the model goes on.
+            town.model.pause();
+            town.write(FRIEND, &question);
+            moment();
+            machine.kill(unit);
+            town.model.go_on();
+            asked.push(question);
+            town.wait(FRIEND, before + asked.len() - 1);
+        };
+        let model_is_asked = || {
+            machine.until(&format!(
+                "ss --no-header --tcp --numeric state established 'sport = :{OLLAMA}' | awk '$1 > 0 {{ found = 1 }} END {{ exit !found }}'"
+            ));
+        };
+        kill(WORKER, &model_is_asked);
+        kill(CHANNEL, &model_is_asked);
+        // As soon as Telegram has handed the message out.
+        let seen = || town.telegram.bot(TOKEN, |bot| bot.handed_out);
+        let known = seen();
+        kill(CHANNEL, &|| {
+            assert!(eventually(PATIENCE, || seen() > known), "{}", town.log());
+        });
+
+        // One more, whose answer comes after all that could still come.
+        town.ask(FRIEND, QUESTIONS[1]);
+        asked.push(QUESTIONS[1].to_owned());
+        let told = town.told(FRIEND);
+        assert_eq!(told.len(), before + asked.len() - 1, "{told:?}");
+        let later = only_session(&town, FRIEND);
+        assert_eq!(later["sessionId"], session["sessionId"]);
+        let transcript = later["sessionId"].as_str().unwrap();
+        let transcript = machine.says(&format!(
+            "cat /var/lib/clawdbot/sessions/guest/{transcript}.jsonl"
+        ));
+        for question in &asked {
+            assert_eq!(transcript.matches(question).count(), 1, "{transcript}");
+        }
     });
 }

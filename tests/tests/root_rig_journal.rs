@@ -247,6 +247,23 @@ fn an_operator_follows_the_log_and_the_reader_ends_with_whoever_reads() {
             .sh("systemctl kill --signal=KILL following.service")
             .ok();
         readers_are_gone(machine);
+
+        // A reader that is killed is told to whom it read, and the next one reads.
+        let told = std::thread::scope(|scope| {
+            let follow = ["clawdbot", "logs", "--follow"];
+            let following = scope.spawn(move || machine.as_user("alice", &follow));
+            // What was there before is read by another, which ends.
+            machine.until("pgrep -u clawdbot-journal --full -- --follow");
+            machine.sh("systemctl kill --signal=KILL 'clawdbot-journal@*.service'");
+            following.join().unwrap()
+        });
+        assert_eq!(told.code, Some(1), "{told:?}");
+        assert!(
+            told.stderr.contains("the journal's reader has ended"),
+            "{told:?}"
+        );
+        readers_are_gone(machine);
+        machine.as_user("alice", &["clawdbot", "logs"]).ok();
         assert_eq!(
             machine.says("systemctl list-units --failed --plain --no-legend 'clawdbot*'"),
             ""
