@@ -128,14 +128,62 @@ fn page(daemon: &Daemon, date: &str) -> String {
     edges(&mut page, daemon, &roles);
     page.section("EXIT STATUS");
     page.item("0", "It was told to stop, or has nothing to do any more.");
-    page.item("1", "It failed, and is started again.");
+    let (failed, refused) = ends(first, &roles);
+    page.item("1", &format!("It failed. {failed}"));
     page.item(
         "78",
-        "What it needs is missing or wrong, so that it would have to work unconfined or on something broken. It is not \
-         started again by itself; the journal says what to do.",
+        &format!(
+            "What it needs is missing or wrong, so that it would have to work unconfined or on something broken; the journal \
+             says what to do. {refused}"
+        ),
     );
     see_also(&mut page, daemon.binary);
     page.text().to_owned()
+}
+
+/// Who starts it again after a failure, and after a refusal that lasts until somebody has mended what is wrong: by the
+/// settings of its unit.
+fn ends(row: &Process, roles: &[Role]) -> (String, String) {
+    const NEXT: &str = "The next connection starts another.";
+    let Some(unit) = roles.first().map(unit) else {
+        return match row.starts {
+            Starts::Itself => (
+                "`clawdbot up` ends with it; as a service of a user it is started again.".into(),
+                "`clawdbot up` ends with it, also as a service of a user.".into(),
+            ),
+            _ => (NEXT.into(), NEXT.into()),
+        };
+    };
+    let set = |key: &str| {
+        let mut lines = unit.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(name, _)| *name == key).map(|(_, value)| value)
+    };
+    if set("Restart").is_none() {
+        return (NEXT.into(), NEXT.into());
+    }
+    let pause = set("RestartSec").unwrap_or_default();
+    let again = "It is started again.".to_owned();
+    let last = set("RestartPreventExitStatus").unwrap_or_default();
+    let who = match last.split(' ').any(|status| status == "78") {
+        true => "The service manager starts it again only when the next caller connects",
+        false => &format!("The service manager starts it again every {pause}"),
+    };
+    let refused = format!(
+        "{who}, so that nothing has to be done after the repair. `clawdbot up` does not start one again that was never ready."
+    );
+    (again, refused)
+}
+
+/// The text of the unit that starts a process.
+fn unit(role: &Role) -> String {
+    let name = system::service_unit(role);
+    let template = match name.split_once('@') {
+        Some((before, _)) => format!("system/{before}@.service"),
+        None => format!("system/{name}"),
+    };
+    let mut files = clawdbot_units::files().into_iter();
+    let found = files.find(|file| file.path == template);
+    found.map(|file| file.text).unwrap_or_default()
 }
 
 fn confined(row: &Process) -> &'static str {
@@ -310,6 +358,21 @@ mod tests {
             assert!(journal.contains(part), "{part}: {journal}");
         }
         assert!(page("supervisor").contains("None: only"));
+        // Who starts it again is as its unit says.
+        let refusal = |name: &str| {
+            let text = page(name).replace('\n', " ");
+            let (_, rest) = text.split_once("\\fB78\\fR").unwrap();
+            rest.to_owned()
+        };
+        for (name, wanted) in [
+            ("policy", "only when the next caller connects"),
+            ("model", "only when the next caller connects"),
+            ("channel-telegram", "starts it again every 5s"),
+            ("sandbox", "The next connection starts another"),
+            ("journal", "The next connection starts another"),
+        ] {
+            assert!(refusal(name).contains(wanted), "{name}: {}", refusal(name));
+        }
         assert!(page("executor").contains("\\fBpolicy\\fR\n"));
         assert!(page("probe").contains("doctor"));
     }
