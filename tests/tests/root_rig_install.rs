@@ -332,12 +332,17 @@ fn age_the_queue(machine: &Machine) -> u32 {
     let scratch = Scratch::new();
     let copy = scratch.path().join("inbox.db");
     let inside = |end: &str| machine.path(&format!("/var/lib/clawdbot/queue/inbox.db{end}"));
-    assert!(!inside("-wal").exists(), "its writer has closed it");
     std::fs::copy(inside(""), &copy).unwrap();
+    // Its writer may have ended before it folded the log into the file, and the new writer must not find it.
+    if inside("-wal").exists() {
+        std::fs::copy(inside("-wal"), scratch.path().join("inbox.db-wal")).unwrap();
+        std::fs::remove_file(inside("-wal")).unwrap();
+    }
     let db = rusqlite::Connection::open(&copy).unwrap();
     let count = "SELECT count(*) FROM inbox WHERE state = 'queued'";
     let queued = db.query_row(count, [], |row| row.get(0)).unwrap();
     db.execute_batch(SECOND_FORMAT).unwrap();
+    // Folds the log of this change into the file.
     db.close().unwrap();
     // Its owner and mode stay.
     std::fs::write(inside(""), std::fs::read(copy).unwrap()).unwrap();
