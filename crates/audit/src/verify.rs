@@ -63,7 +63,7 @@ pub struct Witness {
 pub struct Proof {
     /// The first key.
     pub key: Option<Key>,
-    /// Copies of checkpoints.
+    /// Copies of checkpoints, the oldest first.
     pub witnesses: Vec<Witness>,
 }
 
@@ -125,7 +125,10 @@ impl<'a> Check<'a> {
         let mut check = Self {
             head: head.and_then(Head::parse),
             proof,
-            witnesses: proof.witnesses.iter().map(|w| (w.n, w.hash)).collect(),
+            // The oldest copy of a checkpoint stands: who writes the log anew can have new copies told, and no old ones back.
+            witnesses: { proof.witnesses.iter().rev() }
+                .map(|w| (w.n, w.hash))
+                .collect(),
             verdict: Verdict::default(),
             chain: None,
             file: None,

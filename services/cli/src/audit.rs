@@ -1,7 +1,7 @@
 //! `clawdbot audit`: what was decided, and whether the record of it is as it was written. Both are read from the files,
 //! without asking the process that wrote them, wherever the files may be read; else policy is asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::dial::{Server, Sockets};
 use crate::failure::{EXIT_FAILURE, EXIT_USAGE, Failure};
 use crate::logs;
 use crate::out::{Out, Style, count};
-use crate::place::Place;
+use crate::place::{Mode, Place};
 
 /// What policy says in the log of the processes with each checkpoint.
 const CHECKPOINT: &str = "audit checkpoint";
@@ -156,14 +156,19 @@ async fn check(wanted: &Verify, place: &Place, sockets: &Sockets, out: Out) -> R
         Err(_) => None,
     };
     let log = wanted.log.clone();
-    let copies = match &log {
-        Some(path) => witnesses(path).map_err(|error| unreadable(path, &error))?,
+    let copies = match (&log, &place.mode) {
+        (Some(path), _) => witnesses(path)
+            .map_err(|error| unreadable(path, &error))?
+            .into(),
+        (None, Mode::System { runtime }) => in_journal(runtime, &folder),
         // It may be elsewhere, and the log can be checked without it.
-        None => witnesses(&place.state.join("gateway.log")).unwrap_or_default(),
+        (None, Mode::Single) => witnesses(&place.state.join("gateway.log"))
+            .unwrap_or_default()
+            .into(),
     };
     let proof = Proof {
         key: given.clone().or_else(|| beside.clone()),
-        witnesses: copies,
+        witnesses: copies.found.clone(),
     };
     let verdict = match verify(&folder, &proof) {
         Ok(verdict) => verdict,
@@ -171,7 +176,7 @@ async fn check(wanted: &Verify, place: &Place, sockets: &Sockets, out: Out) -> R
             let own = [("--key", given.is_some()), ("--log", log.is_some())];
             let own = own.into_iter().find_map(|(flag, is)| is.then_some(flag));
             return match own {
-                None => ask(sockets, wanted.accept, out).await,
+                None => ask(sockets, &copies, wanted.accept, out).await,
                 Some(flag) => Err(compares_nothing(flag, &folder, &error)),
             };
         }
@@ -183,8 +188,8 @@ async fn check(wanted: &Verify, place: &Place, sockets: &Sockets, out: Out) -> R
         (None, None) => Sealed::Unknown,
     };
     match out.json {
-        true => out.value(&as_json(&verdict, sealed))?,
-        false => out.text(&as_text(&verdict, sealed, out.style))?,
+        true => out.value(&as_json(&verdict, sealed, &copies))?,
+        false => out.text(&as_text(&verdict, sealed, &copies, out.style))?,
     }
     if wanted.accept {
         let accepted = verified(sockets, true).await?.accepted;
@@ -250,6 +255,64 @@ fn read_key(path: &Path) -> Result<Key, Failure> {
     Key::parse(&text).map_err(|error| Failure::new("key", format!("{}: {error}", path.display())))
 }
 
+/// Copies of checkpoints, and why there may be more of them.
+#[derive(Debug, Default)]
+struct Copies {
+    found: Vec<Witness>,
+    unread: Option<String>,
+}
+
+impl From<Vec<Witness>> for Copies {
+    fn from(found: Vec<Witness>) -> Self {
+        Self {
+            found,
+            unread: None,
+        }
+    }
+}
+
+impl Copies {
+    /// What is said of them: how many were compared, and why no more were.
+    fn told(&self, compared: u64) -> String {
+        let found = match compared {
+            0 => "no checkpoint was found in the log of the processes\n".to_owned(),
+            n => format!(
+                "{} found in the log of the processes\n",
+                amount(n, "checkpoint")
+            ),
+        };
+        match &self.unread {
+            None => found,
+            Some(why) => {
+                let found = if compared == 0 { "" } else { &found };
+                let why = sanitize_line(why);
+                format!("{found}not all copies of checkpoints could be compared: {why}\n")
+            }
+        }
+    }
+}
+
+/// The checkpoints that policy told the journal since there is a folder of the log: what is older was told of a log that went
+/// with its folder, which is not policy's to make.
+fn in_journal(runtime: &Path, folder: &Path) -> Copies {
+    let socket = logs::journal_in(runtime);
+    let since = std::fs::metadata(folder).and_then(|folder| folder.created());
+    let (lines, ended) = logs::of_process(
+        &socket,
+        &Role::policy(),
+        CHECKPOINT,
+        since.ok(),
+        MAX_WITNESSES,
+    );
+    Copies {
+        found: lines.iter().filter_map(|line| witness(line)).collect(),
+        unread: ended.err().map(|failure| match failure.remedy {
+            Some(remedy) => format!("{}; {remedy}", failure.message),
+            None => failure.message,
+        }),
+    }
+}
+
 /// The checkpoints that a log of the processes shows, with the older files beside it.
 fn witnesses(log: &Path) -> io::Result<Vec<Witness>> {
     let lines = logs::last(log, u64::MAX, MAX_WITNESSES, |line| {
@@ -270,7 +333,7 @@ fn witness(line: &str) -> Option<Witness> {
     })
 }
 
-fn as_json(verdict: &Verdict, sealed: Sealed) -> Value {
+fn as_json(verdict: &Verdict, sealed: Sealed, copies: &Copies) -> Value {
     let problems: Vec<Value> = verdict
         .problems
         .iter()
@@ -284,14 +347,18 @@ fn as_json(verdict: &Verdict, sealed: Sealed) -> Value {
         "checkpoints": verdict.checkpoints,
         "sealsCompared": verdict.seals,
         "copiesCompared": verdict.witnesses,
+        "copiesUnread": copies.unread,
         "keyBesideLog": sealed == Sealed::Beside,
         "torn": verdict.torn,
         "problems": problems,
     })
 }
 
-fn as_text(verdict: &Verdict, sealed: Sealed, style: Style) -> String {
-    let amount = |n: u64, noun: &str| count(usize::try_from(n).unwrap_or(usize::MAX), noun);
+fn amount(n: u64, noun: &str) -> String {
+    count(usize::try_from(n).unwrap_or(usize::MAX), noun)
+}
+
+fn as_text(verdict: &Verdict, sealed: Sealed, copies: &Copies, style: Style) -> String {
     let mut text = String::new();
     for problem in &verdict.problems {
         let place = match problem.line {
@@ -329,42 +396,139 @@ fn as_text(verdict: &Verdict, sealed: Sealed, style: Style) -> String {
             amount(seals, "seal")
         ),
     };
-    let _ = match verdict.witnesses {
-        0 => writeln!(text, "no checkpoint was found in the log of the processes"),
-        n => writeln!(
-            text,
-            "{} found in the log of the processes",
-            amount(n, "checkpoint")
-        ),
-    };
+    text.push_str(&copies.told(verdict.witnesses));
     text
 }
 
-/// Where the files are another user's.
-async fn ask(sockets: &Sockets, accept: bool, out: Out) -> Result<u8, Failure> {
+/// Where the files are another user's: policy's verdict, and the copies against the records that it shows.
+async fn ask(sockets: &Sockets, copies: &Copies, accept: bool, out: Out) -> Result<u8, Failure> {
     let verdict = verified(sockets, accept).await?;
-    let problem = sanitize_line(&verdict.problem).into_owned();
+    let (compared, differs) = match copies.found.is_empty() {
+        true => (0, None),
+        false => compared(sockets, &copies.found).await?,
+    };
+    let mut problems = Vec::new();
+    if !verdict.intact {
+        problems.push((verdict.file, verdict.line, verdict.problem));
+    }
+    problems.extend(differs.map(|what| ("records that policy shows".to_owned(), 0, what)));
     match out.json {
-        true => out.value(&json!({
-            "intact": verdict.intact,
-            "records": verdict.records,
-            "checkpoints": verdict.checkpoints,
-            "problems": match verdict.intact {
-                true => json!([]),
-                false => json!([{ "file": verdict.file, "line": verdict.line, "problem": problem }]),
-            },
-        }))?,
-        false if verdict.intact => out.text(&format!(
-            "policy says that the audit log is intact: {} records, {} checkpoints",
-            verdict.records, verdict.checkpoints
-        ))?,
-        false => out.text(&format!("{}:{}: {problem}", verdict.file, verdict.line))?,
+        true => {
+            let told = problems.iter().map(|(file, line, problem)| {
+                let problem = sanitize_line(problem);
+                json!({ "file": file, "line": line, "problem": problem })
+            });
+            out.value(&json!({
+                "intact": problems.is_empty(),
+                "records": verdict.records,
+                "checkpoints": verdict.checkpoints,
+                "copiesCompared": compared,
+                "copiesUnread": copies.unread,
+                "problems": told.collect::<Vec<_>>(),
+            }))?;
+        }
+        false => {
+            let mut text = String::new();
+            for (file, line, problem) in &problems {
+                let line = if *line == 0 {
+                    String::new()
+                } else {
+                    format!(":{line}")
+                };
+                // Writing to a String cannot fail.
+                let _ = writeln!(
+                    text,
+                    "{}{line}: {}",
+                    sanitize_line(file),
+                    sanitize_line(problem)
+                );
+            }
+            if verdict.intact {
+                let (records, checkpoints) = (verdict.records, verdict.checkpoints);
+                let _ = writeln!(
+                    text,
+                    "policy says that the audit log is intact: {records} records, {checkpoints} checkpoints"
+                );
+            }
+            text.push_str(&copies.told(compared));
+            out.text(&text)?;
+        }
     }
     if accept {
         out.remark(accepted_as(verdict.accepted));
         return Ok(0);
     }
-    Ok(if verdict.intact { 0 } else { EXIT_FAILURE })
+    Ok(match problems.is_empty() {
+        true => 0,
+        false => EXIT_FAILURE,
+    })
+}
+
+/// How many copies there are of records that policy shows, and which record is not the one that was told. It has to show
+/// what it told when it wrote it; that it could show other records to somebody else is for whoever reads the files.
+async fn compared(sockets: &Sockets, copies: &[Witness]) -> Result<(u64, Option<String>), Failure> {
+    let line = sockets.open(Server::Policy).await?;
+    let failed = |status| Failure::call("policy", &status);
+    let mut policy = AuditOperatorClient::new(line.edge.clone());
+    let shown = policy.show(ShowAuditRequest::default()).await;
+    let mut shown = shown.map_err(failed)?.into_inner();
+    let mut compare = Compare::new(copies);
+    while let Some(line) = shown.message().await.map_err(failed)? {
+        compare.take(&serde_json::from_str(&line.json).unwrap_or_default());
+    }
+    Ok(compare.end())
+}
+
+/// Copies against records as these come, in their order.
+struct Compare {
+    open: BTreeMap<u64, [u8; 32]>,
+    compared: u64,
+    last: u64,
+    differs: Option<u64>,
+}
+
+impl Compare {
+    fn new(copies: &[Witness]) -> Self {
+        Self {
+            // The oldest copy of a checkpoint stands.
+            open: copies
+                .iter()
+                .rev()
+                .map(|copy| (copy.n, copy.hash))
+                .collect(),
+            compared: 0,
+            last: 0,
+            differs: None,
+        }
+    }
+
+    fn take(&mut self, record: &Value) {
+        let Some(n) = record["n"].as_u64() else {
+            return;
+        };
+        self.last = self.last.max(n);
+        if let Some(hash) = self.open.remove(&n) {
+            self.compared += 1;
+            let shown = record["hash"].as_str().unwrap_or_default();
+            if from_hex(shown.as_bytes()) != Some(hash) {
+                self.differs.get_or_insert(n);
+            }
+        }
+    }
+
+    fn end(self) -> (u64, Option<String>) {
+        let beyond = self.open.range(self.last + 1..).next_back();
+        let what = match (self.differs, beyond) {
+            (Some(n), _) => Some(format!(
+                "checkpoint at record {n} is not the one that the log of the processes shows"
+            )),
+            (None, Some((n, _))) => Some(format!(
+                "the end is cut off: the log of the processes shows a checkpoint at record {n}"
+            )),
+            (None, None) => None,
+        };
+        (self.compared, what)
+    }
 }
 
 /// Shows the first key and has it forgotten.
@@ -478,7 +642,8 @@ mod tests {
             seals: 1,
             ..Verdict::default()
         };
-        let text = as_text(&verdict, Sealed::Beside, Style::PLAIN);
+        let none = Copies::default();
+        let text = as_text(&verdict, Sealed::Beside, &none, Style::PLAIN);
         assert!(text.starts_with("the audit log is intact: 12 records (1 to 12), 1 checkpoint\n"));
         assert!(text.contains("beside the log") && text.contains("no checkpoint was found"));
         verdict.problems.push(Problem {
@@ -486,16 +651,57 @@ mod tests {
             line: 4,
             what: "record 4 was changed".to_owned(),
         });
-        let text = as_text(&verdict, Sealed::Unknown, Style::PLAIN);
+        let text = as_text(&verdict, Sealed::Unknown, &none, Style::PLAIN);
         assert!(
             text.starts_with("decisions.jsonl:4: record 4 was changed\n"),
             "{text}"
         );
         assert!(text.contains("NOT AS IT WAS WRITTEN") && text.contains("--key FILE"));
-        let json = as_json(&verdict, Sealed::Unknown);
+        let json = as_json(&verdict, Sealed::Unknown, &none);
         assert_eq!(
             (&json["intact"], &json["problems"][0]["line"]),
             (&json!(false), &json!(4))
         );
+        // Copies that could not be read are never none at all without a word.
+        let unread = Copies {
+            unread: Some("it is closed\u{1b}; do this".to_owned()),
+            ..Copies::default()
+        };
+        let told = unread.told(0);
+        assert_eq!(
+            (told.lines().count(), told.contains("no checkpoint")),
+            (1, false)
+        );
+        assert!(
+            told.ends_with("compared: it is closed\\u{1b}; do this\n"),
+            "{told}"
+        );
+        assert_eq!(unread.told(2).lines().count(), 2);
+        let json = as_json(&verdict, Sealed::Unknown, &unread);
+        assert!(json["copiesUnread"].is_string());
+    }
+
+    #[test]
+    fn copies_are_compared_with_the_records_that_policy_shows() {
+        let copy = |n: u64, byte: u8| Witness {
+            n,
+            hash: [byte; 32],
+        };
+        let told = |copies: &[Witness]| {
+            let mut compare = Compare::new(copies);
+            for n in 3..=9_u8 {
+                compare.take(&json!({ "n": n, "hash": format!("{n:02x}").repeat(32) }));
+            }
+            compare.take(&Value::Null);
+            compare.end()
+        };
+        // What is before the first record was dropped.
+        assert_eq!(told(&[copy(1, 1), copy(4, 4), copy(9, 9)]), (2, None));
+        let (compared, what) = told(&[copy(4, 5), copy(4, 4)]);
+        assert_eq!(compared, 1);
+        assert!(what.unwrap().contains("at record 4 is not the one"));
+        let (compared, what) = told(&[copy(9, 9), copy(12, 1)]);
+        assert_eq!(compared, 1);
+        assert!(what.unwrap().contains("cut off"));
     }
 }

@@ -17,7 +17,7 @@ use clawdbot_service::system::{ACCEPTED, ASIDE, OVERLAP, Reading, WHOLE};
 use serde_json::{Map, Value};
 
 use super::file::read_line;
-use super::line::{Filter, Line};
+use super::line::{FROM, Filter, Line, MANAGER};
 use crate::failure::Failure;
 use crate::manager::{missing, program, role_of};
 use crate::rights::{self, EXIT_RIGHTS};
@@ -146,6 +146,31 @@ pub fn newest(
     back(socket, filter, Some(since), |entry, wanted| {
         !wanted || more(&Line::parse(&entry.line))
     })
+}
+
+/// The newest lines of this process that contain `text`, oldest first, since a time, and why there may be more: who wrote a
+/// line is the journal's word. A line of the service manager's about the process is none of it.
+pub fn of_process(
+    socket: &Path,
+    role: &Role,
+    text: &str,
+    since: Option<SystemTime>,
+    limit: usize,
+) -> (Vec<String>, Result<(), Failure>) {
+    let filter = Filter {
+        service: Some(role.to_string()),
+        text: Some(text.to_owned()),
+        ..Filter::default()
+    };
+    let mut lines = Vec::new();
+    let ended = back(socket, &filter, since, |entry, wanted| {
+        if wanted && !Line::parse(&entry.line).is_of_manager() {
+            lines.push(entry.line);
+        }
+        lines.len() < limit
+    });
+    lines.reverse();
+    (lines, ended)
 }
 
 /// Entries as they are read, and where they come from.
@@ -396,7 +421,7 @@ fn entry(raw: &str) -> Option<Entry> {
         more.entry("trace").or_insert(trace.into());
     }
     if manager {
-        more.insert("from".into(), "systemd".into());
+        more.insert(FROM.into(), MANAGER.into());
     }
     if role.is_none() && !unit.is_empty() {
         more.insert("unit".into(), unit.into());

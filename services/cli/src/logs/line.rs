@@ -12,6 +12,11 @@ use serde_json::{Map, Value, json};
 use crate::args::Level;
 use crate::out::Style;
 
+/// The field that says who wrote a line about a process, where that was not the process, and who that is.
+pub const FROM: &str = "from";
+/// The service manager.
+pub const MANAGER: &str = "systemd";
+
 /// Which lines are wanted.
 #[derive(Debug, Default)]
 pub struct Filter {
@@ -67,6 +72,11 @@ impl<'a> Line<'a> {
     pub fn parse(raw: &'a str) -> Self {
         let fields = serde_json::from_str(raw).unwrap_or_default();
         Self { raw, fields }
+    }
+
+    /// Whether the service manager said it about a process.
+    pub fn is_of_manager(&self) -> bool {
+        self.fields.get(FROM).is_some_and(|from| from == MANAGER)
     }
 
     /// For a script: the object, or `{"message"}` where there is none.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use self::file::tail;
 pub use self::file::{Follow, last};
-pub use self::journal::may_read;
+pub use self::journal::{may_read, of_process};
 pub use self::line::{Brief, moment};
 use self::line::{Filter, Line, since};
 use crate::args::{Level, Logs};
@@ -126,7 +126,7 @@ fn file_in(place: &Place) -> PathBuf {
 }
 
 /// The operators' way to the journal.
-fn journal_in(runtime: &Path) -> PathBuf {
+pub fn journal_in(runtime: &Path) -> PathBuf {
     socket_in(runtime, &Role::journal(), &Role::operator())
 }
 

@@ -303,6 +303,10 @@ fn a_past_that_is_made_anew_is_told_by_the_key_and_by_the_copies_and_by_nothing_
     assert!(by_key[0].what.contains("not genuine"), "{by_key:?}");
     let by_copy = verify(folder.path(), &copies).unwrap().problems;
     assert!(by_copy[0].what.contains("is not the one"), "{by_copy:?}");
+    // New copies, told by whoever forged it, take nothing back.
+    let mut both = copies.clone();
+    both.witnesses.extend(witnesses(folder.path()));
+    assert_eq!(verify(folder.path(), &both).unwrap().problems, by_copy);
 }
 
 /// The head is written by hand to fit; its checkpoint and key cannot be made older without the first key.
