@@ -646,6 +646,30 @@ fn whoever_looks_is_told_what_he_could_not_see() {
             bad.map(Value::to_string).collect()
         };
         assert_eq!(worth(&found), [""; 0]);
+        // There is no TPM here.
+        let key = detail(&found, "vault.key_source");
+        assert!(
+            key.contains("credential.secret") && key.contains("no vault yet"),
+            "{key}"
+        );
+        let below = &root.json()["machine"];
+        assert_eq!(below["vaultKeySeal"], "host", "{below}");
+        assert!(below["freeBytes"].as_u64() > Some(0), "{below}");
+        assert_eq!(below["messagesWaiting"], 0, "{below}");
+        let old = machine.name().ends_with("bookworm");
+        assert_eq!(ids(&found).contains("units.no_bpf"), old, "{found:?}");
+        assert!(detail(&found, "machine.beside_tcp").contains("UDP"));
+        // A limit that is gone though the unit has it.
+        let group =
+            machine.says("cat /proc/$(systemctl show -P MainPID clawdbot-policy.service)/cgroup");
+        let limits = machine.says("for f in /sys/fs/cgroup/pids/clawdbot.slice/*/clawdbot-policy.service/pids.max; do echo max >$f; echo $f; done");
+        let unlimited = doctor(machine);
+        let told = detail(&unlimited, "units.unlimited");
+        assert_eq!(
+            told, "clawdbot-policy.service: the kernel does not enforce TasksMax=",
+            "{group} {limits}"
+        );
+        machine.says(&format!("echo 32 >{limits}"));
         for (user, open) in [("ann", true), ("eve", false)] {
             let answered = if open { all_answered } else { manager_answered };
             let output = looked(|| machine.as_user(user, &DOCTOR), answered);
@@ -678,6 +702,11 @@ fn whoever_looks_is_told_what_he_could_not_see() {
                 );
             }
             assert!(ids(&found).contains("fs.unseen"));
+            assert_eq!(output.json()["machine"]["vaultKeySeal"], Value::Null);
+            if open {
+                let key = detail(&found, "vault.key_source");
+                assert!(key.contains("only root can see"), "{key}");
+            }
             assert_eq!(output.json()["processes"].as_array().unwrap().len(), 7);
         }
         // Where others' processes are hidden they have not ended.

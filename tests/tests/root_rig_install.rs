@@ -256,6 +256,18 @@ fn an_operator_needs_no_sudo_and_anybody_else_is_told_what_is_missing() {
         let status = || machine.as_user("alice", &["clawdbot", "status"]);
         let well = eventually(Duration::from_secs(120), || status().code == Some(0));
         assert!(well, "{:?}", status());
+        // What the installation told goes on being told until a model answers.
+        for words in [["clawdbot", "status"], ["clawdbot", "--help"]] {
+            let said = machine.as_user("alice", &words).ok().stdout;
+            for step in [
+                "sudo usermod -aG clawdbot \"$USER\"",
+                "clawdbot login --provider anthropic",
+                "clawdbot chat\n",
+            ] {
+                assert!(said.contains(step), "{words:?}: {step}: {said}");
+            }
+            assert!(!said.contains("clawdbot up --chat"), "{words:?}: {said}");
+        }
 
         let refused = chat(machine, "bob");
         assert_eq!(refused.code, Some(77), "{refused:?}");

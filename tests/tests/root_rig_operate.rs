@@ -501,6 +501,206 @@ fn logs_status_and_topology_show_each_person_what_is_theirs_to_see() {
     });
 }
 
+/// The table of docs/installation.md: who may do it, and the commands.
+fn rights() -> [(&'static str, Vec<&'static str>); 3] {
+    let page = include_str!("../../docs/installation.md");
+    ["| members ", "| root ", "| everybody "].map(|who| {
+        let row = page.lines().find(|line| line.starts_with(who)).unwrap();
+        let (_, commands) = row[2..].split_once('|').unwrap();
+        let commands = commands.split('`').skip(1).step_by(2).collect();
+        (who, commands)
+    })
+}
+
+/// A call of a command of the table that asks for nothing and takes nothing away.
+fn call(command: &str) -> Vec<&str> {
+    let more: &[&str] = match command {
+        "chat" => &["--message", "hello"],
+        "login" | "logout" => &["--provider", "anthropic"],
+        "credentials" | "pairing" | "approvals" => &["list"],
+        "audit" => &["show"],
+        "config set" => &["gateway.port", "18789"],
+        "config unset" => &["gateway.port"],
+        "doctor --fix" => &["--yes"],
+        "completions" => &["bash"],
+        _ => &[],
+    };
+    let words = ["clawdbot"].into_iter().chain(command.split(' '));
+    words.chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn every_command_of_the_table_of_rights_is_for_whom_it_says() {
+    let [(_, members), (_, root), (_, everybody)] = rights();
+    let mut known = clawdbot_cli::command();
+    known.build();
+    let in_table = |name: &str| {
+        let all = || members.iter().chain(&root).chain(&everybody);
+        all().any(|command| name == *command || name.starts_with(&format!("{command} ")))
+    };
+    for one in known.get_subcommands().filter(|one| !one.is_hide_set()) {
+        let below: Vec<_> = one.get_subcommands().map(|two| two.get_name()).collect();
+        match below.is_empty() {
+            true => assert!(in_table(one.get_name()), "{}", one.get_name()),
+            false => below.iter().for_each(|two| {
+                let name = format!("{} {two}", one.get_name());
+                assert!(in_table(&name), "{name}");
+            }),
+        }
+    }
+
+    on_each_installed("every_command_of_the_table_of_rights", |machine| {
+        machine.add_user("alice", true);
+        machine.add_user("bob", false);
+        for command in &members {
+            let refusal = machine.as_user("bob", &call(command));
+            refused(&refusal, 77, &["bob is not in the group clawdbot"]);
+            for user in ["alice", "root"] {
+                let done = machine.as_user(user, &call(command));
+                // There is no key to store, and none to forget.
+                let code = i32::from(matches!(*command, "login" | "logout"));
+                assert_eq!(done.code, Some(code), "{user}: {command}: {done:?}");
+                assert!(
+                    !done.stderr.contains("rights"),
+                    "{user}: {command}: {done:?}"
+                );
+            }
+        }
+        for command in &root {
+            let words = call(command);
+            for user in ["bob", "alice"] {
+                let remedy = format!("help: sudo {}\n", words.join(" "));
+                refused(&machine.as_user(user, &words), 77, &[&remedy]);
+            }
+            // What it tries has tests of its own.
+            if *command != "doctor --probe" {
+                machine.run(&words).ok();
+            }
+        }
+        machine.run(&["clawdbot", "service", "install"]).ok();
+        machine.run(&["clawdbot", "service", "start"]).ok();
+        machine.ready();
+        // One's own is started in the foreground.
+        for command in everybody.iter().filter(|command| **command != "up") {
+            for user in ["bob", "alice", "root"] {
+                machine.as_user(user, &call(command)).ok();
+            }
+        }
+    });
+}
+
+#[test]
+fn what_doctor_fixes_stays_readable_for_policy() {
+    on_each_installed("what_doctor_fixes_stays_readable", |machine| {
+        machine.add_user("alice", true);
+        let rights = || machine.says(&format!("stat -c '%U %G %a' {CONFIG}"));
+        let before = rights();
+        assert_eq!(before, "root clawdbot-policy 640");
+        machine.run(&["chmod", "0644", CONFIG]).ok();
+        let fix = ["clawdbotctl", "doctor", "--fix", "--yes"];
+        refused(
+            &machine.as_user("alice", &fix),
+            77,
+            &["sudo clawdbotctl doctor --fix --yes"],
+        );
+        assert_ne!(rights(), before);
+        let fixed = machine.run(&fix).ok();
+        assert_eq!(rights(), before, "{fixed:?}");
+        machine
+            .run(&["systemctl", "restart", &unit_of("policy")])
+            .ok();
+        answers_by_guide_again(machine);
+        let said = machine.as_user("alice", &["clawdbot", "config", "validate"]);
+        said.ok();
+    });
+}
+
+/// What `audit verify` says to somebody: its exit status, and the report.
+fn verified(machine: &Machine, user: &str) -> (i32, serde_json::Value) {
+    let output = machine.as_user(user, &["clawdbot", "audit", "verify", "--json"]);
+    let code = output.code.unwrap_or(-1);
+    (code, output.json())
+}
+
+/// Has something decided and sealed, and told.
+fn sealed(machine: &Machine) {
+    answers_by_guide_again(machine);
+    machine
+        .run(&["systemctl", "restart", &unit_of("policy")])
+        .ok();
+    machine.ready();
+    machine.run(&["journalctl", "--sync"]).ok();
+}
+
+#[test]
+fn the_audit_log_is_compared_with_what_the_journal_was_told() {
+    const FOLDER: &str = "/var/lib/clawdbot/audit";
+    on_each_installed("the_audit_log_is_compared", |machine| {
+        machine.add_user("alice", true);
+        machine.add_user("bob", false);
+        sealed(machine);
+        for user in ["root", "alice"] {
+            let (code, report) = verified(machine, user);
+            assert_eq!((code, &report["intact"]), (0, &true.into()), "{report}");
+            assert!(report["copiesCompared"].as_u64() > Some(0), "{report}");
+            assert!(report["copiesUnread"].is_null(), "{report}");
+        }
+        assert_eq!(verified(machine, "bob").0, 77);
+
+        // Copies that may not be read are not taken for none.
+        machine
+            .sh("systemctl stop clawdbot-journal.socket && gpasswd --delete alice adm 2>/dev/null; true")
+            .ok();
+        let (code, report) = verified(machine, "alice");
+        assert_eq!(
+            (code, &report["copiesCompared"]),
+            (0, &0.into()),
+            "{report}"
+        );
+        let why = report["copiesUnread"].as_str().unwrap();
+        assert!(why.contains("may not read the journal"), "{why}");
+        let said = machine
+            .as_user("alice", &["clawdbot", "audit", "verify"])
+            .ok();
+        assert!(said.stdout.contains("not all copies"), "{said:?}");
+        machine.sh("systemctl start clawdbot-journal.socket").ok();
+
+        // Made anew by whoever has taken over policy, it is in order by itself.
+        let anew = format!(
+            "systemctl stop clawdbot.target clawdbot-policy.service 'clawdbot-policy*.socket' && runuser -u clawdbot-policy -- sh -c 'rm {FOLDER}/*' && systemctl start clawdbot.target"
+        );
+        machine.sh(&anew).ok();
+        machine.ready();
+        sealed(machine);
+        for user in ["root", "alice"] {
+            let (code, report) = verified(machine, user);
+            assert_eq!(
+                (code, &report["intact"]),
+                (1, &false.into()),
+                "{user}: {report}"
+            );
+            let problems = report["problems"].to_string();
+            assert!(
+                problems.contains("the log of the processes shows"),
+                "{user}: {problems}"
+            );
+        }
+
+        // With a new folder, which only root can make, another log has begun.
+        let again = format!(
+            "systemctl stop clawdbot.target clawdbot-policy.service 'clawdbot-policy*.socket' && rm -r {FOLDER} && sleep 1 && systemd-tmpfiles --create clawdbot.conf && systemctl start clawdbot.target"
+        );
+        machine.sh(&again).ok();
+        machine.ready();
+        sealed(machine);
+        for user in ["root", "alice"] {
+            let (code, report) = verified(machine, user);
+            assert_eq!(code, 0, "{user}: {report}");
+            assert!(report["copiesCompared"].as_u64() > Some(0), "{report}");
+        }
+    });
+}
+
 /// Somebody with the programs in a folder of their own and no package on the machine.
 struct Person<'a>(&'a Machine);
 

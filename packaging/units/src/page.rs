@@ -55,7 +55,7 @@ journal at each reload.
 - **A line in the journal.** 252 says `Couldn't stat device /dev/tpmrm0` on a machine without TPM whenever the broker is
   started, because of its encrypted credential. It means nothing.
 - **Limits without their controllers.** `MemoryMax` and `TasksMax` need the control group's memory and pids controllers;
-  `clawdbotctl doctor` shows what is enforced.
+  `clawdbotctl doctor` looks at the groups of what runs and names each limit that the kernel does not enforce.
 - **Every line of a user unit that needs mounts or a network namespace** is accepted by 252 for a user and does nothing. So
   `clawdbot.service` for a user's service manager has only lines that hold there, and single-user mode confines itself.
 

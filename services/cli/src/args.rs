@@ -13,12 +13,7 @@ use clawdbot_identity::{AgentId, InstanceName, SessionKey};
     name = "clawdbot",
     version,
     disable_help_subcommand = true,
-    after_help = "First steps: `clawdbot up --chat` starts everything here and opens a chat.\n\
-                  Where the package is installed, commands are for the services of the machine, unless a `clawdbot up` of \
-                  yours is running or --config, --state-dir or their variables name something else; `clawdbot status` says \
-                  which it is.\n\
-                  Exit status: 0 done, 1 failed, 2 wrong usage or critical finding, 69 nothing is running, \
-                  77 needs root or the group clawdbot, 78 invalid configuration."
+    after_help = crate::steps::below_help()
 )]
 pub struct Cli {
     /// Flags of every command.
@@ -414,7 +409,7 @@ pub struct Verify {
     /// File with the first key, "-" for standard input
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// Log of the processes with copies of the checkpoints, instead of gateway.log
+    /// Log of the processes with copies of the checkpoints, instead of gateway.log or the journal
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// Also end the alarm of the running assistant about damage that a start found; that, too, is on record

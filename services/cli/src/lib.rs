@@ -28,6 +28,7 @@ mod sandbox;
 mod service;
 mod sessions;
 mod status;
+mod steps;
 mod topology;
 mod up;
 

@@ -16,7 +16,7 @@ use crate::out::{Out, compact};
 use crate::place::{Place, installed};
 use crate::{
     access, apply, approvals, audit, check, config, credentials, doctor, login, logs, pairing,
-    remote, rights, sandbox, service, sessions, status, topology, up,
+    remote, rights, sandbox, service, sessions, status, steps, topology, up,
 };
 
 /// The whole program.
@@ -25,6 +25,9 @@ pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let mut command = crate::command();
+    if installed() {
+        command = command.after_help(steps::below_help_here());
+    }
     if given("--no-color") {
         command = command.color(ColorChoice::Never);
     }

@@ -111,6 +111,30 @@ fn commands_that_are_not_there_are_refused_by_name_with_exit_status_2() {
 }
 
 #[test]
+fn help_tells_the_first_steps() {
+    let state = state();
+    let (exit, out, _) = run(state.path(), &["--help"]);
+    assert_eq!(exit, 0);
+    // Where the package is installed only its own.
+    let here = ["usr/lib", "etc"].map(|folder| {
+        let unit = format!("/{folder}/systemd/system/clawdbot.target");
+        std::path::Path::new(&unit).is_file()
+    });
+    assert_eq!(
+        out.contains("clawdbot up --chat"),
+        here == [false; 2],
+        "{out}"
+    );
+    for step in [
+        "sudo usermod -aG clawdbot",
+        "clawdbot login --provider",
+        "clawdbot chat",
+    ] {
+        assert!(out.contains(step), "{step}: {out}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_json_where_json_was_asked_for() {
     let state = state();
     let (exit, out, err) = run(state.path(), &["up", "--port", "70000", "--json"]);

@@ -246,6 +246,8 @@ fn status_shows_what_runs_and_starts_nothing_by_looking() {
     assert_eq!(policy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
     let questions = || {
         let mut asked = machine.asked("systemctl");
+        // What it was built with is no question about units.
+        asked.retain(|call| call != "--version");
         asked.sort_by_key(|call| !call.contains(" show "));
         assert_eq!(asked.len(), 2, "{asked:?}");
         assert!(
@@ -798,6 +800,117 @@ fn an_operator_is_passed_the_log_over_a_socket_and_opens_no_journal() {
     assert!(out.contains("has ended"), "{out}");
     assert_eq!(passed.join().unwrap(), ["back\n", "follow\n"]);
     assert!(machine.asked("journalctl").is_empty());
+}
+
+/// A log of three records, the last of them a checkpoint; its hash.
+fn audit_log(state: &Path) -> String {
+    use clawdbot_audit::{CURRENT, Chain, HEAD, Head, Key, to_hex};
+
+    let zeros = "0".repeat(64);
+    let mut log = String::new();
+    let mut chain = Chain::default();
+    for fields in [
+        format!("\"request\":\"audit-file\",\"file\":1,\"after\":\"{zeros}\""),
+        "\"request\":\"tool\",\"decision\":\"allow\"".to_owned(),
+        format!("\"request\":\"audit-checkpoint\",\"checkpoint\":1,\"seal\":\"{zeros}\""),
+    ] {
+        let (line, next) = chain.next(1, &fields);
+        log.push_str(&line);
+        chain = next;
+    }
+    let head = Head {
+        chain,
+        offset: log.len() as u64,
+        checkpoint: 2,
+        ..Head::new(Key::new([7; 32]))
+    };
+    fs::create_dir(state.join("audit")).unwrap();
+    fs::write(state.join("audit").join(CURRENT), &log).unwrap();
+    fs::write(state.join("audit").join(HEAD), head.text().as_bytes()).unwrap();
+    to_hex(&chain.hash)
+}
+
+/// What policy, or whoever else is in this unit, tells of a checkpoint.
+fn told_checkpoint(n: u32, unit: &str, more: &str, hash: &str) -> String {
+    let fields = format!(r#"{{\"checkpoint\":1,\"record\":3,\"hash\":\"{hash}\"}}"#);
+    let entry = entry(n, unit, "info", "audit checkpoint");
+    let entry = entry.strip_suffix('}').unwrap();
+    format!(r#"{entry},"CLAWDBOT_FIELDS":"{fields}"{more}}}"#)
+}
+
+#[test]
+fn the_audit_log_is_compared_with_the_checkpoints_that_policy_told_the_journal() {
+    const POLICY: &str = "clawdbot-policy.service";
+    let machine = Machine::new();
+    let right = audit_log(&machine.path("state"));
+    let wrong = "ab".repeat(32);
+    let genuine = told_checkpoint(1, POLICY, "", &right);
+    let forged = told_checkpoint(2, POLICY, "", &wrong);
+    let by_gateway = told_checkpoint(3, "clawdbot-gateway.service", "", &wrong);
+    let about = r#","UNIT":"clawdbot-policy.service","_PID":"1""#;
+    let by_manager = told_checkpoint(4, "init.scope", about, &wrong).replace(r#""_PID":"7","#, "");
+    let verify = |entries: &[&str]| {
+        let all = entries.join("\n");
+        machine.program("journalctl", &format!("cat <<'END'\n{all}\nEND"));
+        let (exit, out, err) = machine.run(&["audit", "verify", "--json"]);
+        assert_eq!(err, "");
+        let report = json(&out);
+        let compared = report["copiesCompared"].as_u64().unwrap();
+        assert!(report["copiesUnread"].is_null(), "{out}");
+        (exit, compared, report["problems"].to_string())
+    };
+    assert_eq!(verify(&[]), (0, 0, "[]".to_owned()));
+    assert_eq!(verify(&[&genuine]), (0, 1, "[]".to_owned()));
+    // Nobody else's word counts, nor what policy says later.
+    for others in [&by_gateway, &by_manager] {
+        assert_eq!(verify(&[others]), (0, 0, "[]".to_owned()));
+        assert_eq!(verify(&[others, &genuine]), (0, 1, "[]".to_owned()));
+    }
+    assert_eq!(verify(&[&forged, &genuine]), (0, 1, "[]".to_owned()));
+    let (exit, compared, problems) = verify(&[&by_gateway, &genuine, &forged]);
+    assert_eq!((exit, compared), (1, 1));
+    assert!(
+        problems.contains("is not the one that the log of the processes shows"),
+        "{problems}"
+    );
+    // What was told before there was a folder is not asked for.
+    let asked = machine.asked("journalctl");
+    assert!(asked[0].contains("--since=@"), "{asked:?}");
+
+    // A member is passed them, and the file that is named counts alone.
+    machine.program("journalctl", "exit 9");
+    let passed = passes(&machine, &[&format!("ok\n{forged}\n-- cursor: s=1\n")]);
+    let (exit, out, _) = machine.run(&["audit", "verify"]);
+    assert!(exit == 1 && out.contains("is not the one"), "{out}");
+    passed.join().unwrap();
+    assert!(machine.asked("journalctl").is_empty());
+    fs::write(machine.path("a.log"), "").unwrap();
+    let log = machine.path("a.log").display().to_string();
+    let (exit, out, _) = machine.run(&["audit", "verify", "--log", &log]);
+    assert!(
+        exit == 0 && out.contains("no checkpoint was found"),
+        "{out}"
+    );
+}
+
+#[test]
+fn copies_that_may_not_be_read_are_said_to_be_uncompared_in_one_line() {
+    let machine = Machine::new();
+    audit_log(&machine.path("state"));
+    machine.program(
+        "journalctl",
+        "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1",
+    );
+    let (exit, out, err) = machine.run(&["audit", "verify"]);
+    assert_eq!((exit, err.as_str()), (0, ""), "{out}");
+    let about: Vec<&str> = out.lines().filter(|line| line.contains("copies")).collect();
+    assert_eq!(about.len(), 1, "{out}");
+    assert!(
+        about[0].contains("may not read the journal")
+            && about[0].contains("sudo clawdbot audit verify"),
+        "{out}"
+    );
+    assert!(!out.contains("no checkpoint was found"), "{out}");
 }
 
 #[test]

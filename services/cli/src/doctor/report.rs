@@ -73,6 +73,7 @@ impl Diagnosis {
                 false => "single",
             },
             "processes": self.measured.json(),
+            "machine": self.measured.machine_json(&place.state),
             "configPath": place.config.display().to_string(),
             "stateDir": place.state.display().to_string(),
         });
@@ -254,6 +255,7 @@ pub fn schema() -> Value {
             "running": { "type": "boolean" },
             "mode": described(json!({ "type": "string", "enum": ["single", "system"] }), "Who starts the processes: clawdbot up, or the service manager."),
             "processes": described(list(object(running::schema(), &[])), "What was measured of each process; null for what this user cannot see."),
+            "machine": described(object(running::machine_schema(), &[]), "What is below; null for what is not known."),
             "configPath": text(),
             "stateDir": text(),
             "fix": described(fix, "Only with --fix."),

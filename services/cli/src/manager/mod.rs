@@ -130,6 +130,17 @@ impl Manager {
     }
 }
 
+/// Whether systemd here has the programs for BPF that lines such as `SocketBindDeny=` need; nothing where it does not say.
+pub fn has_bpf() -> Option<bool> {
+    let said = run(program("systemctl").arg("--version"), "systemctl").ok()?;
+    let has = |sign: &str| said.split_whitespace().any(|word| word == sign);
+    match (has("+BPF_FRAMEWORK"), has("-BPF_FRAMEWORK")) {
+        (true, _) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    }
+}
+
 /// What a call is about: the whole of it is a page of properties and units.
 fn about(arguments: &[&str]) -> String {
     let verb = arguments.iter().find(|word| !word.starts_with('-'));

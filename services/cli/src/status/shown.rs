@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use clawdbot_config::BUILTIN;
 use clawdbot_identity::SessionKey;
 use clawdbot_identity::text::{sanitize_block, sanitize_line};
 use clawdbot_proto::v1::{BudgetRow, GatewayStatus, Problem, Process, SessionSummary};
@@ -14,6 +15,7 @@ use crate::logs::Brief;
 use crate::out::{Style, duration, table};
 use crate::place::Mode;
 use crate::sessions::last_used;
+use crate::steps::{STEPS, lines};
 
 /// How many of the conversations are shown.
 const LATEST: usize = 3;
@@ -62,6 +64,10 @@ impl Report {
                 "latest": all.iter().take(LATEST).map(session_json).collect::<Vec<_>>(),
             })),
             "errors": self.troubles.as_ref().map(|lines| lines.iter().map(trouble_json).collect::<Vec<_>>()),
+            "next": match self.is_new() {
+                true => STEPS.iter().map(|(command, _)| *command).collect(),
+                false => Vec::new(),
+            },
         })
     }
 
@@ -168,6 +174,13 @@ impl Report {
                 sanitize_line(change)
             );
         }
+        if self.is_new() {
+            let _ = write!(
+                text,
+                "\nNo model answers yet but the built-in guide. Next:\n{}",
+                lines()
+            );
+        }
         let error = self
             .policy
             .as_ref()
@@ -190,6 +203,20 @@ impl Report {
             );
         }
         text
+    }
+
+    /// Whether services of the machine answer as they were installed: with the built-in guide, and nothing else could.
+    fn is_new(&self) -> bool {
+        let model = self.policy.as_ref().map(|policy| policy.model.as_str());
+        let guide = model.is_some_and(|model| model.split('/').next() == Some(BUILTIN));
+        self.mode != Mode::Single && guide && !self.has_model()
+    }
+
+    /// Whether a model beside the guide works for somebody.
+    fn has_model(&self) -> bool {
+        let roles = self.processes().iter().map(|process| process.role.as_str());
+        let mut models = roles.filter_map(|role| role.strip_prefix("model-"));
+        models.any(|name| name != BUILTIN)
     }
 
     /// The workers of one kind with their state: `anthropic (ready)`, `ollama (model.unavailable)`.
@@ -455,6 +482,33 @@ mod tests {
              policy   -    waiting  1 min  1         -\n"
         );
         assert!(report().text(Style::PLAIN, true, NOW).contains(FULL));
+    }
+
+    #[test]
+    fn what_comes_first_is_told_until_a_model_answers_and_only_where_services_do() {
+        let told = |change: fn(&mut Report)| {
+            let mut report = report();
+            report.mode = Mode::System {
+                runtime: "/r".into(),
+            };
+            change(&mut report);
+            let next = report.json()["next"].as_array().unwrap().len();
+            let text = report.text(Style::PLAIN, false, NOW);
+            let said = STEPS.iter().all(|(command, _)| text.contains(command));
+            assert_eq!((next, said), if said { (3, true) } else { (0, false) });
+            said
+        };
+        assert!(told(|_| ()));
+        assert!(!told(|report| report.mode = Mode::Single));
+        assert!(!told(
+            |report| report.policy.as_mut().unwrap().model = "openai/gpt-5".into()
+        ));
+        assert!(!told(|report| report.policy = None));
+        // Somebody else's model answers.
+        assert!(!told(|report| {
+            let processes = &mut report.processes.as_mut().unwrap().processes;
+            processes.push(process("model-ollama", "ready"));
+        }));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::PATIENCE;
+use super::machine::OPEN;
 use crate::dial::{Server, Sockets};
 use crate::doctor::check::{Check, Hit, Hits};
 use crate::doctor::facts::Facts;
@@ -108,6 +109,16 @@ pub const CHECKS: &[Check] = &[
         },
     },
     Check {
+        id: "vault.key_source",
+        severity: Info,
+        title: "Where the vault's key comes from",
+        why: "Whoever has the key and a copy of the vault has every credential.",
+        help: "",
+        command: "clawdbot credentials list",
+        fixes: false,
+        look: key_source,
+    },
+    Check {
         id: "gateway.probe_failed",
         severity: Warn,
         title: "The front door does not answer",
@@ -171,6 +182,43 @@ pub const CHECKS: &[Check] = &[
         },
     },
 ];
+
+/// What the broker says, and where the service manager gives it the key, what that lies in. That it lies beside the vault is
+/// a row of its own.
+fn key_source(facts: &Facts, hits: &mut Hits) {
+    let running = &facts.running;
+    let vault = running.answers.vault.as_ref();
+    let source = vault.map_or("", |vault| vault.key_source.as_str());
+    let none_yet = vault.is_some_and(|vault| vault.state == "none");
+    let seal = { running.machine.vault_key.as_ref() }.and_then(|key| key.seal);
+    let who = match (source, running.system) {
+        ("keyring", _) => return hits.add(Hit::setting("", "from the keyring of the desktop")),
+        ("credential", _) => "the service manager gives it to the broker",
+        ("", true) if none_yet => {
+            "there is no vault yet; the service manager has a key for the broker"
+        }
+        // Nobody was asked, and the file is there for this alone.
+        ("", true) if seal.is_some() => "the service manager has it for the broker",
+        _ => return,
+    };
+    let broker = running.units.iter().flatten();
+    let broker = broker.filter(|unit| unit.id == super::unit_of(Server::Broker.name()));
+    let others = broker.flat_map(|unit| &unit.drop_ins).filter(|path| {
+        { running.unit_files.get(*path) }.is_none_or(|text| text.contains("vault-key"))
+    });
+    let others: Vec<&str> = others.map(String::as_str).collect();
+    let how = match (&running.machine.vault_key, seal) {
+        _ if !others.is_empty() => format!("as {} says", others.join(" and ")),
+        (Some(key), Some(seal)) => format!("{} is encrypted {}", key.path.display(), seal.words),
+        (Some(key), None) if !key.sealed => format!("{} is not encrypted", key.path.display()),
+        (Some(key), None) => format!("how {} is encrypted is not known", key.path.display()),
+        (None, _) => "how its file is encrypted only root can see".to_owned(),
+    };
+    hits.add(Hit {
+        severity: seal.is_some_and(|seal| seal.name == OPEN).then_some(Warn),
+        ..Hit::setting("", format!("{who}; {how}"))
+    });
+}
 
 fn gateway(facts: &Facts) -> Option<&GatewayStatus> {
     facts.running.answers.gateway.as_ref()

@@ -2,6 +2,7 @@
 //! the right time.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,8 @@ pub struct Machine {
     pub synchronised: Option<bool>,
     /// The sealed key of the vault.
     pub vault_key: Option<KeyFile>,
+    /// What landlock's rules for TCP do not judge and this kernel has.
+    pub beside_tcp: Vec<&'static str>,
     /// What this user could not see.
     pub unseen: Vec<String>,
 }
@@ -55,17 +58,63 @@ pub struct KeyFile {
     pub mode: u32,
     /// Only this machine can read what is in it.
     pub sealed: bool,
+    /// With what; nothing where it may not be read, or is of a kind that is not known.
+    pub seal: Option<&'static Seal>,
 }
+
+/// With what systemd encrypted a credential.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// As `systemd-creds --with-key` has it.
+    pub name: &'static str,
+    /// What the file begins with: systemd's ids for it (creds-util.h), as far as they are whole characters of base64.
+    ids: &'static [&'static str],
+    /// For a person.
+    pub words: &'static str,
+}
+
+/// The ways to encrypt one, the second of each for a user's credentials, others with a public key for the TPM.
+pub const SEALS: &[Seal] = &[
+    Seal {
+        name: "host",
+        ids: &["Whxqht+dQJax1aZeCGLx", "VbntHThZTUOoMZ0uuzMq"],
+        words: "with this machine's key in /var/lib/systemd/credential.secret, so that a copy of the whole disk opens it",
+    },
+    Seal {
+        name: "tpm2",
+        ids: &["DHzAexF2RZGcSwvqCLwg", "+vfrk0HjQSyhpDb5Wik2"],
+        words: "by the TPM, so that no other machine opens it",
+    },
+    Seal {
+        name: "host+tpm2",
+        ids: &[
+            "k6iUCUh0RJCQyvL8k8q1",
+            "70rBNnmpSA6n22iJf58W",
+            "r0lQqEkTTrGnOEYwT/MM",
+            "rbxMo++2QgG6iBtvLkCV",
+        ],
+        words: "by the TPM and with this machine's key in /var/lib/systemd/credential.secret, so that no other machine opens it",
+    },
+    Seal {
+        name: OPEN,
+        ids: &["BYRp2vb1QySABUnaD46i"],
+        words: "with no key at all, so that whoever reads the file opens it",
+    },
+];
+/// The seal that is none.
+pub const OPEN: &str = "null";
 
 /// Groups whose members can become root.
 pub const MIGHTY: &[&str] = &["docker", "lxd", "incus-admin", "libvirt", "disk"];
 /// Those that are none of a service's business either; a person may well be in them.
 pub const FOR_PEOPLE: &[&str] = &["sudo", "wheel", "shadow", "adm", "root", "kvm"];
 
+/// The ABI that has rules for TCP; before it nothing of the network is judged.
+const TCP_RULES: u8 = 4;
 /// What of the kernel's file rules came with which ABI, and what is not judged without it.
 const LANDLOCK: &[(u8, &str, &str)] = &[
     (3, "6.2", "cutting a file short"),
-    (4, "6.7", "TCP"),
+    (TCP_RULES, "6.7", "TCP"),
     (5, "6.10", "commands to devices"),
     (6, "6.12", "abstract sockets and signals"),
     (9, "7.1", "sockets with names"),
@@ -81,6 +130,22 @@ pub const CHECKS: &[Check] = &[
         command: "uname -r",
         fixes: false,
         look: landlock,
+    },
+    Check {
+        id: "machine.beside_tcp",
+        severity: Info,
+        title: "What this kernel's rules for TCP do not judge",
+        why: "Whoever may open no TCP connection by them could open another kind.",
+        help: "nothing: the processes' own filters refuse it, but the dialer's UDP for names, and as services all but the dialer are in a network of their own with no way out",
+        command: "clawdbotctl doctor --probe",
+        fixes: false,
+        look: |facts, hits| {
+            let open = &facts.running.machine.beside_tcp;
+            if !open.is_empty() {
+                let detail = format!("landlock's rules let pass: {}", open.join(", "));
+                hits.add(Hit::setting("", detail));
+            }
+        },
     },
     Check {
         id: "machine.namespaces",
@@ -239,9 +304,21 @@ pub fn look(root: &Path, system: bool, ours: &super::Ours, keep: &[PathBuf]) -> 
         .flatten()
         .flatten();
     let mut unseen = Vec::new();
+    let landlock = machine::landlock_abi();
+    // Client's side of Fast Open.
+    let fast_open = switch("net/ipv4/tcp_fastopen").is_some_and(|bits| bits & 1 == 1);
+    let beside_tcp = [
+        ("UDP", true),
+        ("MPTCP", switch("net/mptcp/enabled") == Some(1)),
+        ("TCP Fast Open", fast_open),
+    ];
+    let beside_tcp = beside_tcp
+        .iter()
+        .filter(|(_, is)| landlock >= TCP_RULES && *is);
     Machine {
         kernel: text("proc/sys/kernel/osrelease"),
-        landlock: machine::landlock_abi(),
+        landlock,
+        beside_tcp: beside_tcp.map(|(what, _)| *what).collect(),
         namespaces: known.then(|| !limits.contains(&Some(0))),
         apparmor_restricts: switch("kernel/apparmor_restrict_unprivileged_userns") == Some(1),
         has_apparmor_profile: profiles
@@ -287,6 +364,7 @@ fn vault_key(root: &Path, unseen: &mut Vec<String>) -> Option<KeyFile> {
                     uid: found.uid(),
                     mode: found.mode() & 0o7777,
                     sealed,
+                    seal: sealed.then(|| seal(&root.join(path))).flatten(),
                 });
             }
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -297,6 +375,13 @@ fn vault_key(root: &Path, unseen: &mut Vec<String>) -> Option<KeyFile> {
         }
     }
     None
+}
+
+fn seal(path: &Path) -> Option<&'static Seal> {
+    let mut start = String::new();
+    let file = fs::File::open(path).ok()?;
+    file.take(20).read_to_string(&mut start).ok()?;
+    SEALS.iter().find(|seal| seal.ids.contains(&start.as_str()))
 }
 
 fn landlock(facts: &Facts, hits: &mut Hits) {
@@ -375,6 +460,21 @@ mod tests {
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
             let found = vault_key(root.path(), &mut Vec::new()).unwrap();
             assert_eq!((found.mode, found.sealed), (mode, true));
+        }
+        // As `systemd-creds encrypt` writes it.
+        for (text, name) in [
+            ("Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAA", Some("host")),
+            (
+                "k6iUCUh0RJCQyvL8k8q1UyAAAAABAAAADAAAABAAAA",
+                Some("host+tpm2"),
+            ),
+            ("BYRp2vb1QySABUnaD46i+yAAAAABAAAADAAAABAAAA", Some(OPEN)),
+            ("AAAA", None),
+            ("", None),
+        ] {
+            fs::write(&key, text).unwrap();
+            let found = vault_key(root.path(), &mut Vec::new()).unwrap();
+            assert_eq!(found.seal.map(|seal| seal.name), name, "{text}");
         }
         fs::remove_file(&key).unwrap();
         assert_eq!(vault_key(root.path(), &mut Vec::new()), None);

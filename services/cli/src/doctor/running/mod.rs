@@ -4,6 +4,7 @@
 mod deep;
 mod ends;
 mod folders;
+mod limits;
 mod machine;
 mod overrides;
 mod process;
@@ -26,6 +27,7 @@ use clawdbot_identity::Role;
 use clawdbot_proto::edges::{PROCESSES, Starts};
 use clawdbot_proto::v1::Process;
 use clawdbot_service::system;
+use tokio::time::timeout;
 
 use self::deep::Answers;
 use self::ends::Ends;
@@ -33,7 +35,7 @@ use self::folders::OwnFolder;
 use self::machine::Machine;
 use self::overrides::Overridden;
 use self::procfs::{IpSocket, ProcessFact};
-pub use self::shown::schema;
+pub use self::shown::{machine_schema, schema};
 use self::sockets::SocketFile;
 pub use self::weaker::assignments;
 use super::check::Check;
@@ -93,6 +95,10 @@ pub struct Running {
     pub socket_units: Option<Vec<SocketUnit>>,
     /// Socket units that are installed.
     pub wanted_sockets: Vec<String>,
+    /// Services without a limit that their unit has, each with the limit's name.
+    pub unlimited: Vec<(String, &'static str)>,
+    /// Whether the service manager has the programs for BPF without which some lines of units do nothing.
+    pub bpf: Option<bool>,
     /// Sockets and slices over which something was put.
     pub overridden: Vec<Overridden>,
     /// Unit files and drop-ins by their paths.
@@ -215,9 +221,12 @@ pub async fn gather(
         running.runtime = runtime.clone();
         running.names(root);
     }
-    let ends = match &place.mode {
-        Mode::System { runtime } => Some(tokio::spawn(ends::ask(manager::units(runtime), LONG))),
-        Mode::Single => None,
+    let (ends, bpf) = match &place.mode {
+        Mode::System { runtime } => (
+            Some(tokio::spawn(ends::ask(manager::units(runtime), LONG))),
+            Some(tokio::task::spawn_blocking(manager::has_bpf)),
+        ),
+        Mode::Single => (None, None),
     };
     let (report, seen) = status::look(sockets, LONG, PATIENCE).await;
     if let Some(seen) = seen {
@@ -237,6 +246,9 @@ pub async fn gather(
     }
     if let Some(ends) = ends {
         running.ends = ends.await.ok().flatten();
+    }
+    if let Some(bpf) = bpf {
+        running.bpf = timeout(LONG, bpf).await.ok().and_then(Result::ok).flatten();
     }
     running.measure(root, place, report.as_ref().ok());
     if deep && report.is_ok() {
@@ -311,6 +323,7 @@ impl Running {
             self.socket_files = sockets::look(&self.runtime);
             self.folders = folders::look(&place.state, Path::new(system::WORKSPACES));
             self.read_units(root);
+            self.unlimited = limits::look(root, self);
         }
         let mut keep = vec![place.state.clone()];
         if self.system {

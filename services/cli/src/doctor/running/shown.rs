@@ -1,5 +1,7 @@
 //! What was measured of each process, as a table for a person and as JSON for a script.
 
+use std::path::Path;
+
 use clawdbot_confine::measure::Confinement;
 use clawdbot_service::{confinement_json, version};
 use serde_json::{Value, json};
@@ -67,7 +69,27 @@ impl Running {
         ]
     }
 
-    /// The same for a script; null for what could not be seen.
+    /// What is known of the machine and of what waits, for a script; null for what is not known. `state` is where the state
+    /// is.
+    pub fn machine_json(&self, state: &Path) -> Value {
+        let machine = &self.machine;
+        let free = machine.free.iter().find(|(place, _)| place == state);
+        let vault = self.answers.vault.as_ref();
+        let source = vault.map(|vault| vault.key_source.as_str());
+        let seal = { machine.vault_key.as_ref() }.and_then(|key| key.seal);
+        json!({
+            "kernel": Some(&machine.kernel).filter(|kernel| !kernel.is_empty()),
+            "landlock": machine.landlock,
+            "freeBytes": free.map(|(_, bytes)| bytes),
+            "memoryBytes": machine.memory,
+            "clockSynchronised": machine.synchronised,
+            "messagesWaiting": self.answers.gateway.as_ref().map(|status| status.pending),
+            "vaultKeySource": source.filter(|source| !source.is_empty()),
+            "vaultKeySeal": seal.map(|seal| seal.name),
+        })
+    }
+
+    /// The processes for a script; null for what could not be seen.
     pub fn json(&self) -> Vec<Value> {
         let one = |fact: &ProcessFact| {
             let status = fact.status.as_ref();
@@ -97,6 +119,25 @@ impl Running {
         };
         self.processes.iter().map(one).collect()
     }
+}
+
+/// The properties of the machine, for the schema.
+pub fn machine_schema() -> Value {
+    let maybe = |kind: &str| json!({ "type": [kind, "null"] });
+    let described = |mut schema: Value, text: &str| {
+        schema["description"] = text.into();
+        schema
+    };
+    json!({
+        "kernel": maybe("string"),
+        "landlock": described(json!({ "type": "integer", "minimum": 0 }), "The ABI that the kernel has; 0 for none."),
+        "freeBytes": described(maybe("integer"), "Room where the state is."),
+        "memoryBytes": described(maybe("integer"), "Memory that programs could still get."),
+        "clockSynchronised": maybe("boolean"),
+        "messagesWaiting": maybe("integer"),
+        "vaultKeySource": described(maybe("string"), "keyring, file or credential, which is the service manager."),
+        "vaultKeySeal": described(maybe("string"), "How the service manager's file is encrypted: host, tpm2, host+tpm2 or null, which is not at all; only root can see it."),
+    })
 }
 
 /// The properties of one of them, for the schema: name and type.

@@ -8,7 +8,7 @@ use clawdbot_confine::process::Status;
 use clawdbot_proto::v1::{GatewayStatus, HealthReport, HealthStatus, Vault};
 
 use super::ends::{End, Times};
-use super::machine::KeyFile;
+use super::machine::{KeyFile, OPEN, SEALS};
 use super::procfs::{Kind, Program};
 use super::*;
 use crate::doctor::check::{self, Found};
@@ -133,6 +133,8 @@ fn orderly() -> Running {
         always: vec![unit_of("gateway"), unit_of("policy")],
         socket_units: Some(sockets.map(socket_unit).to_vec()),
         wanted_sockets: sockets.map(str::to_owned).to_vec(),
+        unlimited: Vec::new(),
+        bpf: Some(true),
         overridden: Vec::new(),
         unit_files: [(POLICY.to_owned(), SHIPPED.to_owned())].into(),
         socket_files: vec![
@@ -164,6 +166,7 @@ fn orderly() -> Running {
                 uid: 0,
                 mode: 0o600,
                 sealed: true,
+                seal: None,
             }),
             ..Machine::default()
         },
@@ -424,6 +427,32 @@ const CASES: &[Case] = &[
             ..Vault::default()
         })
     }),
+    ("vault.key_source", Info, |r| {
+        r.answers.vault = Some(Vault {
+            state: "open".into(),
+            key_source: "keyring".into(),
+            ..Vault::default()
+        })
+    }),
+    ("vault.key_source", Info, |r| {
+        r.answers.vault = Some(Vault {
+            state: "none".into(),
+            ..Vault::default()
+        })
+    }),
+    ("vault.key_source", Info, |r| sealed_with(r, "host")),
+    ("vault.key_source", Warn, |r| sealed_with(r, OPEN)),
+    ("units.unlimited", Warn, |r| {
+        r.unlimited = vec![(unit_of("policy"), "MemoryMax")]
+    }),
+    ("units.no_bpf", Info, |r| {
+        r.bpf = Some(false);
+        let text = format!("{SHIPPED}SocketBindDeny=any\n");
+        r.unit_files.insert(POLICY.into(), text);
+    }),
+    ("machine.beside_tcp", Info, |r| {
+        r.machine.beside_tcp = vec!["UDP"]
+    }),
     ("gateway.probe_failed", Warn, |r| {
         r.answers.doors = vec![("127.0.0.1:1".parse().unwrap(), Err("refused".into()))]
     }),
@@ -473,6 +502,63 @@ const CASES: &[Case] = &[
         r.machine.vault_key.as_mut().unwrap().sealed = false
     }),
 ];
+
+fn sealed_with(running: &mut Running, name: &str) {
+    let seal = SEALS.iter().find(|seal| seal.name == name).unwrap();
+    running.machine.vault_key.as_mut().unwrap().seal = Some(seal);
+}
+
+#[test]
+fn where_the_vaults_key_comes_from_is_said_as_far_as_it_can_be_seen() {
+    let from = |source: &str, change: fn(&mut Running)| {
+        let found = changed(|running| {
+            running.answers.vault = Some(Vault {
+                state: "open".into(),
+                key_source: source.into(),
+                ..Vault::default()
+            });
+            running.units.as_mut().unwrap().push(unit("broker"));
+            change(running);
+        });
+        let found = found.iter().find(|found| found.id == "vault.key_source");
+        found.unwrap().detail.clone()
+    };
+    let given = "the service manager gives it to the broker; ";
+    let file = "/etc/credstore.encrypted/clawdbot.vault-key";
+    for (name, words) in [
+        ("host", "/var/lib/systemd/credential.secret"),
+        ("tpm2", "by the TPM"),
+    ] {
+        let said = from(
+            "credential",
+            match name {
+                "host" => |running| sealed_with(running, "host"),
+                _ => |running| sealed_with(running, "tpm2"),
+            },
+        );
+        assert!(
+            said.starts_with(&format!("{given}{file} is encrypted ")),
+            "{said}"
+        );
+        assert!(said.contains(words), "{said}");
+    }
+    let said = from("credential", |running| running.machine.vault_key = None);
+    assert_eq!(
+        said,
+        format!("{given}how its file is encrypted only root can see")
+    );
+    let said = from("credential", |_| ());
+    assert_eq!(said, format!("{given}how {file} is encrypted is not known"));
+    // Who says in a drop-in that it comes from elsewhere is believed before the file.
+    let said = from("credential", |running| {
+        sealed_with(running, "host");
+        let text = "[Service]\nLoadCredential=vault-key:/root/key\n";
+        running.unit_files.insert("/d.conf".into(), text.into());
+        let broker = running.units.as_mut().unwrap().last_mut().unwrap();
+        broker.drop_ins = vec!["/d.conf".into()];
+    });
+    assert_eq!(said, format!("{given}as /d.conf says"));
+}
 
 /// A drop-in with this line.
 fn weaken(running: &mut Running, line: &str) {

@@ -10,6 +10,7 @@ use clawdbot_service::system;
 
 use super::Running;
 use super::ends::End;
+use super::limits::LIMITS;
 use super::overrides::is_applied;
 use super::weaker::{UnitText, Weakening, weakenings};
 use crate::apply;
@@ -152,6 +153,47 @@ pub const CHECKS: &[Check] = &[
         command: "sudo \"${EDITOR:-vi}\" PATH && sudo systemctl daemon-reload && sudo systemctl restart UNIT",
         fixes: false,
         look: weakened,
+    },
+    Check {
+        id: "units.unlimited",
+        severity: Warn,
+        title: "A limit of a unit does not hold",
+        why: "A process that goes wrong can take the memory of the whole machine, or all the processes there may be.",
+        help: "boot with the control groups' memory and pids controllers, without cgroup_disable= on the kernel's command line",
+        command: "cat /proc/cmdline /proc/cgroups",
+        fixes: false,
+        look: |facts, hits| {
+            for (_, name, ..) in LIMITS {
+                let all = facts.running.unlimited.iter();
+                let units: Vec<&str> = all
+                    .filter(|one| one.1 == name)
+                    .map(|one| one.0.as_str())
+                    .collect();
+                if !units.is_empty() {
+                    let detail = format!("the kernel does not enforce {name}=");
+                    add(hits, &units, Hit::setting("", detail));
+                }
+            }
+        },
+    },
+    Check {
+        id: "units.no_bpf",
+        severity: Info,
+        title: "The service manager takes no notice of SocketBindDeny=",
+        why: "The line keeps a process from listening.",
+        help: "nothing: the process's own filter has no call to listen, and landlock permits no port from Linux 6.7 on",
+        command: "systemctl --version",
+        fixes: false,
+        look: |facts, hits| {
+            if facts.running.bpf == Some(false) {
+                let files = &facts.running.unit_files;
+                units(facts, hits, |unit| {
+                    let text = files.get(&unit.fragment)?;
+                    let has = text.lines().any(|line| line.starts_with("SocketBindDeny="));
+                    has.then(|| Hit::setting("", "systemd was built without the programs for it"))
+                });
+            }
+        },
     },
     Check {
         id: "units.sockets",
