@@ -75,6 +75,8 @@ pub struct Bot {
     pub faults: VecDeque<(String, Fault, u32)>,
     /// Messages that are written one by one, each as soon as a poll has brought something.
     pub behind: VecDeque<Value>,
+    /// Updates that polls have brought, again ones included.
+    pub handed_out: usize,
     /// The highest offset that was ever asked with.
     pub confirmed: i64,
     pub(super) polls: u64,
@@ -184,6 +186,7 @@ impl Bot {
             .collect();
         all.sort_by_key(|(id, _)| *id);
         all.truncate(limit);
+        self.handed_out += all.len();
         if !all.is_empty()
             && let Some(message) = self.behind.pop_front()
         {
