@@ -558,8 +558,14 @@ fn every_command_of_the_table_of_rights_is_for_whom_it_says() {
             for user in ["alice", "root"] {
                 let done = machine.as_user(user, &call(command));
                 // There is no key to store, and none to forget.
-                let code = i32::from(matches!(*command, "login" | "logout"));
-                assert_eq!(done.code, Some(code), "{user}: {command}: {done:?}");
+                let fine: &[i32] = match *command {
+                    "login" | "logout" => &[1, 2],
+                    _ => &[0],
+                };
+                assert!(
+                    done.code.is_some_and(|code| fine.contains(&code)),
+                    "{user}: {command}: {done:?}"
+                );
                 assert!(
                     !done.stderr.contains("rights"),
                     "{user}: {command}: {done:?}"
