@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clawdbot_identity::Role;
 use clawdbot_proto::v1::chat_event::Event;
 use clawdbot_service::system::service_unit;
+use clawdbot_tests::binary;
 use clawdbot_tests::kernel::{Seen, eventually};
 use clawdbot_tests::rig::{ALWAYS, GUIDE, Machine, on_each_installed};
 
@@ -16,7 +17,7 @@ const MESSAGES: usize = 12;
 /// Messages after which the process is killed, each time anew.
 const KILLS: [usize; 2] = [3, 7];
 /// Longest wait for something to heal.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 fn unit_of(role: &str) -> String {
     service_unit(&Role::parse(role).unwrap())
@@ -113,10 +114,63 @@ fn without_policy_everything_is_denied_and_with_it_everything_goes_on() {
     });
 }
 
+/// What a person is told who asks: exit status, and all that was said.
+fn said(machine: &Machine, user: &str, command: &str) -> (Option<i32>, String) {
+    let words: Vec<&str> = command.split(' ').collect();
+    let output = machine.as_user(user, &words);
+    (output.code, output.stdout + &output.stderr)
+}
+
+/// Waits until root and a member of the group are told all of these words, with this exit status.
+#[track_caller]
+fn both_are_told(machine: &Machine, command: &str, code: i32, wanted: &[&str]) {
+    for user in ["root", "alice"] {
+        let told = || {
+            let (ended, text) = said(machine, user, command);
+            ended == Some(code) && wanted.iter().all(|word| text.contains(word))
+        };
+        assert!(
+            eventually(PATIENCE, told),
+            "{}: {user}: {command}: {wanted:?}: {:?}",
+            machine.name(),
+            said(machine, user, command)
+        );
+    }
+}
+
+/// Waits until neither is told anything of the kind.
+#[track_caller]
+fn nobody_is_told(machine: &Machine, command: &str, of: &str) {
+    for user in ["root", "alice"] {
+        let silent = || {
+            let (ended, text) = said(machine, user, command);
+            ended == Some(0) && !text.contains(of)
+        };
+        assert!(
+            eventually(PATIENCE, silent),
+            "{}: {user}: {command}: {of}: {:?}",
+            machine.name(),
+            said(machine, user, command)
+        );
+    }
+}
+
+const CONFIG_FILE: &str = "/etc/clawdbot/clawdbot.json";
+/// What doctor says of a file that does not load, with its place and what helps.
+const INVALID: [&str; 3] = [
+    "config.invalid",
+    "/etc/clawdbot/clawdbot.json:1:",
+    "clawdbot config path",
+];
+
 #[test]
 fn a_broken_configuration_is_shown_denied_and_healed_by_its_repair_alone() {
     on_each_installed("a_broken_configuration", |machine| {
-        machine.sh("cp -p /etc/clawdbot/clawdbot.json /root/good.json && sed -i '1i {{{' /etc/clawdbot/clawdbot.json").ok();
+        machine.add_user("alice", true);
+        let spoil = format!("sed -i '1i {{{{{{' {CONFIG_FILE}");
+        machine
+            .sh(&format!("cp -p {CONFIG_FILE} /root/good.json && {spoil}"))
+            .ok();
         machine.sh("systemctl restart clawdbot.target").ok();
         machine.ready();
         let status = machine.unit("clawdbot-policy.service", "StatusText,ActiveState");
@@ -127,12 +181,37 @@ fn a_broken_configuration_is_shown_denied_and_healed_by_its_repair_alone() {
             refused.code != Some(0) && !refused.stdout.contains(GUIDE),
             "{refused:?}"
         );
+        both_are_told(machine, "clawdbotctl doctor", 2, &INVALID);
+        let place = "clawdbot.json:1:";
+        both_are_told(
+            machine,
+            "clawdbot status",
+            0,
+            &["everything is refused until it is", place],
+        );
         assert_eq!(restarts(machine), before, "nothing runs in a circle");
 
-        machine
-            .sh("cp -p /root/good.json /etc/clawdbot/clawdbot.json")
-            .ok();
+        let repair = format!("cp -p /root/good.json {CONFIG_FILE}");
+        machine.sh(&repair).ok();
         heals(machine);
+        assert_eq!(restarts(machine), before);
+        nobody_is_told(machine, "clawdbot status", "clawdbot.json:");
+        nobody_is_told(machine, "clawdbotctl doctor", "config.invalid");
+
+        // Broken while it runs: what was valid last goes on, and that is told.
+        machine.sh(&spoil).ok();
+        both_are_told(
+            machine,
+            "clawdbot status",
+            0,
+            &["the last good one stays in force", place],
+        );
+        both_are_told(machine, "clawdbotctl doctor", 2, &INVALID);
+        assert!(answers(machine));
+        machine.sh(&repair).ok();
+        nobody_is_told(machine, "clawdbot status", "clawdbot.json:");
+        nobody_is_told(machine, "clawdbotctl doctor", "config.");
+        assert!(answers(machine));
         assert_eq!(restarts(machine), before);
     });
 }
@@ -307,19 +386,195 @@ fn a_full_disk_loses_nothing_that_was_accepted() {
     });
 }
 
+/// Puts a small disk of its own below a folder of a service that is started again on it, with what the folder has held.
+#[track_caller]
+fn small_disk(machine: &Machine, unit: &str, sockets: &str, folder: &str) {
+    machine
+        .sh(&format!(
+            "set -e; systemctl stop {sockets}; systemctl stop {unit}; cp -a {folder} /root/kept; \
+             mount -t tmpfs -o size=400k,mode=0700,uid=$(stat -c %u {folder}),gid=$(stat -c %g {folder}) small {folder}; \
+             cp -a /root/kept/. {folder}/; systemctl start clawdbot.target"
+        ))
+        .ok();
+    machine.ready();
+}
+
+/// Leaves no room on it, as somebody else's files do.
+#[track_caller]
+fn fill(machine: &Machine, folder: &str) {
+    machine.sh(&format!(
+        "dd if=/dev/zero of={folder}/filler bs=4k status=none"
+    ));
+}
+
+/// Asks until that is refused; how often it was answered, and what the refusal says.
+#[track_caller]
+fn ask_until_refused(machine: &Machine, session: &str) -> (usize, String) {
+    for number in 0..200 {
+        let text = format!("question {number}");
+        let asked = machine.run(&["clawdbot", "chat", "--session", session, "--message", &text]);
+        if asked.code != Some(0) {
+            return (number, asked.stdout + &asked.stderr);
+        }
+    }
+    panic!("{}: everything went into a full disk", machine.name());
+}
+
 #[test]
-fn a_port_in_use_closes_the_front_door_alone_until_it_is_free() {
+fn without_room_for_the_record_everything_is_denied_and_with_it_everything_goes_on() {
+    on_each_installed("without_room_for_the_record", |machine| {
+        machine.add_user("alice", true);
+        let folder = "/var/lib/clawdbot/audit";
+        let sockets = "'clawdbot-policy-from-*.socket'";
+        small_disk(machine, "clawdbot-policy.service", sockets, folder);
+        assert!(answers(machine));
+        fill(machine, folder);
+        let (answered, why) = ask_until_refused(machine, "full");
+        assert!(why.contains("audit"), "{why}");
+        both_are_told(machine, "clawdbot status", 1, &["audit.trouble"]);
+        both_are_told(machine, "clawdbotctl doctor", 0, &["audit.trouble"]);
+        let before = restarts(machine);
+
+        machine.sh(&format!("rm {folder}/filler")).ok();
+        heals(machine);
+        machine.run(&["clawdbot", "audit", "verify"]).ok();
+        nobody_is_told(machine, "clawdbot status", "audit.trouble");
+        assert_eq!(restarts(machine), before);
+        let kept = runtime().block_on(async { machine.talk().questions("full").await.len() });
+        assert!(kept >= answered, "{kept} of {answered}");
+    });
+}
+
+#[test]
+fn without_room_for_a_conversation_it_is_not_answered_and_goes_on_with_room() {
+    on_each_installed("without_room_for_a_conversation", |machine| {
+        machine.add_user("alice", true);
+        let folder = "/var/lib/clawdbot/sessions/main";
+        let sockets = "clawdbot-agent-main-from-gateway.socket";
+        small_disk(machine, &unit_of("agent-main"), sockets, folder);
+        assert!(answers(machine));
+        fill(machine, folder);
+        let (answered, why) = ask_until_refused(machine, "full");
+        assert!(why.contains("No space left on device"), "{why}");
+        let before = restarts(machine);
+
+        machine.sh(&format!("rm {folder}/filler")).ok();
+        heals(machine);
+        assert_eq!(restarts(machine), before);
+        let mut talk = machine.talk();
+        runtime().block_on(async {
+            assert!(!talk.answer("after", "full", "after").await.is_empty());
+            let questions = talk.questions("full").await;
+            for number in 0..answered {
+                let text = format!("question {number}");
+                let times = questions.iter().filter(|asked| asked.ends_with(&text));
+                assert_eq!(times.count(), 1, "{questions:?}");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_port_in_use_closes_the_front_door_alone_until_it_is_free_and_one_says_so() {
     on_each_installed("a_port_in_use", |machine| {
+        machine.add_user("alice", true);
         machine.sh("systemctl stop clawdbot-gateway.socket clawdbot-gateway.service && systemd-run --quiet --unit=thief --socket-property=ListenStream=127.0.0.1:18789 sleep 1000").ok();
         machine.sh("systemctl start clawdbot.target");
-        let state = machine.unit("clawdbot-gateway.socket", "ActiveState,Result");
-        assert_eq!(state["ActiveState"], "failed", "{state:?}");
-        machine
-            .sh("systemctl stop thief.socket thief.service; clawdbot service restart")
-            .ok();
+        let state =
+            || machine.unit("clawdbot-gateway.socket", "ActiveState")["ActiveState"].clone();
+        assert_eq!(state(), "failed");
+
+        // Everything else works, and who asks learns what is wrong and what to do.
         machine.ready();
         heals(machine);
+        let told = ["nothing listens at 127.0.0.1:18789", "sudo clawdbot apply"];
+        both_are_told(machine, "clawdbot status", 0, &told);
+        let told = ["apply.pending", "127.0.0.1:18789", "sudo clawdbot apply"];
+        both_are_told(machine, "clawdbotctl doctor", 2, &told);
+        let applied = machine.run(&["clawdbot", "apply"]);
+        assert_eq!(applied.code, Some(1), "{applied:?}");
+        let remedy = "ss -ltnp 'sport = :18789'";
+        assert!(applied.stderr.contains(remedy), "{applied:?}");
+        assert!(answers(machine));
+
+        // A free port alone brings nobody back: a socket unit is not tried again. The command does.
+        machine.sh("systemctl stop thief.socket").ok();
+        assert_eq!(state(), "failed");
+        machine.run(&["clawdbot", "apply"]).ok();
         machine.until("ss --no-header --listening --numeric --tcp | grep --quiet 127.0.0.1:18789");
+        nobody_is_told(machine, "clawdbot status", "18789; sudo");
+        nobody_is_told(machine, "clawdbotctl doctor", "18789");
+        heals(machine);
+    });
+}
+
+/// A service whose kernel lacks this, by a program in front of its own.
+#[track_caller]
+fn on_a_kernel_without(machine: &Machine, lacks: &str, unit: &str, program: &str) {
+    let folder = "/usr/libexec/clawdbot";
+    let simulate = format!("{folder}/clawdbot-simulate");
+    machine
+        .copy_in(&binary("clawdbot-simulate"), &simulate)
+        .unwrap();
+    machine.write(
+        &format!("/etc/systemd/system/{unit}.d/kernel.conf"),
+        &format!("[Service]\nExecStart=\nExecStart={simulate} {lacks} -- {folder}/{program}\n"),
+    );
+    machine.run(&["systemctl", "daemon-reload"]).ok();
+}
+
+#[test]
+fn on_a_kernel_without_a_wall_a_service_runs_and_tells_it_unless_all_are_required() {
+    on_each_installed("on_a_kernel_without_a_wall", |machine| {
+        machine.add_user("alice", true);
+        let unit = "clawdbot-agent@main.service";
+        on_a_kernel_without(machine, "no-landlock", unit, "clawdbot-agent main");
+        machine.run(&["systemctl", "restart", unit]).ok();
+        let status = machine.unit(unit, "StatusText");
+        assert!(
+            status["StatusText"].contains("level=partial landlock=0"),
+            "{status:?}"
+        );
+        assert!(answers(machine));
+        let told = ["missing: landlock (agent-main)", "partial"];
+        both_are_told(machine, "clawdbot status", 0, &told);
+        let told = ["confinement.landlock", "agent-main"];
+        both_are_told(machine, "clawdbotctl doctor", 2, &told);
+
+        // Required, it does not start, and says what is missing and which line wants it.
+        machine
+            .run(&["clawdbot", "config", "set", "sandbox.require", "full"])
+            .ok();
+        machine.sh(&format!("systemctl restart {unit}"));
+        machine.until(&format!("systemctl is-failed --quiet {unit}"));
+        let shown = machine.unit(unit, "ExecMainStatus,StatusText");
+        assert_eq!(shown["ExecMainStatus"], "78", "{shown:?}");
+        let log = machine.journal(unit).unwrap();
+        for words in ["sandbox.require", "landlock is missing"] {
+            assert!(log.contains(words), "{words}: {log}");
+        }
+        // Accepted, and not answered before the agent is back.
+        let asked = machine.run(&["timeout", "20", "clawdbot", "chat", "--message", "hello"]);
+        assert!(
+            asked.code != Some(0) && !asked.stdout.contains(GUIDE),
+            "{asked:?}"
+        );
+        let told = [
+            "agent-main does not run, ended with status 78",
+            "sandbox.require",
+        ];
+        both_are_told(machine, "clawdbot status", 1, &told);
+        both_are_told(
+            machine,
+            "clawdbotctl doctor",
+            2,
+            &["units.failed", "sandbox.require"],
+        );
+
+        machine
+            .run(&["clawdbot", "config", "set", "sandbox.require", "available"])
+            .ok();
+        heals(machine);
     });
 }
 
@@ -354,6 +609,9 @@ fn share(machine: &Machine, unit: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// In kilobytes, of programs as they are built for tests: half as much again as they have taken.
+const MOST_MEMORY: u64 = 100 * 1024;
+
 #[test]
 fn everything_is_ready_once_the_target_is_started_and_what_it_takes_is_shown() {
     let table = std::cell::RefCell::new(String::from(
@@ -374,7 +632,7 @@ fn everything_is_ready_once_the_target_is_started_and_what_it_takes_is_shown() {
         let mut units = ALWAYS.map(unit_of).to_vec();
         units.push(unit_of("model-builtin"));
         let shares: u64 = units.iter().map(|unit| share(machine, unit)).sum();
-        assert!(shares > 1000, "{shares} kB");
+        assert!((1000..MOST_MEMORY).contains(&shares), "{shares} kB");
         let system = machine.says("systemctl --version | head -n 1 | cut -d ' ' -f 1,2");
         writeln!(
             table.borrow_mut(),
