@@ -133,14 +133,12 @@ impl<'a> Town<'a> {
         code.unwrap_or_else(|| panic!("{told:?}")).to_owned()
     }
 
-    /// Lets somebody in who was a stranger, and waits until he has been told: what comes next is an answer.
+    /// Lets somebody in who was a stranger. Without `--notify` he is not told, so that what comes next is an answer.
     #[track_caller]
     fn befriend(&self, who: i64) {
         let code = self.code(who, "may I come in?");
         self.alice(&["clawdbot", "pairing", "approve", "telegram", &code])
             .ok();
-        let told = self.wait(who, 2);
-        assert!(told[1].contains("You have been let in"), "{told:?}");
     }
 
     /// Asks and waits for the answer.

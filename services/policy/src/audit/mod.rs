@@ -404,10 +404,10 @@ impl Log {
     /// What is wrong with it.
     pub(crate) fn trouble(&self) -> Option<String> {
         match (self.failing, &self.damage) {
-            (true, _) => Some(
-                "it cannot be written, so nothing is permitted; make room on the disk or mend the folder STATE/audit"
-                    .to_owned(),
-            ),
+            (true, _) => Some(format!(
+                "it cannot be written, so nothing is permitted; make room on the disk or mend {}",
+                self.folder.display()
+            )),
             (false, Some(damage)) => Some(format!(
                 "{damage}; `clawdbot audit verify` shows more, and ends this alarm with --accept"
             )),
