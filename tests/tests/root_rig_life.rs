@@ -155,6 +155,8 @@ fn nobody_is_told(machine: &Machine, command: &str, of: &str) {
     }
 }
 
+/// How status begins about a file that does not load. That it was so is told by the last errors afterwards, too.
+const NOT_VALID: &str = "the configuration file is not valid";
 const CONFIG_FILE: &str = "/etc/clawdbot/clawdbot.json";
 /// What doctor says of a file that does not load, with its place and what helps.
 const INVALID: [&str; 3] = [
@@ -195,7 +197,7 @@ fn a_broken_configuration_is_shown_denied_and_healed_by_its_repair_alone() {
         machine.sh(&repair).ok();
         heals(machine);
         assert_eq!(restarts(machine), before);
-        nobody_is_told(machine, "clawdbot status", "clawdbot.json:");
+        nobody_is_told(machine, "clawdbot status", NOT_VALID);
         nobody_is_told(machine, "clawdbotctl doctor", "config.invalid");
 
         // Broken while it runs: what was valid last goes on, and that is told.
@@ -209,7 +211,7 @@ fn a_broken_configuration_is_shown_denied_and_healed_by_its_repair_alone() {
         both_are_told(machine, "clawdbotctl doctor", 2, &INVALID);
         assert!(answers(machine));
         machine.sh(&repair).ok();
-        nobody_is_told(machine, "clawdbot status", "clawdbot.json:");
+        nobody_is_told(machine, "clawdbot status", NOT_VALID);
         nobody_is_told(machine, "clawdbotctl doctor", "config.");
         assert!(answers(machine));
         assert_eq!(restarts(machine), before);
